@@ -1,0 +1,65 @@
+"""The data sample: one video with all (or, in training, some) of its queries."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor
+
+
+class MomentDataSample(BaseDataElement):
+    """One video and ``Q`` queries about it.
+
+    Meta information (``set_metainfo``):
+        video_id (str): unique in its data set.
+        duration (float): seconds.
+        extent (float): seconds that the clip axis covers; the duration unless the features were
+            sampled at a fixed rate and stop before or after it.
+        sample_idx (int): position in the data set; metrics drop repeats by it.
+        query_ids (list[str]): one for each query, unique in the data set.
+
+    Data fields:
+        queries (list[str]): ``Q`` sentences.
+        gt_spans (list[Tensor]): for each query, ``(G, 2)`` true moments in seconds. Several rows
+            are several annotators or several occurrences. ``G`` may be 0 where truth is unknown.
+        pred_moments (list[InstanceData]): for each query, the predicted moments, best first:
+            ``spans (M, 2)`` seconds, ``scores (M,)``, and optionally ``terms (M, 5)``, what each
+            term of the joint score gave.
+    """
+
+    @property
+    def queries(self) -> list[str]:
+        return self._queries
+
+    @queries.setter
+    def queries(self, value: Sequence[str]) -> None:
+        self.set_field(list(value), '_queries', dtype=list)
+
+    @queries.deleter
+    def queries(self) -> None:
+        del self._queries
+
+    @property
+    def gt_spans(self) -> list[Tensor]:
+        return self._gt_spans
+
+    @gt_spans.setter
+    def gt_spans(self, value: Sequence[Tensor]) -> None:
+        spans = [torch.as_tensor(v, dtype=torch.float32).reshape(-1, 2) for v in value]
+        self.set_field(spans, '_gt_spans', dtype=list)
+
+    @gt_spans.deleter
+    def gt_spans(self) -> None:
+        del self._gt_spans
+
+    @property
+    def pred_moments(self) -> list[InstanceData]:
+        return self._pred_moments
+
+    @pred_moments.setter
+    def pred_moments(self, value: Sequence[InstanceData]) -> None:
+        self.set_field(list(value), '_pred_moments', dtype=list)
+
+    @pred_moments.deleter
+    def pred_moments(self) -> None:
+        del self._pred_moments
