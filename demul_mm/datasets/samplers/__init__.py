@@ -1,1 +1,5 @@
+"""Samplers of data sets."""
 
+from demul_mm.datasets.samplers.seeded import SeededIndex, SeededSampler
+
+__all__ = ['SeededIndex', 'SeededSampler']

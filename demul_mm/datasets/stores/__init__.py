@@ -1,1 +1,7 @@
+"""Stores of pre-extracted features."""
 
+from demul_mm.datasets.stores.base import FeatureStore
+from demul_mm.datasets.stores.folder import FolderStore
+from demul_mm.datasets.stores.packed import PackedStore, PackedWriter
+
+__all__ = ['FeatureStore', 'FolderStore', 'PackedStore', 'PackedWriter']

@@ -1,0 +1,224 @@
+"""The base of all data sets: one item is one video with all of its queries."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
+
+from demul_mm.datasets.annotations import Cleaner, RawVideo
+from demul_mm.datasets.samplers.seeded import SeededIndex
+
+
+def stable_unit(text: str, salt: str = '') -> float:
+    """A number in [0, 1) that depends on ``text`` and ``salt`` only, the same everywhere."""
+    digest = hashlib.sha256(f'{salt}\0{text}'.encode()).digest()
+    return int.from_bytes(digest[:8], 'big') / 2**64
+
+
+class MomentDataset(BaseDataset):
+    """One item is one video with all of its queries.
+
+    Items have ``video_id``, ``duration`` (seconds), ``queries``, ``query_ids``, ``gt_spans`` (for
+    each query ``(G, 2)`` seconds), ``video_path`` (or None), ``meta`` (dict) and ``sample_idx``.
+    Only annotations are held in memory; features and frames are read by the pipeline.
+
+    Args:
+        ann_file: annotation file, relative to ``data_root``.
+        split: name of the split, for messages, tables and feature paths.
+        data_root: folder of the data set.
+        info_file: further annotation file or files, relative to ``data_root``, for the data sets
+            that keep durations apart (see the class).
+        data_prefix: ``dict(video=folder)``, relative to ``data_root``; only for pipelines that
+            decode video.
+        name: ``dataset_name`` in the meta information; None: that of the class.
+        features: for each stream the config of its feature store, for the ``LoadVideoFeature``
+            steps of the pipeline that name none: ``dict(visual=dict(type='PackedStore', ...))``.
+            A relative ``path`` is taken from ``data_root``, and ``{split}`` in it is the split.
+        pipeline: transforms.
+        subset: ``'all'``, or ``'fit'`` / ``'holdout'`` for the two parts that ``holdout_fraction``
+            divides the videos into, by a hash of the video id.
+        holdout_fraction: share of the held-out part, in (0, 1).
+        max_videos: keep so many videos, chosen by a hash of the video id, in the file's order.
+        missing: what to do with videos that the pipeline has no features or file for:
+            ``'error'`` or ``'skip'``.
+        strict: a fault of the annotations is an error instead of being mended; None: as the class
+            has it (mend published files, refuse one's own).
+        test_mode: keep queries whose truth is unknown; a failing item is not replaced.
+        serialize_data: see ``mmengine.dataset.BaseDataset``.
+        lazy_init: see ``mmengine.dataset.BaseDataset``.
+
+    Raises:
+        FileNotFoundError: no annotation file.
+        AnnotationError: a fault in it.
+        ValueError: a wrong option, or features missing.
+    """
+
+    # Allowed names of splits; none: any.
+    splits: tuple[str, ...] = ()
+    strict_by_default = False
+
+    def __init__(
+        self,
+        ann_file: str,
+        split: str,
+        data_root: str = '',
+        info_file: str | Sequence[str] | None = None,
+        data_prefix: dict | None = None,
+        name: str | None = None,
+        features: dict | None = None,
+        pipeline: Sequence = (),
+        subset: str = 'all',
+        holdout_fraction: float = 0.1,
+        max_videos: int | None = None,
+        missing: str = 'error',
+        strict: bool | None = None,
+        test_mode: bool = False,
+        serialize_data: bool = True,
+        lazy_init: bool = False,
+    ) -> None:
+        _check_choice('subset', subset, ('all', 'fit', 'holdout'))
+        _check_choice('missing', missing, ('error', 'skip'))
+        if self.splits:
+            _check_choice(f'split of {type(self).__name__}', split, self.splits)
+        if not 0 < holdout_fraction < 1:
+            raise ValueError(f'holdout_fraction={holdout_fraction}: give a share between 0 and 1')
+        if max_videos is not None and max_videos < 1:
+            raise ValueError(f'max_videos={max_videos}: give at least 1, or None for all')
+        self.split = split
+        self.subset = subset
+        self.holdout_fraction = holdout_fraction
+        self.max_videos = max_videos
+        self.missing = missing
+        self.strict = self.strict_by_default if strict is None else strict
+        self.info_files = [
+            os.path.join(data_root, file)
+            for file in ([info_file] if isinstance(info_file, str) else info_file or [])
+        ]
+        self.features = {
+            stream: resolve_store(store, data_root, split)
+            for stream, store in (features or {}).items()
+        }
+        super().__init__(
+            ann_file=ann_file,
+            metainfo={} if name is None else {'dataset_name': name},
+            data_root=data_root,
+            data_prefix=dict(data_prefix or {}),
+            pipeline=[_with_store(step, self.features, data_root, split) for step in pipeline],
+            test_mode=test_mode,
+            serialize_data=serialize_data,
+            lazy_init=lazy_init,
+        )
+
+    @property
+    def metainfo(self) -> dict:
+        """``dataset_name``, ``split`` and ``subset``."""
+        return {**super().metainfo, 'split': self.split, 'subset': self.subset}
+
+    def read_annotations(self) -> Iterator[RawVideo]:
+        """The videos of ``self.ann_file``, as they are there."""
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        """Read and clean the annotations, choose the subset, drop what cannot be loaded."""
+        for file in (self.ann_file, *self.info_files):
+            if not os.path.isfile(file):
+                raise FileNotFoundError(
+                    f'no annotation file {file!r} for {type(self).__name__} ({self.split}); '
+                    'tools/data/<data set>/README.md says where it is published'
+                )
+        cleaner = Cleaner(self.ann_file, strict=self.strict, keep_unlabelled=self.test_mode)
+        items = [
+            self._locate(item) for raw in self.read_annotations() if (item := cleaner.clean(raw))
+        ]
+        logger = MMLogger.get_current_instance()
+        name = self.metainfo['dataset_name']
+        logger.info(f'{name} {self.split} ({self.ann_file}): {cleaner.log.line()}')
+        items = self._select(items)
+        items = self._drop_missing(items)
+        if not items:
+            raise ValueError(
+                f'{name} {self.split}: no video is left (subset={self.subset!r}, '
+                f'missing={self.missing!r}); see the lines above'
+            )
+        return items
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Run the pipeline; random steps draw from ``results['rng']`` when the sampler seeds it."""
+        results = self.get_data_info(int(idx))
+        if isinstance(idx, SeededIndex):
+            results['rng'] = np.random.default_rng([*idx.entropy, int(idx)])
+        return self.pipeline(results)
+
+    def _locate(self, item: dict) -> dict:
+        file, folder = item.pop('file'), self.data_prefix.get('video')
+        item['video_path'] = os.path.join(folder, file) if file and folder else None
+        return item
+
+    def _select(self, items: list[dict]) -> list[dict]:
+        if self.subset != 'all':
+            held = self.subset == 'holdout'
+            items = [
+                item
+                for item in items
+                if (stable_unit(item['video_id'], 'holdout') < self.holdout_fraction) == held
+            ]
+        if self.max_videos is not None and len(items) > self.max_videos:
+            by_hash = sorted(items, key=lambda item: stable_unit(item['video_id'], 'max_videos'))
+            chosen = {item['video_id'] for item in by_hash[: self.max_videos]}
+            items = [item for item in items if item['video_id'] in chosen]
+        return items
+
+    def _drop_missing(self, items: list[dict]) -> list[dict]:
+        """Ask the steps of the pipeline which videos they can load."""
+        checks = [step.lacks for step in self.pipeline.transforms if hasattr(step, 'lacks')]
+        reasons = {}
+        for item in items:
+            reason = next((why for check in checks if (why := check(item))), None)
+            if reason:
+                reasons[item['video_id']] = reason
+        if not reasons:
+            return items
+        examples = '; '.join(list(reasons.values())[:3])
+        text = (
+            f'{self.metainfo["dataset_name"]} {self.split}: {len(reasons):,} of {len(items):,} '
+            f'videos cannot be loaded ({examples}{"; ..." if len(reasons) > 3 else ""})'
+        )
+        if self.missing == 'error':
+            raise ValueError(
+                f"{text}; add them, or set missing='skip' in the data set to leave them out"
+            )
+        MMLogger.get_current_instance().warning(f"{text}; left out (missing='skip')")
+        return [item for item in items if item['video_id'] not in reasons]
+
+
+def resolve_store(store: dict, data_root: str, split: str) -> dict:
+    """The store's config with ``{split}`` filled in and its path taken from ``data_root``."""
+    if 'path' not in store:
+        raise ValueError(f'feature store {dict(store)} has no path')
+    path = str(store['path']).replace('{split}', split)
+    return {**store, 'path': os.path.join(data_root, path)}
+
+
+def _with_store(step: object, features: dict, data_root: str, split: str) -> object:
+    """The pipeline step, with the store of its stream filled in when it names none."""
+    if not isinstance(step, dict) or step.get('type') != 'LoadVideoFeature':
+        return step
+    store = step.get('store')
+    if store is not None:
+        return {**step, 'store': resolve_store(store, data_root, split)}
+    stream = step.get('stream', 'visual')
+    if stream not in features:
+        raise ValueError(
+            f'LoadVideoFeature(stream={stream!r}) has no store: give '
+            f'features=dict({stream}=dict(type=..., path=...)) to the data set '
+            f'(streams given: {sorted(features)})'
+        )
+    return {**step, 'store': features[stream]}
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}')

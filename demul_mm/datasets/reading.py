@@ -1,0 +1,101 @@
+"""Reading annotation files with errors that say where."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from demul_mm.datasets.annotations import AnnotationError, RawQuery
+
+
+def read_json(path: str, kind: type) -> Any:
+    """The content of a JSON file, whose top level must be of ``kind`` (dict or list).
+
+    Raises:
+        AnnotationError: it is not JSON, or not of that kind.
+    """
+    with open(path, encoding='utf-8') as file:
+        try:
+            content = json.load(file)
+        except json.JSONDecodeError as error:
+            raise AnnotationError(f'{path}: not valid JSON ({error}); download it again') from error
+    if not isinstance(content, kind):
+        raise AnnotationError(
+            f'{path}: the top level is a {type(content).__name__}, expected a {kind.__name__}; '
+            'is it the file of another data set?'
+        )
+    return content
+
+
+def read_lines(path: str) -> Iterator[tuple[str, str]]:
+    """``('line <number>', text)`` for every line that is not blank."""
+    with open(path, encoding='utf-8') as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f'line {number}', line.rstrip('\r\n')
+
+
+def parse_json_line(line: str, path: str, where: str) -> dict:
+    """The JSON object that ``line`` holds.
+
+    Raises:
+        AnnotationError: it is not a JSON object.
+    """
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(
+            f'{path}: {where}: not valid JSON ({error}); write one JSON object a line'
+        ) from error
+    if not isinstance(row, dict):
+        raise AnnotationError(
+            f'{path}: {where}: a {type(row).__name__}, expected one JSON object a line'
+        )
+    return row
+
+
+def read_jsonl(path: str) -> Iterator[tuple[str, dict]]:
+    """``('line <number>', object)`` for every line that is not blank."""
+    for where, line in read_lines(path):
+        yield where, parse_json_line(line, path, where)
+
+
+def entry(row: Any, key: str, path: str, where: str, kind: type | tuple = object) -> Any:
+    """``row[key]``, checked.
+
+    Raises:
+        AnnotationError: the key is missing, or its value is not of ``kind``.
+    """
+    if not isinstance(row, dict):
+        raise AnnotationError(f'{path}: {where}: a {type(row).__name__}, expected an object')
+    if key not in row:
+        raise AnnotationError(
+            f'{path}: {where}: key {key!r} is missing (keys given: {", ".join(sorted(row))}); '
+            'add it, or choose the data set class that this file belongs to'
+        )
+    value = row[key]
+    if kind is not object and (not isinstance(value, kind) or isinstance(value, bool)):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = ' or '.join(k.__name__ for k in kinds)
+        raise AnnotationError(f'{path}: {where}: {key!r} is {value!r}, expected {names}')
+    return value
+
+
+def sentences_with_times(row: dict, video_id: str, path: str, scale: float = 1.0) -> list[RawQuery]:
+    """The queries of a ``{timestamps, sentences}`` entry; times are multiplied by ``scale``."""
+    where = f'video {video_id}'
+    times = entry(row, 'timestamps', path, where, list)
+    texts = entry(row, 'sentences', path, where, list)
+    if len(times) != len(texts):
+        raise AnnotationError(
+            f'{path}: {where}: {len(times)} timestamps but {len(texts)} sentences; '
+            'there must be one of each for every query'
+        )
+    return [
+        RawQuery(
+            query_id=f'{video_id}#{index}',
+            text=text,
+            spans=[[value * scale for value in span]],
+            where=f'{where}, sentence {index}',
+        )
+        for index, (span, text) in enumerate(zip(times, texts))
+    ]

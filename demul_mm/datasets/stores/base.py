@@ -1,0 +1,112 @@
+"""What all feature stores have in common."""
+
+import abc
+from collections.abc import Iterator
+
+import numpy as np
+
+
+class FeatureStore(abc.ABC):
+    """Pre-extracted features: for each video an array of ``T`` rows of ``dim`` values.
+
+    Nothing proportional to the size of the features is held in memory, and a store can be handed
+    to worker processes (forked or pickled).
+
+    Args:
+        path: file or folder.
+        dim: expected width of the rows; another width is an error. None: whatever is there.
+        clip_seconds: seconds that one row covers; None: the rows of a video cover its duration
+            evenly.
+    """
+
+    simulated: bool = False
+
+    def __init__(
+        self, path: str, dim: int | None = None, clip_seconds: float | None = None
+    ) -> None:
+        if clip_seconds is not None and clip_seconds <= 0:
+            raise ValueError(f'clip_seconds={clip_seconds}: give seconds above 0, or None')
+        self.path = str(path)
+        self.clip_seconds = clip_seconds
+        self._dim = dim
+
+    @property
+    def dim(self) -> int:
+        """Width of the rows: as configured, or that of the first video."""
+        if self._dim is None:
+            first = next(iter(self.ids()), None)
+            if first is None:
+                raise ValueError(f'{self.path} holds no features')
+            self._dim = self.shape(first)[1]
+        return self._dim
+
+    @abc.abstractmethod
+    def ids(self) -> Iterator[str]:
+        """The videos, in a fixed order."""
+
+    @abc.abstractmethod
+    def __contains__(self, video_id: object) -> bool: ...
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def shape(self, video_id: str) -> tuple[int, int]:
+        """``(T, d)``, without reading the values."""
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """A short hash that changes when the features do."""
+
+    @abc.abstractmethod
+    def _read(self, video_id: str) -> np.ndarray:
+        """The stored array ``(T, d)`` in any float type."""
+
+    def load(self, video_id: str) -> np.ndarray:
+        """The features ``(T, d)`` float32 of a video, a copy of its own.
+
+        Raises:
+            KeyError: the store does not have the video.
+            ValueError: they are empty, of another width than configured, or not finite.
+        """
+        self._require(video_id)
+        features = np.array(self._read(video_id), dtype=np.float32)
+        problem = check_features(features, self._dim)
+        if problem:
+            raise ValueError(f'features of video {video_id!r} in {self.path}: {problem}')
+        return features
+
+    def _require(self, video_id: str) -> None:
+        if video_id not in self:
+            examples = ', '.join(repr(v) for _, v in zip(range(3), self.ids()))
+            raise KeyError(
+                f'no features of video {video_id!r} in {self.path} '
+                f'({len(self):,} videos, such as {examples})'
+            )
+
+
+def check_features(features: np.ndarray, dim: int | None) -> str | None:
+    """What is wrong with an array that should be ``(T, dim)``; None when nothing is."""
+    if features.ndim != 2:
+        return f'shape {features.shape}, expected (rows, {dim or "width"}); store one row a clip'
+    if features.shape[0] == 0 or features.shape[1] == 0:
+        return f'empty, shape {features.shape}; extract them again'
+    if dim is not None and features.shape[1] != dim:
+        return (
+            f'rows of {features.shape[1]} values, the config says dim={dim}; '
+            'set dim (and the in_channels of the model) to that of your features'
+        )
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        return f'{bad.sum()} of {len(bad)} rows hold NaN or infinity; extract them again'
+    return None
+
+
+def as_rows(array: np.ndarray) -> np.ndarray:
+    """``(T, d)`` from arrays with further axes of length 1, as some extractors write them.
+
+    The last axis is the width; all axes before it but one must have length 1.
+    """
+    if array.ndim > 2 and sum(size != 1 for size in array.shape[:-1]) <= 1:
+        return array.reshape(-1, array.shape[-1])
+    return array

@@ -1,0 +1,140 @@
+"""One file of features for each video."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+from safetensors import safe_open
+
+from demul_mm.datasets.stores.base import FeatureStore, as_rows
+from demul_mm.registry import FEATURE_STORES
+
+SUFFIXES = ('.npy', '.npz', '.safetensors')
+
+
+@FEATURE_STORES.register_module()
+class FolderStore(FeatureStore):
+    """A folder with ``<video_id>.npy``, ``.npz`` or ``.safetensors``.
+
+    A file is opened when its video is asked for and closed again; ``.npy`` and ``.safetensors``
+    are memory-mapped meanwhile.
+
+    Args:
+        path: the folder.
+        dim: see :class:`FeatureStore`.
+        clip_seconds: see :class:`FeatureStore`.
+        key: name of the array in ``.npz`` and ``.safetensors`` files; None: their only one.
+        name: file name without suffix, made of ``{video_id}`` or ``{stem}`` (the video id without
+            its own suffix: ``s13-d21`` for ``s13-d21.avi``).
+    """
+
+    def __init__(
+        self,
+        path: str,
+        dim: int | None = None,
+        clip_seconds: float | None = None,
+        key: str | None = None,
+        name: str = '{video_id}',
+    ) -> None:
+        super().__init__(path, dim=dim, clip_seconds=clip_seconds)
+        if not os.path.isdir(path):
+            raise FileNotFoundError(
+                f'no feature folder {path!r}; give a folder with one of '
+                f'{", ".join(SUFFIXES)} for each video'
+            )
+        self.key = key
+        self.name = name
+        self._listing: dict[str, str] | None = None
+
+    @property
+    def _files(self) -> dict[str, str]:
+        """File stem to suffix, in sorted order; listed once."""
+        if self._listing is None:
+            names = sorted(os.listdir(self.path))
+            pairs = (os.path.splitext(name) for name in names)
+            self._listing = {stem: suffix for stem, suffix in pairs if suffix in SUFFIXES}
+        return self._listing
+
+    def _stem(self, video_id: str) -> str:
+        return self.name.format(video_id=video_id, stem=os.path.splitext(video_id)[0])
+
+    def _file(self, video_id: str) -> str:
+        stem = self._stem(video_id)
+        return os.path.join(self.path, stem + self._files[stem])
+
+    def ids(self) -> Iterator[str]:
+        """Stems of the files (the video ids, unless ``name`` changes them)."""
+        return iter(self._files)
+
+    def __contains__(self, video_id: object) -> bool:
+        return isinstance(video_id, str) and self._stem(video_id) in self._files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def shape(self, video_id: str) -> tuple[int, int]:
+        self._require(video_id)
+        file = self._file(video_id)
+        if file.endswith('.npz'):
+            return _rows_shape(_npz_shape(file, self._npz_key(file)))
+        if file.endswith('.safetensors'):
+            with safe_open(file, framework='np') as tensors:
+                return _rows_shape(tuple(tensors.get_slice(self._only(tensors)).get_shape()))
+        return _rows_shape(np.load(file, mmap_mode='r', allow_pickle=False).shape)
+
+    def _read(self, video_id: str) -> np.ndarray:
+        file = self._file(video_id)
+        try:
+            if file.endswith('.npz'):
+                with np.load(file, allow_pickle=False) as arrays:
+                    return as_rows(arrays[self._npz_key(file)])
+            if file.endswith('.safetensors'):
+                with safe_open(file, framework='np') as tensors:
+                    return as_rows(tensors.get_tensor(self._only(tensors)))
+            return as_rows(np.load(file, mmap_mode='r', allow_pickle=False))
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+            raise ValueError(
+                f'features of video {video_id!r} cannot be read from {file}: {error}'
+            ) from error
+
+    def fingerprint(self) -> str:
+        """Hash of the names and sizes of all files and of the content of some."""
+        digest = hashlib.sha256()
+        files = [stem + suffix for stem, suffix in self._files.items()]
+        for name in files:
+            digest.update(f'{name}\0{os.path.getsize(os.path.join(self.path, name))}\n'.encode())
+        for name in files[:: max(1, len(files) // 16)]:
+            with open(os.path.join(self.path, name), 'rb') as file:
+                digest.update(file.read(1 << 16))
+        return digest.hexdigest()[:16]
+
+    def _npz_key(self, file: str) -> str:
+        with zipfile.ZipFile(file) as archive:
+            return self._choose([name.removesuffix('.npy') for name in archive.namelist()], file)
+
+    def _only(self, tensors: safe_open) -> str:
+        return self._choose(list(tensors.keys()), self.path)
+
+    def _choose(self, keys: list[str], file: str) -> str:
+        if self.key is not None and self.key in keys:
+            return self.key
+        if self.key is None and len(keys) == 1:
+            return keys[0]
+        raise ValueError(f'{file} holds the arrays {keys}; set key= of the store to one of them')
+
+
+def _npz_shape(file: str, key: str) -> tuple[int, ...]:
+    """Shape from the header of one array of an archive."""
+    with zipfile.ZipFile(file) as archive, archive.open(f'{key}.npy') as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        return read(stream)[0]
+
+
+def _rows_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    rows = as_rows(np.broadcast_to(np.float32(0), shape)).shape
+    return rows if len(rows) == 2 else (rows[0], -1)  # a wrong number of axes: load() names it

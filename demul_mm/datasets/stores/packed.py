@@ -1,0 +1,295 @@
+"""All features in one memory-mapped file.
+
+A packed store is a folder of two files::
+
+    data.bin       the rows of all videos, one after the other, fp16 or fp32, little-endian
+    manifest.json  {"format": "demul_mm.features", "version": 1, "dtype", "dim", "clip_seconds",
+                    "simulated", "provenance": {...}, "fingerprint", "num_videos", "num_rows",
+                    "videos": [[video_id, rows, crc32], ...]}   in the order of data.bin
+
+While it is written there is also ``journal.jsonl``, one line for each video that is safely in
+``data.bin``. Only the manifest makes videos visible, and it is replaced in one step: readers see
+the last finished state, and a writer that was killed goes on from its journal.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from demul_mm.datasets.stores.base import FeatureStore, check_features
+from demul_mm.registry import FEATURE_STORES
+
+FORMAT = 'demul_mm.features'
+VERSION = 1
+DTYPES = {'float16': np.dtype('<f2'), 'float32': np.dtype('<f4')}
+
+
+@FEATURE_STORES.register_module()
+class PackedStore(FeatureStore):
+    """The packed form, written by ``tools/data/pack_features.py`` or :class:`PackedWriter`.
+
+    Args:
+        path: the folder.
+        dim: see :class:`FeatureStore`.
+        clip_seconds: see :class:`FeatureStore`; None: as the manifest has it.
+    """
+
+    def __init__(
+        self, path: str, dim: int | None = None, clip_seconds: float | None = None
+    ) -> None:
+        manifest = read_manifest(path)
+        if clip_seconds is None:
+            clip_seconds = manifest['clip_seconds']
+        super().__init__(path, dim=dim, clip_seconds=clip_seconds)
+        if dim is not None and dim != manifest['dim']:
+            raise ValueError(
+                f'{path} holds features of dim {manifest["dim"]}, the config says dim={dim}; '
+                'set dim (and the in_channels of the model) to that of your features'
+            )
+        self.simulated = bool(manifest['simulated'])
+        self.provenance: dict = manifest['provenance']
+        self._stored_dim: int = manifest['dim']
+        self._dtype = DTYPES[manifest['dtype']]
+        self._fingerprint: str = manifest['fingerprint']
+        videos = manifest['videos']
+        self._positions = {video[0]: position for position, video in enumerate(videos)}
+        self._crc32 = np.array([video[2] for video in videos], dtype=np.uint32)
+        rows = np.array([video[1] for video in videos], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(rows)])
+        self._data: np.memmap | None = None
+        expected = int(self._starts[-1]) * self._stored_dim * self._dtype.itemsize
+        found = os.path.getsize(self._data_file)
+        if found < expected:
+            raise ValueError(
+                f'{self._data_file} is truncated: {found:,} of {expected:,} bytes; make it again'
+            )
+
+    @property
+    def _data_file(self) -> str:
+        return os.path.join(self.path, 'data.bin')
+
+    @property
+    def dim(self) -> int:
+        return self._stored_dim
+
+    def ids(self) -> Iterator[str]:
+        return iter(self._positions)
+
+    def __contains__(self, video_id: object) -> bool:
+        return video_id in self._positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def shape(self, video_id: str) -> tuple[int, int]:
+        self._require(video_id)
+        position = self._positions[video_id]
+        return int(self._starts[position + 1] - self._starts[position]), self._stored_dim
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def verify(self, video_id: str) -> bool:
+        """Whether the stored bytes still have the checksum they were written with."""
+        self._require(video_id)
+        return zlib.crc32(self._read(video_id)) == self._crc32[self._positions[video_id]]
+
+    def _read(self, video_id: str) -> np.ndarray:
+        if self._data is None:
+            rows = int(self._starts[-1])
+            shape = (rows, self._stored_dim)
+            self._data = np.memmap(self._data_file, dtype=self._dtype, mode='r', shape=shape)
+        position = self._positions[video_id]
+        return np.asarray(self._data[self._starts[position] : self._starts[position + 1]])
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, '_data': None}  # a memory map would be pickled by value
+
+
+class PackedWriter:
+    """Writes or extends a packed store; use it as a context manager.
+
+    What was added before a crash is kept: open the writer again, skip what it already contains,
+    and go on. Videos become visible to readers when the ``with`` block ends without an error.
+
+    Args:
+        path: the folder; created when absent. A store that exists already is extended, provided
+            that it has the same form and provenance.
+        dim: width of the rows.
+        dtype: ``'float16'`` or ``'float32'``.
+        simulated: whether the features are stand-ins; every result made from them says so.
+        provenance: how they were made: tool, options, source.
+        clip_seconds: see :class:`FeatureStore`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        dim: int,
+        dtype: str = 'float16',
+        simulated: bool = False,
+        provenance: dict | None = None,
+        clip_seconds: float | None = None,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype is {dtype!r}; allowed: {", ".join(DTYPES)}')
+        self.path = str(path)
+        self.header = {
+            'format': FORMAT,
+            'version': VERSION,
+            'dtype': dtype,
+            'dim': dim,
+            'clip_seconds': clip_seconds,
+            'simulated': simulated,
+            'provenance': provenance or {},
+        }
+        os.makedirs(self.path, exist_ok=True)
+        self._entries: dict[str, tuple[int, int]] = {}
+        self._row_bytes = dim * DTYPES[dtype].itemsize
+        self._recover()
+
+    def __contains__(self, video_id: object) -> bool:
+        return video_id in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, video_id: str, features: np.ndarray) -> None:
+        """Append the features ``(T, dim)`` of a video.
+
+        Raises:
+            ValueError: the video is there already, or the features are empty, of another width,
+                or not finite in the stored type.
+        """
+        if video_id in self._entries:
+            raise ValueError(f'video {video_id!r} is in {self.path} already')
+        with np.errstate(over='ignore'):
+            stored = np.ascontiguousarray(features, dtype=DTYPES[self.header['dtype']])
+        problem = check_features(stored, self.header['dim'])
+        if problem:
+            raise ValueError(f'features of video {video_id!r}: {problem}')
+        crc32 = zlib.crc32(stored)
+        self._data.write(memoryview(stored).cast('B'))
+        self._data.flush()  # the data first: the journal must never be ahead of it
+        self._journal.write(json.dumps([video_id, len(stored), crc32]) + '\n')
+        self._journal.flush()
+        self._entries[video_id] = (len(stored), crc32)
+
+    def close(self) -> None:
+        """Make what was added visible to readers."""
+        os.fsync(self._data.fileno())
+        self._data.close()
+        self._journal.close()
+        videos = [[video_id, *entry] for video_id, entry in self._entries.items()]
+        body = json.dumps([{k: self.header[k] for k in ('dtype', 'dim')}, videos])
+        manifest = {
+            **self.header,
+            'fingerprint': hashlib.sha256(body.encode()).hexdigest()[:16],
+            'num_videos': len(videos),
+            'num_rows': sum(entry[0] for entry in self._entries.values()),
+            'videos': videos,
+        }
+        temporary = self._file('manifest.json.tmp')
+        with open(temporary, 'w', encoding='utf-8') as file:
+            json.dump(manifest, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._file('manifest.json'))
+        os.remove(self._file('journal.jsonl'))
+
+    def __enter__(self) -> 'PackedWriter':
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._data.close()
+            self._journal.close()
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+    def _recover(self) -> None:
+        """Take over what earlier writers left, and cut off what they did not complete."""
+        if os.path.exists(self._file('manifest.json')):
+            manifest = read_manifest(self.path)
+            self._check_header(manifest)
+            self._entries = {video_id: (rows, crc) for video_id, rows, crc in manifest['videos']}
+        lines = self._journal_lines()
+        if lines:
+            self._check_header(lines[0])
+            for video_id, rows, crc32 in lines[1:]:
+                self._entries[video_id] = (rows, crc32)
+        with open(self._file('data.bin'), 'ab') as data:
+            found = data.tell()
+        total = sum(rows for rows, _ in self._entries.values()) * self._row_bytes
+        if found < total:
+            raise ValueError(
+                f'{self.path}/data.bin is truncated: {found:,} of {total:,} bytes; '
+                'delete the folder and make it again'
+            )
+        os.truncate(self._file('data.bin'), total)
+        self._data = open(self._file('data.bin'), 'ab')  # noqa: SIM115
+        temporary = self._file('journal.jsonl.tmp')
+        with open(temporary, 'w', encoding='utf-8') as file:
+            for line in lines or [self.header]:
+                file.write(json.dumps(line) + '\n')
+        os.replace(temporary, self._file('journal.jsonl'))
+        self._journal = open(self._file('journal.jsonl'), 'a', encoding='utf-8')  # noqa: SIM115
+
+    def _journal_lines(self) -> list:
+        """The complete lines of a journal that was left behind: its header, then the videos."""
+        lines = []
+        if os.path.exists(self._file('journal.jsonl')):
+            with open(self._file('journal.jsonl'), encoding='utf-8') as file:
+                for line in file:
+                    if not line.endswith('\n'):
+                        break  # torn by a crash; its video is written again
+                    lines.append(json.loads(line))
+        return lines
+
+    def _check_header(self, other: dict) -> None:
+        for key, value in json.loads(json.dumps(self.header)).items():
+            if other.get(key) != value:
+                raise ValueError(
+                    f'{self.path} was begun with {key}={other.get(key)!r}, now {key}={value!r}; '
+                    'use the same options, another folder, or delete this one'
+                )
+
+
+def read_manifest(path: str) -> dict:
+    """The manifest of a packed store.
+
+    Raises:
+        FileNotFoundError: there is none, or the store was not finished.
+        ValueError: it is not one of ours, or of a newer version.
+    """
+    file = os.path.join(path, 'manifest.json')
+    if not os.path.isfile(file):
+        if os.path.isfile(os.path.join(path, 'journal.jsonl')):
+            raise FileNotFoundError(
+                f'the packed features in {path!r} are not finished; '
+                'run the command that makes them again, it goes on where it stopped'
+            )
+        raise FileNotFoundError(
+            f'no packed features in {path!r} (no manifest.json); make them with '
+            'tools/data/pack_features.py, or without any data with tools/data/simulate_features.py'
+        )
+    with open(file, encoding='utf-8') as stream:
+        try:
+            manifest = json.load(stream)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{file} is damaged ({error}); make the features again') from error
+    if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
+        raise ValueError(f'{file} is not the manifest of packed features ({FORMAT})')
+    if manifest['version'] > VERSION:
+        raise ValueError(
+            f'{file} is of version {manifest["version"]}, this demul_mm reads up to {VERSION}; '
+            'update demul_mm'
+        )
+    return manifest

@@ -1,0 +1,52 @@
+"""The last step of a pipeline."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from demul_mm.registry import TRANSFORMS
+from demul_mm.structures import MomentDataSample
+
+
+@TRANSFORMS.register_module()
+class PackMomentInputs(BaseTransform):
+    """Make what the model takes: ``dict(inputs={stream: Tensor}, data_samples=...)``.
+
+    Required keys: ``streams``, ``video_id``, ``duration``, ``extent``, ``queries``, ``query_ids``,
+    ``gt_spans``.
+
+    Args:
+        meta_keys: what goes into the meta information of the data sample, besides ``query_ids``;
+            keys that the results lack are left out.
+    """
+
+    def __init__(
+        self,
+        meta_keys: Sequence[str] = (
+            'video_id',
+            'duration',
+            'extent',
+            'sample_idx',
+            'video_path',
+            'simulated',
+            'meta',
+        ),
+    ) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        sample = MomentDataSample()
+        sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
+        sample.set_metainfo({'query_ids': list(results['query_ids'])})
+        sample.queries = results['queries']
+        sample.gt_spans = results['gt_spans']
+        inputs = {
+            name: torch.from_numpy(np.ascontiguousarray(rows))
+            for name, rows in results['streams'].items()
+        }
+        return {'inputs': inputs, 'data_samples': sample}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.meta_keys})'
