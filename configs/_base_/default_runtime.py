@@ -1,0 +1,28 @@
+default_scope = 'demul_mm'
+
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=20, ignore_last=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto', rule='greater'),
+    sampler_seed=dict(type='DistSamplerSeedHook'))
+# A resumed run goes on exactly as if it had not been stopped.
+custom_hooks = [dict(type='EpochSeedHook')]
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+randomness = dict(seed=0, deterministic=False, diff_rank_seed=False)
+
+log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
+log_level = 'INFO'
+visualizer = None
+work_dir = None
+load_from = None
+resume = False
+find_unused_parameters = False
+# The batch size that the learning rate was chosen for; --auto-scale-lr scales by it.
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,0 +1,78 @@
+"""Checkpoints that run no code when loaded and are never half written."""
+
+import functools
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import HistoryBuffer
+
+ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file so that at any moment either the old or the whole new one is there.
+
+    The temporary name is ``<path>.tmp``: what a killed process left is overwritten by the next.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + '.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's local files, written by ``write_atomically``."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(filepath, obj)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        self.put(obj.encode(encoding), filepath)
+
+
+register_backend(ATOMIC_BACKEND, AtomicLocalBackend, force=True)
+
+
+@functools.cache
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` read the log histories that mmengine stores.
+
+    Exactly the classes below are allowed, none of which runs code when it is loaded. numpy's two
+    constructors moved between numpy 1 and 2, and a checkpoint may come from either.
+    """
+    array, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')]
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            (_history_method, 'builtins.getattr'),
+            np.dtype,
+            np.ndarray,
+            *dtypes,
+            *((array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+            *((scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+        ]
+    )
+
+
+def _history_method(owner: type, name: str) -> Callable:
+    """The one use of ``getattr`` in a checkpoint: a log history stores its statistics' names."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError(
+            f'the checkpoint asks for the attribute {name!r} of {owner!r}, which no checkpoint '
+            'of ours does: refused'
+        )
+    return getattr(HistoryBuffer, name)

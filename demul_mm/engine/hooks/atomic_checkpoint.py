@@ -1,0 +1,87 @@
+"""A checkpoint hook that can be killed at any moment."""
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from demul_mm.engine.checkpoint import (
+    ATOMIC_BACKEND,
+    allow_mmengine_checkpoints,
+    write_atomically,
+)
+from demul_mm.registry import HOOKS
+
+VALIDATED = 'validated_epoch'
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook`` (same options), made safe against a kill.
+
+    Files are written under a temporary name and renamed; outdated checkpoints are removed after
+    the new one is on disk, not before; and a resumed run first repeats the validation of its last
+    epoch where the kill came before that validation had been recorded, so that the best
+    checkpoint is the one that an uninterrupted run would have chosen.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        if self.backend_args is None and self.file_client_args is None:
+            self.backend_args = dict(backend=ATOMIC_BACKEND)
+        super().before_train(runner)
+        if self.save_best and self._validation_is_missing(runner):
+            runner.logger.info(f'Validating epoch {runner.epoch}, after which the run was stopped')
+            runner.val_loop.run()
+
+    def _validation_is_missing(self, runner: Runner) -> bool:
+        """Whether the resumed epoch was due for validation, and has no record of it."""
+        loop, epoch = runner.train_loop, runner.epoch
+        if not (self.by_epoch and runner._resume and epoch and runner.val_loop is not None):
+            return False
+        due = epoch >= loop.val_begin and (
+            epoch % loop.val_interval == 0 or epoch == loop.max_epochs
+        )
+        recorded = runner.message_hub.runtime_info.get(VALIDATED) == epoch
+        return due and not recorded
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        runner.message_hub.update_info(VALIDATED, runner.epoch)
+        super().after_val_epoch(runner, metrics or {})
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        outdated = self._remember(runner, step)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if not is_main_process():
+            return
+        write_atomically(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt.encode())
+        for old in outdated:
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+
+    def _remember(self, runner: Runner, step: int) -> list[int]:
+        """Add ``step`` to the checkpoints to keep, and return those that are one too many."""
+        if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
+            return []
+        full = len(self.keep_ckpt_ids) == self.max_keep_ckpts
+        outdated = [self.keep_ckpt_ids[0]] if full else []
+        self.keep_ckpt_ids.append(step)  # a deque of that length: the oldest falls out
+        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        return outdated
+
+
+allow_mmengine_checkpoints()

@@ -1,0 +1,68 @@
+"""Test a checkpoint: print its metrics, and write its predictions if asked to."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
+from demul_mm.engine.cli import (
+    add_config_options,
+    add_launcher,
+    launch,
+    load_config,
+    run_tool,
+    tool_parser,
+)
+from demul_mm.registry import RUNNERS
+
+EXAMPLES = """
+  python tools/test.py configs/demul_charades.py work_dirs/demul_charades/epoch_12.pth
+  python tools/test.py configs/demul_anet.py best.pth --dump work_dirs/anet/val_2.json
+  python tools/test.py configs/demul_anet.py best.pth --cfg-options test_dataloader.batch_size=8
+  tools/dist_test.sh configs/demul_anet.py best.pth 8
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help="where the log goes; default: work_dirs/<config's name>")
+    parser.add_argument(
+        '--dump',
+        metavar='FILE.json',
+        help='write the predictions as JSON, for tools/analysis_tools/eval_metric.py',
+    )
+    add_config_options(parser)
+    add_launcher(parser)
+    return parser.parse_args()
+
+
+def add_dump(config: Config, path: str) -> None:
+    """Have the test evaluator write the predictions to ``path``."""
+    if Path(path).suffix != '.json':
+        raise ValueError(f"--dump writes JSON: give a name that ends in .json, not '{path}'")
+    evaluator = config.test_evaluator
+    metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+    config.test_evaluator = [*metrics, dict(type='demul_mm.DumpPredictions', out_path=path)]
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options, args.work_dir)
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
+    if args.dump:
+        add_dump(config, args.dump)
+    config.load_from, config.resume = args.checkpoint, False
+    allow_mmengine_checkpoints()
+    launch(config, args.launcher, args.local_rank)
+    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    runner.test()
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

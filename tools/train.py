@@ -1,0 +1,115 @@
+"""Train a model from a config."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
+from demul_mm.engine.cli import (
+    add_config_options,
+    add_launcher,
+    launch,
+    load_config,
+    run_tool,
+    tool_parser,
+)
+from demul_mm.registry import RUNNERS
+
+EXAMPLES = """
+  python tools/train.py configs/demul_demo.py
+  python tools/train.py configs/demul_charades.py --amp --seed 1 --work-dir work_dirs/charades
+  python tools/train.py configs/demul_charades.py --work-dir work_dirs/charades --resume
+  python tools/train.py configs/demul_anet.py --cfg-options train_dataloader.batch_size=32
+  tools/dist_train.sh configs/demul_anet.py 8 --auto-scale-lr
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir', help="where logs and checkpoints go; default: work_dirs/<config's name>"
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a name from the latest in the work dir, '
+        'or from the start if there is none',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: bfloat16 on CPU and GPU alike'
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by batch size over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument('--seed', type=int, help='random seed; default: the one in the config')
+    parser.add_argument(
+        '--diff-rank-seed', action='store_true', help='initialise each process with its own seed'
+    )
+    parser.add_argument(
+        '--deterministic', action='store_true', help='bit-equal results for the same seed'
+    )
+    add_config_options(parser)
+    add_launcher(parser)
+    return parser.parse_args()
+
+
+def apply_args(config: Config, args: argparse.Namespace) -> None:
+    """Write the command line into the config."""
+    if args.no_validate:
+        config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    if args.amp:
+        use_bfloat16(config)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
+            raise ValueError(
+                '--auto-scale-lr needs the batch size that the learning rate was chosen for: '
+                f'set auto_scale_lr = dict(base_batch_size=...) in {args.config}'
+            )
+        config.auto_scale_lr.enable = True
+    if args.resume is not None:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+        if config.load_from and not Path(config.load_from).is_file():
+            raise FileNotFoundError(f'--resume: there is no checkpoint {config.load_from}')
+    randomness = dict(config.get('randomness') or {})
+    if args.seed is not None:
+        randomness['seed'] = args.seed
+    if args.diff_rank_seed:
+        randomness['diff_rank_seed'] = True
+    if args.deterministic:
+        randomness['deterministic'] = True
+    config.randomness = dict(randomness, seed=randomness.get('seed'))
+
+
+def use_bfloat16(config: Config) -> None:
+    """Let the config's optimizer wrapper autocast to bfloat16."""
+    kind = config.optim_wrapper.get('type', 'OptimWrapper')
+    name = kind if isinstance(kind, str) else kind.__name__
+    if name.rsplit('.', 1)[-1] not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
+        raise ValueError(f"--amp cannot change an optim_wrapper of type '{name}'; leave it out")
+    config.optim_wrapper.type = 'demul_mm.AutocastOptimWrapper'
+    config.optim_wrapper.pop('loss_scale', None)
+    config.optim_wrapper.dtype = 'bfloat16'
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options, args.work_dir)
+    apply_args(config, args)
+    allow_mmengine_checkpoints()
+    launch(config, args.launcher, args.local_rank)
+    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    runner.train()
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
