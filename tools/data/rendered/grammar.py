@@ -1,0 +1,176 @@
+"""Turns questions into English: synonyms, active and passive, and several word orders."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tools.data.rendered.queries import Form, Question
+
+COLOUR_WORDS = {
+    'red': ('red', 'red', 'crimson'),
+    'green': ('green', 'green', 'emerald'),
+    'blue': ('blue', 'blue', 'azure'),
+    'yellow': ('yellow', 'yellow', 'golden'),
+    'purple': ('purple', 'purple', 'violet'),
+    'cyan': ('cyan', 'turquoise'),
+    'white': ('white', 'white', 'snow-white'),
+}
+SHAPE_WORDS = {
+    'disc': ('disc', 'circle', 'ball'),
+    'square': ('square', 'box', 'block'),
+    'triangle': ('triangle', 'triangle', 'wedge'),
+    'cross': ('cross', 'cross', 'plus sign'),
+    'ring': ('ring', 'ring', 'hoop'),
+    '': ('shape', 'object', 'thing'),
+}
+
+
+class Verb(NamedTuple):
+    """One way to say an action: 'it ...', 'it is ...', 'it has ...'."""
+
+    present: str
+    participle: str
+    perfect: str
+
+
+def _move(to: str, wards: str) -> tuple[Verb, ...]:
+    return (
+        Verb(f'moves {to}', f'moving {to}', f'moved {to}'),
+        Verb(f'slides {to}', f'sliding {to}', f'slid {to}'),
+        Verb(f'glides {wards}', f'gliding {wards}', f'glided {wards}'),
+        Verb(f'travels {wards}', f'travelling {wards}', f'travelled {wards}'),
+        Verb(f'is moved {to}', f'being moved {to}', f'been moved {to}'),
+        Verb(f'is pushed {wards}', f'being pushed {wards}', f'been pushed {wards}'),
+    )
+
+
+VERBS: dict[str, tuple[Verb, ...]] = {
+    'move_left': _move('to the left', 'leftwards'),
+    'move_right': _move('to the right', 'rightwards'),
+    'move_up': (*_move('up', 'upwards'), Verb('rises', 'rising', 'risen')),
+    'move_down': (*_move('down', 'downwards'), Verb('sinks', 'sinking', 'sunk')),
+    'spin': (
+        Verb('spins', 'spinning', 'spun'),
+        Verb('rotates', 'rotating', 'rotated'),
+        Verb('turns on the spot', 'turning on the spot', 'turned on the spot'),
+        Verb('is spun round', 'being spun round', 'been spun round'),
+    ),
+    'grow': (
+        Verb('grows', 'growing', 'grown'),
+        Verb('gets bigger', 'getting bigger', 'got bigger'),
+        Verb('expands', 'expanding', 'expanded'),
+        Verb('is enlarged', 'being enlarged', 'been enlarged'),
+    ),
+    'shrink': (
+        Verb('shrinks', 'shrinking', 'shrunk'),
+        Verb('gets smaller', 'getting smaller', 'got smaller'),
+        Verb('contracts', 'contracting', 'contracted'),
+        Verb('is made smaller', 'being made smaller', 'been made smaller'),
+    ),
+    'blink': (
+        Verb('blinks', 'blinking', 'blinked'),
+        Verb('flashes', 'flashing', 'flashed'),
+        Verb('flickers', 'flickering', 'flickered'),
+        Verb('is switched on and off', 'being switched on and off', 'been switched on and off'),
+    ),
+    'bounce': (
+        Verb('bounces up and down', 'bouncing up and down', 'bounced up and down'),
+        Verb('hops', 'hopping', 'hopped'),
+        Verb('is shaken up and down', 'being shaken up and down', 'been shaken up and down'),
+    ),
+    'sway': (
+        Verb('sways from side to side', 'swaying from side to side', 'swayed from side to side'),
+        Verb('swings to and fro', 'swinging to and fro', 'swung to and fro'),
+        Verb('is rocked sideways', 'being rocked sideways', 'been rocked sideways'),
+    ),
+    'enter': (
+        Verb('enters', 'entering', 'entered'),
+        Verb('comes in', 'coming in', 'come in'),
+        Verb('arrives', 'arriving', 'arrived'),
+        Verb('comes into view', 'coming into view', 'come into view'),
+    ),
+    'leave': (
+        Verb('leaves', 'leaving', 'left'),
+        Verb('goes out', 'going out', 'gone out'),
+        Verb('exits', 'exiting', 'exited'),
+        Verb('disappears from view', 'disappearing from view', 'disappeared from view'),
+    ),
+    'touch': (
+        Verb('touches', 'touching', 'touched'),
+        Verb('is in contact with', 'staying in contact with', 'been in contact with'),
+        Verb('meets', 'meeting', 'met'),
+        Verb('is touched by', 'being touched by', 'been touched by'),
+    ),
+}
+SIDE_WORDS = {
+    'enter': ' from the {}',
+    'leave': ' at the {} edge',
+}
+ORDINALS = {
+    0: ('for the first time', 'a first time'),
+    1: ('for the second time', 'a second time', 'once more'),
+    2: ('for the third time', 'a third time'),
+    -1: ('for the last time', 'one last time'),
+}
+
+
+class Grammar:
+    """Realises questions; every choice of words comes from ``rng``."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def _pick(self, options: tuple) -> str | Verb:
+        return options[int(self.rng.integers(len(options)))]
+
+    def _noun(self, colour: str | None, shape: str | None, definite: bool = True) -> str:
+        words = [str(self._pick(COLOUR_WORDS[colour]))] if colour else []
+        words.append(str(self._pick(SHAPE_WORDS[shape or ''])))
+        text = ' '.join(words)
+        if definite and colour and shape:
+            return f'the {text}'
+        return f'{"an" if text[0] in "aeiou" else "a"} {text}'
+
+    def _clause(self, form: Form, style: str, definite: bool = True) -> str:
+        """'the red disc spins', '... is spinning', '... has spun' or '... spinning'."""
+        subject = self._noun(form.colour, form.shape, definite)
+        verb = self._pick(VERBS[form.action])
+        assert isinstance(verb, Verb)
+        tail = f' {self._noun(*form.other)}' if form.other else ''
+        if form.side:
+            tail += SIDE_WORDS[form.action].format(form.side)
+        middle = {
+            'present': verb.present,
+            'progressive': f'is {verb.participle}',
+            'perfect': f'has {verb.perfect}',
+            'participle': verb.participle,
+        }[style]
+        return f'{subject} {middle}{tail}'
+
+    def _main(self, question: Question) -> str:
+        form = question.form
+        if question.ordinal is not None:
+            times, clause = ORDINALS[question.ordinal], self._clause(form, 'present')
+            if self.rng.random() < 0.3:
+                return f'{times[0]}, {clause}'
+            return f'{clause} {self._pick(times)}'
+        style = str(self.rng.choice(['present', 'progressive', 'participle'], p=[0.6, 0.2, 0.2]))
+        if style == 'participle':
+            lead = self._pick(('there is', 'we see', 'someone films'))
+            return f'{lead} {self._clause(form, style, definite=False)}'
+        return self._clause(form, style)
+
+    def sentence(self, question: Question) -> str:
+        """One sentence, capitalised, with a full stop."""
+        main = self._main(question)
+        if question.relation is not None and question.anchor is not None:
+            word, style = {
+                'after': (('after', 'once'), 'perfect'),
+                'before': (('before',), 'present'),
+                'while': (('while', 'as'), 'progressive'),
+            }[question.relation]
+            side = f'{self._pick(word)} {self._clause(question.anchor, style)}'
+            main = f'{side}, {main}' if self.rng.random() < 0.4 else f'{main} {side}'
+        return f'{main[0].upper()}{main[1:]}.'

@@ -1,0 +1,59 @@
+"""Render the corpus that the demo and the tests train on.
+
+Coloured shapes enter, leave, move, spin, grow, blink and meet in short mp4 films; sentences name
+single moments of them. Everything follows from the seed. Run again to finish what was interrupted.
+
+Examples:
+    python tools/data/rendered/make_corpus.py data/rendered
+    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --workers 2
+    python tools/data/rendered/make_corpus.py data/rendered --preview preview.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tools.data.rendered import contact_sheet, render_corpus
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out_dir', type=Path, help='folder to write')
+    parser.add_argument('--train', type=int, default=400, help='training videos (default: 400)')
+    parser.add_argument('--val', type=int, default=80, help='validation videos (default: 80)')
+    parser.add_argument('--seed', type=int, default=0, help='seed (default: 0)')
+    parser.add_argument('--min-seconds', type=float, default=20, help='shortest (default: 20)')
+    parser.add_argument('--max-seconds', type=float, default=90, help='longest (default: 90)')
+    parser.add_argument('--workers', type=int, default=2, help='processes (default: 2)')
+    parser.add_argument('--no-videos', action='store_true', help='write the annotations only')
+    parser.add_argument('--preview', type=Path, help='also draw a contact sheet to this picture')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        render_corpus(
+            args.out_dir,
+            train=args.train,
+            val=args.val,
+            seed=args.seed,
+            min_seconds=args.min_seconds,
+            max_seconds=args.max_seconds,
+            workers=args.workers,
+            videos=not args.no_videos,
+            progress=True,
+        )
+        if args.preview:
+            contact_sheet(args.out_dir, args.preview, split='val' if args.val else 'train')
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from None
+    print(f'wrote {args.out_dir}')
+
+
+if __name__ == '__main__':
+    main()
