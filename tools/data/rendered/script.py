@@ -114,10 +114,10 @@ def _act(stage: Stage, index: int, pool: list[str], novel: bool) -> None:
         if not (allowed('enter') and stage.act(index, 'enter')):
             stage.wait(index, 1, 5)
         return
-    if rng.random() < 0.3:
+    options = [a for a in [*pool, 'leave'] if allowed(a)]
+    if not options or rng.random() < 0.3:
         stage.wait(index, 0.5, 3)
         return
-    options = [a for a in [*pool, 'leave'] if allowed(a)]
     weight = np.array([_weight(actor, a, novel) for a in options])
     order = rng.choice(len(options), len(options), replace=False, p=weight / weight.sum())
     for choice in order[:4]:
