@@ -1,0 +1,71 @@
+"""What all moment metrics share: from data samples to entries, each query counted once."""
+
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from demul_mm.evaluation.predictions import PredictionEntry, entries_from_sample, merge_entries
+
+
+class EntryMetric(BaseMetric):
+    """A metric that is computed from the entries of all queries at once.
+
+    Args:
+        collect_device: 'cpu' or 'gpu', where results of several ranks are gathered.
+        prefix: put before each key, for configs in which two metrics report the same key.
+        collect_dir: directory for gathering on the CPU; a temporary one by default.
+    """
+
+    default_prefix = ''
+
+    def __init__(
+        self,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the entries of a batch.
+
+        Args:
+            data_batch: not used.
+            data_samples: ``MomentDataSample.to_dict()`` of each predicted sample.
+        """
+        for sample in data_samples:
+            entries = entries_from_sample(sample)
+            self.results.append({'sample_idx': int(sample['sample_idx']), 'entries': entries})
+
+    def evaluate(self, size: int) -> dict:
+        """Gather from all ranks and compute.
+
+        ``size``, the number of samples, is not used to cut the gathered list, as mmengine does:
+        that is only right when every rank saw its share in the order of the default sampler.
+        """
+        return super().evaluate(sys.maxsize)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        return self.compute_entries(merge_entries(results))
+
+    @abstractmethod
+    def compute_entries(self, entries: Sequence[PredictionEntry]) -> dict[str, float]:
+        """The metric of entries in which each query occurs once.
+
+        Returns:
+            Metric name to value, in percent.
+        """
+
+    def with_truth(self, entries: Sequence[PredictionEntry]) -> list[PredictionEntry]:
+        """Drop queries without a known moment, and say how many there were."""
+        known = [entry for entry in entries if entry['gt']]
+        if len(known) < len(entries):
+            MMLogger.get_current_instance().warning(
+                f'{type(self).__name__}: {len(entries) - len(known)} of {len(entries)} queries '
+                'have no true moment and are not counted'
+            )
+        return known

@@ -1,0 +1,198 @@
+"""Predictions as plain data: what every metric computes from and what ``--dump`` writes.
+
+A metric keeps *entries*, one for each query, never tensors. The same entries are written to and
+read from a predictions file, so a dump scored again gives the same numbers to the last digit.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FORMAT = 'demul_mm.predictions'
+VERSION = 1
+REQUIRED_KEYS = ('query_id', 'video_id', 'duration', 'gt', 'pred')
+
+
+class PredictionEntry(TypedDict, total=False):
+    """One query: the truth and what was predicted for it. Times in seconds."""
+
+    query_id: str
+    video_id: str
+    query: str
+    duration: float
+    gt: list[list[float]]  # [[start, end], ...]: annotators or occurrences; empty: unknown
+    pred: list[list[float]]  # [[start, end, score], ...], best first
+    corpus: list[list[Any]]  # [[video_id, start, end, score], ...], best first
+    tags: list[str]
+
+
+class PaddedMoments(NamedTuple):
+    """Entries as arrays: float64 seconds, bool masks with True = valid."""
+
+    pred: Tensor  # (Q, N, 2)
+    pred_mask: Tensor  # (Q, N)
+    gt: Tensor  # (Q, G, 2)
+    gt_mask: Tensor  # (Q, G)
+    duration: Tensor  # (Q,)
+
+
+def plain_floats(values: Tensor | np.ndarray | Sequence) -> list:
+    """Nested lists of Python floats, each the shortest decimal that names the number.
+
+    A time of 24.3 s kept as float32 would come out as 24.299999237060547, and an IoU that is
+    exactly a threshold would fall on either side of it. The shortest decimal is what the
+    annotation file says.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (
+            values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+        ).numpy()
+    array = np.asarray(values)
+    if array.dtype == np.float32:
+        return array.astype(str).astype(np.float64).tolist()
+    return array.astype(np.float64).tolist()
+
+
+def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
+    """The entries of one video.
+
+    Args:
+        sample: ``MomentDataSample.to_dict()`` of a predicted sample. Besides its own fields it may
+            hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``, and
+            ``tags``, for each query a list of words to break results down by.
+
+    Returns:
+        One entry for each query, predictions sorted by score, equal scores by index.
+    """
+    queries, query_ids = sample['queries'], sample['query_ids']
+    num_queries = len(queries)
+    per_query = {
+        key: sample.get(key)
+        for key in ('query_ids', 'gt_spans', 'pred_moments', 'pred_corpus', 'tags')
+    }
+    for key, value in per_query.items():
+        if value is not None and len(value) != num_queries:
+            raise ValueError(
+                f'video {sample["video_id"]!r} has {num_queries} queries but {len(value)} in '
+                f'{key!r}; give one for each query, empty where there is none'
+            )
+    entries = []
+    for q in range(num_queries):
+        entry = PredictionEntry(
+            query_id=str(query_ids[q]),
+            video_id=str(sample['video_id']),
+            query=str(queries[q]),
+            duration=plain_floats([sample['duration']])[0],
+            gt=[] if sample.get('gt_spans') is None else plain_floats(sample['gt_spans'][q]),
+            pred=_pred_rows(sample['pred_moments'][q]) if sample.get('pred_moments') else [],
+        )
+        if per_query['pred_corpus'] is not None:
+            entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
+        if per_query['tags'] is not None:
+            entry['tags'] = [str(tag) for tag in sample['tags'][q]]
+        entries.append(entry)
+    return entries
+
+
+def _pred_rows(moments: Any) -> list[list[float]]:
+    spans, scores = plain_floats(moments.spans), plain_floats(moments.scores)
+    rows = [[start, end, score] for (start, end), score in zip(spans, scores)]
+    return sorted(rows, key=lambda row: -row[2])  # stable: equal scores keep their order
+
+
+def _corpus_row(row: Sequence[Any]) -> list[Any]:
+    video_id, start, end, score = row
+    return [str(video_id), float(start), float(end), float(score)]
+
+
+def merge_entries(results: Iterable[Mapping[str, Any]]) -> list[PredictionEntry]:
+    """Entries of all samples in the order of the data set, each query once.
+
+    Samplers pad the last batch of some ranks with samples that others have too; these are told by
+    ``sample_idx`` and query id, whatever the order in which ranks were gathered.
+
+    Args:
+        results: ``dict(sample_idx=int, entries=[...])`` of each processed sample.
+    """
+    merged: dict[str, PredictionEntry] = {}
+    for result in sorted(results, key=lambda r: r['sample_idx']):
+        for entry in result['entries']:
+            merged.setdefault(entry['query_id'], entry)
+    return list(merged.values())
+
+
+def pad_spans(rows: Sequence[Sequence[Sequence[float]]]) -> tuple[Tensor, Tensor]:
+    """Lists of spans of different lengths as ``(Q, N, 2)`` float64 and a mask ``(Q, N)``."""
+    longest = max((len(row) for row in rows), default=0)
+    spans = np.zeros((len(rows), longest, 2))
+    mask = np.zeros((len(rows), longest), dtype=bool)
+    for q, row in enumerate(rows):
+        if row:
+            spans[q, : len(row)] = [(span[0], span[1]) for span in row]
+            mask[q, : len(row)] = True
+    return torch.from_numpy(spans), torch.from_numpy(mask)
+
+
+def pad_entries(entries: Sequence[PredictionEntry]) -> PaddedMoments:
+    """Entries as padded arrays."""
+    pred, pred_mask = pad_spans([entry['pred'] for entry in entries])
+    gt, gt_mask = pad_spans([entry['gt'] for entry in entries])
+    duration = torch.tensor([entry['duration'] for entry in entries], dtype=torch.float64)
+    return PaddedMoments(pred, pred_mask, gt, gt_mask, duration)
+
+
+def write_text_atomically(path: str | os.PathLike, text: str) -> None:
+    """Write a file under a temporary name and move it into place."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f'{target.name}.{os.getpid()}.tmp')
+    temporary.write_text(text, encoding='utf-8')
+    os.replace(temporary, target)
+
+
+def save_predictions(
+    path: str | os.PathLike, entries: Sequence[PredictionEntry], meta: Mapping[str, Any]
+) -> None:
+    """Write a predictions file (JSON, one line for each query, atomically)."""
+    head = json.dumps(
+        {'format': FORMAT, 'version': VERSION, 'meta': dict(meta)}, ensure_ascii=False
+    )
+    lines = ',\n'.join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    write_text_atomically(path, f'{head[:-1]}, "predictions": [\n{lines}\n]}}\n')
+
+
+def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[PredictionEntry]]:
+    """Read a predictions file.
+
+    Returns:
+        Its meta information and its entries.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is absent, damaged, of another kind, or newer.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{path} does not exist; write it with tools/test.py --dump {path}')
+    try:
+        data = json.loads(Path(path).read_text(encoding='utf-8'))
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{path} is not a whole JSON file ({error}); dump it again') from None
+    if not isinstance(data, dict) or data.get('format') != FORMAT:
+        raise ValueError(f"{path} is not a predictions file: its 'format' is not {FORMAT!r}")
+    if data.get('version') != VERSION:
+        raise ValueError(
+            f'{path} has version {data.get("version")!r} of the predictions format; this program '
+            f'reads version {VERSION}'
+        )
+    entries = data.get('predictions', [])
+    for i, entry in enumerate(entries):
+        missing = [key for key in REQUIRED_KEYS if key not in entry]
+        if missing:
+            raise ValueError(f'{path}: prediction {i} lacks {", ".join(missing)}')
+    return data.get('meta', {}), entries
