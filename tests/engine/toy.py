@@ -32,7 +32,7 @@ class ToyDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         noise = np.random.randn(4) + torch.randn(4).numpy()  # noqa: NPY002  as transforms draw
         x = self.points[index] + self.noise * torch.from_numpy(noise).float()
-        return dict(inputs=x, data_samples=dict(y=float(self.points[index].sum()), index=index))
+        return dict(inputs=x, data_samples=dict(y=float(self.points[index].sum())))
 
 
 @MODELS.register_module(force=True)
@@ -44,12 +44,12 @@ class ToyModel(BaseModel):
         self.net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
         self.pause = pause
 
-    def forward(self, inputs: list, data_samples: list, mode: str = 'tensor') -> object:
+    def forward(self, inputs: list, data_samples: dict, mode: str = 'tensor') -> object:
         y = self.net(torch.stack(inputs))[:, 0]  # (B,)
         if mode == 'loss':
             time.sleep(self.pause)
-            return dict(loss=(y - torch.tensor([s['y'] for s in data_samples])).square().mean())
-        return [dict(sample, pred=float(value)) for sample, value in zip(data_samples, y)]
+            return dict(loss=(y - torch.tensor(data_samples['y'])).square().mean())
+        return [dict(y=t, pred=float(p)) for t, p in zip(data_samples['y'], y)]
 
 
 @METRICS.register_module(force=True)

@@ -13,7 +13,8 @@ from demul_mm.engine.checkpoint import (
 )
 from demul_mm.registry import HOOKS
 
-VALIDATED = 'validated_epoch'
+# The log processor takes every name that starts with train, val or test for a value to log.
+CHECKED = 'last_epoch_validated'
 
 
 @HOOKS.register_module()
@@ -42,11 +43,11 @@ class AtomicCheckpointHook(CheckpointHook):
         due = epoch >= loop.val_begin and (
             epoch % loop.val_interval == 0 or epoch == loop.max_epochs
         )
-        recorded = runner.message_hub.runtime_info.get(VALIDATED) == epoch
+        recorded = runner.message_hub.runtime_info.get(CHECKED) == epoch
         return due and not recorded
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        runner.message_hub.update_info(VALIDATED, runner.epoch)
+        runner.message_hub.update_info(CHECKED, runner.epoch)
         super().after_val_epoch(runner, metrics or {})
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
