@@ -1,1 +1,21 @@
+"""The model, part by part, in the order in which the data passes through."""
 
+from demul_mm.models import (
+    backbones,
+    data_preprocessors,
+    heads,
+    localizers,
+    losses,
+    necks,
+    task_modules,
+)
+
+__all__ = [
+    'backbones',
+    'data_preprocessors',
+    'heads',
+    'localizers',
+    'losses',
+    'necks',
+    'task_modules',
+]

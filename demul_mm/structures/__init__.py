@@ -1,6 +1,20 @@
-"""Data samples and the span arithmetic that everything else shares."""
+"""Data samples, typed tuples and the span arithmetic that everything else shares."""
 
+from demul_mm.structures.encodings import (
+    FusedPairs,
+    MomentCandidates,
+    QueryEncoding,
+    VideoEncoding,
+)
 from demul_mm.structures.moment_data_sample import MomentDataSample
 from demul_mm.structures.spans import pairwise_iou, span_iou
 
-__all__ = ['MomentDataSample', 'pairwise_iou', 'span_iou']
+__all__ = [
+    'FusedPairs',
+    'MomentCandidates',
+    'MomentDataSample',
+    'QueryEncoding',
+    'VideoEncoding',
+    'pairwise_iou',
+    'span_iou',
+]

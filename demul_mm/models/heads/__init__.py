@@ -1,1 +1,7 @@
+"""Heads: from features to moments."""
 
+from demul_mm.models.heads.joint_score import TERMS, JointScore
+from demul_mm.models.heads.proposal import ProposalHead
+from demul_mm.models.heads.unified import UnifiedMomentHead
+
+__all__ = ['TERMS', 'JointScore', 'ProposalHead', 'UnifiedMomentHead']

@@ -1,1 +1,26 @@
+"""Losses."""
 
+from demul_mm.models.losses.localization import (
+    ListwiseLoss,
+    QualityFocalLoss,
+    SpanDIoULoss,
+    segment_logsumexp,
+)
+from demul_mm.models.losses.representation import (
+    CrossCorrelationLoss,
+    ModalityConfusionLoss,
+    MultiPositiveInfoNCE,
+)
+
+from demul_mm.models.losses.retrieval import RetrievalLoss
+
+__all__ = [
+    'CrossCorrelationLoss',
+    'ListwiseLoss',
+    'ModalityConfusionLoss',
+    'MultiPositiveInfoNCE',
+    'QualityFocalLoss',
+    'RetrievalLoss',
+    'SpanDIoULoss',
+    'segment_logsumexp',
+]

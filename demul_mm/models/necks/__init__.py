@@ -1,1 +1,7 @@
+"""Between the encoders and the head: pyramid, decoupler, fusion."""
 
+from demul_mm.models.necks.decoupler import SemanticDecoupler
+from demul_mm.models.necks.fusion import ProgressiveFusion
+from demul_mm.models.necks.pyramid import TemporalPyramid
+
+__all__ = ['ProgressiveFusion', 'SemanticDecoupler', 'TemporalPyramid']

@@ -1,1 +1,19 @@
+"""Parts without a place of their own in the data's way: geometry, assignment, NMS, calibration."""
 
+from demul_mm.models.task_modules.assigner import ScaleAssigner
+from demul_mm.models.task_modules.calibrator import ScoreCalibrator
+from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
+from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
+from demul_mm.models.task_modules.semantic_memory import SemanticMemory
+from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
+
+__all__ = [
+    'MomentNMS',
+    'PointGenerator',
+    'PyramidPoints',
+    'ScaleAssigner',
+    'ScoreCalibrator',
+    'SemanticMemory',
+    'SoftNMS',
+    'TransformersTokenizer',
+]

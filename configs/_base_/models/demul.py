@@ -1,0 +1,27 @@
+# DeMUL over pre-extracted features of one visual stream. `feature_dim` comes from _base_/features.
+num_levels = 6
+dim = 128
+model = dict(
+    type='DeMUL',
+    data_preprocessor=dict(
+        type='MomentDataPreprocessor',
+        tokenizer=dict(type='TransformersTokenizer', name='minilm'),
+        pad_divisor=32),
+    language=dict(
+        type='LanguageEncoder',
+        lm=dict(type='TransformersLM', name='minilm', tune='none'),
+        dim=128,
+        num_phrases=4),
+    streams=dict(visual=dict(type='TemporalTower', in_dim=256, dim=128, depth=1)),
+    pyramid=dict(type='TemporalPyramid', dim=128, num_levels=6),
+    decoupler=dict(type='SemanticDecoupler', dim=128, shared_dim=128, private_dim=64),
+    proposal=dict(type='ProposalHead', dim=128),
+    neck=dict(type='ProgressiveFusion', dim=128, stages=('sentence', 'phrases', 'words')),
+    head=dict(type='UnifiedMomentHead', dim=128),
+    memory=dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024),
+    retrieval=dict(type='RetrievalLoss'),
+    decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
+    confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
+    calibrator=dict(type='ScoreCalibrator'),
+    train_cfg=dict(num_negatives=1),
+    test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5)))

@@ -1,0 +1,173 @@
+"""The language side: a pre-trained model for the words, and a hierarchy on top of it."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.utils import logging as hf_logging
+
+from demul_mm.models.layers import masked_softmax
+from demul_mm.models.task_modules.tokenizer import resolve_language_model
+from demul_mm.registry import MODELS
+
+
+def _load_quietly(folder: str) -> nn.Module:
+    """The model without its pooler, which nothing here reads, and without the report of that."""
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        return AutoModel.from_pretrained(folder, add_pooling_layer=False)
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        hf_logging.enable_progress_bar()
+
+
+@MODELS.register_module()
+class TransformersLM(nn.Module):
+    """Token features of any ``transformers`` encoder.
+
+    A wholly frozen model is kept out of the parameters and of the checkpoint (it is known by its
+    name), and the features of each sentence are computed once and kept, so that it does not run
+    again in the next epoch.
+
+    Args:
+        name: folder or hub name; ``'minilm'`` is the packaged all-MiniLM-L6-v2, which needs no
+            network.
+        tune: ``'none'``, ``'all'``, or the number of last layers to train.
+        cache_mb: memory for the features of a frozen model; sentences beyond it are recomputed.
+    """
+
+    def __init__(self, name: str = 'minilm', tune: str | int = 'none', cache_mb: int = 1024) -> None:
+        super().__init__()
+        lm = _load_quietly(resolve_language_model(name))
+        self.out_dim: int = lm.config.hidden_size
+        self.frozen = tune in ('none', 0)
+        self._cache: dict[bytes, Tensor] = {}
+        self._cache_free = cache_mb * 2**20
+        lm.requires_grad_(tune == 'all')
+        if self.frozen:
+            # A list hides it from parameters(), state_dict() and the EMA copy.
+            self._hidden = [lm.eval()]
+        else:
+            self.lm = lm
+            if isinstance(tune, int):
+                lm.encoder.layer[-tune:].requires_grad_(True)
+            elif tune != 'all':
+                raise ValueError(f"tune is {tune!r}; allowed: 'none', 'all' or a number of layers")
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids ``(Q, L)`` and ``mask (Q, L)`` to features ``(Q, L, out_dim)``."""
+        if not self.frozen:
+            return self.lm(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        keys = [row[:n].numpy().tobytes() for row, n in zip(ids.cpu(), mask.sum(1).tolist())]
+        fresh = {key: i for i, key in enumerate(keys) if key not in self._cache}
+        rows = self._run_frozen(ids, mask, fresh)
+        features = [rows[key] if key in rows else self._cache[key] for key in keys]
+        padded = nn.utils.rnn.pad_sequence(features, batch_first=True)  # (Q, L', out_dim)
+        padded = F.pad(padded, (0, 0, 0, ids.shape[1] - padded.shape[1]))
+        return padded.to(ids.device, torch.float32, non_blocking=True)
+
+    @torch.no_grad()
+    def _run_frozen(self, ids: Tensor, mask: Tensor, fresh: dict[bytes, int]) -> dict[bytes, Tensor]:
+        """Features of the sentences not yet in the cache, kept there while it has room."""
+        if not fresh:
+            return {}
+        lm = self._hidden[0] = self._hidden[0].to(ids.device)
+        index = torch.tensor(list(fresh.values()), device=ids.device)
+        with torch.autocast(ids.device.type, enabled=False):
+            out = lm(input_ids=ids[index], attention_mask=mask[index].long()).last_hidden_state
+        rows = {}
+        for key, row, length in zip(fresh, out.cpu(), mask[index].sum(1).tolist()):
+            rows[key] = row[:length].to(torch.float16)
+            size = rows[key].nbytes
+            if self._cache_free >= size:
+                self._cache[key] = rows[key].clone()
+                self._cache_free -= size
+            elif self._cache_free > 0:
+                self._cache_free = 0
+                MMLogger.get_current_instance().warning(
+                    f'the language cache is full with {len(self._cache)} sentences; the others '
+                    'are recomputed each time: raise cache_mb'
+                )
+        return rows
+
+
+@MODELS.register_module()
+class LanguageEncoder(nn.Module):
+    """Words, phrases and the sentence, from token features.
+
+    Phrases are gathered by ``K`` slot queries over n-gram convolutions of the words; a loss keeps
+    the slots' attention apart. The sentence is an attention pool over words and phrases.
+
+    Args:
+        lm: config of the token model; it has ``out_dim`` and maps ``(ids, mask)`` to features.
+        dim: model width ``D``.
+        num_phrases: slots ``K``.
+        ngrams: widths of the convolutions.
+        dropout: of the projected words.
+    """
+
+    def __init__(
+        self,
+        lm: dict,
+        dim: int = 128,
+        num_phrases: int = 4,
+        ngrams: tuple[int, ...] = (1, 3, 5),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.lm = MODELS.build(lm)
+        self.project = nn.Sequential(
+            nn.LayerNorm(self.lm.out_dim), nn.Linear(self.lm.out_dim, dim), nn.GELU()
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.convs = nn.ModuleList(nn.Conv1d(dim, dim, n, padding=n // 2) for n in ngrams)
+        self.word_norm = nn.LayerNorm(dim)
+        self.slots = nn.Parameter(torch.randn(num_phrases, dim))
+        self.slot_key = nn.Linear(dim, dim)
+        self.slot_value = nn.Linear(dim, dim)
+        self.phrase_norm = nn.LayerNorm(dim)
+        self.pool = nn.Linear(dim, 1, bias=False)  # a softmax ignores a bias
+        self.sentence = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+        self.scale = dim**-0.5
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Encode ``Q`` tokenised sentences.
+
+        Args:
+            ids: ``(Q, L)`` token ids.
+            mask: ``(Q, L)``.
+
+        Returns:
+            words ``(Q, L, D)``, phrases ``(Q, K, D)``, sentence ``(Q, D)``, the phrases' attention
+            over words ``(Q, K, L)``, and the unit mean of the token features ``(Q, E)``, without
+            gradient.
+        """
+        keep = mask[..., None]
+        tokens = self.lm(ids, mask)  # (Q, L, E)
+        meaning = F.normalize((tokens.detach() * keep).sum(1).float(), dim=-1)
+        x = self.dropout(self.project(tokens)) * keep  # (Q, L, D)
+        grams = torch.stack([conv(x.transpose(1, 2)) for conv in self.convs]).amax(0)
+        grams = F.gelu(grams.transpose(1, 2))  # (Q, L, D) the best n-gram around each word
+        words = self.word_norm(x + grams) * keep
+        logits = torch.einsum('kd,qld->qkl', self.slots * self.scale, self.slot_key(words))
+        attention = masked_softmax(logits.float(), mask[:, None]).to(words.dtype)  # (Q, K, L)
+        phrases = self.phrase_norm(attention @ self.slot_value(words))  # (Q, K, D)
+        units = torch.cat([words, phrases], 1)
+        unit_mask = torch.cat([mask, mask.new_ones(phrases.shape[:2])], 1)
+        weight = masked_softmax(self.pool(units).squeeze(-1).float(), unit_mask).to(words.dtype)
+        sentence = self.sentence(torch.einsum('qu,qud->qd', weight, units))
+        return words, phrases, sentence, attention, meaning
+
+    @staticmethod
+    def orthogonality(attention: Tensor) -> Tensor:
+        """How much the phrases of a sentence look at the same words; 0 when they are apart.
+
+        Squared off-diagonal entries of the normalised Gram matrix of ``attention (Q, K, L)``.
+        """
+        unit = F.normalize(attention.float(), dim=-1)
+        gram = unit @ unit.transpose(1, 2)  # (Q, K, K)
+        eye = torch.eye(gram.shape[-1], device=gram.device)
+        return ((gram - eye) ** 2).mean()

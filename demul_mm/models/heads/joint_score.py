@@ -1,0 +1,46 @@
+"""The joint score: relevance and position in one number."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demul_mm.registry import MODELS
+
+TERMS = ('semantic', 'quality', 'boundary', 'coherence', 'video')
+
+
+@MODELS.register_module()
+class JointScore(nn.Module):
+    """``a semantic + b quality + d (log p_start + log p_end) / 2 + e coherence + g video``.
+
+    The weights are positive and learned by a listwise loss over the candidates of all videos of a
+    query. This is what "unified" means: candidates of different videos compete on one scale.
+
+    Args:
+        init: weights at the start, in the order of ``TERMS``.
+        terms: the terms in use; the others weigh nothing (for ablations).
+    """
+
+    def __init__(
+        self,
+        init: tuple[float, ...] = (1.0, 1.0, 0.1, 1.0, 1.0),
+        terms: tuple[str, ...] = TERMS,
+    ) -> None:
+        super().__init__()
+        unknown = set(terms) - set(TERMS)
+        if unknown:
+            raise ValueError(f'unknown terms {sorted(unknown)}; allowed: {", ".join(TERMS)}')
+        start = torch.tensor(init)
+        self.raw = nn.Parameter((start.exp() - 1).log())  # the inverse of softplus
+        used = torch.tensor([term in terms for term in TERMS])
+        self.register_buffer('used', used, persistent=False)
+
+    @property
+    def weights(self) -> Tensor:
+        """``(5,)``, positive where a term is in use, else 0."""
+        return F.softplus(self.raw) * self.used
+
+    def forward(self, terms: Tensor) -> tuple[Tensor, Tensor]:
+        """``terms (..., 5)`` to the score ``(...)`` and the weighted terms ``(..., 5)``."""
+        weighted = terms * self.weights
+        return weighted.sum(-1), weighted

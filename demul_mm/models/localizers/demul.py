@@ -1,0 +1,339 @@
+"""DeMUL: decoupled multimodal modelling, unified localization."""
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from demul_mm.models.localizers.pairs import chunk_pairs, hardest_negatives, own_pairs, pad_spans
+from demul_mm.models.task_modules import PointGenerator
+from demul_mm.models.task_modules.points import PyramidPoints
+from demul_mm.registry import MODELS, TASK_UTILS
+from demul_mm.structures import (
+    FusedPairs,
+    MomentCandidates,
+    MomentDataSample,
+    QueryEncoding,
+    VideoEncoding,
+)
+
+
+@MODELS.register_module()
+class DeMUL(BaseModel):
+    """Find moments in videos from sentences.
+
+    ``encode_video`` never sees a query and ``encode_query`` never sees a video: both can be done
+    once and indexed. ``localize`` brings the pairs that survive the index together.
+
+    Args:
+        language: config of the language encoder.
+        streams: a tower for each stream of features, by name.
+        pyramid: config of the temporal pyramid, shared by all streams.
+        decoupler: config of the semantic decoupler.
+        proposal: config of the query-free proposal head.
+        neck: config of the fusion neck; None for the dual encoder alone.
+        head: config of the localization head.
+        frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
+        memory: config of the semantic memory; None for none.
+        retrieval: config of the losses in the shared space; None for none.
+        decorrelation: config of the loss between shared and private parts; None for none.
+        confusion: config of the modality confusion loss; None for none.
+        phrase_weight: weight of the loss that keeps phrases apart.
+        calibrator: config of the calibrator.
+        train_cfg: ``num_negatives``: videos of the batch that each query is also fused with.
+        test_cfg: ``nms``: config of the suppression; ``max_pair_points``: pairs times cells that
+            are fused at once, which bounds the memory of long videos with many queries.
+        data_preprocessor: config of the data preprocessor.
+        init_cfg: as in mmengine.
+    """
+
+    def __init__(
+        self,
+        language: dict,
+        streams: dict,
+        pyramid: dict,
+        decoupler: dict,
+        proposal: dict,
+        head: dict,
+        neck: dict | None = None,
+        frame_encoder: dict | None = None,
+        memory: dict | None = None,
+        retrieval: dict | None = None,
+        decorrelation: dict | None = None,
+        confusion: dict | None = None,
+        phrase_weight: float = 0.1,
+        calibrator: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        preprocessor = data_preprocessor or dict(type='MomentDataPreprocessor')
+        super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
+        self.language = MODELS.build(language)
+        self.frame_encoder = MODELS.build(frame_encoder) if frame_encoder else None
+        self.towers = torch.nn.ModuleDict({k: MODELS.build(v) for k, v in streams.items()})
+        self.pyramid = MODELS.build(pyramid)
+        self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
+        self.proposal = MODELS.build(proposal)
+        self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
+        self.head = MODELS.build(head)
+        self.memory = MODELS.build(memory) if memory else None
+        self.retrieval = MODELS.build(retrieval) if retrieval else None
+        self.decorrelation = MODELS.build(decorrelation) if decorrelation else None
+        self.confusion = MODELS.build(confusion) if confusion else None
+        self.phrase_weight = phrase_weight
+        self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
+        self.num_negatives = int((train_cfg or {}).get('num_negatives', 1))
+        test_cfg = test_cfg or {}
+        self.nms = TASK_UTILS.build(test_cfg.get('nms', dict(type='MomentNMS')))
+        self.max_pair_points = int(test_cfg.get('max_pair_points', 200_000))
+        self.points = PointGenerator(self.pyramid.num_levels)
+        divisor = self.data_preprocessor.pad_divisor
+        if divisor % self.points.divisor:
+            raise ValueError(
+                f'data_preprocessor.pad_divisor is {divisor}; a pyramid of '
+                f'{self.points.num_levels} levels needs a multiple of {self.points.divisor}'
+            )
+
+    def forward(
+        self, inputs: dict, data_samples: list[MomentDataSample] | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | list[MomentDataSample] | VideoEncoding:
+        """Dispatch to ``loss``, ``predict`` or, for ``'tensor'``, the videos' encoding."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples or [])
+        if mode == 'predict':
+            return self.predict(inputs, data_samples or [])
+        if mode == 'tensor':
+            return self.encode_video(inputs)
+        raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'tensor'")
+
+    # -- encoders ----------------------------------------------------------------------------
+
+    def encode_video(self, inputs: dict) -> VideoEncoding:
+        """Encode ``V`` videos without any query.
+
+        Args:
+            inputs: of the data preprocessor: ``streams`` ``{name: ((V, T, d), (V, T) mask)}``
+                and, with a frame encoder, ``frames`` ``[(T_v, 3, t, H, W), ...]``.
+        """
+        streams = dict(inputs['streams'])
+        if self.frame_encoder is not None and inputs.get('frames') is not None:
+            features = self.frame_encoder(inputs['frames'])
+            streams['visual'] = self.data_preprocessor.pad(features)
+        missing = [name for name in self.towers if name not in streams]
+        if missing:
+            raise ValueError(
+                f'the batch has no stream {missing[0]!r} (it has {sorted(streams)}): load it in '
+                'the pipeline or take its tower out of the model'
+            )
+        pyramids, has_stream = {}, []
+        valid = torch.stack([streams[name][1] for name in self.towers]).any(0)  # (V, T)
+        for name, tower in self.towers.items():
+            x, mask = streams[name]
+            pyramids[name], _ = self.pyramid(tower(x, mask), mask)
+            has_stream.append(mask.any(1))
+        stream_mask = torch.stack(has_stream, 1)  # (V, N)
+        features, private, shared = self.decoupler.encode_streams(pyramids, stream_mask)
+        num_clips = valid.sum(1)
+        points = self.points(valid.shape[1], valid.device)
+        mask = points.valid(num_clips)
+        weight = stream_mask[:, :, None, None].to(features.dtype)
+        mean = (features * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return VideoEncoding(
+            points=features * mask[:, None, :, None],
+            private=private,
+            shared=shared * mask[..., None],
+            spans=self.proposal(mean, points, num_clips),
+            mask=mask,
+            stream_mask=stream_mask,
+            num_clips=num_clips,
+        )
+
+    def encode_query(self, sentences: list[str]) -> QueryEncoding:
+        """Encode ``Q`` sentences; an empty one raises ValueError."""
+        return self.encode_tokens(*self.data_preprocessor.tokenize(sentences))
+
+    def encode_tokens(self, ids: Tensor, mask: Tensor) -> QueryEncoding:
+        """Encode ``Q`` tokenised sentences ``(Q, L)``."""
+        words, phrases, sentence, attention, meaning = self.language(ids, mask)
+        shared, private = self.decoupler.encode_language(sentence)
+        phrase_shared, _ = self.decoupler.encode_language(phrases)
+        return QueryEncoding(
+            words=words,
+            word_mask=mask,
+            phrases=phrases,
+            sentence=self.decoupler.recombine_language(sentence, shared, private),
+            private=private,
+            shared=shared,
+            phrase_shared=phrase_shared,
+            phrase_attention=attention,
+            meaning=meaning,
+        )
+
+    # -- pairs -------------------------------------------------------------------------------
+
+    def localize(
+        self, videos: VideoEncoding, queries: QueryEncoding, video: Tensor, query: Tensor
+    ) -> MomentCandidates:
+        """All candidates of ``R`` (query, video) pairs, rated on one scale.
+
+        Pairs of one query compete: their start and end curves are normalised together.
+
+        Args:
+            videos: ``V`` encoded videos.
+            queries: ``Q`` encoded queries.
+            video: ``(R,)`` int64, the video of each pair.
+            query: ``(R,)`` int64, the query of each pair.
+        """
+        points = self.points(self._length(videos), video.device)
+        return self.head.predict_by_feat(self._fuse(videos, queries, video, query, points))
+
+    def _length(self, videos: VideoEncoding) -> int:
+        """Padded clips, from the number of cells: ``M = T (2 - 2 ** (1 - levels))``."""
+        return videos.mask.shape[1] * self.points.divisor // (2 * self.points.divisor - 1)
+
+    def _fuse(
+        self,
+        videos: VideoEncoding,
+        queries: QueryEncoding,
+        video: Tensor,
+        query: Tensor,
+        points: PyramidPoints,
+    ):
+        rows, texts = videos.select(video), queries.select(query)
+        similarity = torch.einsum('rs,rms->rm', texts.shared, rows.shared)
+        base = self.head.base_logit(similarity)
+        if self.neck is not None:
+            fused = self.neck(rows, texts, points, base)
+        else:
+            alignment = base.new_zeros(*base.shape, texts.phrases.shape[1])
+            fused = FusedPairs(rows.points.mean(1), rows.mask, base[:, None], alignment)
+        return self.head(fused, similarity, points, rows.num_clips, query)
+
+    # -- training ----------------------------------------------------------------------------
+
+    def loss(self, inputs: dict, data_samples: list[MomentDataSample]) -> dict[str, Tensor]:
+        """Losses of a batch of videos with their queries."""
+        videos = self.encode_video(inputs)
+        queries = self.encode_tokens(inputs['ids'], inputs['word_mask'])
+        device = videos.mask.device
+        owner = own_pairs([len(s.queries) for s in data_samples], device)  # (Q,)
+        spans, span_mask = pad_spans(data_samples, device)
+        points = self.points(self._length(videos), device)
+        exact = torch.autocast(device.type, enabled=False)  # similarities and losses in float32
+        with exact:
+            losses = self._shared_losses(videos, queries, owner, spans, span_mask, points)
+        query = torch.arange(len(owner), device=device)
+        with torch.no_grad(), exact:
+            cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
+            near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))
+            soft = queries.meaning @ queries.meaning.T
+            rival, rival_query = hardest_negatives(near, owner, soft, self.num_negatives)
+        out = self._fuse(
+            videos, queries, torch.cat([owner, rival]), torch.cat([query, rival_query]), points
+        )
+        # A rival video holds no truth.
+        spans = torch.cat([spans, spans[rival_query]])
+        span_mask = torch.cat([span_mask, span_mask[rival_query] & False])
+        with exact:
+            losses.update(self.head.loss_by_feat(out, spans, span_mask, points))
+        return losses
+
+    def _shared_losses(
+        self,
+        videos: VideoEncoding,
+        queries: QueryEncoding,
+        owner: Tensor,
+        spans: Tensor,
+        span_mask: Tensor,
+        points: PyramidPoints,
+    ) -> dict[str, Tensor]:
+        """Losses that need no fusion: retrieval, proposals, decoupling, phrases."""
+        clips = videos.num_clips[owner][:, None, None]
+        truth = spans * clips
+        mask = videos.mask[owner]
+        positive, own = self.head.assigner(points, mask, truth, span_mask)
+        number = positive.sum().clamp(min=1)
+        losses = dict(
+            loss_proposal=self.proposal.loss_span(
+                videos.spans[owner], own / clips, positive.float(), number
+            ),
+            loss_phrases=self.phrase_weight
+            * self.language.orthogonality(queries.phrase_attention),
+        )
+        weight = positive / positive.sum(1, keepdim=True).clamp(min=1)
+        moment = torch.einsum('qm,qms->qs', weight, videos.shared[owner])  # (Q, S)
+        if self.retrieval is not None:
+            cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
+            near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))
+            touches = self._touches(points, truth, span_mask)
+            losses.update(
+                self.retrieval(
+                    cells=cells,
+                    videos=near,
+                    owner=owner,
+                    positive=positive,
+                    counted=mask & (positive | ~touches),
+                    cell_mask=videos.mask,
+                    meaning=queries.meaning,
+                    query=queries.shared,
+                    memory=self.memory,
+                )
+            )
+        if self.decorrelation is not None:
+            flat = videos.mask[:, None].expand(-1, videos.points.shape[1], -1)
+            shared = videos.shared[:, None].expand(-1, videos.points.shape[1], -1, -1)
+            losses['loss_decorrelation'] = self.decorrelation(
+                shared[flat], videos.private[flat].float()
+            ) + self.decorrelation(queries.shared, queries.private.float())
+        if self.confusion is not None:
+            losses['loss_confusion'] = self.confusion(moment, queries.shared)
+        if self.memory is not None and self.training:
+            unit = torch.nn.functional.normalize(moment.detach(), dim=-1)
+            self.memory.push(queries.meaning, unit)
+        return losses
+
+    @staticmethod
+    def _touches(points: PyramidPoints, truth: Tensor, span_mask: Tensor) -> Tensor:
+        """``(Q, M)``: True where a cell overlaps a true moment of ``truth (Q, G, 2)`` in clips."""
+        low, high = points.centers - points.strides / 2, points.centers + points.strides / 2
+        overlap = (truth[..., :1] < high) & (truth[..., 1:] > low)  # (Q, G, M)
+        return (overlap & span_mask[..., None]).any(1)
+
+    # -- testing -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, inputs: dict, data_samples: list[MomentDataSample]) -> list[MomentDataSample]:
+        """Fill ``pred_moments`` of each data sample."""
+        if inputs['ids'] is None:
+            for sample in data_samples:
+                sample.pred_moments = []
+            return data_samples
+        videos = self.encode_video(inputs)
+        queries = self.encode_tokens(inputs['ids'], inputs['word_mask'])
+        owner = own_pairs([len(s.queries) for s in data_samples], videos.mask.device)
+        moments: list[InstanceData] = []
+        extents = [s.metainfo.get('extent', s.duration) for s in data_samples for _ in s.queries]
+        durations = [s.duration for s in data_samples for _ in s.queries]
+        for rows in chunk_pairs(len(owner), videos.mask.shape[1], self.max_pair_points):
+            query = torch.arange(rows.start, rows.stop, device=owner.device)
+            found = self.localize(videos, queries, owner[rows], query)
+            moments += self.select(found, extents[rows], durations[rows])
+        for sample in data_samples:
+            sample.pred_moments = moments[: len(sample.queries)]
+            moments = moments[len(sample.queries) :]
+        return data_samples
+
+    def select(
+        self, found: MomentCandidates, extents: list[float], durations: list[float]
+    ) -> list[InstanceData]:
+        """Calibrate and suppress: the moments of each of ``R`` pairs, best first, in seconds."""
+        scores = self.calibrator(found.scores.float())
+        spans, scores, valid, index = self.nms(found.spans.float(), scores, found.mask)
+        terms = found.terms.gather(1, index[..., None].expand(-1, -1, found.terms.shape[-1]))
+        extent = spans.new_tensor(extents)[:, None, None]
+        limit = spans.new_tensor(durations)[:, None, None]
+        spans = torch.minimum(spans * extent, limit)
+        rows = zip(spans.cpu(), scores.cpu(), terms.float().cpu(), valid.cpu())
+        return [InstanceData(spans=s[v], scores=p[v], terms=t[v]) for s, p, t, v in rows]

@@ -1,0 +1,69 @@
+"""Which query meets which video."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from demul_mm.structures import MomentDataSample
+
+
+def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
+    """The video of each query, ``(Q,)`` int64, when video ``v`` has ``num_queries[v]`` of them."""
+    counts = torch.tensor(list(num_queries), device=device)
+    return torch.arange(len(counts), device=device).repeat_interleave(
+        counts, output_size=sum(num_queries)
+    )
+
+
+def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
+    """True moments of all queries: ``(Q, G, 2)`` in [0, 1] of the clip axis, mask ``(Q, G)``."""
+    rows = [
+        span / sample.metainfo.get('extent', sample.duration)
+        for sample in samples
+        for span in sample.gt_spans
+    ]
+    most = max([len(row) for row in rows], default=0)
+    spans = torch.zeros(len(rows), most, 2)
+    mask = torch.zeros(len(rows), most, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        spans[i, : len(row)] = row.clamp(0, 1)
+        mask[i, : len(row)] = True
+    return spans.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+
+def hardest_negatives(
+    similarity: Tensor, owner: Tensor, meaning: Tensor, number: int, too_alike: float = 0.8
+) -> tuple[Tensor, Tensor]:
+    """The videos of the batch that look most like a query's, without likely false negatives.
+
+    Args:
+        similarity: ``(Q, V)`` of query and video.
+        owner: ``(Q,)`` the video of each query.
+        meaning: ``(Q, Q)`` cosine of the captions.
+        number: negatives for each query; fewer where the batch has fewer videos.
+        too_alike: a video with a caption more alike than this is skipped while others are left.
+
+    Returns:
+        video ``(N,)`` and query ``(N,)``, int64.
+    """
+    num, count = similarity.shape
+    number = min(number, count - 1)
+    if number < 1:
+        empty = owner[:0]
+        return empty, empty
+    alike = torch.zeros_like(similarity).scatter_reduce(
+        1, owner[None].expand_as(meaning), meaning.to(similarity.dtype), 'amax'
+    )
+    rank = torch.where(alike > too_alike, similarity - 10.0, similarity)
+    rank = rank.scatter(1, owner[:, None], -1e4)
+    video = rank.topk(number, dim=1).indices  # (Q, number)
+    query = torch.arange(num, device=owner.device)[:, None].expand_as(video)
+    return video.flatten(), query.flatten()
+
+
+def chunk_pairs(num_pairs: int, num_points: int, budget: int) -> Iterator[slice]:
+    """Slices of the pairs, each with at most ``budget`` cells (and at least one pair)."""
+    step = max(1, budget // max(num_points, 1))
+    for start in range(0, num_pairs, step):
+        yield slice(start, min(start + step, num_pairs))

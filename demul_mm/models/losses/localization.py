@@ -1,0 +1,117 @@
+"""Losses on candidates: which one, and where its borders are."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demul_mm.registry import MODELS
+from demul_mm.structures import span_iou
+
+
+@MODELS.register_module()
+class QualityFocalLoss(nn.Module):
+    """Focal loss towards a soft target (Li et al., Generalized Focal Loss, 2020, eq. 2).
+
+    Choose it over the plain focal loss when a positive's target is its IoU: well-placed candidates
+    should score higher than merely overlapping ones.
+
+    Args:
+        beta: how strongly easy candidates are played down.
+        loss_weight: factor of the result.
+    """
+
+    def __init__(self, beta: float = 2.0, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.beta = beta
+        self.loss_weight = loss_weight
+
+    def forward(self, logits: Tensor, target: Tensor, mask: Tensor, normalizer: Tensor) -> Tensor:
+        """``logits``, ``target`` in [0, 1] and ``mask`` of one shape; the sum over ``normalizer``."""
+        weight = (logits.sigmoid() - target).abs() ** self.beta
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction='none') * weight
+        return self.loss_weight * (loss * mask).sum() / normalizer
+
+
+@MODELS.register_module()
+class SpanDIoULoss(nn.Module):
+    """``1 - DIoU`` of spans: IoU, and the distance of the centres over the hull when apart.
+
+    Zheng et al., Distance-IoU Loss, 2020, in one dimension.
+
+    Args:
+        loss_weight: factor of the result.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor, normalizer: Tensor) -> Tensor:
+        """Spans ``(..., 2)`` and ``weight (...)``; the weighted sum over ``normalizer``."""
+        hull = torch.maximum(pred[..., 1], target[..., 1]) - torch.minimum(
+            pred[..., 0], target[..., 0]
+        )
+        gap = (pred.sum(-1) - target.sum(-1)).abs() / 2
+        loss = 1 - span_iou(pred, target) + (gap / hull.clamp(min=1e-6)) ** 2
+        return self.loss_weight * (loss * weight).sum() / normalizer
+
+
+@MODELS.register_module()
+class ListwiseLoss(nn.Module):
+    """Divergence of a softmax over all candidates of a query, in all of its videos.
+
+    Choose it to make the scores of different videos comparable; the target is a softmax of the
+    candidates' IoU, so several good candidates share it.
+
+    Args:
+        temperature: of the target's softmax over IoU; smaller is stricter.
+        min_iou: candidates below it get no target.
+        loss_weight: factor of the result.
+    """
+
+    def __init__(
+        self, temperature: float = 0.1, min_iou: float = 0.5, loss_weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.min_iou = min_iou
+        self.loss_weight = loss_weight
+
+    def forward(self, scores: Tensor, iou: Tensor, mask: Tensor, query: Tensor) -> Tensor:
+        """One number for ``R`` pairs.
+
+        Args:
+            scores: ``(R, M)`` joint scores.
+            iou: ``(R, M)`` of each candidate with the truth, 0 in videos that do not match.
+            mask: ``(R, M)``.
+            query: ``(R,)`` int64: pairs of one query compete.
+        """
+        wanted = mask & (iou >= self.min_iou)
+        floor = torch.finfo(scores.dtype).min
+        weight = torch.where(wanted, (iou / self.temperature).exp(), 0.0)
+        log_total = segment_logsumexp(scores.masked_fill(~mask, floor), query)  # (R,)
+        log_prob = (scores - log_total[:, None]).masked_fill(~mask, 0.0)
+        num = int(query.shape[0])
+        total = weight.new_zeros(num).index_add(0, query, weight.sum(1))
+        share = weight / total[query].clamp(min=1e-6)[:, None]
+        surprise = torch.where(wanted, share * (log_prob - share.clamp(min=1e-12).log()), 0.0)
+        gain = weight.new_zeros(num).index_add(0, query, surprise.sum(1))
+        has_target = total > 0
+        return -self.loss_weight * gain.sum() / has_target.sum().clamp(min=1)
+
+
+def segment_logsumexp(logits: Tensor, segment: Tensor) -> Tensor:
+    """Log-sum-exp over the rows that share a segment.
+
+    Args:
+        logits: ``(R, M)``; invalid entries hold a very negative number.
+        segment: ``(R,)`` int64 in ``[0, R)``.
+
+    Returns:
+        ``(R,)``, for each row that of its segment.
+    """
+    rows = logits.logsumexp(1)
+    peak = rows.detach().new_full(rows.shape, torch.finfo(rows.dtype).min)
+    peak = peak.scatter_reduce(0, segment, rows.detach(), 'amax')
+    total = torch.zeros_like(rows).index_add(0, segment, (rows - peak[segment]).exp())
+    return (total.clamp(min=1e-30).log() + peak)[segment]

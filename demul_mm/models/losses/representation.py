@@ -1,0 +1,105 @@
+"""Losses on the shared and the private space."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demul_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class MultiPositiveInfoNCE(nn.Module):
+    """Contrast with several positives in a row: ``-log(sum of positives / sum of all)``.
+
+    Choose it over plain InfoNCE when more than one column is right (several pyramid cells of one
+    moment, several captions of one event); it asks that the positives together win, not each.
+    Soft labels in [0, 1] take likely false negatives out of the denominator in part.
+
+    Args:
+        temperature: of the softmax.
+        loss_weight: factor of the result.
+    """
+
+    def __init__(self, temperature: float = 0.07, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        similarity: Tensor,
+        positive: Tensor,
+        mask: Tensor,
+        soft: Tensor | None = None,
+    ) -> Tensor:
+        """Mean over the rows that have a positive.
+
+        Args:
+            similarity: ``(Q, N)`` cosines.
+            positive: ``(Q, N)`` bool.
+            mask: ``(Q, N)`` bool: the columns that count.
+            soft: ``(Q, N)`` in [0, 1]: how likely a negative is a false one.
+        """
+        floor = torch.finfo(torch.float32).min
+        logits = similarity.float() / self.temperature
+        if soft is not None:
+            keep = torch.where(positive, 1.0, 1.0 - soft)
+            logits = logits + keep.clamp(min=1e-6).log()
+        every = logits.masked_fill(~mask, floor).logsumexp(1)
+        right = logits.masked_fill(~(positive & mask), floor).logsumexp(1)
+        has_positive = (positive & mask).any(1)
+        loss = torch.where(has_positive, every - right, 0.0)
+        return self.loss_weight * loss.sum() / has_positive.sum().clamp(min=1)
+
+
+@MODELS.register_module()
+class CrossCorrelationLoss(nn.Module):
+    """Squared cross-correlation of shared and private dimensions over a batch; 0 when unrelated.
+
+    Args:
+        loss_weight: factor of the result.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, shared: Tensor, private: Tensor) -> Tensor:
+        """``shared (N, S)`` and ``private (N, P)`` to one number in [0, 1]."""
+        if len(shared) < 2:
+            return self.loss_weight * (shared.sum() + private.sum()) * 0.0
+        a, b = (F.normalize(t.float() - t.float().mean(0), dim=0) for t in (shared, private))
+        return self.loss_weight * ((a.T @ b) ** 2).mean()
+
+
+class _ReverseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # noqa: ANN001
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # noqa: ANN001
+        return -grad
+
+
+@MODELS.register_module()
+class ModalityConfusionLoss(nn.Module):
+    """A linear classifier tells the modality from the shared part, and the shared part resists.
+
+    Gradient reversal (Ganin and Lempitsky, 2015).
+
+    Args:
+        dim: width ``S`` of the shared part.
+        loss_weight: factor of the result.
+    """
+
+    def __init__(self, dim: int, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(dim, 1)
+        self.loss_weight = loss_weight
+
+    def forward(self, video: Tensor, query: Tensor) -> Tensor:
+        """``video (N, S)`` and ``query (Q, S)`` to one number; log 2 when they cannot be told."""
+        logit_v = self.classifier(_ReverseGradient.apply(video)).float()
+        logit_q = self.classifier(_ReverseGradient.apply(query)).float()
+        return self.loss_weight * (F.softplus(-logit_v).mean() + F.softplus(logit_q).mean()) / 2

@@ -1,0 +1,91 @@
+"""Retrieval in the shared space: the query finds its moment, and its video."""
+
+import torch
+from torch import Tensor, nn
+
+from demul_mm.models.task_modules.semantic_memory import SemanticMemory
+from demul_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class RetrievalLoss(nn.Module):
+    """Contrast queries with the moments and with the videos of a batch, both ways.
+
+    A moment's own cells are positives; the other cells of its video are negatives where they do not
+    touch it, and so are all cells of other videos and the memory's moments, as far as their
+    captions tell of something else.
+
+    Args:
+        contrast: config of the contrast used for all three.
+        moment_weight: query against all cells.
+        video_weight: query against videos, and videos against queries.
+    """
+
+    def __init__(
+        self,
+        contrast: dict | None = None,
+        moment_weight: float = 0.5,
+        video_weight: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.contrast = MODELS.build(contrast or dict(type='MultiPositiveInfoNCE'))
+        self.moment_weight = moment_weight
+        self.video_weight = video_weight
+
+    def forward(
+        self,
+        cells: Tensor,
+        videos: Tensor,
+        owner: Tensor,
+        positive: Tensor,
+        counted: Tensor,
+        cell_mask: Tensor,
+        meaning: Tensor,
+        query: Tensor,
+        memory: SemanticMemory | None,
+    ) -> dict[str, Tensor]:
+        """Losses of ``Q`` queries against ``V`` videos of ``M`` cells.
+
+        Args:
+            cells: ``(Q, V, M)`` cosines.
+            videos: ``(Q, V)`` similarity of query and video.
+            owner: ``(Q,)`` the video of each query.
+            positive: ``(Q, M)`` the query's cells in its own video.
+            counted: ``(Q, M)`` the cells of its own video that are positive or clearly negative.
+            cell_mask: ``(V, M)``.
+            meaning: ``(Q, E)`` caption vectors.
+            query: ``(Q, S)`` shared vectors, for the memory.
+            memory: pairs of earlier batches, or None.
+        """
+        num, count, size = cells.shape
+        mine = torch.nn.functional.one_hot(owner, count).bool()  # (Q, V)
+        soft = self._soft_videos(meaning, owner, count, memory)  # (Q, V)
+        mask = torch.where(mine[..., None], counted[:, None], cell_mask[None])
+        hit = (mine[..., None] & positive[:, None]).flatten(1)
+        similarity, mask = cells.flatten(1), mask.flatten(1)
+        soft_cells = soft[..., None].expand(-1, -1, size).flatten(1)
+        if memory is not None:
+            kept = memory.mask[None].expand(num, -1)
+            # A copy: the memory is written to before the backward pass.
+            similarity = torch.cat([similarity, query @ memory.moments.clone().T], 1)
+            mask = torch.cat([mask, kept], 1)
+            hit = torch.cat([hit, torch.zeros_like(kept)], 1)
+            soft_cells = torch.cat([soft_cells, memory.soft_label(meaning, memory.captions)], 1)
+        every = torch.ones_like(mine)
+        forward = self.contrast(videos, mine, every, soft)
+        backward = self.contrast(videos.T, mine.T, every.T, soft.T)
+        return dict(
+            loss_moment=self.moment_weight * self.contrast(similarity, hit, mask, soft_cells),
+            loss_video=self.video_weight * (forward + backward) / 2,
+        )
+
+    @staticmethod
+    def _soft_videos(
+        meaning: Tensor, owner: Tensor, count: int, memory: SemanticMemory | None
+    ) -> Tensor:
+        """``(Q, V)``: the best soft label between a query and the captions of a video."""
+        soft = meaning.new_zeros(len(meaning), count)
+        if memory is None:
+            return soft
+        pairs = memory.soft_label(meaning, meaning)  # (Q, Q)
+        return soft.scatter_reduce(1, owner[None].expand_as(pairs), pairs, 'amax')

@@ -1,0 +1,97 @@
+"""The semantic decoupler: what both modalities can say, and what only one can."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demul_mm.models.layers import masked_softmax
+from demul_mm.registry import MODELS
+
+
+class _Decoupled(nn.Module):
+    """The modality's own way into the shared space, and its private part."""
+
+    def __init__(self, dim: int, shared_dim: int, private_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.adapt = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout)
+        )
+        self.private = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, private_dim))
+        self.recombine = nn.Linear(shared_dim + private_dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+
+@MODELS.register_module()
+class SemanticDecoupler(nn.Module):
+    """Split each modality into a shared and a private part.
+
+    The shared part goes through one projector common to all modalities and is a unit vector: the
+    similarity of a query and a moment is their inner product. Both parts together make the features
+    that fusion sees.
+
+    Args:
+        dim: width ``D``.
+        shared_dim: ``S``.
+        private_dim: ``P``.
+        streams: names of the video's streams, each a modality beside language.
+        dropout: of the way into the shared space.
+    """
+
+    def __init__(
+        self,
+        dim: int = 128,
+        shared_dim: int = 128,
+        private_dim: int = 64,
+        streams: tuple[str, ...] = ('visual',),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.projector = nn.Linear(dim, shared_dim)
+        self.streams = nn.ModuleDict(
+            {name: _Decoupled(dim, shared_dim, private_dim, dropout) for name in streams}
+        )
+        self.language = _Decoupled(dim, shared_dim, private_dim, dropout)
+        # How much each stream counts in the query-free moment vector; one alone needs no weight.
+        weights = torch.zeros(len(streams))
+        self.stream_logit = nn.Parameter(weights) if len(streams) > 1 else None
+
+    def encode_streams(
+        self, streams: dict[str, Tensor], stream_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decouple the pyramid of each stream.
+
+        Args:
+            streams: ``{name: (V, M, D)}`` in the order of ``self.streams``.
+            stream_mask: ``(V, N)``.
+
+        Returns:
+            features ``(V, N, M, D)``, private ``(V, N, M, P)``, and the shared unit vectors of all
+            streams together ``(V, M, S)``.
+        """
+        features, privates, shareds = [], [], []
+        for name, part in self.streams.items():
+            shared, private = self._split(part, streams[name])
+            residual = part.recombine(torch.cat([shared, private], -1))
+            features.append(part.norm(streams[name] + residual))
+            privates.append(private)
+            shareds.append(shared)
+        if self.stream_logit is not None:
+            weight = masked_softmax(self.stream_logit.expand_as(stream_mask), stream_mask, 1)
+            shared = torch.einsum('vn,vnms->vms', weight, torch.stack(shareds, 1).float())
+        else:
+            shared = shareds[0]
+        shared = F.normalize(shared.float(), dim=-1)
+        return torch.stack(features, 1), torch.stack(privates, 1), shared
+
+    def encode_language(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``x (..., D)`` to shared unit vectors ``(..., S)`` and private ``(..., P)``."""
+        shared, private = self._split(self.language, x)
+        return F.normalize(shared.float(), dim=-1), private
+
+    def recombine_language(self, x: Tensor, shared: Tensor, private: Tensor) -> Tensor:
+        """Language features ``(..., D)`` for fusion, from both parts."""
+        both = torch.cat([shared.to(private.dtype), private], -1)
+        return self.language.norm(x + self.language.recombine(both))
+
+    def _split(self, part: _Decoupled, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.projector(part.adapt(x)), part.private(x)

@@ -1,0 +1,61 @@
+"""From a joint score to a probability."""
+
+import torch
+from torch import Tensor, nn
+
+from demul_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class ScoreCalibrator(nn.Module):
+    """``probability = sigmoid(scale * score + bias)`` (Platt scaling with a temperature).
+
+    Fitted on held-out train videos, never on the test split, so that the probability is that of
+    IoU >= .5. It keeps the order of scores. The two numbers are buffers: they are saved with the
+    weights, and no optimizer touches them.
+    """
+
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer('scale', torch.tensor(1.0))
+        self.register_buffer('bias', torch.tensor(0.0))
+        self.register_buffer('num_fitted', torch.tensor(0))
+
+    def forward(self, score: Tensor) -> Tensor:
+        """Scores of any shape to probabilities."""
+        return (self.scale * score + self.bias).sigmoid()
+
+    @torch.no_grad()
+    def fit(self, scores: Tensor, hits: Tensor) -> None:
+        """Maximum likelihood by Newton's method, with a weak prior that keeps it finite.
+
+        Args:
+            scores: ``(N,)`` joint scores of top predictions.
+            hits: ``(N,)`` bool: IoU with the truth at least .5.
+        """
+        if len(scores) < 2 or bool(hits.all()) or not bool(hits.any()):
+            raise ValueError(
+                f'cannot calibrate on {len(scores)} predictions with {int(hits.sum())} hits: '
+                'it takes hits and misses'
+            )
+        x = scores.double()
+        center, spread = x.mean(), x.std().clamp(min=1e-6)
+        z = torch.stack([(x - center) / spread, torch.ones_like(x)], 1)  # (N, 2)
+        w = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        prior = torch.tensor([1e-3, 1e-3], dtype=torch.float64)
+        for _ in range(50):
+            p = (z @ w).sigmoid()
+            gradient = z.T @ (p - hits.double()) + prior * w
+            hessian = (z.T * (p * (1 - p))) @ z + torch.diag(prior)
+            step = torch.linalg.solve(hessian, gradient)
+            w = w - step
+            if step.abs().max() < 1e-9:
+                break
+        # A negative slope would turn the order round: then the score says nothing.
+        slope = w[0].clamp(min=1e-3) / spread
+        self.scale.copy_(slope)
+        self.bias.copy_(w[1] - slope * center)
+        self.num_fitted.fill_(len(scores))

