@@ -18,6 +18,15 @@ def stable_unit(text: str, salt: str = '') -> float:
     return int.from_bytes(digest[:8], 'big') / 2**64
 
 
+def hash_subset(video_ids: Sequence[str], max_videos: int | None) -> list[str]:
+    """At most ``max_videos`` ids, chosen by their hashes, in the given order; None: all."""
+    if max_videos is None or len(video_ids) <= max_videos:
+        return list(video_ids)
+    by_hash = sorted(video_ids, key=lambda video_id: stable_unit(video_id, 'max_videos'))
+    chosen = set(by_hash[:max_videos])
+    return [video_id for video_id in video_ids if video_id in chosen]
+
+
 class MomentDataset(BaseDataset):
     """One item is one video with all of its queries.
 
@@ -165,11 +174,8 @@ class MomentDataset(BaseDataset):
                 for item in items
                 if (stable_unit(item['video_id'], 'holdout') < self.holdout_fraction) == held
             ]
-        if self.max_videos is not None and len(items) > self.max_videos:
-            by_hash = sorted(items, key=lambda item: stable_unit(item['video_id'], 'max_videos'))
-            chosen = {item['video_id'] for item in by_hash[: self.max_videos]}
-            items = [item for item in items if item['video_id'] in chosen]
-        return items
+        chosen = set(hash_subset([item['video_id'] for item in items], self.max_videos))
+        return [item for item in items if item['video_id'] in chosen]
 
     def _drop_missing(self, items: list[dict]) -> list[dict]:
         """Ask the steps of the pipeline which videos they can load."""

@@ -85,25 +85,26 @@ def annotate(config: CorpusConfig, split: str, index: int) -> tuple[dict, dict]:
     script, questions = compose(config, split, index)
     grammar = Grammar(_rng(config, split, index, 1))
     video_id = f'{split}_{index:05d}'
-    queries = []
+    queries, all_tags = [], {}
     for number, question in enumerate(questions):
         tags = [question.kind] if question.kind != 'plain' else []
         tags += ['novel_combination'] if is_novel(question, script) else []
         tags += ['two_objects'] if question.form.other else []
-        queries.append(
-            {
-                'query_id': f'{video_id}#{number}',
-                'query': grammar.sentence(question),
-                'spans': [list(script.events[question.target].span)],
-                'tags': tags,
-            }
-        )
+        query_id = f'{video_id}#{number}'
+        span = script.events[question.target].span
+        sentence = grammar.sentence(question)
+        queries.append({'query_id': query_id, 'query': sentence, 'spans': [list(span)]})
+        all_tags[query_id] = tags
     annotation = {
         'video_id': video_id,
         'duration': script.duration,
         'video': f'videos/{video_id}.mp4',
         'queries': queries,
-        'meta': {'actors': len(script.actors), 'events': len(script.events)},
+        'meta': {
+            'actors': len(script.actors),
+            'events': len(script.events),
+            'tags': all_tags,
+        },
     }
     return annotation, _truth(video_id, script, questions)
 
@@ -227,7 +228,7 @@ def render_corpus(
 
 
 def _counts(annotations: list[dict]) -> dict:
-    tags = Counter(t for a in annotations for q in a['queries'] for t in q['tags'])
+    tags = Counter(t for a in annotations for tags in a['meta']['tags'].values() for t in tags)
     return {
         'videos': len(annotations),
         'queries': sum(len(a['queries']) for a in annotations),

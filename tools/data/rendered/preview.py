@@ -39,7 +39,8 @@ def _sheet(folder: Path, annotation: dict) -> np.ndarray:
     _text(sheet, title, LEFT, 13, (0, 0, 0))
     for row, query in enumerate(queries):
         top = CELL + 22 + 2 * LINE * row
-        tags = f'  [{", ".join(query["tags"])}]' if query['tags'] else ''
+        tags = ', '.join(annotation['meta']['tags'][query['query_id']])
+        tags = f'  [{tags}]' if tags else ''
         start, end = query['spans'][0]
         _text(sheet, f'{query["query"]}{tags}  {start:.1f}-{end:.1f}', LEFT, top + 12, (60, 60, 60))
         bar = [LEFT + round(t / annotation['duration'] * width) for t in (start, end)]

@@ -1,0 +1,273 @@
+"""Frames of a video file, in clips that are spread evenly over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from demul_mm.registry import TRANSFORMS
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+TRUNCATED = 0.05
+"""Share of a video (and at least :data:`TRUNCATED_SECONDS`) that may be missing at its end."""
+TRUNCATED_SECONDS = 1.0
+
+
+def iter_clips(
+    path: str,
+    *,
+    clip_seconds: float | None = None,
+    num_clips: int | None = None,
+    frames_per_clip: int = 4,
+    window_seconds: float | None = None,
+    size: int | tuple[int, int] = 64,
+    batch: int = 256,
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Decode a video in batches of clips, in bounded memory.
+
+    The T clips tile the video: clip i covers ``[i, i + 1] * duration / T`` and its frames are the
+    ones shown at evenly spaced moments of it.
+
+    Args:
+        path: A video file.
+        clip_seconds: Seconds between the starts of clips; T = round(duration / clip_seconds).
+        num_clips: T; give exactly one of the two.
+        frames_per_clip: t, frames in each clip.
+        window_seconds: Seconds that the frames of a clip span around its middle, if not the clip's
+            own length. Frames before the start or after the end are the first or last one.
+        size: Height and width of the frames, or one number for both. The picture is stretched.
+        batch: Most clips in one batch.
+
+    Yields:
+        Clips (n, 3, t, H, W) uint8 RGB with n <= batch, and the duration in seconds.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no readable video, or ends early.
+    """
+    if (clip_seconds is None) == (num_clips is None):
+        raise ValueError(
+            f'clip_seconds={clip_seconds}, num_clips={num_clips}: give exactly one of them'
+        )
+    for name, value in (('clip_seconds', clip_seconds), ('num_clips', num_clips)):
+        if value is not None and value <= 0:
+            raise ValueError(f'{name}={value}: must be above 0')
+    height, width = (size, size) if isinstance(size, int) else size
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = 'SLICE' if stream.height and stream.height < 300 else 'AUTO'
+        duration = _duration(container, stream, path)
+        count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
+        times = clip_times(duration, count, frames_per_clip, window_seconds)
+        origin = float((stream.start_time or 0) * (stream.time_base or 0))
+        pending = _Pending(times.reshape(-1), height, width, VideoReformatter(), origin)
+        done = 0
+        try:
+            for frame in container.decode(stream):
+                pending.push(frame)
+                while (pending.filled // frames_per_clip) - done >= batch:
+                    yield pending.take(batch * frames_per_clip, frames_per_clip), duration
+                    done += batch
+        except av.error.FFmpegError as error:
+            raise _truncated(path, pending.last_time, duration, str(error)) from error
+        pending.finish(path, duration)
+        while done < count:
+            n = min(batch, count - done)
+            yield pending.take(n * frames_per_clip, frames_per_clip), duration
+            done += n
+
+
+def clip_times(
+    duration: float, num_clips: int, frames_per_clip: int, window_seconds: float | None
+) -> np.ndarray:
+    """Moments in seconds at which the frames of the clips are taken, (T, t), in [0, duration]."""
+    step = duration / num_clips
+    middle = (np.arange(num_clips) + 0.5) * step
+    window = step if window_seconds is None else window_seconds
+    offset = ((np.arange(frames_per_clip) + 0.5) / frames_per_clip - 0.5) * window
+    return np.clip(middle[:, None] + offset, 0, duration)
+
+
+def decode_clips(
+    path: str,
+    *,
+    clip_seconds: float | None = None,
+    num_clips: int | None = None,
+    frames_per_clip: int = 4,
+    window_seconds: float | None = None,
+    size: int | tuple[int, int] = 64,
+) -> tuple[np.ndarray, float]:
+    """All clips of a video at once, (T, 3, t, H, W) uint8, and its duration; see `iter_clips`."""
+    parts = list(
+        iter_clips(
+            path,
+            clip_seconds=clip_seconds,
+            num_clips=num_clips,
+            frames_per_clip=frames_per_clip,
+            window_seconds=window_seconds,
+            size=size,
+        )
+    )
+    return np.concatenate([p for p, _ in parts]), parts[0][1]
+
+
+class _Pending:
+    """Collects, for each wanted moment, the frame that is shown then.
+
+    Windows of neighbouring clips may overlap, so moments are served in order of time and clips are
+    put together by position.
+    """
+
+    def __init__(
+        self, wanted: np.ndarray, height: int, width: int, reformatter: Any, origin: float
+    ) -> None:
+        self.order = np.argsort(wanted, kind='stable')
+        self.wanted = wanted[self.order]
+        self.height, self.width = height, width
+        self.served = 0
+        self.frames: dict[int, np.ndarray] = {}
+        self.taken = 0
+        self.filled = 0
+        self.previous: Any = None
+        self.reformatter = reformatter
+        self.origin = origin
+        self.last_time = 0.0
+        self.last_end = 0.0
+
+    def push(self, frame: Any) -> None:
+        """Serve all moments before this frame with the frame before it."""
+        now = self.last_end if frame.time is None else frame.time - self.origin
+        stop = int(np.searchsorted(self.wanted, now, side='left'))
+        self._serve(self.previous or frame, stop)
+        self.previous, self.last_time = frame, now
+        length = frame.duration or 0
+        self.last_end = now + float(length * frame.time_base)
+
+    def _serve(self, frame: Any, stop: int) -> None:
+        if stop <= self.served:
+            return
+        # One reformatter for all frames: setting one up costs more than using it.
+        picture = self.reformatter.reformat(
+            frame, width=self.width, height=self.height, format='rgb24'
+        ).to_ndarray()
+        for position in self.order[self.served : stop]:
+            self.frames[int(position)] = picture
+        self.served = stop
+        while self.filled in self.frames:
+            self.filled += 1
+
+    def finish(self, path: str, duration: float) -> None:
+        """Serve what is left with the last frame, if the video really ends there."""
+        if self.previous is None:
+            raise _truncated(path, 0.0, duration, 'it holds no frame')
+        missing = duration - max(self.last_end, self.last_time)
+        if missing > max(TRUNCATED_SECONDS, TRUNCATED * duration):
+            raise _truncated(path, self.last_time, duration, 'the file ends early')
+        self._serve(self.previous, len(self.wanted))
+        self.filled = len(self.wanted)
+
+    def take(self, count: int, frames_per_clip: int) -> np.ndarray:
+        """The next ``count`` frames as clips (count / t, 3, t, H, W)."""
+        rows = [self.frames.pop(k) for k in range(self.taken, self.taken + count)]
+        self.taken += count
+        clips = np.stack(rows).reshape(-1, frames_per_clip, self.height, self.width, 3)
+        return np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))
+
+
+def _open(path: str) -> InputContainer:
+    import av
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'{path}: no such video; check data_prefix and the annotation')
+    try:
+        container = av.open(path)
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f'{path}: cannot be opened as a video ({error.strerror}, {os.path.getsize(path)} '
+            'bytes); it is truncated or of another kind: download or convert it again'
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise ValueError(f'{path}: holds no video stream; give a file with pictures')
+    return container
+
+
+def _duration(container: InputContainer, stream: VideoStream, path: str) -> float:
+    """Seconds of the video stream, or of the file where the stream does not say."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration:
+        return container.duration / 1e6
+    raise ValueError(f'{path}: does not say how long it is; convert it to mp4 (ffmpeg -i)')
+
+
+def _truncated(path: str, readable: float, duration: float, reason: str) -> ValueError:
+    return ValueError(
+        f'{path}: readable up to {readable:.1f} of {duration:.1f} s ({reason}); download or '
+        'convert it again, or leave the video out'
+    )
+
+
+@TRANSFORMS.register_module()
+class LoadVideoClips(BaseTransform):
+    """Decode the frames of ``results['video_path']`` into ``results['streams']['frames']``.
+
+    Adds an array (T, 3, t, H, W) uint8 RGB under ``stream``, and ``extent``: the seconds that the
+    clips cover, which is the duration of the file. See :func:`iter_clips` for the arguments.
+    """
+
+    def __init__(
+        self,
+        clip_seconds: float | None = None,
+        num_clips: int | None = None,
+        frames_per_clip: int = 4,
+        window_seconds: float | None = None,
+        size: int | tuple[int, int] = 64,
+        stream: str = 'frames',
+    ) -> None:
+        if (clip_seconds is None) == (num_clips is None):
+            raise ValueError(
+                f'clip_seconds={clip_seconds}, num_clips={num_clips}: give exactly one of them'
+            )
+        self.clip_seconds = clip_seconds
+        self.num_clips = num_clips
+        self.frames_per_clip = frames_per_clip
+        self.window_seconds = window_seconds
+        self.size = size
+        self.stream = stream
+
+    def transform(self, results: dict) -> dict:
+        path = results.get('video_path')
+        if not path:
+            raise ValueError(
+                f'video {results.get("video_id")!r} has no video_path; set data_prefix'
+                "['video'] and name the file in the annotation ('video')"
+            )
+        clips, duration = decode_clips(
+            path,
+            clip_seconds=self.clip_seconds,
+            num_clips=self.num_clips,
+            frames_per_clip=self.frames_per_clip,
+            window_seconds=self.window_seconds,
+            size=self.size,
+        )
+        results.setdefault('streams', {})[self.stream] = clips
+        results['extent'] = duration
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(clip_seconds={self.clip_seconds}, num_clips={self.num_clips}, '
+            f'frames_per_clip={self.frames_per_clip}, window_seconds={self.window_seconds}, '
+            f'size={self.size}, stream={self.stream!r})'
+        )

@@ -1,0 +1,124 @@
+"""Make stand-in clip features from annotations alone.
+
+The features are a fixed, seeded, non-linear function of what the sentences say at each second and
+of how far the event has got, plus scene, foreign events and correlated noise. They let full-size
+data sets be trained and tested without any download. They are no measure of accuracy on the real
+videos: their manifest says ``simulated``, and so does every table made from them.
+
+Features are made for an annotation file: a video that is in two splits (ActivityNet's val_1 and
+val_2) gets features for each, from the sentences of each.
+
+Examples:
+    # all data sets of a config, to where it expects its features
+    python tools/data/simulate_features.py configs/demul_anet.py
+    # a part of one split
+    python tools/data/simulate_features.py configs/demul_anet.py --part train --max-videos 3000
+    # any annotation file
+    python tools/data/simulate_features.py --dataset JsonlMomentDataset --ann-file my.jsonl \\
+        --split train --out data/mine/features/simulated/train
+"""
+
+import argparse
+import os
+import sys
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from tqdm import tqdm
+
+from demul_mm.datasets import PackedWriter
+from demul_mm.datasets.base import hash_subset
+from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
+from demul_mm.registry import DATASETS
+
+CHUNK = 256  # videos whose sentences are embedded together
+DEFAULTS = SimulationConfig()
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', nargs='?', help='config whose data sets need features')
+    parser.add_argument('--part', choices=['train', 'val', 'test'], help='only this one of them')
+    parser.add_argument('--dataset', help='instead of a config: class of the data set')
+    parser.add_argument('--ann-file', help='annotation file, with --dataset')
+    parser.add_argument('--info-file', nargs='+', help='its further files (see the class)')
+    parser.add_argument('--split', help='name of the split, with --dataset')
+    parser.add_argument('--out', help='folder to write, with --dataset or --part')
+    parser.add_argument('--max-videos', type=int, help='only so many videos, chosen by hash')
+    parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
+    for name, kind in SimulationConfig.__annotations__.items():
+        parser.add_argument(
+            f'--{name.replace("_", "-")}', type=kind, default=getattr(DEFAULTS, name),
+            help=f'default {getattr(DEFAULTS, name)}',
+        )
+    args = parser.parse_args()
+    if (args.config is None) == (args.dataset is None):
+        parser.error('give either a config or --dataset with --ann-file, --split and --out')
+    if args.dataset and not (args.ann_file and args.split and args.out):
+        parser.error('--dataset needs --ann-file, --split and --out')
+    if args.config and args.out and not args.part:
+        parser.error('--out with a config needs --part')
+    return args
+
+
+def jobs_of(args: argparse.Namespace) -> dict[str, dict]:
+    """Output folder to data set config."""
+    if args.dataset:
+        return {
+            args.out: dict(
+                type=args.dataset,
+                ann_file=args.ann_file,
+                info_file=args.info_file,
+                split=args.split,
+            )
+        }
+    config = Config.fromfile(args.config)
+    jobs = {}
+    for part in [args.part] if args.part else ['train', 'val', 'test']:
+        dataset = config[f'{part}_dataloader'].dataset.to_dict()
+        store = dataset.pop('features', {}).get('visual')
+        if args.out is None and store is None:
+            sys.exit(f'{args.config}: the {part} data set names no features; give --part and --out')
+        path = args.out or os.path.join(dataset.get('data_root', ''), store['path'])
+        keep = ('type', 'ann_file', 'info_file', 'split', 'data_root', 'strict', 'name')
+        jobs[path.replace('{split}', dataset['split'])] = {
+            key: dataset[key] for key in keep if key in dataset
+        }
+    return jobs
+
+
+def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
+    dataset = DATASETS.build({**dataset_config, 'test_mode': True})
+    items = [dataset.get_data_info(index) for index in range(len(dataset))]
+    options = SimulationConfig(**{key: getattr(args, key) for key in SimulationConfig.__annotations__})
+    simulator = FeatureSimulator(items, options, PhraseEncoder(options.parts))
+    chosen = hash_subset([item['video_id'] for item in items], args.max_videos)
+    source = {'annotations': os.path.basename(dataset.ann_file), 'split': dataset.split}
+    with PackedWriter(
+        out,
+        dim=options.dim,
+        dtype=args.dtype,
+        simulated=True,
+        provenance={**simulator.provenance(), **source},
+    ) as writer:
+        todo = [video_id for video_id in chosen if video_id not in writer]
+        with tqdm(total=len(chosen), initial=len(chosen) - len(todo), unit='video') as bar:
+            bar.set_description(out)
+            for start in range(0, len(todo), CHUNK):
+                chunk = todo[start : start + CHUNK]
+                for video_id, features in zip(chunk, simulator.simulate(chunk)):
+                    writer.add(video_id, features)
+                    bar.update()
+    MMLogger.get_current_instance().info(f'{out}: {len(writer):,} videos, simulated features')
+
+
+def main() -> None:
+    args = parse_args()
+    for out, dataset_config in jobs_of(args).items():
+        simulate(dataset_config, out, args)
+
+
+if __name__ == '__main__':
+    main()
