@@ -43,18 +43,22 @@ class QueryEncoding(NamedTuple):
 
 
 class FusedPairs(NamedTuple):
-    """``R`` (query, video) pairs after fusion."""
+    """``R`` (query, video) pairs after fusion, with the ``K`` candidates that survived."""
 
-    points: Tensor  # (R, M, D)
-    mask: Tensor  # (R, M)
-    stage_logits: Tensor  # (R, stages, M) semantic logit after each stage
-    phrase_alignment: Tensor  # (R, M, K) which phrase each point attended to
+    points: Tensor  # (R, K, D)
+    mask: Tensor  # (R, K)
+    index: Tensor  # (R, K) int64, the cell of each candidate
+    clips: Tensor  # (R, T, D) the finest cells after the first stage
+    dense_logit: Tensor  # (R, M) semantic logit of every cell after the first stage
+    stage_logits: Tensor  # (R, stages, K) semantic logit after each stage
+    phrase_alignment: Tensor  # (R, K, phrases) which phrase each candidate attended to
 
 
 class MomentCandidates(NamedTuple):
-    """All candidates of ``R`` pairs. Spans are in [0, 1] of the clip axis."""
+    """The ``K`` candidates of each of ``R`` pairs. Spans are in [0, 1] of the clip axis."""
 
-    spans: Tensor  # (R, M, 2)
-    scores: Tensor  # (R, M) joint score, a logit
-    terms: Tensor  # (R, M, 5) weighted terms of the joint score; they sum to it
-    mask: Tensor  # (R, M)
+    spans: Tensor  # (R, K, 2)
+    scores: Tensor  # (R, K) joint score, a logit
+    terms: Tensor  # (R, K, 5) weighted terms of the joint score; they sum to it
+    mask: Tensor  # (R, K)
+    phrase_alignment: Tensor  # (R, K, phrases) which phrase each candidate attended to

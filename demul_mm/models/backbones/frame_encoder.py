@@ -65,8 +65,10 @@ class FrameEncoder(nn.Module):
             batch, _, frames = x.shape[:3]
             x = self.backbone(x.transpose(1, 2).flatten(0, 1))  # (B * t, ...)
             x = x[-1] if isinstance(x, tuple) else x
-            return x.flatten(2).mean(2).view(batch, frames, -1).mean(1) if x.ndim > 2 else (
-                x.view(batch, frames, -1).mean(1)
+            return (
+                x.flatten(2).mean(2).view(batch, frames, -1).mean(1)
+                if x.ndim > 2
+                else (x.view(batch, frames, -1).mean(1))
             )
         x = self.backbone(x)
         x = x[-1] if isinstance(x, tuple) else x

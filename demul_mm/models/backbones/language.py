@@ -39,7 +39,9 @@ class TransformersLM(nn.Module):
         cache_mb: memory for the features of a frozen model; sentences beyond it are recomputed.
     """
 
-    def __init__(self, name: str = 'minilm', tune: str | int = 'none', cache_mb: int = 1024) -> None:
+    def __init__(
+        self, name: str = 'minilm', tune: str | int = 'none', cache_mb: int = 1024
+    ) -> None:
         super().__init__()
         lm = _load_quietly(resolve_language_model(name))
         self.out_dim: int = lm.config.hidden_size
@@ -70,7 +72,9 @@ class TransformersLM(nn.Module):
         return padded.to(ids.device, torch.float32, non_blocking=True)
 
     @torch.no_grad()
-    def _run_frozen(self, ids: Tensor, mask: Tensor, fresh: dict[bytes, int]) -> dict[bytes, Tensor]:
+    def _run_frozen(
+        self, ids: Tensor, mask: Tensor, fresh: dict[bytes, int]
+    ) -> dict[bytes, Tensor]:
         """Features of the sentences not yet in the cache, kept there while it has room."""
         if not fresh:
             return {}

@@ -8,23 +8,26 @@ from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import MODELS
 
 
-def decode_distances(distance: Tensor, points: PyramidPoints, num_clips: Tensor) -> Tensor:
+def decode_distances(
+    distance: Tensor, centers: Tensor, strides: Tensor, num_clips: Tensor
+) -> Tensor:
     """Distances from the cells' centres to spans inside the video.
 
     Args:
         distance: ``(R, M, 2)`` to start and end, at least 0, in strides of the cell.
-        points: geometry of the ``M`` cells.
+        centers: ``(M,)`` or ``(R, M)`` middle of each cell, in clips.
+        strides: like ``centers``, length of each cell.
         num_clips: ``(R,)``.
 
     Returns:
         ``(R, M, 2)`` in clips.
     """
     stop = num_clips[:, None].to(distance.dtype)  # (R, 1)
-    low = points.centers - points.strides / 2
+    low = centers - strides / 2
     # A cell that the video's end cuts has its centre in the middle of what is left.
-    center = (low + torch.minimum(low + points.strides, stop)) / 2
-    start = (center - distance[..., 0] * points.strides).clamp(min=0)
-    end = torch.minimum(center + distance[..., 1] * points.strides, stop)
+    center = (low + torch.minimum(low + strides, stop)) / 2
+    start = (center - distance[..., 0] * strides).clamp(min=0)
+    end = torch.minimum(center + distance[..., 1] * strides, stop)
     return torch.stack([start, end], -1)
 
 
@@ -47,5 +50,6 @@ class ProposalHead(nn.Module):
 
     def forward(self, x: Tensor, points: PyramidPoints, num_clips: Tensor) -> Tensor:
         """``x (V, M, D)`` to spans ``(V, M, 2)`` in [0, 1]."""
-        spans = decode_distances(F.softplus(self.place(x).float()), points, num_clips)
+        distance = F.softplus(self.place(x).float())
+        spans = decode_distances(distance, points.centers, points.strides, num_clips)
         return spans / num_clips[:, None, None].clamp(min=1)

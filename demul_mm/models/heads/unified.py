@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.models.heads.proposal import decode_distances
-from demul_mm.models.layers import NeighbourMix
 from demul_mm.models.losses import segment_logsumexp
 from demul_mm.models.task_modules.curves import coherence, sample_curve, smooth
 from demul_mm.models.task_modules.points import PyramidPoints
@@ -18,22 +17,27 @@ from demul_mm.structures import FusedPairs, MomentCandidates, pairwise_iou, span
 class HeadOutput(NamedTuple):
     """What the head says of ``R`` pairs; spans and distances in clips."""
 
-    semantic: Tensor  # (R, M) logit: does the candidate match the query
-    stage_logits: Tensor  # (R, stages, M) the same after each fusion stage
-    quality: Tensor  # (R, M) logit: how well do its borders fit
-    spans: Tensor  # (R, M, 2) clips
+    semantic: Tensor  # (R, K) logit: does the candidate match the query
+    dense_logit: Tensor  # (R, M) the same for every cell, after the first stage
+    stage_logits: Tensor  # (R, stages, K) the same after each fusion stage
+    quality: Tensor  # (R, K) logit: how well do its borders fit
+    spans: Tensor  # (R, K, 2) clips
+    index: Tensor  # (R, K) the cell of each candidate
+    phrase_alignment: Tensor  # (R, K, phrases)
     start: Tensor  # (R, T) logit of each clip holding the start
     end: Tensor  # (R, T)
     inside: Tensor  # (R, T) logit of each clip belonging to the moment
     video: Tensor  # (R,) similarity of query and video in the shared space
-    mask: Tensor  # (R, M)
+    mask: Tensor  # (R, K)
+    clip_mask: Tensor  # (R, T)
+    cell_mask: Tensor  # (R, M)
     num_clips: Tensor  # (R,)
     query: Tensor  # (R,) int64, which query the pair belongs to
 
 
 @MODELS.register_module()
 class UnifiedMomentHead(nn.Module):
-    """Score and place a candidate at every cell of the pyramid.
+    """Score and place a candidate at each cell that survived fusion.
 
     Semantics start from the dual encoder's similarity; the head adds a correction that is zero
     before training, so the untrained head ranks as the index does.
@@ -69,9 +73,9 @@ class UnifiedMomentHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.mix = NeighbourMix(dim)
-        self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout))
+        self.hidden = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout)
+        )
         self.rate = nn.Linear(dim, 2)  # semantic correction, quality
         self.place = nn.Linear(dim, 2)  # distances to start and end
         self.curves = nn.Linear(dim, 3)  # start, end, inside
@@ -99,38 +103,42 @@ class UnifiedMomentHead(nn.Module):
         self,
         fused: FusedPairs,
         similarity: Tensor,
+        cell_mask: Tensor,
         points: PyramidPoints,
         num_clips: Tensor,
         query: Tensor,
     ) -> HeadOutput:
-        """Rate all candidates of ``R`` pairs.
+        """Rate the candidates of ``R`` pairs.
 
         Args:
             fused: the neck's output.
             similarity: ``(R, M)`` cosine of query and moment in the shared space.
+            cell_mask: ``(R, M)`` valid cells.
             points: geometry of the ``M`` cells.
             num_clips: ``(R,)``.
             query: ``(R,)`` int64: pairs with one number belong to one query.
         """
-        keep = fused.mask[..., None].to(fused.points.dtype)
-        hidden = self.hidden(self.mix(self.norm(fused.points) * keep, points))  # (R, M, 2D)
-        rate, place = hidden.chunk(2, -1)
+        rate, place = self.hidden(fused.points).chunk(2, -1)  # (R, K, D) each
         correction, quality = self.rate(rate).float().unbind(-1)
-        distance = F.softplus(self.place(place).float())  # (R, M, 2) in strides
-        length = int((points.levels == 0).sum())
-        start, end, inside = self.curves(fused.points[:, :length]).float().unbind(-1)
+        distance = F.softplus(self.place(place).float())  # (R, K, 2) in strides
+        start, end, inside = self.curves(fused.clips).float().unbind(-1)  # (R, T)
+        centers, strides = points.centers[fused.index], points.strides[fused.index]
         stages = fused.stage_logits.float()
-        last = stages[:, -1] if stages.shape[1] else self.base_logit(similarity)
         return HeadOutput(
-            semantic=last + correction,
+            semantic=stages[:, -1] + correction,
+            dense_logit=fused.dense_logit.float(),
             stage_logits=stages,
             quality=quality,
-            spans=decode_distances(distance, points, num_clips),
+            spans=decode_distances(distance, centers, strides, num_clips),
+            index=fused.index,
+            phrase_alignment=fused.phrase_alignment,
             start=start,
             end=end,
             inside=inside,
-            video=self.video_similarity(similarity, fused.mask),
+            video=self.video_similarity(similarity, cell_mask),
             mask=fused.mask,
+            clip_mask=cell_mask[:, : start.shape[1]],
+            cell_mask=cell_mask,
             num_clips=num_clips,
             query=query,
         )
@@ -146,8 +154,7 @@ class UnifiedMomentHead(nn.Module):
 
         Start and end curves are normalised over all the videos of a query together.
         """
-        length = out.start.shape[1]
-        clip_mask = out.mask[:, :length]
+        clip_mask = out.clip_mask
         border = []
         for curve, position in ((out.start, spans[..., 0]), (out.end, spans[..., 1])):
             logits = curve.masked_fill(~clip_mask, -1e4)
@@ -174,7 +181,7 @@ class UnifiedMomentHead(nn.Module):
         """All candidates with spans in [0, 1]."""
         scores, terms = self.score(out, out.spans)
         scale = out.num_clips[:, None, None].to(out.spans.dtype).clamp(min=1)
-        return MomentCandidates(out.spans / scale, scores, terms, out.mask)
+        return MomentCandidates(out.spans / scale, scores, terms, out.mask, out.phrase_alignment)
 
     def loss_by_feat(
         self, out: HeadOutput, spans: Tensor, span_mask: Tensor, points: PyramidPoints
@@ -189,7 +196,9 @@ class UnifiedMomentHead(nn.Module):
         """
         clips = out.num_clips[:, None, None].to(spans.dtype)
         truth = spans * clips
-        positive, own = self.assigner(points, out.mask, truth, span_mask)
+        cell_positive, cell_own = self.assigner(points, out.cell_mask, truth, span_mask)
+        positive = cell_positive.gather(1, out.index) & out.mask
+        own = cell_own.gather(1, out.index[..., None].expand(-1, -1, 2))
         found = out.spans.detach()
         iou = pairwise_iou(found, truth).masked_fill(~span_mask[:, None], 0.0)
         iou = iou.amax(-1) if iou.shape[-1] else out.semantic.new_zeros(out.semantic.shape)
@@ -206,15 +215,12 @@ class UnifiedMomentHead(nn.Module):
                 F.binary_cross_entropy_with_logits(out.quality, iou, reduction='none'), matched
             ),
         )
-        if out.stage_logits.shape[1] > 1:
-            stages = out.stage_logits[:, :-1]
-            loss = self.loss_semantic(
-                stages,
-                target[:, None].expand_as(stages),
-                out.mask[:, None],
-                number * stages.shape[1],
-            )
-            losses['loss_stages'] = self.stage_weight * loss
+        dense_target = torch.zeros_like(out.dense_logit).scatter(1, out.index, target)
+        stages = [(out.dense_logit, dense_target, out.cell_mask)]
+        stages += [(stage, target, out.mask) for stage in out.stage_logits[:, 1:-1].unbind(1)]
+        losses['loss_stages'] = self.stage_weight * sum(
+            self.loss_semantic(logit, wanted, mask, number) for logit, wanted, mask in stages
+        )
         losses.update(self._curve_losses(out, truth, span_mask))
         scores, _ = self.score(out, found)
         losses['loss_joint'] = self.loss_joint(scores, iou, out.mask, out.query)
@@ -222,9 +228,8 @@ class UnifiedMomentHead(nn.Module):
 
     def _curve_losses(self, out: HeadOutput, truth: Tensor, span_mask: Tensor) -> dict[str, Tensor]:
         """Start, end and inside curves; ``truth (R, G, 2)`` in clips."""
-        length = out.start.shape[1]
-        clip_mask = out.mask[:, :length]
-        clip = torch.arange(length, device=truth.device) + 0.5
+        clip_mask = out.clip_mask
+        clip = torch.arange(clip_mask.shape[1], device=truth.device) + 0.5
         losses = {'loss_boundary': out.start.new_zeros(())}
         if truth.shape[1]:
             width = (0.05 * (truth[..., 1] - truth[..., 0])).clamp(min=0.5)[..., None]

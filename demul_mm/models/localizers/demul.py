@@ -5,12 +5,13 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from demul_mm.models.heads.unified import HeadOutput
 from demul_mm.models.localizers.pairs import chunk_pairs, hardest_negatives, own_pairs, pad_spans
+from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import (
-    FusedPairs,
     MomentCandidates,
     MomentDataSample,
     QueryEncoding,
@@ -200,16 +201,16 @@ class DeMUL(BaseModel):
         video: Tensor,
         query: Tensor,
         points: PyramidPoints,
-    ):
+        keep: Tensor | None = None,
+    ) -> HeadOutput:
         rows, texts = videos.select(video), queries.select(query)
         similarity = torch.einsum('rs,rms->rm', texts.shared, rows.shared)
         base = self.head.base_logit(similarity)
         if self.neck is not None:
-            fused = self.neck(rows, texts, points, base)
+            fused = self.neck(rows, texts, points, base, keep)
         else:
-            alignment = base.new_zeros(*base.shape, texts.phrases.shape[1])
-            fused = FusedPairs(rows.points.mean(1), rows.mask, base[:, None], alignment)
-        return self.head(fused, similarity, points, rows.num_clips, query)
+            fused = dual_encoder_pairs(rows, points, base)
+        return self.head(fused, similarity, rows.mask, points, rows.num_clips, query)
 
     # -- training ----------------------------------------------------------------------------
 
@@ -223,16 +224,20 @@ class DeMUL(BaseModel):
         points = self.points(self._length(videos), device)
         exact = torch.autocast(device.type, enabled=False)  # similarities and losses in float32
         with exact:
-            losses = self._shared_losses(videos, queries, owner, spans, span_mask, points)
+            truth = spans * videos.num_clips[owner][:, None, None]
+            assigned = self.head.assigner(points, videos.mask[owner], truth, span_mask)
+            losses = self._shared_losses(
+                videos, queries, owner, truth, span_mask, points, *assigned
+            )
         query = torch.arange(len(owner), device=device)
         with torch.no_grad(), exact:
             cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
             near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))
             soft = queries.meaning @ queries.meaning.T
             rival, rival_query = hardest_negatives(near, owner, soft, self.num_negatives)
-        out = self._fuse(
-            videos, queries, torch.cat([owner, rival]), torch.cat([query, rival_query]), points
-        )
+        keep = torch.cat([assigned[0], assigned[0][rival_query] & False])
+        video, query = torch.cat([owner, rival]), torch.cat([query, rival_query])
+        out = self._fuse(videos, queries, video, query, points, keep)
         # A rival video holds no truth.
         spans = torch.cat([spans, spans[rival_query]])
         span_mask = torch.cat([span_mask, span_mask[rival_query] & False])
@@ -245,22 +250,23 @@ class DeMUL(BaseModel):
         videos: VideoEncoding,
         queries: QueryEncoding,
         owner: Tensor,
-        spans: Tensor,
+        truth: Tensor,
         span_mask: Tensor,
         points: PyramidPoints,
+        positive: Tensor,
+        own: Tensor,
     ) -> dict[str, Tensor]:
-        """Losses that need no fusion: retrieval, proposals, decoupling, phrases."""
+        """Losses that need no fusion: retrieval, proposals, decoupling, phrases.
+
+        ``truth (Q, G, 2)`` and ``own (Q, M, 2)`` are in clips.
+        """
         clips = videos.num_clips[owner][:, None, None]
-        truth = spans * clips
-        mask = videos.mask[owner]
-        positive, own = self.head.assigner(points, mask, truth, span_mask)
         number = positive.sum().clamp(min=1)
         losses = dict(
             loss_proposal=self.proposal.loss_span(
                 videos.spans[owner], own / clips, positive.float(), number
             ),
-            loss_phrases=self.phrase_weight
-            * self.language.orthogonality(queries.phrase_attention),
+            loss_phrases=self.phrase_weight * self.language.orthogonality(queries.phrase_attention),
         )
         weight = positive / positive.sum(1, keepdim=True).clamp(min=1)
         moment = torch.einsum('qm,qms->qs', weight, videos.shared[owner])  # (Q, S)
@@ -274,7 +280,7 @@ class DeMUL(BaseModel):
                     videos=near,
                     owner=owner,
                     positive=positive,
-                    counted=mask & (positive | ~touches),
+                    counted=videos.mask[owner] & (positive | ~touches),
                     cell_mask=videos.mask,
                     meaning=queries.meaning,
                     query=queries.shared,
@@ -297,7 +303,7 @@ class DeMUL(BaseModel):
     @staticmethod
     def _touches(points: PyramidPoints, truth: Tensor, span_mask: Tensor) -> Tensor:
         """``(Q, M)``: True where a cell overlaps a true moment of ``truth (Q, G, 2)`` in clips."""
-        low, high = points.centers - points.strides / 2, points.centers + points.strides / 2
+        low, high = points.cell_spans().unbind(-1)
         overlap = (truth[..., :1] < high) & (truth[..., 1:] > low)  # (Q, G, M)
         return (overlap & span_mask[..., None]).any(1)
 

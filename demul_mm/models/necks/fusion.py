@@ -1,97 +1,31 @@
-"""The progressive fusion neck: sentence, phrases, words, each adding only what its gate lets in."""
+"""The progressive fusion neck: sentence, phrases, words, on fewer and fewer candidates."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demul_mm.models.layers import NeighbourMix, masked_softmax
+from demul_mm.models.necks.fusion_stage import FusionStage
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import MODELS
 from demul_mm.structures import FusedPairs, QueryEncoding, VideoEncoding
 
-
-class FusionStage(nn.Module):
-    """The video reads the text through a gate, neighbouring cells talk, the text reads the video.
-
-    ``V <- V + tanh(a) * sigmoid(W [V; c]) * c`` with ``a = 0`` at the start, so that an untrained
-    stage leaves the video as it is. ``c`` is the text that a point attends to, times the point; a
-    point may also attend to nothing.
-
-    Args:
-        dim: width ``D``.
-        dropout: of the residual branches.
-        reads_video: whether the text is updated for the next stage.
-    """
-
-    def __init__(self, dim: int, dropout: float, reads_video: bool) -> None:
-        super().__init__()
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim)
-        self.context = nn.Linear(dim, dim)
-        self.gate = nn.Linear(2 * dim, dim)
-        self.alpha = nn.Parameter(torch.zeros(1))
-        self.mix_norm = nn.LayerNorm(dim)
-        self.mix = NeighbourMix(dim)
-        self.mix_in = nn.Linear(dim, dim)
-        self.mix_out = nn.Linear(dim, dim)
-        nn.init.zeros_(self.mix_out.weight)
-        nn.init.zeros_(self.mix_out.bias)
-        self.dropout = nn.Dropout(dropout)
-        self.logit = nn.Linear(dim, 1)
-        nn.init.zeros_(self.logit.weight)
-        nn.init.zeros_(self.logit.bias)
-        self.scale = dim**-0.5
-        if reads_video:
-            self.read_key_value = nn.Linear(dim, 2 * dim)
-            self.read_query = nn.Linear(dim, dim)
-            self.beta = nn.Parameter(torch.zeros(1))
-
-    def forward(
-        self, video: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, points: PyramidPoints
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One stage.
-
-        Args:
-            video: ``(R, M, D)``, zeros where ``mask (R, M)`` is False.
-            mask: ``(R, M)``.
-            text: ``(R, U, D)`` units of text.
-            text_mask: ``(R, U)``.
-            points: geometry of the ``M`` cells.
-
-        Returns:
-            video ``(R, M, D)``, the stage's semantic logit ``(R, M)``, and which unit each point
-            attended to ``(R, M, U)``.
-        """
-        key, value = self.key_value(text).chunk(2, -1)
-        logits = self.query(video) @ key.transpose(1, 2) * self.scale  # (R, M, U)
-        attention = _attend_or_not(logits, text_mask[:, None])
-        context = self.context(video * (attention @ value))  # (R, M, D)
-        gate = self.gate(torch.cat([video, context], -1)).sigmoid()
-        video = video + self.alpha.tanh() * self.dropout(gate * context)
-        keep = mask[..., None].to(video.dtype)
-        mixed = self.mix(self.mix_norm(video) * keep, points)
-        mixed = self.mix_out(nn.functional.gelu(self.mix_in(mixed)))
-        video = (video + self.dropout(mixed)) * keep
-        return video, self.logit(video).squeeze(-1), attention
-
-    def read(self, text: Tensor, video: Tensor, mask: Tensor) -> Tensor:
-        """Text ``(R, U, D)`` updated by what it attends to in the video."""
-        key, value = self.read_key_value(video).chunk(2, -1)
-        logits = self.read_query(text) @ key.transpose(1, 2) * self.scale  # (R, U, M)
-        return text + self.beta.tanh() * (masked_softmax(logits, mask[:, None]) @ value)
+GRAINS = ('sentence', 'phrases', 'words')
 
 
 @MODELS.register_module()
 class ProgressiveFusion(nn.Module):
     """Fuse (query, video) pairs from coarse to fine: sentence, phrases, words.
 
-    Each stage reads the text units of its grain together with the coarser units as the previous
-    stage left them after reading the video. Each has its own semantic logit, is supervised, and can
-    end the pass.
+    The first stage visits every cell and is cheap; only the cells it rates best go on to the
+    following stages, so their cost does not grow with the video. Each stage reads the text units of
+    its grain together with the coarser units as the previous stage left them after reading the
+    video. Each has its own semantic logit, is supervised, and can end the pass.
 
     Args:
         dim: width ``D``.
         stages: the grains in order, out of 'sentence', 'phrases', 'words'.
-        dropout: of the residual branches.
+        survivors: cells of a pair that go on after the first stage; None for all.
+        num_heads: heads of the attention among survivors.
         num_streams: streams of the video; with more than one, a gate asks the query how to mix.
         early_exit: at test, pairs whose best probability after a stage reaches this number skip the
             following stages; None for never.
@@ -100,24 +34,37 @@ class ProgressiveFusion(nn.Module):
     def __init__(
         self,
         dim: int = 128,
-        stages: tuple[str, ...] = ('sentence', 'phrases', 'words'),
-        dropout: float = 0.1,
+        stages: tuple[str, ...] = GRAINS,
+        survivors: int | None = 64,
+        num_heads: int = 4,
         num_streams: int = 1,
         early_exit: float | None = None,
     ) -> None:
         super().__init__()
-        unknown = set(stages) - {'sentence', 'phrases', 'words'}
-        if unknown:
-            raise ValueError(f'unknown stages {sorted(unknown)}; allowed: sentence, phrases, words')
+        unknown = set(stages) - set(GRAINS)
+        if unknown or not stages:
+            raise ValueError(f'stages are {stages}; allowed: one or more of {", ".join(GRAINS)}')
         self.grains = tuple(stages)
+        self.survivors = survivors
         self.early_exit = early_exit
         self.stages = nn.ModuleList(
-            FusionStage(dim, dropout, reads_video=i + 1 < len(stages)) for i in range(len(stages))
+            FusionStage(
+                dim,
+                num_heads,
+                among_survivors=i > 0 and survivors is not None,
+                reads_video=i + 1 < len(stages),
+            )
+            for i in range(len(stages))
         )
         self.stream_key = nn.Parameter(torch.zeros(num_streams, dim)) if num_streams > 1 else None
 
     def forward(
-        self, videos: VideoEncoding, queries: QueryEncoding, points: PyramidPoints, base: Tensor
+        self,
+        videos: VideoEncoding,
+        queries: QueryEncoding,
+        points: PyramidPoints,
+        base: Tensor,
+        keep: Tensor | None = None,
     ) -> FusedPairs:
         """Fuse row ``r`` of ``videos`` with row ``r`` of ``queries``.
 
@@ -126,45 +73,97 @@ class ProgressiveFusion(nn.Module):
             queries: ``R`` rows.
             points: geometry of the ``M`` cells.
             base: ``(R, M)`` semantic logit of the dual encoder, which the stages add to.
+            keep: ``(R, M)`` cells that survive whatever they score (in training, the positives).
         """
-        video = self.mix_streams(videos, queries.sentence)  # (R, M, D)
-        logits: list[Tensor] = []
-        alignment = video.new_zeros(*video.shape[:2], queries.phrases.shape[1])
-        active = torch.arange(len(video), device=video.device)
-        carried: Tensor | None = None
+        x = self.mix_streams(videos, queries.sentence)  # (R, M, D)
+        units, unit_mask = self._units(queries, self.grains[0])
+        x, logit, attention = self.stages[0](x, videos.mask, units, unit_mask, points, None)
+        dense = base + logit
+        clips = x[:, : int(points.level_sizes[0])]
+        index = self._survive(dense, videos.mask, keep)  # (R, K)
+        candidates = x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+        mask = videos.mask.gather(1, index)
+        first = dense.gather(1, index)
+        alignment = self._phrases_of(attention, queries, 0).gather(
+            1, index[..., None].expand(-1, -1, queries.phrases.shape[1])
+        )
+        text = self.stages[0].read(units, x, videos.mask) if len(self.stages) > 1 else units
+        place = points.place(videos.num_clips).gather(1, index[..., None].expand(-1, -1, 3))
+        logits, candidates, alignment = self._refine(
+            queries, points, candidates, mask, first, alignment, text, place
+        )
+        return FusedPairs(candidates, mask, index, clips, dense, logits, alignment)
+
+    def _refine(
+        self,
+        queries: QueryEncoding,
+        points: PyramidPoints,
+        x: Tensor,
+        mask: Tensor,
+        first: Tensor,
+        alignment: Tensor,
+        text: Tensor,
+        place: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The stages after the first, on candidates ``x (R, K, D)``.
+
+        Returns the logits after each stage ``(R, stages, K)``, the candidates, and the phrases that
+        each attended to ``(R, K, phrases)``.
+        """
+        logits = [first]
+        active = torch.arange(len(x), device=x.device)
         for i, (grain, stage) in enumerate(zip(self.grains, self.stages)):
-            now = active if len(active) < len(video) else slice(None)
-            mask = videos.mask[now]
+            if i == 0:
+                continue
+            active, text = self._unsure(active, text, logits[-1], mask)
+            now: Tensor | slice = active if len(active) < len(x) else slice(None)
             units, unit_mask = self._units(queries, grain)
-            units, unit_mask = units[now], unit_mask[now]
-            if carried is not None:
-                units = torch.cat([carried, units], 1)
-                unit_mask = torch.cat([unit_mask.new_ones(carried.shape[:2]), unit_mask], 1)
-            fused, logit, attention = stage(video[now], mask, units, unit_mask, points)
+            units = torch.cat([text, units[now]], 1)
+            carried = unit_mask.new_ones(text.shape[:2])
+            unit_mask = torch.cat([carried, unit_mask[now]], 1)
+            fused, logit, attention = stage(x[now], mask[now], units, unit_mask, points, place[now])
             if grain == 'phrases':
-                alignment = _put(alignment, now, attention[..., -queries.phrases.shape[1] :])
-            video = _put(video, now, fused)
-            previous = logits[-1] if logits else base
-            logits.append(_put(previous, now, base[now] + logit))
-            if i + 1 == len(self.stages):
-                break
-            carried = stage.read(units, fused, mask)
-            if self.early_exit is not None and not self.training:
-                best = logits[-1][now].masked_fill(~mask, -1e4).amax(1).sigmoid()
-                unsure = best < self.early_exit
-                active, carried = active[unsure], carried[unsure]
-                if not len(active):
-                    break
-        stage_logits = torch.stack(logits, 1) if logits else video.new_zeros(len(video), 0, 1)
-        return FusedPairs(video, videos.mask, stage_logits, alignment)
+                own = attention[..., text.shape[1] :]
+                alignment = _put(alignment, now, own)
+            x = _put(x, now, fused)
+            logits.append(_put(logits[-1], now, first[now] + logit))
+            if i + 1 < len(self.stages):
+                text = stage.read(units, fused, mask[now])
+        return torch.stack(logits, 1), x, alignment
+
+    def _unsure(
+        self, active: Tensor, text: Tensor, logit: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The pairs that go on, with their text; all of them unless ``early_exit`` is set."""
+        if self.early_exit is None or self.training:
+            return active, text
+        best = logit.masked_fill(~mask, -1e4).amax(1).sigmoid()
+        unsure = best[active] < self.early_exit
+        return active[unsure], text[unsure]
+
+    def _survive(self, logit: Tensor, mask: Tensor, keep: Tensor | None) -> Tensor:
+        """Indices ``(R, K)`` of the best cells, in the order of the cells."""
+        number = logit.shape[1]
+        if self.survivors is None or self.survivors >= number:
+            return torch.arange(number, device=logit.device).expand(len(logit), -1)
+        rank = logit.detach().float().masked_fill(~mask, -1e4)
+        if keep is not None:
+            rank = rank + 1e3 * keep
+        return rank.topk(self.survivors, dim=1).indices.sort(1).values
+
+    def _phrases_of(self, attention: Tensor, queries: QueryEncoding, stage: int) -> Tensor:
+        """``attention (R, M, U)`` if the stage reads phrases alone, else zeros."""
+        if self.grains[stage] == 'phrases':
+            return attention
+        return attention.new_zeros(*attention.shape[:2], queries.phrases.shape[1])
 
     def mix_streams(self, videos: VideoEncoding, sentence: Tensor) -> Tensor:
         """``(R, N, M, D)`` to ``(R, M, D)``: how much each stream counts for this query."""
         if self.stream_key is None:
             return videos.points[:, 0]
-        logits = sentence @ self.stream_key.T  # (R, N)
-        weight = masked_softmax(logits, videos.stream_mask)
-        return torch.einsum('rn,rnmd->rmd', weight, videos.points)
+        logits = sentence @ self.stream_key.to(sentence.dtype).T  # (R, N)
+        weight = logits.masked_fill(~videos.stream_mask, -1e4).softmax(-1)
+        return torch.einsum('rn,rnmd->rmd', weight.to(videos.points.dtype), videos.points)
 
     @staticmethod
     def _units(queries: QueryEncoding, grain: str) -> tuple[Tensor, Tensor]:
@@ -174,14 +173,23 @@ class ProgressiveFusion(nn.Module):
         return units, units.new_ones(units.shape[:2], dtype=torch.bool)
 
 
-def _attend_or_not(logits: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last axis with one more, empty choice of logit 0 that is then dropped."""
-    logits = nn.functional.pad(logits.masked_fill(~mask, torch.finfo(logits.dtype).min), (0, 1))
-    return logits.softmax(-1)[..., :-1]
-
-
 def _put(whole: Tensor, rows: Tensor | slice, part: Tensor) -> Tensor:
     """``whole`` with its ``rows`` replaced, without writing in place."""
     if isinstance(rows, slice):
         return part
     return whole.to(part.dtype).index_copy(0, rows, part)
+
+
+def dual_encoder_pairs(videos: VideoEncoding, points: PyramidPoints, base: Tensor) -> FusedPairs:
+    """What the head sees when there is no fusion: every cell as the video alone describes it.
+
+    Args:
+        videos: ``R`` rows.
+        points: geometry of the ``M`` cells.
+        base: ``(R, M)`` semantic logit of the dual encoder.
+    """
+    x = videos.points[:, 0] if videos.points.shape[1] == 1 else videos.points.mean(1)
+    index = torch.arange(base.shape[1], device=base.device).expand(len(base), -1)
+    alignment = F.pad(base.new_zeros(*base.shape, 0), (0, 1))
+    clips = x[:, : int(points.level_sizes[0])]
+    return FusedPairs(x, videos.mask, index, clips, base, base[:, None], alignment)

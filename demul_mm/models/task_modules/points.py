@@ -16,10 +16,22 @@ class PyramidPoints(NamedTuple):
     levels: Tensor  # (M,) int64
     has_left: Tensor  # (M,) False at the first cell of a level
     has_right: Tensor  # (M,) False at the last cell of a level
+    level_sizes: tuple[int, ...]  # cells of each level; the first is the number of clips
 
     def valid(self, num_clips: Tensor) -> Tensor:
         """``(V, M)``: True where a cell begins before the video ends; ``num_clips`` is ``(V,)``."""
         return (self.centers - self.strides / 2)[None] < num_clips[:, None]
+
+    def place(self, num_clips: Tensor) -> Tensor:
+        """``(V, M, 3)``: centre and length as shares of the video, and the level over 8."""
+        number = num_clips[:, None].clamp(min=1)
+        level = (self.levels / 8).expand(len(num_clips), -1)
+        return torch.stack([self.centers / number, self.strides / number, level], -1)
+
+    def cell_spans(self) -> Tensor:
+        """``(M, 2)``: first and last border of each cell, in clips."""
+        half = self.strides / 2
+        return torch.stack([self.centers - half, self.centers + half], -1)
 
 
 @TASK_UTILS.register_module()
@@ -58,4 +70,5 @@ class PointGenerator:
             left.append(cell > 0)
             right.append(cell < size - 1)
         fields = (centers, strides, levels, left, right)
-        return PyramidPoints(*(torch.cat(field) for field in fields))
+        sizes = tuple(self.level_sizes(length))
+        return PyramidPoints(*(torch.cat(field) for field in fields), level_sizes=sizes)
