@@ -60,7 +60,8 @@ def best_windows(
     missed = torch.ones(len(hits), dtype=torch.bool)
     chosen: list[int] = []
     for _ in range(min(num, len(windows))):
-        gain = (hits & missed[:, None]).sum(0) + overlap.mean(0) / 2  # the mean only breaks ties
+        left = missed[:, None]
+        gain = (hits & left).sum(0) + (overlap * left).mean(0) / 2  # the mean only breaks ties
         gain[chosen] = -1
         chosen.append(int(gain.argmax()))
         missed &= ~hits[:, chosen[-1]]

@@ -66,7 +66,7 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     Args:
         sample: ``MomentDataSample.to_dict()`` of a predicted sample. Besides its own fields it may
             hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``, and
-            ``tags``, for each query a list of words to break results down by.
+            ``meta['tags']``, query id to a list of words by which results are broken down.
 
     Returns:
         One entry for each query, predictions sorted by score, equal scores by index.
@@ -74,8 +74,7 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     queries, query_ids = sample['queries'], sample['query_ids']
     num_queries = len(queries)
     per_query = {
-        key: sample.get(key)
-        for key in ('query_ids', 'gt_spans', 'pred_moments', 'pred_corpus', 'tags')
+        key: sample.get(key) for key in ('query_ids', 'gt_spans', 'pred_moments', 'pred_corpus')
     }
     for key, value in per_query.items():
         if value is not None and len(value) != num_queries:
@@ -83,6 +82,7 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
                 f'video {sample["video_id"]!r} has {num_queries} queries but {len(value)} in '
                 f'{key!r}; give one for each query, empty where there is none'
             )
+    tags = (sample.get('meta') or {}).get('tags') or {}
     entries = []
     for q in range(num_queries):
         entry = PredictionEntry(
@@ -95,8 +95,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
         )
         if per_query['pred_corpus'] is not None:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
-        if per_query['tags'] is not None:
-            entry['tags'] = [str(tag) for tag in sample['tags'][q]]
+        if tags:
+            entry['tags'] = [str(tag) for tag in tags.get(query_ids[q], ())]
         entries.append(entry)
     return entries
 
