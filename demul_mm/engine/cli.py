@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import mmengine.registry
 import torch
 from mmengine.config import Config, DictAction
 from torch import distributed
@@ -19,7 +20,9 @@ DEBUG_VARIABLE = 'DEMUL_MM_DEBUG'
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 # Errors of the user: their message is meant to be read without a traceback.
 USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, OSError)
-OUR_CODE = re.compile(r'[/\\](demul_mm|tools)[/\\]')
+PACKAGE = Path(__file__).resolve().parents[1]
+# Who raises on purpose: our package and tools, and the registry where a config does not fit a class.
+OURS = (PACKAGE, PACKAGE.parent / 'tools', Path(mmengine.registry.__file__).parent)
 
 
 def tool_parser(description: str, examples: str) -> argparse.ArgumentParser:
@@ -100,7 +103,7 @@ def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None
         done: list[str] = []
         for part in key.split('.'):
             if part not in _keys(node):
-                near = _nearest(key, part, done, config, node)
+                near = _nearest(part, done, node, config)
                 where = f"'{'.'.join(done)}' of the config" if done else 'the config'
                 raise ValueError(
                     f"--cfg-options: there is no '{part}' in {where} (given: {key}). {near}"
@@ -117,18 +120,14 @@ def _keys(node: Any) -> list[str]:
     return []
 
 
-def _nearest(key: str, part: str, done: list[str], config: Any, node: Any) -> str:
-    """The siblings that look like ``part``, or else all paths that look like ``key``."""
+def _nearest(part: str, done: list[str], node: Any, config: Any) -> str:
+    """The siblings that look like ``part``, or the same name elsewhere, or all siblings."""
     near = difflib.get_close_matches(part, _keys(node), n=3)
     near = ['.'.join([*done, name]) for name in near]
-    if not near:
-        paths = list(_paths(config))
-        leaf = part.rsplit('.', 1)[-1]
-        near = [path for path in paths if path.rsplit('.', 1)[-1] == leaf][:3]
-        near = near or difflib.get_close_matches(key, paths, n=3, cutoff=0.5)
+    near = near or [path for path in _paths(config) if path.rsplit('.', 1)[-1] == part][:3]
     if near:
         return f'Did you mean {" or ".join(near)}?'
-    return f'Allowed are: {", ".join(_keys(node)) or "nothing, it is a plain value"}.'
+    return f'Allowed are: {", ".join(_keys(node)) or "none, it is a plain value"}.'
 
 
 def _paths(node: Any, prefix: str = '') -> Iterator[str]:
@@ -180,9 +179,9 @@ def _export_ranks(launcher: str) -> None:
 def run_tool(main: Callable[[], None], arguments: Sequence[str] | None = None) -> None:
     """Run a tool; what the user did wrong is one line on stderr and exit code 2.
 
-    An error counts as the user's when our own code raised it, when the registry did not know a
-    name, or when a file is missing. Any other is a bug and keeps its traceback, as all do with
-    ``--debug``.
+    An error counts as the user's when our own code raised it, when the registry could not build
+    something, or when a file is missing. Any other is a bug and keeps its traceback, as all do
+    with ``--debug``.
     """
     debug = '--debug' in (sys.argv if arguments is None else arguments)
     debug = debug or os.environ.get(DEBUG_VARIABLE, '') not in ('', '0')
@@ -207,12 +206,10 @@ WORKER_ERROR = re.compile(r'^Caught \w+ in DataLoader worker process')
 def _is_users(error: BaseException) -> bool:
     if isinstance(error, (FileNotFoundError, PermissionError)):
         return True
-    if isinstance(error, KeyError):
-        return 'registry' in str(error)
     files = re.findall(r'^  File "(.+?)", line', str(error), flags=re.MULTILINE)
     if not (WORKER_ERROR.match(str(error)) and files):
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    return bool(files) and OUR_CODE.search(files[-1]) is not None
+    return bool(files) and any(Path(files[-1]).is_relative_to(folder) for folder in OURS)
 
 
 def _message(error: BaseException) -> str:

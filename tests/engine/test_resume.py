@@ -1,0 +1,148 @@
+"""A run that was stopped and resumed ends as one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
+from demul_mm.engine.hooks import AtomicCheckpointHook
+from demul_mm.registry import HOOKS
+
+allow_mmengine_checkpoints()
+ROOT = Path(__file__).parents[2]
+CONFIG = Path(__file__).parent / 'toy_config.py'
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+@HOOKS.register_module(force=True)
+class StopHook(Hook):
+    """Stop in the middle of a training epoch, or of a validation."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, epoch: int, where: str) -> None:
+        self.epoch, self.where = epoch, where
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object) -> None:
+        if self.where == 'train' and runner.epoch == self.epoch and batch_idx == 3:
+            raise StoppedError
+
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: object) -> None:
+        if self.where == 'val' and runner.epoch == self.epoch and batch_idx == 1:
+            raise StoppedError
+
+
+def run(work_dir: Path, name: str, stop: dict | None = None, **options: object) -> Runner:
+    config = Config.fromfile(CONFIG)
+    config.merge_from_dict(options)
+    config.work_dir, config.experiment_name = str(work_dir), name
+    if stop:
+        config.custom_hooks = [*config.custom_hooks, dict(type='StopHook', **stop)]
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner
+
+
+def final(work_dir: Path) -> dict:
+    """All of the last checkpoint that a run leaves."""
+    path = (work_dir / 'last_checkpoint').read_text()
+    return torch.load(path, weights_only=True)
+
+
+def same(a: dict, b: dict) -> None:
+    for part in ('state_dict', 'ema_state_dict', 'optimizer'):
+        torch.testing.assert_close(a[part], b[part], rtol=0, atol=0)
+    assert a['param_schedulers'] == b['param_schedulers']
+    info_a, info_b = (c['message_hub']['runtime_info'] for c in (a, b))
+    assert info_a['best_score'] == info_b['best_score']
+    assert Path(info_a['best_ckpt']).name == Path(info_b['best_ckpt']).name
+    history_a, history_b = (c['message_hub']['log_scalars']['train/loss'] for c in (a, b))
+    assert history_a.data[0].tolist() == history_b.data[0].tolist()
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize(
+    'stop', [dict(epoch=2, where='train'), dict(epoch=3, where='val')], ids=lambda s: s['where']
+)
+def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int, stop: dict) -> None:
+    options = {'train_dataloader.num_workers': workers}
+    tag = f'{stop["where"]}{workers}'
+    run(tmp_path / 'whole', f'whole-{tag}', **options)
+    with pytest.raises(StoppedError):
+        run(tmp_path / 'parts', f'part1-{tag}', stop, **options)
+    assert final(tmp_path / 'parts')['meta']['epoch'] < 4
+    run(tmp_path / 'parts', f'part2-{tag}', resume=True, **options)
+    same(final(tmp_path / 'whole'), final(tmp_path / 'parts'))
+    files = [sorted(p.name for p in (tmp_path / d).glob('*.pth*')) for d in ('whole', 'parts')]
+    assert files[0] == files[1]
+
+
+def test_epochs_draw_different_numbers_and_seeds_do_too(tmp_path: Path) -> None:
+    losses = {}
+    for seed in (0, 1):
+        options = {'randomness.seed': seed, 'optim_wrapper.optimizer.lr': 0.0}
+        runner = run(tmp_path / str(seed), f'seed-{seed}', **options)
+        losses[seed] = runner.message_hub.get_scalar('train/loss').data[0].tolist()
+    # With a learning rate of 0 only the random numbers differ between epochs.
+    assert losses[0][:6] != losses[0][6:12]
+    assert losses[0] != losses[1]
+
+
+def test_the_outdated_checkpoint_goes_after_the_new_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(runner: Runner, out_dir: str, filename: str, *args: object, **kw: object) -> None:
+        if filename == 'epoch_3.pth':
+            raise OSError(28, 'No space left on device')
+        save(runner, out_dir, filename, *args, **kw)
+
+    save = Runner.save_checkpoint
+    monkeypatch.setattr(Runner, 'save_checkpoint', full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        run(tmp_path, 'full', **{'default_hooks.checkpoint.max_keep_ckpts': 1})
+    assert final(tmp_path)['meta']['epoch'] == 2
+    monkeypatch.undo()
+    run(tmp_path, 'full-2', resume=True, **{'default_hooks.checkpoint.max_keep_ckpts': 1})
+    assert [p.name for p in tmp_path.glob('epoch_*')] == ['epoch_4.pth']
+    assert isinstance(HOOKS.build(dict(type='AtomicCheckpointHook')), AtomicCheckpointHook)
+
+
+def tool(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / name), *arguments]
+
+
+@pytest.mark.slow
+def test_kill_9_then_resume(tmp_path: Path) -> None:
+    """The same through the command line, and with a real SIGKILL in the middle of an epoch."""
+    env = dict(os.environ, PYTHONPATH=str(ROOT))
+    command = tool('train.py', str(CONFIG), '--seed', '5', '--work-dir')
+    subprocess.run([*command, str(tmp_path / 'whole')], env=env, check=True, capture_output=True)
+    parts = tmp_path / 'parts'
+    slow = ['--cfg-options', 'model.pause=0.2']
+    process = subprocess.Popen(
+        [*command, str(parts), *slow], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 120
+    while not (parts / 'epoch_2.pth').exists():
+        assert process.poll() is None, 'it ended before it could be killed'
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.6)  # of the 1.2 s of the third epoch
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (parts / 'epoch_3.pth').exists()
+    resumed = [*command, str(parts), '--resume']
+    subprocess.run(resumed, env=env, check=True, capture_output=True)
+    same(final(tmp_path / 'whole'), final(parts))
