@@ -1,0 +1,122 @@
+"""The steps of a search that every backend shares."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demul_mm.index.segment import expand_ranges
+from demul_mm.index.snapshot import Snapshot
+from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
+
+# Videos whose moments are decoded at once by the exhaustive scan.
+SCAN_VIDEOS = 2048
+
+
+def exhaustive_candidates(
+    snapshot: Snapshot, queries: Tensor, depth: int, allowed: np.ndarray
+) -> list[np.ndarray]:
+    """The best videos by their best moment, found by scoring every moment of every video.
+
+    Args:
+        snapshot: of the index.
+        queries: ``(Q, S)`` float32.
+        depth: how many videos for each query.
+        allowed: ``(A,)`` ascending ordinals to look at.
+
+    Returns:
+        For each query ``(min(depth, A),)`` ordinals, best first, equal scores by ordinal.
+    """
+    best = torch.full((len(queries), 0), -torch.inf)
+    who = torch.zeros((len(queries), 0), dtype=torch.int64)
+    for start in range(0, len(allowed), SCAN_VIDEOS):
+        part = allowed[start : start + SCAN_VIDEOS]
+        codes, offsets = snapshot.gather(part)
+        scores = snapshot.codec.scores(codes, queries).numpy()  # (N, Q)
+        videos = torch.from_numpy(np.maximum.reduceat(scores, offsets[:-1], axis=0).T)
+        best = torch.cat([best, videos], 1)
+        who = torch.cat([who, torch.from_numpy(part).expand(len(queries), -1)], 1)
+        if best.shape[1] > depth:
+            # Sorting stably, not topk: of equal scores the first ordinal must win.
+            best, order = best.sort(dim=1, descending=True, stable=True)
+            best, who = best[:, :depth], who.gather(1, order[:, :depth])
+    order = best.argsort(dim=1, descending=True, stable=True)
+    return list(who.gather(1, order).numpy())
+
+
+class Scored:
+    """Level 2 of one query: the moments of the candidate videos, scored exactly.
+
+    Args:
+        snapshot: of the index.
+        query: ``(S,)`` float32.
+        candidates: ``(C,)`` ascending ordinals.
+    """
+
+    def __init__(self, snapshot: Snapshot, query: Tensor, candidates: np.ndarray) -> None:
+        self._snapshot = snapshot
+        self._candidates = candidates
+        codes, self._offsets = snapshot.gather(candidates)
+        self._scores = snapshot.codec.scores(codes, query[None]).numpy()[:, 0]  # (N,)
+        if len(candidates):
+            self._video_scores = np.maximum.reduceat(self._scores, self._offsets[:-1])  # (C,)
+        else:
+            self._video_scores = np.zeros(0, np.float32)
+        self._kept = np.zeros(0, np.int64)
+
+    def best_videos(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ordinals and scores of the best videos, best first; the others are dropped."""
+        order = np.argsort(-self._video_scores, kind='stable')[:number]
+        self._kept = np.sort(order)
+        return self._candidates[order], self._video_scores[order]
+
+    def best_moments(
+        self, number: int, nms: MomentNMS | SoftNMS | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best moments of the videos kept by :meth:`best_videos`.
+
+        Args:
+            number: how many.
+            nms: suppression inside each video, or None.
+
+        Returns:
+            Ordinals ``(N,)``, spans ``(N, 2)`` seconds and scores ``(N,)``, best first; equal
+            scores by ordinal, then by moment.
+        """
+        starts, ends = self._offsets[self._kept], self._offsets[self._kept + 1]
+        lengths = ends - starts
+        flat = expand_ranges(starts, ends)
+        scores = self._scores[flat]
+        ordinals = np.repeat(self._candidates[self._kept], lengths)
+        moments = expand_ranges(np.zeros_like(lengths), lengths)
+        if nms is None:
+            order = np.argsort(-scores, kind='stable')[:number]
+            spans = self._snapshot.gather_spans(ordinals[order], moments[order])
+            return ordinals[order], spans, scores[order]
+        spans = self._snapshot.gather_spans(ordinals, moments)
+        return _suppress(nms, number, ordinals, spans, scores, lengths)
+
+
+def _suppress(
+    nms: MomentNMS | SoftNMS,
+    number: int,
+    ordinals: np.ndarray,
+    spans: np.ndarray,
+    scores: np.ndarray,
+    lengths: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Run ``nms`` on all videos at once, padded to the longest."""
+    videos = len(lengths)
+    if not videos:
+        return ordinals, spans, scores
+    width = int(lengths.max())
+    mask = torch.arange(width) < torch.from_numpy(lengths)[:, None]  # (R, M)
+    padded_spans = torch.zeros(videos, width, 2)
+    padded_scores = torch.zeros(videos, width)
+    padded_spans[mask] = torch.from_numpy(spans)
+    padded_scores[mask] = torch.from_numpy(scores)
+    kept_spans, kept_scores, valid, _ = nms(padded_spans, padded_scores, mask)
+    first = np.cumsum(lengths) - lengths
+    owners = np.repeat(ordinals[first], valid.sum(1).numpy())
+    flat_scores = kept_scores[valid].numpy()
+    order = np.argsort(-flat_scores, kind='stable')[:number]
+    return owners[order], kept_spans[valid].numpy()[order], flat_scores[order]
