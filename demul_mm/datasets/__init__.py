@@ -4,18 +4,33 @@ from demul_mm.datasets import samplers, transforms
 from demul_mm.datasets.activitynet import ActivityNetCaptionsDataset
 from demul_mm.datasets.annotations import AnnotationError
 from demul_mm.datasets.base import MomentDataset
+from demul_mm.datasets.charades import CharadesSTADataset
+from demul_mm.datasets.didemo import DiDeMoDataset
 from demul_mm.datasets.jsonl import JsonlMomentDataset, validate_jsonl
-from demul_mm.datasets.stores import FeatureStore, FolderStore, PackedStore, PackedWriter
+from demul_mm.datasets.stores import (
+    FeatureStore,
+    FolderStore,
+    HDF5Store,
+    PackedStore,
+    PackedWriter,
+)
+from demul_mm.datasets.tacos import TACoSDataset
+from demul_mm.datasets.tvr import TVRDataset
 
 __all__ = [
     'ActivityNetCaptionsDataset',
     'AnnotationError',
+    'CharadesSTADataset',
+    'DiDeMoDataset',
     'FeatureStore',
     'FolderStore',
+    'HDF5Store',
     'JsonlMomentDataset',
     'MomentDataset',
     'PackedStore',
     'PackedWriter',
+    'TACoSDataset',
+    'TVRDataset',
     'samplers',
     'transforms',
     'validate_jsonl',

@@ -25,6 +25,6 @@ class ActivityNetCaptionsDataset(MomentDataset):
     def read_annotations(self) -> Iterator[RawVideo]:
         for video_id, raw in read_json(self.ann_file, dict).items():
             where = f'video {video_id}'
-            duration = entry(raw, 'duration', self.ann_file, where)
+            duration = entry(raw, 'duration', self.ann_file, where, (int, float))
             queries = sentences_with_times(raw, video_id, self.ann_file)
             yield RawVideo(video_id, duration, queries, where, file=f'{video_id}.mp4')

@@ -116,6 +116,8 @@ class Cleaner:
         self.log.queries[0] += len(raw.queries)
         texts, ids, spans = [], [], []
         for query in raw.queries:
+            if not isinstance(query.text, str):
+                self.fail(query.where, f'the sentence is {query.text!r}', 'give a text')
             text = ' '.join(query.text.split())
             if not text:
                 self._fault('empty sentences dropped', query.where, 'the sentence has no words')

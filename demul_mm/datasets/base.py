@@ -163,7 +163,7 @@ class MomentDataset(BaseDataset):
 
     def _locate(self, item: dict) -> dict:
         file, folder = item.pop('file'), self.data_prefix.get('video')
-        item['video_path'] = os.path.join(folder, file) if file and folder else None
+        item['video_path'] = None if file is None or folder is None else os.path.join(folder, file)
         return item
 
     def _select(self, items: list[dict]) -> list[dict]:

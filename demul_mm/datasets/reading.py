@@ -80,8 +80,8 @@ def entry(row: Any, key: str, path: str, where: str, kind: type | tuple = object
     return value
 
 
-def sentences_with_times(row: dict, video_id: str, path: str, scale: float = 1.0) -> list[RawQuery]:
-    """The queries of a ``{timestamps, sentences}`` entry; times are multiplied by ``scale``."""
+def sentences_with_times(row: dict, video_id: str, path: str, fps: float = 1.0) -> list[RawQuery]:
+    """The queries of a ``{timestamps, sentences}`` entry; times are divided by ``fps``."""
     where = f'video {video_id}'
     times = entry(row, 'timestamps', path, where, list)
     texts = entry(row, 'sentences', path, where, list)
@@ -90,12 +90,14 @@ def sentences_with_times(row: dict, video_id: str, path: str, scale: float = 1.0
             f'{path}: {where}: {len(times)} timestamps but {len(texts)} sentences; '
             'there must be one of each for every query'
         )
-    return [
-        RawQuery(
-            query_id=f'{video_id}#{index}',
-            text=text,
-            spans=[[value * scale for value in span]],
-            where=f'{where}, sentence {index}',
-        )
-        for index, (span, text) in enumerate(zip(times, texts))
-    ]
+    queries = []
+    for index, (span, text) in enumerate(zip(times, texts)):
+        place = f'{where}, sentence {index}'
+        try:
+            start, end = (value / fps for value in span)
+        except (TypeError, ValueError) as error:
+            raise AnnotationError(
+                f'{path}: {place}: timestamp {span!r}, expected [start, end]'
+            ) from error
+        queries.append(RawQuery(f'{video_id}#{index}', text, [[start, end]], place))
+    return queries

@@ -50,7 +50,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
     for name, kind in SimulationConfig.__annotations__.items():
         parser.add_argument(
-            f'--{name.replace("_", "-")}', type=kind, default=getattr(DEFAULTS, name),
+            f'--{name.replace("_", "-")}',
+            type=kind,
+            default=getattr(DEFAULTS, name),
             help=f'default {getattr(DEFAULTS, name)}',
         )
     args = parser.parse_args()
@@ -92,7 +94,9 @@ def jobs_of(args: argparse.Namespace) -> dict[str, dict]:
 def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
     dataset = DATASETS.build({**dataset_config, 'test_mode': True})
     items = [dataset.get_data_info(index) for index in range(len(dataset))]
-    options = SimulationConfig(**{key: getattr(args, key) for key in SimulationConfig.__annotations__})
+    options = SimulationConfig(
+        **{key: getattr(args, key) for key in SimulationConfig.__annotations__}
+    )
     simulator = FeatureSimulator(items, options, PhraseEncoder(options.parts))
     chosen = hash_subset([item['video_id'] for item in items], args.max_videos)
     source = {'annotations': os.path.basename(dataset.ann_file), 'split': dataset.split}

@@ -104,10 +104,7 @@ class FeatureSimulator:
         """The features ``(T, dim)`` float32 of each video, one after the other."""
         plans = [self._plan(self.items[video_id]) for video_id in video_ids]
         self.encoder.encode(
-            text
-            for own, foreign, _ in plans
-            for event in own + foreign
-            for text in event.sentences
+            text for own, foreign, _ in plans for event in own + foreign for text in event.sentences
         )
         for video_id, plan in zip(video_ids, plans):
             yield self._render(self.items[video_id], *plan)

@@ -102,6 +102,15 @@ def check_features(features: np.ndarray, dim: int | None) -> str | None:
     return None
 
 
+def rows_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The shape that :func:`as_rows` gives an array of ``shape``.
+
+    A shape that cannot be rows is reported by ``load``; here its axes are counted as rows.
+    """
+    rows = as_rows(np.broadcast_to(np.float32(0), shape)).shape
+    return (rows[0], rows[1]) if len(rows) == 2 else (int(np.prod(rows[:-1])), rows[-1])
+
+
 def as_rows(array: np.ndarray) -> np.ndarray:
     """``(T, d)`` from arrays with further axes of length 1, as some extractors write them.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from safetensors import safe_open
 
-from demul_mm.datasets.stores.base import FeatureStore, as_rows
+from demul_mm.datasets.stores.base import FeatureStore, as_rows, rows_shape
 from demul_mm.registry import FEATURE_STORES
 
 SUFFIXES = ('.npy', '.npz', '.safetensors')
@@ -78,11 +78,11 @@ class FolderStore(FeatureStore):
         self._require(video_id)
         file = self._file(video_id)
         if file.endswith('.npz'):
-            return _rows_shape(_npz_shape(file, self._npz_key(file)))
+            return rows_shape(_npz_shape(file, self._npz_key(file)))
         if file.endswith('.safetensors'):
             with safe_open(file, framework='np') as tensors:
-                return _rows_shape(tuple(tensors.get_slice(self._only(tensors)).get_shape()))
-        return _rows_shape(np.load(file, mmap_mode='r', allow_pickle=False).shape)
+                return rows_shape(tuple(tensors.get_slice(self._only(tensors)).get_shape()))
+        return rows_shape(np.load(file, mmap_mode='r', allow_pickle=False).shape)
 
     def _read(self, video_id: str) -> np.ndarray:
         file = self._file(video_id)
@@ -133,8 +133,3 @@ def _npz_shape(file: str, key: str) -> tuple[int, ...]:
             version, np.lib.format.read_array_header_2_0
         )
         return read(stream)[0]
-
-
-def _rows_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    rows = as_rows(np.broadcast_to(np.float32(0), shape)).shape
-    return rows if len(rows) == 2 else (rows[0], -1)  # a wrong number of axes: load() names it

@@ -1,0 +1,43 @@
+# The rendered corpus (tools/data/rendered/make_corpus.py) from its frames: one clip of four frames
+# a second.
+data_root = 'data/rendered/'
+
+train_pipeline = [
+    dict(type='LoadVideoClips', clip_seconds=1.0, frames_per_clip=4, size=64),
+    dict(type='SampleQueries', max_queries=4),
+    dict(type='PackMomentInputs')]
+test_pipeline = [
+    dict(type='LoadVideoClips', clip_seconds=1.0, frames_per_clip=4, size=64),
+    dict(type='PackMomentInputs')]
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    sampler=dict(type='SeededSampler', shuffle=True),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='JsonlMomentDataset',
+        name='rendered',
+        data_root=data_root,
+        data_prefix=dict(video=''),
+        ann_file='train.jsonl',
+        split='train',
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='JsonlMomentDataset',
+        name='rendered',
+        data_root=data_root,
+        data_prefix=dict(video=''),
+        ann_file='val.jsonl',
+        split='val',
+        pipeline=test_pipeline,
+        test_mode=True))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='MomentRecall', topk=(1, 5), iou_thrs=(0.3, 0.5, 0.7), iou_op='ge')
+test_evaluator = val_evaluator

@@ -1,0 +1,55 @@
+# TVR: its test split is scored by the authors' server, so val is the last that can be scored
+# here, and a tenth of train chooses the checkpoint. A leaf adds the features (see activitynet.py).
+data_root = 'data/tvr/'
+num_clips = 128
+
+train_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(type='ResampleClips', num_clips=num_clips),
+    dict(type='SampleQueries', max_queries=4),
+    dict(type='PackMomentInputs')]
+test_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(type='ResampleClips', num_clips=num_clips),
+    dict(type='PackMomentInputs')]
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    sampler=dict(type='SeededSampler', shuffle=True),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='TVRDataset',
+        data_root=data_root,
+        ann_file='annotations/tvr_train_release.jsonl',
+        subset='fit',
+        split='train',
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='TVRDataset',
+        data_root=data_root,
+        ann_file='annotations/tvr_train_release.jsonl',
+        subset='holdout',
+        split='train',
+        pipeline=test_pipeline,
+        test_mode=True))
+test_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='TVRDataset',
+        data_root=data_root,
+        ann_file='annotations/tvr_val_release.jsonl',
+        split='val',
+        pipeline=test_pipeline,
+        test_mode=True))
+
+val_evaluator = dict(type='MomentRecall', topk=(1, 5), iou_thrs=(0.5, 0.7), iou_op='ge')
+test_evaluator = val_evaluator

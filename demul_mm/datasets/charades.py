@@ -1,0 +1,72 @@
+"""Charades-STA (Gao et al., ICCV 2017)."""
+
+import csv
+from collections.abc import Iterator
+
+from demul_mm.datasets.annotations import AnnotationError, RawQuery, RawVideo
+from demul_mm.datasets.base import MomentDataset
+from demul_mm.datasets.reading import read_lines
+from demul_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CharadesSTADataset(MomentDataset):
+    """Charades-STA: indoor activities, 30 s and 2.4 sentences a video on average.
+
+    ``ann_file`` is the official text file, a line for each query: ``<video> <start> <end>##
+    <sentence>``, in seconds. ``info_file`` is the csv of Charades (``Charades_v1_train.csv`` or
+    ``..._test.csv``), whose column ``length`` has the durations. 4 train queries end before they
+    start and are dropped; 1,802 others and 562 test queries end after the video and are clipped.
+    """
+
+    METAINFO = {'dataset_name': 'charades_sta'}
+    splits = ('train', 'test')
+
+    def read_annotations(self) -> Iterator[RawVideo]:
+        durations = self._read_durations()
+        videos: dict[str, RawVideo] = {}
+        for where, line in read_lines(self.ann_file):
+            head, mark, text = line.partition('##')
+            fields = head.split()
+            if not mark or len(fields) != 3:
+                raise AnnotationError(
+                    f'{self.ann_file}: {where}: {line[:60]!r}, expected '
+                    "'<video> <start> <end>##<sentence>'; is it the file of another data set?"
+                )
+            video_id, start, end = fields[0], *_seconds(fields[1:], self.ann_file, where)
+            if video_id not in durations:
+                raise AnnotationError(
+                    f'{self.ann_file}: {where}: video {video_id!r} is not in '
+                    f'{self.info_files[0]}; give the csv of the same split as info_file'
+                )
+            video = videos.setdefault(
+                video_id,
+                RawVideo(video_id, durations[video_id], [], where, file=f'{video_id}.mp4'),
+            )
+            query_id = f'{video_id}#{len(video.queries)}'
+            video.queries.append(RawQuery(query_id, text, [[start, end]], where))
+        yield from videos.values()
+
+    def _read_durations(self) -> dict[str, float]:
+        if len(self.info_files) != 1:
+            raise ValueError(
+                'CharadesSTADataset needs info_file, the csv of Charades with the durations '
+                '(Charades_v1_train.csv or Charades_v1_test.csv)'
+            )
+        path = self.info_files[0]
+        with open(path, encoding='utf-8', newline='') as file:
+            reader = csv.DictReader(file)
+            missing = {'id', 'length'} - set(reader.fieldnames or ())
+            if missing:
+                raise AnnotationError(f'{path}: column {sorted(missing)[0]!r} is missing')
+            return {
+                row['id']: _seconds([row['length']], path, f'line {reader.line_num}')[0]
+                for row in reader
+            }
+
+
+def _seconds(values: list[str], path: str, where: str) -> list[float]:
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise AnnotationError(f'{path}: {where}: {values!r} are not times in seconds') from error

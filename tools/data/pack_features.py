@@ -1,0 +1,98 @@
+"""Turn features as they are published into the packed form, one memory-mapped file.
+
+The source is a folder with a file for each video (.npy, .npz, .safetensors) or an HDF5 file.
+Several sources are joined side by side, as CLIP and SlowFast are: a video must then be in all of
+them, and its rows are cut to those of the shortest.
+
+It goes on where it stopped when it is run again. Videos whose features are empty, hold NaN or
+have another width than the first are left out and listed; the exit code is then 1.
+
+Examples:
+    # ActivityNet C3D: one group a video, the array in it is called c3d_features
+    python tools/data/pack_features.py sub_activitynet_v1-3.c3d.hdf5 data/activitynet/features/c3d \\
+        --key '{video_id}/c3d_features'
+    # TACoS: the files lack the '.avi' that the annotations have
+    python tools/data/pack_features.py i3d_tacos/ data/tacos/features/i3d --id '{name}.avi'
+    # CLIP and SlowFast side by side, one row every 2 s
+    python tools/data/pack_features.py clip/ slowfast/ data/charades/features/clip_slowfast \\
+        --key features --clip-seconds 2
+"""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+from tqdm import tqdm
+
+from demul_mm.datasets import FeatureStore, FolderStore, HDF5Store, PackedWriter
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('sources', nargs='+', metavar='source', help='folder or HDF5 file')
+    parser.add_argument('out', help='folder to write')
+    parser.add_argument(
+        '--key',
+        help='name of the array in .npz and .safetensors files (default: the only one); '
+        "path of a video's array in HDF5 (default: '{video_id}')",
+    )
+    parser.add_argument(
+        '--id', default='{name}', help="video id made of the name in the source, as '{name}.avi'"
+    )
+    parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
+    parser.add_argument(
+        '--clip-seconds',
+        type=float,
+        help='seconds a row covers (default: the rows of a video cover its duration evenly)',
+    )
+    return parser.parse_args()
+
+
+def open_source(path: str, key: str | None) -> FeatureStore:
+    if os.path.isdir(path):
+        return FolderStore(path, key=key)
+    return HDF5Store(path, key=key or '{video_id}')
+
+
+def load(stores: list[FeatureStore], name: str) -> np.ndarray:
+    parts = [store.load(name) for store in stores]
+    rows = min(len(part) for part in parts)
+    return np.concatenate([part[:rows] for part in parts], axis=1)
+
+
+def main() -> None:
+    args = parse_args()
+    stores = [open_source(path, args.key) for path in args.sources]
+    names = [name for name in stores[0].ids() if all(name in store for store in stores[1:])]
+    if not names:
+        sys.exit(f'{args.sources}: no video is in all of the sources')
+    bad: list[str] = []
+    provenance = {
+        'made_by': 'tools/data/pack_features.py',
+        'sources': [os.path.basename(os.path.normpath(path)) for path in args.sources],
+    }
+    with PackedWriter(
+        args.out,
+        dim=sum(store.dim for store in stores),
+        dtype=args.dtype,
+        provenance=provenance,
+        clip_seconds=args.clip_seconds,
+    ) as writer:
+        for name in tqdm(names, unit='video'):
+            video_id = args.id.format(name=name)
+            if video_id in writer:
+                continue
+            try:
+                writer.add(video_id, load(stores, name))
+            except (ValueError, OSError) as error:
+                bad.append(str(error))
+    print(f'{args.out}: {len(writer):,} videos, {sum(s.dim for s in stores)} values a row')
+    if bad:
+        sys.exit(f'{len(bad):,} videos left out:\n' + '\n'.join(bad))
+
+
+if __name__ == '__main__':
+    main()
