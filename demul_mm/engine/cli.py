@@ -209,7 +209,10 @@ def _is_users(error: BaseException) -> bool:
     files = re.findall(r'^  File "(.+?)", line', str(error), flags=re.MULTILINE)
     if not (WORKER_ERROR.match(str(error)) and files):
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    return bool(files) and any(Path(files[-1]).is_relative_to(folder) for folder in OURS)
+    if not files:
+        return False
+    innermost = Path(files[-1]).resolve()  # that of a script is as it was given
+    return any(innermost.is_relative_to(folder) for folder in OURS)
 
 
 def _message(error: BaseException) -> str:
