@@ -54,5 +54,5 @@ test_dataloader = dict(
         pipeline=test_pipeline,
         test_mode=True))
 
-val_evaluator = dict(type='MomentRecall', topk=(1, 5), iou_thrs=(0.3, 0.5, 0.7), iou_op='ge')
+val_evaluator = dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge')
 test_evaluator = val_evaluator

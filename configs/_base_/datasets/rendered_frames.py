@@ -39,5 +39,5 @@ val_dataloader = dict(
         test_mode=True))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='MomentRecall', topk=(1, 5), iou_thrs=(0.3, 0.5, 0.7), iou_op='ge')
+val_evaluator = dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge')
 test_evaluator = val_evaluator
