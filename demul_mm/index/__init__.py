@@ -12,6 +12,7 @@ from demul_mm.index.errors import (
 from demul_mm.index.exact import ExactIndex
 from demul_mm.index.faiss_index import FaissIndex
 from demul_mm.index.filters import SearchFilter, parse_condition
+from demul_mm.index.milvus_index import MilvusIndex
 from demul_mm.index.prototypes import select_prototypes
 from demul_mm.index.results import MomentHits, SearchResult
 
@@ -24,6 +25,7 @@ __all__ = [
     'IndexLockedError',
     'IndexMismatchError',
     'IndexStorageError',
+    'MilvusIndex',
     'MomentHits',
     'MomentIndex',
     'SearchFilter',

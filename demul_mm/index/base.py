@@ -16,8 +16,8 @@ from demul_mm.index.codecs import make_codec
 from demul_mm.index.entry import EntrySource, VideoEntry
 from demul_mm.index.errors import IndexDamagedError, IndexMismatchError
 from demul_mm.index.filters import SearchFilter
-from demul_mm.index.results import MomentHits, SearchResult
-from demul_mm.index.search import Scored, exhaustive_candidates
+from demul_mm.index.results import SearchResult
+from demul_mm.index.search import Scored, check_search, exhaustive_candidates, name_hits
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.index.storage import MANIFEST, read_manifest, writer_lock
 from demul_mm.index.writing import EntryWriter, Pending, start
@@ -68,7 +68,7 @@ class MomentIndex(ABC):
             path = self._folder.name
         self.path = Path(path)
         self.segment_videos = segment_videos
-        self._settings = dict(
+        self._settings: dict[str, Any] = dict(
             num_prototypes=num_prototypes,
             level2=level2,
             model_fingerprint=model_fingerprint,
@@ -332,7 +332,7 @@ class MomentIndex(ABC):
         self._state = (snapshot, self._open_level1(snapshot, verify=False))
         self._after_commit(snapshot)
 
-    def _after_commit(self, snapshot: Snapshot) -> None:
+    def _after_commit(self, snapshot: Snapshot) -> None:  # noqa: B027 - optional
         """Tidy up what the generation before needed and this one does not."""
 
     # Searching.
@@ -367,7 +367,7 @@ class MomentIndex(ABC):
         vectors = torch.as_tensor(np.asarray(queries, np.float32))
         snapshot, level1 = self._opened()
         depth = 4 * num_videos if num_candidates is None else num_candidates
-        self._check_search(snapshot, vectors, mode, (num_moments, num_videos, depth))
+        check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
         clock = [time.perf_counter()]
         allowed: np.ndarray | None = snapshot.alive if len(snapshot.removed) else None
         if where is not None:
@@ -385,15 +385,7 @@ class MomentIndex(ABC):
             found.append((videos, scored.best_moments(num_moments, nms)))
         clock.append(time.perf_counter())
         hits = [
-            MomentHits(
-                video_ids=snapshot.video_ids(moments[0]),
-                spans=moments[1],
-                scores=moments[2],
-                videos=snapshot.video_ids(videos[0]),
-                video_scores=videos[1],
-                candidates=len(ordinals),
-                candidate_ids=snapshot.video_ids(ordinals) if keep_candidates else None,
-            )
+            name_hits(snapshot, videos, moments, ordinals, keep_candidates)
             for (videos, moments), ordinals in zip(found, candidates)
         ]
         clock.append(time.perf_counter())
@@ -418,22 +410,6 @@ class MomentIndex(ABC):
         if count <= depth:
             return [everything] * len(queries)
         return exhaustive_candidates(snapshot, queries, num_videos, everything)
-
-    def _check_search(
-        self, snapshot: Snapshot, queries: Tensor, mode: str, depths: tuple[int, int, int]
-    ) -> None:
-        dim = snapshot.codec.dim
-        if queries.ndim != 2 or queries.shape[1] != dim:
-            raise ValueError(f'queries are {tuple(queries.shape)}; this index needs (Q, {dim})')
-        if not bool(torch.isfinite(queries).all()):
-            raise ValueError('a query holds NaN or infinity; all values must be finite')
-        if mode not in ('fast', 'exact'):
-            raise ValueError(f"mode is {mode!r}; allowed: 'fast', 'exact'")
-        if min(depths) < 1 or depths[2] < depths[1]:
-            raise ValueError(
-                f'num_moments, num_videos and num_candidates are {depths}; all must be at least 1 '
-                'and num_candidates no less than num_videos'
-            )
 
     # Looking.
 

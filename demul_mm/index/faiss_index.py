@@ -1,20 +1,17 @@
 """Level 1 by FAISS: flat, a graph, or inverted lists."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from demul_mm.index.base import MomentIndex
 from demul_mm.index.candidates import first_of_each_video
-from demul_mm.index.faiss_structures import CHUNK, search_parameters, train, tune
+from demul_mm.index.faiss_structures import CHUNK, import_faiss, search_parameters, train, tune
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.index.storage import CheckedFile, FileInfo, check_file
 from demul_mm.registry import INDEXES
-
-if TYPE_CHECKING:
-    import faiss
 
 # Up to so many prototypes a flat scan is as fast as anything.
 FLAT_UP_TO = 150_000
@@ -23,21 +20,11 @@ TAIL = 50_000
 KINDS = ('auto', 'flat', 'hnsw', 'ivf_sq', 'ivf_pq')
 
 
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError(
-            "FaissIndex needs faiss: pip install 'demul-mm[index]', or use ExactIndex"
-        ) from error
-    return faiss
-
-
 @dataclass
 class _Level1:
     """Level 1 opened: what is indexed, and the flat tail of what was added since."""
 
-    parts: list[tuple['faiss.Index', int]]  # each with the first prototype it holds
+    parts: list[tuple[Any, int]]  # each with the first prototype it holds
     owners: np.ndarray  # (P,) int32, ordinal of each prototype's video
     section: dict[str, Any]
     alive: list[Any] = field(default_factory=list)  # selectors of what was not removed
@@ -85,7 +72,7 @@ class FaissIndex(MomentIndex):
             raise ValueError(f'kind is {kind!r}; allowed: {", ".join(KINDS)}')
         if not 0 < target_recall <= 1:
             raise ValueError(f'target_recall is {target_recall}; it must be in (0, 1]')
-        _faiss()
+        import_faiss()
         self.kind = kind
         self.target_recall = target_recall
 
@@ -124,9 +111,9 @@ class FaissIndex(MomentIndex):
 
     # Opening and searching.
 
-    def _read(self, snapshot: Snapshot, section: dict[str, Any], verify: bool) -> 'faiss.Index':
+    def _read(self, snapshot: Snapshot, section: dict[str, Any], verify: bool) -> Any:
         path = check_file(snapshot.root, section['files'][0], verify)
-        return _faiss().read_index(str(path))
+        return import_faiss().read_index(str(path))
 
     def _open_level1(self, snapshot: Snapshot, verify: bool) -> _Level1:
         section = snapshot.manifest['level1']
@@ -135,7 +122,7 @@ class FaissIndex(MomentIndex):
             parts.append((self._read(snapshot, section, verify), 0))
         total, start = int(snapshot.prototype_bases[-1]), section['prototypes']
         if total > start:
-            faiss = _faiss()
+            faiss = import_faiss()
             tail = faiss.IndexScalarQuantizer(
                 snapshot.codec.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
             )
@@ -183,7 +170,7 @@ class FaissIndex(MomentIndex):
         share = float(allowed.mean())
         if removed_only and level1.alive:
             return level1.alive, share
-        faiss = _faiss()
+        faiss = import_faiss()
         mask = allowed[level1.owners]
         selectors = [
             faiss.IDSelectorBitmap(np.packbits(mask[base : base + index.ntotal], bitorder='little'))
@@ -194,7 +181,7 @@ class FaissIndex(MomentIndex):
         return selectors, share
 
 
-def _write(index: 'faiss.Index', snapshot: Snapshot, name: str) -> FileInfo:
+def _write(index: Any, snapshot: Snapshot, name: str) -> FileInfo:
     file = CheckedFile(snapshot.root, name)
 
     def write(data: bytes) -> int:
@@ -202,7 +189,7 @@ def _write(index: 'faiss.Index', snapshot: Snapshot, name: str) -> FileInfo:
         return len(data)
 
     try:
-        _faiss().write_index(index, _faiss().PyCallbackIOWriter(write, 1 << 20))
+        import_faiss().write_index(index, import_faiss().PyCallbackIOWriter(write, 1 << 20))
         return file.close()
     except BaseException:
         file.discard()

@@ -1,14 +1,11 @@
 """The FAISS structures of level 1: training, how deep to search them, search parameters."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from demul_mm.index.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    import faiss
 
 # Prototypes that are decoded and scored at once.
 CHUNK = 65_536
@@ -17,6 +14,17 @@ DEPTHS = [round(2 ** (i / 2)) for i in range(1, 25)]
 TUNE_QUERIES = 128
 TUNE_BEST = 200
 SEED = 0
+
+
+def import_faiss() -> Any:
+    """The module, untyped (its own hints are wrong), or how to get it."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            "FaissIndex needs faiss: pip install 'demul-mm[index]', or use ExactIndex"
+        ) from error
+    return faiss
 
 
 def sample_prototypes(snapshot: Snapshot, number: int) -> np.ndarray:
@@ -29,9 +37,9 @@ def sample_prototypes(snapshot: Snapshot, number: int) -> np.ndarray:
     return np.concatenate([snapshot.prototypes(s, s + run) for s in np.sort(starts)])
 
 
-def train(kind: str, snapshot: Snapshot) -> 'faiss.Index':
+def train(kind: str, snapshot: Snapshot) -> Any:
     """An empty structure of that kind, trained on the prototypes of ``snapshot``."""
-    import faiss
+    faiss = import_faiss()
 
     dim = snapshot.codec.dim
     metric = faiss.METRIC_INNER_PRODUCT
@@ -57,7 +65,7 @@ def train(kind: str, snapshot: Snapshot) -> 'faiss.Index':
 
 
 def search_parameters(
-    index: 'faiss.Index',
+    index: Any,
     section: dict[str, Any],
     options: dict[str, Any],
     number: int,
@@ -74,7 +82,7 @@ def search_parameters(
         selector: of allowed prototypes, or None.
         share: of the videos that are allowed: the fewer, the deeper the search.
     """
-    import faiss
+    faiss = import_faiss()
 
     unknown = set(options) - {'nprobe', 'ef_search'}
     if unknown:
@@ -89,7 +97,7 @@ def search_parameters(
     return faiss.SearchParameters(sel=selector)
 
 
-def tune(index: 'faiss.Index', snapshot: Snapshot, target_recall: float) -> int:
+def tune(index: Any, snapshot: Snapshot, target_recall: float) -> int:
     """The least depth that finds what a flat scan finds.
 
     Queries are stored prototypes perturbed to a cosine of about .5 with the original, roughly
@@ -118,7 +126,7 @@ def tune(index: 'faiss.Index', snapshot: Snapshot, target_recall: float) -> int:
 
 def _flat_best(queries: np.ndarray, snapshot: Snapshot, best: int) -> np.ndarray:
     """The best prototypes ``(Q, best)`` of each query, by scanning all."""
-    import faiss
+    faiss = import_faiss()
 
     heap = faiss.ResultHeap(len(queries), best, keep_max=True)
     for start in range(0, int(snapshot.prototype_bases[-1]), CHUNK):

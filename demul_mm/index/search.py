@@ -4,12 +4,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from demul_mm.index.results import MomentHits
 from demul_mm.index.segment import expand_ranges
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 
 # Videos whose moments are decoded at once by the exhaustive scan.
 SCAN_VIDEOS = 2048
+
+
+def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, int]) -> None:
+    """Refuse queries and options that make no sense.
+
+    Args:
+        queries: ``(Q, S)``.
+        dim: S of the index.
+        mode: 'fast' or 'exact'.
+        depths: numbers of moments, videos and candidates.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise ValueError(f'queries are {tuple(queries.shape)}; this index needs (Q, {dim})')
+    if not bool(torch.isfinite(queries).all()):
+        raise ValueError('a query holds NaN or infinity; all values must be finite')
+    if mode not in ('fast', 'exact'):
+        raise ValueError(f"mode is {mode!r}; allowed: 'fast', 'exact'")
+    if min(depths) < 1 or depths[2] < depths[1]:
+        raise ValueError(
+            f'num_moments, num_videos and num_candidates are {depths}; all must be at least 1 and '
+            'num_candidates no less than num_videos'
+        )
 
 
 def exhaustive_candidates(
@@ -94,6 +120,25 @@ class Scored:
             return ordinals[order], spans, scores[order]
         spans = self._snapshot.gather_spans(ordinals, moments)
         return _suppress(nms, number, ordinals, spans, scores, lengths)
+
+
+def name_hits(
+    snapshot: Snapshot,
+    videos: tuple[np.ndarray, np.ndarray],
+    moments: tuple[np.ndarray, np.ndarray, np.ndarray],
+    candidates: np.ndarray,
+    keep_candidates: bool,
+) -> MomentHits:
+    """One query's result: what :class:`Scored` returned, with ids instead of ordinals."""
+    return MomentHits(
+        video_ids=snapshot.video_ids(moments[0]),
+        spans=moments[1],
+        scores=moments[2],
+        videos=snapshot.video_ids(videos[0]),
+        video_scores=videos[1],
+        candidates=len(candidates),
+        candidate_ids=snapshot.video_ids(candidates) if keep_candidates else None,
+    )
 
 
 def _suppress(

@@ -37,7 +37,7 @@ class Snapshot:
         self.manifest = manifest
         self.codec = make_codec(manifest['level2'], manifest['dim'])
         opened = {s.name: s for s in known.segments if s.root == root} if known else {}
-        self.segments = [
+        self.segments: list[Segment] = [
             opened.get(info['name']) or Segment(root, info, self.codec, verify)
             for info in manifest['segments']
         ]

@@ -74,7 +74,7 @@ class CheckedFile:
     def write(self, data: bytes | memoryview | np.ndarray) -> None:
         """Append bytes, or the raw contents of an array."""
         if isinstance(data, np.ndarray):
-            data = memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+            data = memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
         with storage_errors(self.path):
             self._file.write(data)
         self._hash.update(data)
