@@ -1,6 +1,7 @@
 """Train a model from a config."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
         randomness['diff_rank_seed'] = True
     if args.deterministic:
         randomness['deterministic'] = True
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # or cuBLAS refuses
     config.randomness = dict(randomness, seed=randomness.get('seed'))
 
 

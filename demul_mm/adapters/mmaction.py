@@ -121,7 +121,7 @@ def _torchvision_stand_in() -> Iterator[None]:
     importlib.import_module('transformers').utils.is_torchvision_available()
     torchvision = ModuleType('torchvision')
     torchvision.ops = ModuleType('torchvision.ops')  # type: ignore[attr-defined]
-    torchvision.ops.sigmoid_focal_loss = importlib.import_module(  # type: ignore[attr-defined]
+    torchvision.ops.sigmoid_focal_loss = importlib.import_module(
         'demul_mm.adapters.focal'
     ).sigmoid_focal_loss
     stand_ins = {'torchvision': torchvision, 'torchvision.ops': torchvision.ops}

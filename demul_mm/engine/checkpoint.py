@@ -55,17 +55,11 @@ def allow_mmengine_checkpoints() -> None:
     """
     array, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')]
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            (_history_method, 'builtins.getattr'),
-            np.dtype,
-            np.ndarray,
-            *dtypes,
-            *((array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
-            *((scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
-        ]
-    )
+    safe: list = [HistoryBuffer, (_history_method, 'builtins.getattr'), np.dtype, np.ndarray]
+    for core in ('core', '_core'):
+        safe.append((array, f'numpy.{core}.multiarray._reconstruct'))
+        safe.append((scalar, f'numpy.{core}.multiarray.scalar'))
+    torch.serialization.add_safe_globals([*safe, *dtypes])
 
 
 def _history_method(owner: type, name: str) -> Callable:

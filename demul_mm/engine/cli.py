@@ -21,7 +21,7 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 # Errors of the user: their message is meant to be read without a traceback.
 USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, OSError)
 PACKAGE = Path(__file__).resolve().parents[1]
-# Who raises on purpose: our package and tools, and the registry where a config does not fit a class.
+# Who raises on purpose: our package and tools, and the registry for a config that fits no class.
 OURS = (PACKAGE, PACKAGE.parent / 'tools', Path(mmengine.registry.__file__).parent)
 
 

@@ -27,6 +27,8 @@ class AtomicCheckpointHook(CheckpointHook):
     checkpoint is the one that an uninterrupted run would have chosen.
     """
 
+    backend_args: dict | None
+
     def before_train(self, runner: Runner) -> None:
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC_BACKEND)

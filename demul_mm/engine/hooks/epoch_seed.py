@@ -36,7 +36,7 @@ class EpochSeedHook(Hook):
         loader = runner.train_loop.dataloader
         loader.worker_init_fn = None
         for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', None)):
-            if hasattr(sampler, 'seed'):
+            if sampler is not None and hasattr(sampler, 'seed'):
                 sampler.seed = self.seed
         if loader.persistent_workers:
             runner.logger.warning(
