@@ -21,7 +21,7 @@ help:  ## Show this help
 	@echo '  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu'
 	@echo 'Another Python (3.10 to 3.12): make demo PYTHON=python3.12'
 
-install: $(STAMP)  ## Make $(VENV) and install the pinned packages into it
+install: $(STAMP)  ## Make the virtual environment and install the pinned packages
 
 # Nothing is installed again until the pinned set or the package's metadata changes.
 $(STAMP): $(LOCK) pyproject.toml
