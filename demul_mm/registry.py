@@ -6,6 +6,9 @@ another package with its scope, as ``mmaction.ResNet3dSlowOnly``. The modules un
 are imported when something is first built from the registry.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
@@ -32,9 +35,24 @@ from mmengine.registry import Registry
 SCOPE = 'demul_mm'
 
 
+class ScopedRegistry(Registry):
+    """A registry whose ``build`` looks here first, whatever the config's default scope is.
+
+    So the parts of ours that build parts of their own do so in a Runner of another package too,
+    without ``demul_mm.`` before every inner type.
+    """
+
+    @contextmanager
+    def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry]:
+        with super().switch_scope_and_registry(scope or SCOPE) as registry:
+            yield registry
+
+
 def _child(name: str, parent: Registry, *locations: str) -> Registry:
     # A registry without modules of ours still needs a location, or mmengine guesses one.
-    return Registry(name, parent=parent, scope=SCOPE, locations=list(locations) or ['demul_mm'])
+    return ScopedRegistry(
+        name, parent=parent, scope=SCOPE, locations=list(locations) or ['demul_mm']
+    )
 
 
 # Data: data sets, their samplers, the steps of a pipeline.
@@ -42,7 +60,7 @@ DATASETS = _child('dataset', MMENGINE_DATASETS, 'demul_mm.datasets')
 DATA_SAMPLERS = _child('data sampler', MMENGINE_DATA_SAMPLERS, 'demul_mm.datasets')
 TRANSFORMS = _child('transform', MMENGINE_TRANSFORMS, 'demul_mm.datasets')
 # Where pre-extracted features are kept: folder, HDF5, packed.
-FEATURE_STORES = Registry('feature store', scope=SCOPE, locations=['demul_mm.datasets'])
+FEATURE_STORES = ScopedRegistry('feature store', scope=SCOPE, locations=['demul_mm.datasets'])
 
 # Models: every nn.Module, and what they are made of that has no parameters.
 MODELS = _child('model', MMENGINE_MODELS, 'demul_mm.models')
@@ -71,4 +89,4 @@ VISBACKENDS = _child('vis_backend', MMENGINE_VISBACKENDS, 'demul_mm.visualizatio
 INFERENCERS = _child('inferencer', MMENGINE_INFERENCERS, 'demul_mm.apis')
 
 # Corpus indexes: exact, FAISS, Milvus.
-INDEXES = Registry('index', scope=SCOPE, locations=['demul_mm.index'])
+INDEXES = ScopedRegistry('index', scope=SCOPE, locations=['demul_mm.index'])
