@@ -30,6 +30,7 @@ class PredictionEntry(TypedDict, total=False):
     pred: list[list[float]]  # [[start, end, score], ...], best first
     corpus: list[list[Any]]  # [[video_id, start, end, score], ...], best first
     tags: list[str]
+    terms: list[list[float]]  # for each row of pred, what each term of the joint score gave
 
 
 class PaddedMoments(NamedTuple):
@@ -73,6 +74,11 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     """
     queries, query_ids = sample['queries'], sample['query_ids']
     num_queries = len(queries)
+    if sample.get('pred_moments') is None and sample.get('pred_corpus') is None:
+        raise ValueError(
+            f'video {sample["video_id"]!r} has neither pred_moments nor pred_corpus; metrics take '
+            "the data samples that the model's mode='predict' returns"
+        )
     per_query = {
         key: sample.get(key) for key in ('query_ids', 'gt_spans', 'pred_moments', 'pred_corpus')
     }
@@ -85,14 +91,19 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     tags = (sample.get('meta') or {}).get('tags') or {}
     entries = []
     for q in range(num_queries):
+        moments = sample['pred_moments'][q] if sample.get('pred_moments') else None
         entry = PredictionEntry(
             query_id=str(query_ids[q]),
             video_id=str(sample['video_id']),
             query=str(queries[q]),
             duration=plain_floats([sample['duration']])[0],
             gt=[] if sample.get('gt_spans') is None else plain_floats(sample['gt_spans'][q]),
-            pred=_pred_rows(sample['pred_moments'][q]) if sample.get('pred_moments') else [],
+            pred=[],
         )
+        if moments is not None:
+            entry['pred'], order = _pred_rows(moments)
+            if 'terms' in moments:
+                entry['terms'] = [[round(v, 4) for v in moments.terms[i].tolist()] for i in order]
         if per_query['pred_corpus'] is not None:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
         if tags:
@@ -101,10 +112,11 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     return entries
 
 
-def _pred_rows(moments: Any) -> list[list[float]]:
+def _pred_rows(moments: Any) -> tuple[list[list[float]], list[int]]:
+    """Rows ``[start, end, score]``, best first, and the place that each had."""
     spans, scores = plain_floats(moments.spans), plain_floats(moments.scores)
-    rows = [[start, end, score] for (start, end), score in zip(spans, scores)]
-    return sorted(rows, key=lambda row: -row[2])  # stable: equal scores keep their order
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])  # stable: ties keep their order
+    return [[*spans[i], scores[i]] for i in order], order
 
 
 def _corpus_row(row: Sequence[Any]) -> list[Any]:

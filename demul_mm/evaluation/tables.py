@@ -1,18 +1,42 @@
-"""Plain text tables for the log."""
+"""Plain text tables of metrics."""
 
+import re
 from collections.abc import Mapping
 
+BESIDE = re.compile(r'^(?P<prefix>(?:.+/)??)(?P<row>floor/[^/]+|oracle)/(?P<key>.+)$')
 
-def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """A text table: a row for each name, a column for each metric, two decimals.
+
+def split_floors(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Metrics with floors in their keys as rows: 'model', each floor, the oracle.
+
+    ``{'mIoU': 40.0, 'floor/whole_video/mIoU': 30.0}`` becomes
+    ``{'model': {'mIoU': 40.0}, 'floor/whole_video': {'mIoU': 30.0}}``.
+    """
+    rows: dict[str, dict[str, float]] = {'model': {}}
+    for key, value in metrics.items():
+        match = BESIDE.match(key)
+        if match:
+            rows.setdefault(match['row'], {})[match['prefix'] + match['key']] = value
+        else:
+            rows['model'][key] = value
+    return rows
+
+
+def format_table(rows: Mapping[str, Mapping[str, float]], decimals: int = 2) -> str:
+    """A text table: a row for each name, a column for each metric.
 
     Args:
         rows: row name to metrics; a metric that a row lacks is shown as '-'.
+        decimals: digits after the point; whole numbers (counts) have none.
     """
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+
+    def show(value: float) -> str:
+        return str(value) if isinstance(value, int) else f'{value:.{decimals}f}'
+
     cells = [['', *columns]]
     for name, row in rows.items():
-        cells.append([name, *(f'{row[key]:.2f}' if key in row else '-' for key in columns)])
+        cells.append([name, *(show(row[key]) if key in row else '-' for key in columns)])
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns) + 1)]
     lines = []
     for line in cells:

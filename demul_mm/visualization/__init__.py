@@ -1,1 +1,3 @@
+from demul_mm.visualization.moment_visualizer import MomentVisualizer
 
+__all__ = ['MomentVisualizer']

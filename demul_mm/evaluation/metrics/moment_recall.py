@@ -157,20 +157,31 @@ class MomentRecall(EntryMetric):
             ``R@n,IoU=m`` for each n and m, and ``mIoU``, in percent; nothing for ``Q = 0``.
         """
         check_options(topk, ious, iou_op)
-        num_queries = len(pred)
-        if not num_queries:
+        if not len(pred):
             return {}
-        moments = PaddedMoments(pred, pred_mask, gt, gt_mask, torch.zeros(num_queries))
-        best = best_iou(moments, float32)  # (Q, N)
-        metrics = {}
-        for n in topk:
-            top = best[:, :n]
-            for m in ious:
-                hit = (top >= m if iou_op == 'ge' else top > m + tolerance).any(-1)
-                metrics[f'R@{n},IoU={m:g}'] = 100 * int(hit.sum()) / num_queries
-        total = best[:, :1].clamp(min=0).double().sum()
-        metrics['mIoU'] = 100 * float(total) / num_queries
-        return metrics
+        moments = PaddedMoments(pred, pred_mask, gt, gt_mask, torch.zeros(len(pred)))
+        values = per_query(moments, topk, ious, iou_op, tolerance, float32)
+        return {key: 100 * float(value.sum()) / len(pred) for key, value in values.items()}
+
+
+def per_query(
+    moments: PaddedMoments,
+    topk: Sequence[int],
+    ious: Sequence[float],
+    iou_op: str = 'ge',
+    tolerance: float = TIE,
+    float32: bool = False,
+) -> dict[str, Tensor]:
+    """What each query adds to :class:`MomentRecall`: metric key to ``(Q,)`` float64 in [0, 1]."""
+    best = best_iou(moments, float32)  # (Q, N)
+    values = {}
+    for n in topk:
+        top = best[:, :n]
+        for m in ious:
+            hit = top >= m if iou_op == 'ge' else top > m + tolerance
+            values[f'R@{n},IoU={m:g}'] = hit.any(-1).double()
+    values['mIoU'] = best[:, :1].clamp(min=0).double().sum(-1)
+    return values
 
 
 def check_options(topk: Sequence[int], ious: Sequence[float], iou_op: str) -> None:

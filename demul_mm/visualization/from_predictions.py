@@ -1,0 +1,133 @@
+"""From a predictions file to what the report and the pictures show."""
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+
+from demul_mm.evaluation.predictions import PredictionEntry
+from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.visualization.frames import KeyFrame, even_times, read_key_frames
+from demul_mm.visualization.report import (
+    ReportHit,
+    ReportMoment,
+    ReportQuery,
+    ReportSearch,
+    ReportVideo,
+)
+
+VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi', '.mov', '')
+
+
+def find_videos(folder: str | Path, video_ids: Sequence[str]) -> dict[str, Path]:
+    """Files of the videos in a folder, by id with or without the suffix; those that are there."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f'there is no folder {folder}')
+    found = {}
+    for video_id in video_ids:
+        paths = (root / f'{video_id}{suffix}' for suffix in VIDEO_SUFFIXES)
+        path = next((p for p in paths if p.is_file()), None)
+        if path is not None:
+            found[video_id] = path
+    return found
+
+
+def frames_or_none(path: Path | None, times: Sequence[float], height: int) -> list[KeyFrame]:
+    """Key frames; none, with a line in the log, where the file is absent or damaged."""
+    if path is None:
+        return []
+    try:
+        return read_key_frames(path, times, height=height)
+    except (FileNotFoundError, ValueError) as error:
+        MMLogger.get_current_instance().warning(f'no key frames: {error}')
+        return []
+
+
+def group_by_video(entries: Sequence[PredictionEntry]) -> dict[str, list[PredictionEntry]]:
+    """Entries of each video, in the order of the file."""
+    groups: dict[str, list[PredictionEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry['video_id'], []).append(entry)
+    return groups
+
+
+def report_videos(
+    entries: Sequence[PredictionEntry],
+    paths: Mapping[str, Path],
+    max_predictions: int = 3,
+    num_frames: int = 12,
+    frame_height: int = 84,
+) -> list[ReportVideo]:
+    """The entries as report items, a video each.
+
+    Args:
+        entries: of the videos to show.
+        paths: video id to file, for key frames; may lack any.
+        max_predictions: predictions shown for each query.
+        num_frames: key frames of each video.
+        frame_height: pixels.
+    """
+    videos = []
+    for video_id, own in group_by_video(entries).items():
+        duration = own[0]['duration']
+        frames = frames_or_none(paths.get(video_id), even_times(duration, num_frames), frame_height)
+        queries = [
+            ReportQuery(
+                text=entry.get('query', entry['query_id']),
+                truth=entry['gt'],
+                predicted=_moments(entry, max_predictions),
+                tags=entry.get('tags', ()),
+            )
+            for entry in own
+        ]
+        videos.append(ReportVideo(video_id, duration, queries, frames))
+    return videos
+
+
+def _moments(entry: PredictionEntry, limit: int) -> list[ReportMoment]:
+    rows = entry['pred'][:limit]
+    return [
+        ReportMoment(*row, terms=dict(zip(TERMS, terms)))
+        for row, terms in zip_longest(rows, entry.get('terms', ())[: len(rows)], fillvalue=())
+    ]
+
+
+def report_searches(
+    entries: Sequence[PredictionEntry],
+    durations: Mapping[str, float],
+    paths: Mapping[str, Path],
+    max_hits: int = 5,
+    frame_height: int = 104,
+) -> list[ReportSearch]:
+    """Searches of the entries that have corpus predictions.
+
+    Args:
+        entries: to show.
+        durations: video id to seconds, of all videos that may be found.
+        paths: video id to file, for key frames; may lack any.
+        max_hits: moments shown for each query.
+        frame_height: pixels.
+    """
+    searches = []
+    for entry in entries:
+        if 'corpus' not in entry:
+            continue
+        hits = []
+        for video_id, start, end, score in entry['corpus'][:max_hits]:
+            middle = (start + end) / 2
+            frames = frames_or_none(paths.get(video_id), [middle], frame_height)
+            duration = durations.get(video_id, end)
+            right = video_id == entry['video_id'] and any(
+                _overlap((start, end), span) >= 0.5 for span in entry['gt']
+            )
+            frame = frames[0] if frames else None
+            hits.append(ReportHit(video_id, duration, start, end, score, frame, right))
+        searches.append(ReportSearch(entry.get('query', entry['query_id']), hits))
+    return searches
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    hull = max(a[1], b[1]) - min(a[0], b[0])
+    return max(0.0, min(a[1], b[1]) - max(a[0], b[0])) / hull if hull > 0 else 0.0

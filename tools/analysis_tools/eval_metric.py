@@ -1,0 +1,108 @@
+"""Score a predictions file again, with any metric and by groups."""
+
+import argparse
+import difflib
+import inspect
+import json
+import logging
+import sys
+
+from mmengine.config import DictAction
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+
+from demul_mm.engine.cli import load_config, run_tool, tool_parser
+from demul_mm.evaluation.predictions import (
+    PredictionEntry,
+    load_predictions,
+    write_text_atomically,
+)
+from demul_mm.evaluation.rescore import GROUPINGS, group_entries, score_entries
+from demul_mm.evaluation.tables import format_table, split_floors
+from demul_mm.registry import METRICS, SCOPE
+
+EXAMPLES = """
+  python tools/analysis_tools/eval_metric.py work_dirs/anet/val_2.json
+  python tools/analysis_tools/eval_metric.py x.json --metric MomentRecall --cfg-options iou_op=gt
+  python tools/analysis_tools/eval_metric.py x.json --metric MomentRecall --by length
+  python tools/analysis_tools/eval_metric.py x.json --config configs/demul_didemo.py --out y.json
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser.add_argument('predictions', help='file written by tools/test.py --dump')
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument('--metric', default='MomentRecall', help='registered name of the metric')
+    which.add_argument('--config', help='take the metrics of the test_evaluator of this config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='options of the metric (iou_op=gt topk=1,5), or of the config with --config',
+    )
+    parser.add_argument('--by', choices=GROUPINGS, help='also score groups of queries apart')
+    parser.add_argument('--out', help='write the numbers with all digits to this JSON file')
+    return parser.parse_args()
+
+
+def build_metrics(args: argparse.Namespace) -> list[BaseMetric]:
+    if args.config:
+        evaluator = load_config(args.config, args.cfg_options).test_evaluator
+        configs = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+        configs = [c for c in configs if not c['type'].endswith('DumpPredictions')]
+    else:
+        check_metric_options(args.metric, args.cfg_options)
+        configs = [dict(type=args.metric, **args.cfg_options)]
+    return [METRICS.build(config) for config in configs]
+
+
+def check_metric_options(name: str, options: dict) -> None:
+    """Refuse options that the metric does not have."""
+    metric = METRICS.get(name)
+    if metric is None:
+        known = sorted(METRICS.module_dict)
+        raise ValueError(f'there is no metric {name!r}; demul_mm has {", ".join(known)}')
+    allowed = list(inspect.signature(metric.__init__).parameters)[1:]
+    for key in options:
+        if key.split('.')[0] not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f'did you mean {near[0]!r}?' if near else f'allowed: {", ".join(allowed)}'
+            raise ValueError(f'--cfg-options: {name} has no option {key!r}; {hint}')
+
+
+def score(metrics: list[BaseMetric], entries: list[PredictionEntry]) -> dict[str, float]:
+    scored: dict[str, float] = {}
+    for metric in metrics:
+        scored.update(score_entries(metric, entries))
+    return scored
+
+
+def main() -> None:
+    args = parse_args()
+    meta, entries = load_predictions(args.predictions)
+    DefaultScope.get_instance('eval_metric', scope_name=SCOPE)
+    logger = MMLogger.get_instance('eval_metric', log_level='WARNING')
+    logger.setLevel(logging.WARNING)  # the metrics' own tables are printed below
+    metrics = build_metrics(args)
+    report = {'meta': meta, 'metrics': score(metrics, entries)}
+    described = ', '.join(f'{key}: {value}' for key, value in meta.items())
+    print(f'{args.predictions}: {len(entries)} queries ({described or "no meta information"})')
+    print(format_table(split_floors(report['metrics'])))
+    if args.by:
+        groups = group_entries(entries, args.by)
+        report[f'by_{args.by}'] = {name: score(metrics, part) for name, part in groups.items()}
+        rows = {
+            name: {'queries': len(groups[name]), **split_floors(numbers)['model']}
+            for name, numbers in report[f'by_{args.by}'].items()
+        }
+        print(f'\nby {args.by}\n{format_table(rows)}')
+    if args.out:
+        write_text_atomically(args.out, json.dumps(report, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
