@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 
 from demul_mm.datasets.annotations import Cleaner, RawVideo
 from demul_mm.datasets.samplers.seeded import SeededIndex
+from demul_mm.registry import TRANSFORMS
 
 
 def stable_unit(text: str, salt: str = '') -> float:
@@ -58,6 +59,9 @@ class MomentDataset(BaseDataset):
         test_mode: keep queries whose truth is unknown; a failing item is not replaced.
         serialize_data: see ``mmengine.dataset.BaseDataset``.
         lazy_init: see ``mmengine.dataset.BaseDataset``.
+
+    Attributes:
+        cleaning (CleaningLog): what was dropped and clipped, once the annotations are loaded.
 
     Raises:
         FileNotFoundError: no annotation file.
@@ -115,7 +119,7 @@ class MomentDataset(BaseDataset):
             metainfo={} if name is None else {'dataset_name': name},
             data_root=data_root,
             data_prefix=dict(data_prefix or {}),
-            pipeline=[_with_store(step, self.features, data_root, split) for step in pipeline],
+            pipeline=[_build_step(step, self.features, data_root, split) for step in pipeline],
             test_mode=test_mode,
             serialize_data=serialize_data,
             lazy_init=lazy_init,
@@ -142,6 +146,7 @@ class MomentDataset(BaseDataset):
         items = [
             self._locate(item) for raw in self.read_annotations() if (item := cleaner.clean(raw))
         ]
+        self.cleaning = cleaner.log
         logger = MMLogger.get_current_instance()
         name = self.metainfo['dataset_name']
         logger.info(f'{name} {self.split} ({self.ann_file}): {cleaner.log.line()}')
@@ -208,21 +213,25 @@ def resolve_store(store: dict, data_root: str, split: str) -> dict:
     return {**store, 'path': os.path.join(data_root, path)}
 
 
-def _with_store(step: object, features: dict, data_root: str, split: str) -> object:
-    """The pipeline step, with the store of its stream filled in when it names none."""
-    if not isinstance(step, dict) or step.get('type') != 'LoadVideoFeature':
+def _build_step(step: object, features: dict, data_root: str, split: str) -> object:
+    """A step of the pipeline; ``LoadVideoFeature`` is given the store of its stream."""
+    if not isinstance(step, dict):
         return step
-    store = step.get('store')
-    if store is not None:
-        return {**step, 'store': resolve_store(store, data_root, split)}
-    stream = step.get('stream', 'visual')
-    if stream not in features:
-        raise ValueError(
-            f'LoadVideoFeature(stream={stream!r}) has no store: give '
-            f'features=dict({stream}=dict(type=..., path=...)) to the data set '
-            f'(streams given: {sorted(features)})'
-        )
-    return {**step, 'store': features[stream]}
+    if step['type'].removeprefix('demul_mm.') == 'LoadVideoFeature':
+        stream, store = step.get('stream', 'visual'), step.get('store')
+        if store is not None:
+            store = resolve_store(store, data_root, split)
+        elif stream in features:
+            store = features[stream]
+        else:
+            raise ValueError(
+                f'LoadVideoFeature(stream={stream!r}) has no store: give '
+                f'features=dict({stream}=dict(type=..., path=...)) to the data set '
+                f'(streams given: {sorted(features)})'
+            )
+        step = {**step, 'store': store}
+    # By our registry: the root one would need the default scope to find our steps.
+    return TRANSFORMS.build(step)
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

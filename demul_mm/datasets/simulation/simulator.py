@@ -35,12 +35,12 @@ class SimulationConfig:
     max_rows: int = 384
     parts: int = 4
     scene: float = 0.7
-    noise: float = 1.0
-    noise_memory: float = 0.7
-    gain_spread: float = 0.4
-    distractors: float = 0.6
-    jitter: float = 0.06
-    ramp: float = 0.15
+    noise: float = 2.5
+    noise_memory: float = 0.9
+    gain_spread: float = 0.6
+    distractors: float = 1.2
+    jitter: float = 0.16
+    ramp: float = 0.5
 
 
 @dataclass

@@ -59,8 +59,8 @@ class FeatureStore(abc.ABC):
         """A short hash that changes when the features do."""
 
     @abc.abstractmethod
-    def _read(self, video_id: str) -> np.ndarray:
-        """The stored array ``(T, d)`` in any float type."""
+    def read(self, video_id: str) -> np.ndarray:
+        """The stored array as it is, unchecked; normally ``(T, d)``."""
 
     def load(self, video_id: str) -> np.ndarray:
         """The features ``(T, d)`` float32 of a video, a copy of its own.
@@ -70,7 +70,7 @@ class FeatureStore(abc.ABC):
             ValueError: they are empty, of another width than configured, or not finite.
         """
         self._require(video_id)
-        features = np.array(self._read(video_id), dtype=np.float32)
+        features = np.array(self.read(video_id), dtype=np.float32)
         problem = check_features(features, self._dim)
         if problem:
             raise ValueError(f'features of video {video_id!r} in {self.path}: {problem}')

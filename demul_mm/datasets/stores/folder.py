@@ -84,7 +84,7 @@ class FolderStore(FeatureStore):
                 return rows_shape(tuple(tensors.get_slice(self._only(tensors)).get_shape()))
         return rows_shape(np.load(file, mmap_mode='r', allow_pickle=False).shape)
 
-    def _read(self, video_id: str) -> np.ndarray:
+    def read(self, video_id: str) -> np.ndarray:
         file = self._file(video_id)
         try:
             if file.endswith('.npz'):

@@ -76,7 +76,7 @@ class HDF5Store(FeatureStore):
     def shape(self, video_id: str) -> tuple[int, int]:
         return rows_shape(self._array(video_id).shape)
 
-    def _read(self, video_id: str) -> np.ndarray:
+    def read(self, video_id: str) -> np.ndarray:
         return as_rows(self._array(video_id)[()])
 
     def _array(self, video_id: str) -> h5py.Dataset:

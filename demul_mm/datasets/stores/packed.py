@@ -96,9 +96,9 @@ class PackedStore(FeatureStore):
     def verify(self, video_id: str) -> bool:
         """Whether the stored bytes still have the checksum they were written with."""
         self._require(video_id)
-        return zlib.crc32(self._read(video_id)) == self._crc32[self._positions[video_id]]
+        return zlib.crc32(self.read(video_id)) == self._crc32[self._positions[video_id]]
 
-    def _read(self, video_id: str) -> np.ndarray:
+    def read(self, video_id: str) -> np.ndarray:
         if self._data is None:
             rows = int(self._starts[-1])
             shape = (rows, self._stored_dim)

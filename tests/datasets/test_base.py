@@ -1,0 +1,263 @@
+"""The rules that hold for every data set, on the JSONL form."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from demul_mm.datasets import (
+    AnnotationError,
+    JsonlMomentDataset,
+    PackedWriter,
+    validate_jsonl,
+)
+from demul_mm.datasets.base import hash_subset, stable_unit
+from demul_mm.datasets.samplers import SeededSampler
+from tests.datasets.helpers import video, write_jsonl
+
+
+def queries(*pairs):
+    return [{'query': text, 'spans': spans} for text, spans in pairs]
+
+
+def build(tmp_path, rows, **options):
+    options = {'split': 'train', **options}
+    return JsonlMomentDataset(write_jsonl(tmp_path / 'a.jsonl', rows), **options)
+
+
+def test_item_of_the_jsonl_form(tmp_path):
+    row = video('kitchen', video='k.mp4', meta={'camera': 'top'})
+    row['queries'][1]['query_id'] = 'mine'
+    write_jsonl(tmp_path / 'a.jsonl', [row])
+    dataset = JsonlMomentDataset(
+        'a.jsonl',
+        split='val',
+        name='kitchens',
+        data_root=str(tmp_path),
+        data_prefix={'video': 'films'},
+    )
+    item = dataset.get_data_info(0)
+    assert item['query_ids'] == ['kitchen#0', 'mine']
+    assert item['queries'] == ['a dog runs', 'a cat sleeps']
+    np.testing.assert_array_equal(item['gt_spans'][1], [[4, 20]])
+    assert item['video_path'] == str(tmp_path / 'films' / 'k.mp4')
+    assert item['meta'] == {'camera': 'top'}
+    assert item['sample_idx'] == 0
+    info = dataset.metainfo
+    assert (info['dataset_name'], info['split'], info['subset']) == ('kitchens', 'val', 'all')
+
+
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        (lambda r: r.pop('duration'), ["key 'duration' is missing", 'line 2', 'add it']),
+        (lambda r: r.pop('queries'), ["key 'queries' is missing", 'line 2']),
+        (lambda r: r.update(title='x'), ["unknown key 'title'", 'allowed', "'meta'"]),
+        (lambda r: r.update(duration=-1), ['duration -1', 'more than 0']),
+        (lambda r: r.update(duration='long'), ["'duration' is 'long'", 'expected int or float']),
+        (lambda r: r.update(video_id='a'), ["video 'a' occurs twice"]),
+        (
+            lambda r: r.update(queries=queries(('x', [[3, 30]]))),
+            ['line 2', 'video b, query 0', '[3, 30] of 20 s', 'start < end <= duration'],
+        ),
+        (
+            lambda r: r.update(queries=queries(('x', [[5, 5]]))),
+            ['[5, 5] of 20 s', 'strict=False'],
+        ),
+        (lambda r: r.update(queries=queries(('  ', [[1, 2]]))), ['no words', 'line 2']),
+        (lambda r: r.update(queries=queries((None, [[1, 2]]))), ["'query' is None"]),
+        (lambda r: r.update(queries=queries(('x', [[1, 2, 3]]))), ['[1, 2, 3]', '[start, end]']),
+        (lambda r: r.update(queries=queries(('x', [1, 2]))), ['[[start, end], ...]']),
+        (lambda r: r.update(queries=queries(('x', [[1, float('nan')]]))), ['[start, end]']),
+        (lambda r: r['queries'][0].pop('spans'), ["key 'spans' is missing"]),
+        (lambda r: r['queries'][0].update(span=[1, 2]), ["unknown key 'span'"]),
+    ],
+)
+def test_a_fault_is_one_clear_line(tmp_path, change, expected):
+    row = video('b')
+    change(row)
+    with pytest.raises(AnnotationError) as error:
+        build(tmp_path, [video('a'), row])
+    message = str(error.value)
+    assert 'a.jsonl' in message
+    assert '\n' not in message
+    for part in expected:
+        assert part in message
+    assert validate_jsonl(str(tmp_path / 'a.jsonl')) == [message]
+
+
+def test_validator_lists_every_fault(tmp_path):
+    path = tmp_path / 'a.jsonl'
+    bad = video('b', duration=0)
+    worse = video('c', queries=queries(('x', [[1, 99]])))
+    path.write_text('\n'.join([json.dumps(video('a')), '{', json.dumps(bad), json.dumps(worse)]))
+    faults = validate_jsonl(str(path))
+    assert [fault.split(': ')[1] for fault in faults] == ['line 2', 'line 3', 'line 4 (video c, query 0)']
+    assert 'not valid JSON' in faults[0]
+
+
+def test_mending_clips_and_drops_and_says_so(tmp_path):
+    rows = [
+        video(
+            'a',
+            queries=queries(
+                ('past', [[15, 25]]),
+                ('before', [[-3, 5]]),
+                ('empty', [[7, 7]]),
+                ('outside', [[21, 25]]),
+                (' ', [[1, 2]]),
+                ('two', [[1, 2], [9, 8]]),
+                ('rounding', [[1, 20.0005]]),
+            ),
+        ),
+        video('b', queries=queries(('x', [[9, 3]]))),
+    ]
+    dataset = build(tmp_path, rows, strict=False)
+    item = dataset.get_data_info(0)
+    assert len(dataset) == 1
+    assert item['queries'] == ['past', 'before', 'two', 'rounding']
+    assert item['query_ids'] == ['a#0', 'a#1', 'a#5', 'a#6']
+    assert [spans.tolist() for spans in item['gt_spans']] == [
+        [[15, 20]],
+        [[0, 5]],
+        [[1, 2]],
+        [[1, 20]],
+    ]
+    log = dataset.cleaning
+    assert log.videos == [2, 1]
+    assert log.queries == [8, 4]
+    assert log.counts == {
+        'spans clipped to the video': 3,
+        'spans dropped whose end is not after their start': 3,
+        'spans dropped that lie outside the video': 1,
+        'empty sentences dropped': 1,
+        'videos without a usable query dropped': 1,
+    }
+    line = log.line()
+    assert 'kept 1 of 2 videos and 4 of 8 queries' in line
+    assert '[15, 25] of 20 s' in line
+    assert '\n' not in line
+
+
+def test_queries_without_truth_are_for_testing_only(tmp_path):
+    rows = [video('a', queries=queries(('known', [[1, 2]]), ('unknown', []))), video('b', queries=[])]
+    train = build(tmp_path, rows)
+    assert train.get_data_info(0)['queries'] == ['known']
+    test = build(tmp_path, rows, test_mode=True)
+    assert test.get_data_info(0)['queries'] == ['known', 'unknown']
+    assert test.get_data_info(0)['gt_spans'][1].shape == (0, 2)
+    assert len(test) == 2  # a video without queries is part of the corpus
+
+
+def test_fit_and_holdout_divide_the_videos(tmp_path):
+    rows = [video(f'v{i}') for i in range(600)]
+    ids = {}
+    for subset in ('fit', 'holdout', 'all'):
+        dataset = build(tmp_path, rows, subset=subset)
+        ids[subset] = [dataset.get_data_info(i)['video_id'] for i in range(len(dataset))]
+    assert set(ids['fit']).isdisjoint(ids['holdout'])
+    assert sorted(ids['fit'] + ids['holdout']) == sorted(ids['all'])
+    assert 40 <= len(ids['holdout']) <= 80
+    # A video stays on its side whatever other videos there are.
+    fewer = build(tmp_path, rows[::2], subset='holdout')
+    kept = {fewer.get_data_info(i)['video_id'] for i in range(len(fewer))}
+    assert kept == set(ids['holdout']) & {row['video_id'] for row in rows[::2]}
+
+
+def test_max_videos_grows_by_adding(tmp_path):
+    rows = [video(f'v{i}') for i in range(100)]
+    small = build(tmp_path, rows, max_videos=10)
+    large = build(tmp_path, rows, max_videos=30)
+    ids = [[d.get_data_info(i)['video_id'] for i in range(len(d))] for d in (small, large)]
+    assert [len(x) for x in ids] == [10, 30]
+    assert set(ids[0]) < set(ids[1])
+    assert ids[1] == sorted(ids[1], key=lambda v: int(v[1:]))  # in the file's order
+    assert hash_subset(['a', 'b'], None) == ['a', 'b']
+
+
+def test_stable_unit_never_changes():
+    assert stable_unit('v_QOlSCBRmfWY', 'holdout') == pytest.approx(0.597150447, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        (dict(subset='test'), "'all', 'fit', 'holdout'"),
+        (dict(missing='drop'), "'error', 'skip'"),
+        (dict(holdout_fraction=1.0), 'between 0 and 1'),
+        (dict(max_videos=0), 'at least 1'),
+        (dict(pipeline=[dict(type='LoadVideoFeature')]), 'features=dict(visual='),
+        (dict(features=dict(visual=dict(type='FolderStore'))), 'has no path'),
+    ],
+)
+def test_wrong_options(tmp_path, options, expected):
+    with pytest.raises(ValueError, match='.*') as error:
+        build(tmp_path, [video()], **options)
+    assert expected in str(error.value)
+
+
+def test_no_annotation_file():
+    with pytest.raises(FileNotFoundError, match='README'):
+        JsonlMomentDataset('nowhere.jsonl', split='train')
+
+
+def with_features(tmp_path, ids, dim=4):
+    with PackedWriter(str(tmp_path / 'features' / 'train'), dim=dim) as writer:
+        for number, video_id in enumerate(ids):
+            writer.add(video_id, np.full((5 + number, dim), number, dtype=np.float32))
+    return dict(
+        data_root=str(tmp_path),
+        features=dict(visual=dict(type='PackedStore', path='features/{split}', dim=dim)),
+        pipeline=[dict(type='LoadVideoFeature'), dict(type='PackMomentInputs')],
+    )
+
+
+def test_features_are_found_by_data_root_and_split(tmp_path):
+    dataset = build(tmp_path, [video('a'), video('b')], **with_features(tmp_path, 'ab'))
+    packed = dataset[1]
+    assert packed['inputs']['visual'].shape == (6, 4)
+    assert packed['data_samples'].video_id == 'b'
+    assert packed['data_samples'].simulated is False
+
+
+def test_missing_features(tmp_path):
+    options = with_features(tmp_path, 'ac')
+    rows = [video(name) for name in 'abcd']
+    with pytest.raises(ValueError, match=r"2 of 4 videos cannot be loaded \(b: not in .*; d: .*skip'"):
+        build(tmp_path, rows, **options)
+    dataset = build(tmp_path, rows, missing='skip', **options)
+    assert [dataset.get_data_info(i)['video_id'] for i in range(2)] == ['a', 'c']
+    with pytest.raises(ValueError, match='no video is left'):
+        build(tmp_path, [video('x')], missing='skip', **options)
+
+
+def draws(dataset, workers, epoch):
+    sampler = SeededSampler(dataset, shuffle=True, seed=3)
+    sampler.set_epoch(epoch)
+    loader = DataLoader(dataset, sampler=sampler, num_workers=workers, batch_size=None)
+    return [item['data_samples'].query_ids for item in loader]
+
+
+def test_random_steps_depend_on_seed_epoch_and_item_only(tmp_path):
+    """Not on workers nor on what was drawn before: a resumed run draws the same."""
+    many = [video(f'v{i}', queries=queries(*[(f'q{j}', [[0, 1]]) for j in range(9)])) for i in range(6)]
+    options = with_features(tmp_path, [f'v{i}' for i in range(6)])
+    options['pipeline'].insert(1, dict(type='SampleQueries', max_queries=3))
+    dataset = build(tmp_path, many, **options)
+    first = draws(dataset, 0, epoch=0)
+    assert draws(dataset, 2, epoch=0) == first
+    assert draws(pickle.loads(pickle.dumps(dataset)), 0, epoch=0) == first
+    second = draws(dataset, 0, epoch=1)
+    assert sorted(map(tuple, second)) != sorted(map(tuple, first))
+    assert draws(dataset, 0, epoch=0) == first
+
+
+def test_sampler_is_the_default_one_but_for_the_seed(tmp_path):
+    from mmengine.dataset import DefaultSampler
+
+    ours, theirs = (cls(range(10), shuffle=True, seed=5) for cls in (SeededSampler, DefaultSampler))
+    assert list(ours) == list(theirs)
+    assert torch.tensor(list(ours)).sum() == 45

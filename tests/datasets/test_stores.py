@@ -1,0 +1,323 @@
+"""Feature stores: the same numbers from each form, faults named, little memory."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from demul_mm.datasets import FolderStore, HDF5Store, PackedStore, PackedWriter
+from demul_mm.registry import FEATURE_STORES
+
+DIM = 6
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    # Halves, so that fp16 holds them exactly.
+    return {
+        name: rng.integers(-8, 8, (rows, DIM)).astype(np.float32) / 2
+        for name, rows in (('b', 3), ('a', 7), ('v.avi', 1))
+    }
+
+
+def write_npy(path, arrays):
+    path.mkdir()
+    for name, array in arrays.items():
+        np.save(path / f'{name}.npy', array)
+
+
+def write_npz(path, arrays):
+    path.mkdir()
+    for name, array in arrays.items():
+        np.savez(path / f'{name}.npz', features=array)
+
+
+def write_safetensors(path, arrays):
+    path.mkdir()
+    for name, array in arrays.items():
+        save_file({'features': array}, path / f'{name}.safetensors')
+
+
+def write_hdf5(path, arrays):
+    with h5py.File(path, 'w') as file:
+        for name, array in arrays.items():
+            file[f'{name}/c3d_features'] = array
+
+
+def write_packed(path, arrays, dtype='float16'):
+    with PackedWriter(str(path), dim=DIM, dtype=dtype) as writer:
+        for name, array in arrays.items():
+            writer.add(name, array)
+
+
+FORMS = {
+    'npy': (write_npy, dict(type='FolderStore')),
+    'npz': (write_npz, dict(type='FolderStore')),
+    'safetensors': (write_safetensors, dict(type='FolderStore', key='features')),
+    'hdf5': (write_hdf5, dict(type='HDF5Store', key='{video_id}/c3d_features')),
+    'packed': (write_packed, dict(type='PackedStore')),
+}
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_every_form_gives_the_same_arrays(form, arrays, tmp_path):
+    write, config = FORMS[form]
+    write(tmp_path / 'features', arrays)
+    store = FEATURE_STORES.build(dict(config, path=str(tmp_path / 'features')))
+    assert sorted(store.ids()) == sorted(arrays)
+    assert len(store) == 3
+    assert store.dim == DIM
+    assert store.clip_seconds is None
+    assert store.simulated is False
+    assert 'c' not in store
+    for copy in (store, pickle.loads(pickle.dumps(store))):
+        for name, array in arrays.items():
+            assert name in copy
+            assert copy.shape(name) == array.shape
+            loaded = copy.load(name)
+            assert loaded.dtype == np.float32
+            np.testing.assert_array_equal(loaded, array)
+            loaded += 1  # a copy of the caller's own
+    np.testing.assert_array_equal(store.load('a'), arrays['a'])
+    with pytest.raises(KeyError, match=r"video 'c' in .* \(3 videos, such as"):
+        store.load('c')
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_fingerprint_follows_the_content(form, arrays, tmp_path):
+    write, config = FORMS[form]
+
+    def fingerprint(name, content):
+        write(tmp_path / name, content)
+        return FEATURE_STORES.build(dict(config, path=str(tmp_path / name))).fingerprint()
+
+    first = fingerprint('one', arrays)
+    assert fingerprint('two', arrays) == first
+    assert fingerprint('three', {**arrays, 'a': arrays['a'] + 1}) != first
+    assert fingerprint('four', {**arrays, 'c': arrays['a']}) != first
+
+
+@pytest.mark.parametrize('form', ['npy', 'npz', 'safetensors', 'hdf5'])
+@pytest.mark.parametrize(
+    ('bad', 'message'),
+    [
+        (np.zeros((0, DIM), np.float32), 'empty'),
+        (np.full((2, DIM), np.nan, np.float32), '2 of 2 rows hold NaN'),
+        (np.zeros((4, DIM + 1), np.float32), f'rows of {DIM + 1} values, the config says dim={DIM}'),
+        (np.zeros((4, 2, DIM), np.float32), 'shape'),
+        (np.zeros(DIM, np.float32), 'shape'),
+    ],
+)
+def test_bad_features_name_the_video(form, bad, message, arrays, tmp_path):
+    write, config = FORMS[form]
+    write(tmp_path / 'f', {**arrays, 'bad': bad})
+    store = FEATURE_STORES.build(dict(config, path=str(tmp_path / 'f'), dim=DIM))
+    assert store.load('a').shape == (7, DIM)
+    with pytest.raises(ValueError, match="video 'bad'") as error:
+        store.load('bad')
+    assert message in str(error.value)
+
+
+def test_axes_of_length_one_are_taken_away(tmp_path):
+    array = np.arange(12, dtype=np.float32).reshape(1, 4, 1, 3)
+    write_npy(tmp_path / 'f', {'a': array})
+    store = FolderStore(str(tmp_path / 'f'))
+    assert store.shape('a') == (4, 3)
+    np.testing.assert_array_equal(store.load('a'), array.reshape(4, 3))
+
+
+def test_names_may_differ_from_video_ids(arrays, tmp_path):
+    write_npy(tmp_path / 'f', {'v': arrays['a'], 'x_w': arrays['b']})
+    assert 'v.avi' in FolderStore(str(tmp_path / 'f'), name='{stem}')
+    assert FolderStore(str(tmp_path / 'f'), name='x_{video_id}').shape('w') == (3, DIM)
+    write_hdf5(tmp_path / 'f.h5', {'v': arrays['a']})
+    store = HDF5Store(str(tmp_path / 'f.h5'), key='{stem}/c3d_features')
+    np.testing.assert_array_equal(store.load('v.avi'), arrays['a'])
+
+
+def test_wrong_keys_say_what_is_there(arrays, tmp_path):
+    (tmp_path / 'f').mkdir()
+    np.savez(tmp_path / 'f' / 'a.npz', clip=arrays['a'], slow=arrays['a'])
+    with pytest.raises(ValueError, match=r"\['clip', 'slow'\]; set key="):
+        FolderStore(str(tmp_path / 'f')).load('a')
+    write_hdf5(tmp_path / 'f.h5', arrays)
+    with pytest.raises(ValueError, match=r"\['c3d_features'\]\); set key="):
+        HDF5Store(str(tmp_path / 'f.h5')).load('a')
+
+
+def test_truncated_and_foreign_files(arrays, tmp_path):
+    write_npy(tmp_path / 'f', arrays)
+    content = (tmp_path / 'f' / 'a.npy').read_bytes()
+    (tmp_path / 'f' / 'a.npy').write_bytes(content[:-10])
+    np.save(tmp_path / 'f' / 'b.npy', np.array([{}], dtype=object), allow_pickle=True)
+    store = FolderStore(str(tmp_path / 'f'))
+    for name in 'ab':  # cut short; pickled objects are refused
+        with pytest.raises(ValueError, match=f"video '{name}' cannot be read"):
+            store.load(name)
+    (tmp_path / 'f.h5').write_text('no')
+    with pytest.raises(ValueError, match='not an HDF5 file'):
+        HDF5Store(str(tmp_path / 'f.h5'))
+    for cls in (FolderStore, HDF5Store, PackedStore):
+        with pytest.raises(FileNotFoundError):
+            cls(str(tmp_path / 'nowhere'))
+
+
+def _sum(args):
+    store, name = args
+    return float(store.load(name).sum())
+
+
+@pytest.mark.parametrize('form', ['hdf5', 'packed'])
+def test_workers_open_the_file_for_themselves(form, arrays, tmp_path):
+    write, config = FORMS[form]
+    write(tmp_path / 'f', arrays)
+    store = FEATURE_STORES.build(dict(config, path=str(tmp_path / 'f')))
+    expected = [float(arrays[name].sum()) for name in arrays]
+    assert [_sum((store, name)) for name in arrays] == expected  # opened before the fork
+    with multiprocessing.get_context('fork').Pool(2) as pool:
+        assert pool.map(_sum, [(store, name) for name in arrays]) == expected
+
+
+class TestPacked:
+    def test_manifest(self, arrays, tmp_path):
+        with PackedWriter(
+            str(tmp_path / 'p'),
+            dim=DIM,
+            dtype='float32',
+            simulated=True,
+            provenance={'made_by': 'test'},
+            clip_seconds=2.0,
+        ) as writer:
+            for name, array in arrays.items():
+                writer.add(name, array)
+        assert sorted(os.listdir(tmp_path / 'p')) == ['data.bin', 'manifest.json']
+        manifest = json.loads((tmp_path / 'p' / 'manifest.json').read_text())
+        assert (manifest['num_videos'], manifest['num_rows']) == (3, 11)
+        assert (tmp_path / 'p' / 'data.bin').stat().st_size == 11 * DIM * 4
+        store = PackedStore(str(tmp_path / 'p'))
+        assert store.simulated is True
+        assert store.provenance == {'made_by': 'test'}
+        assert store.clip_seconds == 2.0
+        assert list(store.ids()) == list(arrays)
+
+    def test_rejects_what_would_not_load(self, tmp_path):
+        writer = PackedWriter(str(tmp_path / 'p'), dim=DIM)
+        writer.add('a', np.zeros((2, DIM)))
+        for rows, message in (
+            (np.zeros((2, DIM)), 'already'),
+            (np.zeros((0, DIM)), 'empty'),
+            (np.zeros((2, DIM + 1)), 'values'),
+            (np.full((2, DIM), 1e6), 'infinity'),  # beyond fp16
+        ):
+            with pytest.raises(ValueError, match=message):
+                writer.add('a' if message == 'already' else 'b', rows)
+
+    def test_wrong_dim_in_the_config(self, arrays, tmp_path):
+        write_packed(tmp_path / 'p', arrays)
+        with pytest.raises(ValueError, match=f'dim {DIM}, the config says dim=8'):
+            PackedStore(str(tmp_path / 'p'), dim=8)
+
+    def test_goes_on_after_a_crash(self, arrays, tmp_path):
+        whole, path = tmp_path / 'whole', tmp_path / 'p'
+        write_packed(whole, arrays)
+        names = list(arrays)
+        script = (
+            'import os, sys, numpy as np\n'
+            'from demul_mm.datasets import PackedWriter\n'
+            f'w = PackedWriter({str(path)!r}, dim={DIM})\n'
+            'for n in sys.argv[2:]: w.add(n, np.load(f"{sys.argv[1]}/{n}.npy"))\n'
+            'os.kill(os.getpid(), 9)\n'
+        )
+        write_npy(tmp_path / 'npy', arrays)
+        command = [sys.executable, '-c', script, str(tmp_path / 'npy'), *names[:2]]
+        assert subprocess.run(command, check=False).returncode == -9
+        with pytest.raises(FileNotFoundError, match='not finished'):
+            PackedStore(str(path))
+        # Half a video and half a line of the journal, as a crash may leave them.
+        with open(path / 'data.bin', 'ab') as file:
+            file.write(b'x' * 7)
+        with open(path / 'journal.jsonl', 'a') as file:
+            file.write('["half')
+        with PackedWriter(str(path), dim=DIM) as writer:
+            assert [name in writer for name in names] == [True, True, False]
+            writer.add(names[2], arrays[names[2]])
+        for file in ('data.bin', 'manifest.json'):
+            assert (path / file).read_bytes() == (whole / file).read_bytes()
+
+    def test_readers_see_the_last_finished_state(self, arrays, tmp_path):
+        path = str(tmp_path / 'p')
+        write_packed(path, {'a': arrays['a']})
+        writer = PackedWriter(path, dim=DIM)
+        writer.add('b', arrays['b'])
+        during = PackedStore(path)
+        assert 'b' not in during
+        np.testing.assert_array_equal(during.load('a'), arrays['a'])
+        writer.close()
+        np.testing.assert_array_equal(PackedStore(path).load('b'), arrays['b'])
+
+    def test_extending_with_other_options_is_refused(self, arrays, tmp_path):
+        write_packed(tmp_path / 'p', arrays)
+        with pytest.raises(ValueError, match="dtype='float16', now dtype='float32'"):
+            PackedWriter(str(tmp_path / 'p'), dim=DIM, dtype='float32')
+
+    def test_damage_is_found(self, arrays, tmp_path):
+        path = tmp_path / 'p'
+        write_packed(path, arrays)
+        store = PackedStore(str(path))
+        assert all(store.verify(name) for name in arrays)
+        content = bytearray((path / 'data.bin').read_bytes())
+        content[5] ^= 1
+        (path / 'data.bin').write_bytes(content)
+        assert [PackedStore(str(path)).verify(name) for name in arrays] == [False, True, True]
+        (path / 'data.bin').write_bytes(content[:-1])
+        with pytest.raises(ValueError, match='truncated'):
+            PackedStore(str(path))
+        manifest = (path / 'manifest.json').read_text()
+        (path / 'manifest.json').write_text(manifest[:50])
+        with pytest.raises(ValueError, match='damaged'):
+            PackedStore(str(path))
+        (path / 'manifest.json').write_text(manifest.replace('"version": 1', '"version": 9'))
+        with pytest.raises(ValueError, match='update demul_mm'):
+            PackedStore(str(path))
+
+
+MEMORY = """
+import os, resource, sys
+from demul_mm.registry import FEATURE_STORES
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+files = len(os.listdir('/proc/self/fd'))
+store = FEATURE_STORES.build(dict(type=sys.argv[1], path=sys.argv[2]))
+shapes = [store.shape(v) for v in store.ids()]
+assert len(shapes) == 400 and shapes[0] == (256, 256)
+assert all(v in store for v in store.ids())
+for v in list(store.ids())[:3]:
+    store.load(v)
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(grown, len(os.listdir('/proc/self/fd')) - files)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['FolderStore', 'PackedStore'])
+def test_opening_costs_no_memory_in_proportion(kind, tmp_path):
+    """100 MB of features in 400 videos: opened and listed within 8 MB and two file handles."""
+    rows = np.ones((256, 256), dtype=np.float32)
+    path = tmp_path / 'f'
+    if kind == 'PackedStore':
+        with PackedWriter(str(path), dim=256, dtype='float32') as writer:
+            for number in range(400):
+                writer.add(f'v{number}', rows)
+    else:
+        write_npy(path, {f'v{number}': rows for number in range(400)})
+    output = subprocess.check_output([sys.executable, '-c', MEMORY, kind, str(path)], text=True)
+    kilobytes, handles = map(int, output.split())
+    assert kilobytes < 8 * 1024
+    assert handles <= 2
