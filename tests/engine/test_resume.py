@@ -1,10 +1,8 @@
-"""A run that was stopped and resumed ends as one that was not."""
+"""A run that was stopped and resumed ends as one that was not.
 
-import os
-import signal
-import subprocess
-import sys
-import time
+A real SIGKILL, on the real model, is in ``tests/tools/test_train_test_demul.py``.
+"""
+
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ from demul_mm.engine.hooks import AtomicCheckpointHook
 from demul_mm.registry import HOOKS
 
 allow_mmengine_checkpoints()
-ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).parent / 'toy_config.py'
 
 
@@ -117,32 +114,3 @@ def test_the_outdated_checkpoint_goes_after_the_new_one_is_written(
     run(tmp_path, 'full-2', resume=True, **{'default_hooks.checkpoint.max_keep_ckpts': 1})
     assert [p.name for p in tmp_path.glob('epoch_*')] == ['epoch_4.pth']
     assert isinstance(HOOKS.build(dict(type='AtomicCheckpointHook')), AtomicCheckpointHook)
-
-
-def tool(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / name), *arguments]
-
-
-@pytest.mark.slow
-def test_kill_9_then_resume(tmp_path: Path) -> None:
-    """The same through the command line, and with a real SIGKILL in the middle of an epoch."""
-    env = dict(os.environ, PYTHONPATH=str(ROOT))
-    command = tool('train.py', str(CONFIG), '--seed', '5', '--work-dir')
-    subprocess.run([*command, str(tmp_path / 'whole')], env=env, check=True, capture_output=True)
-    parts = tmp_path / 'parts'
-    slow = ['--cfg-options', 'model.pause=0.2']
-    process = subprocess.Popen(
-        [*command, str(parts), *slow], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    )
-    deadline = time.monotonic() + 120
-    while not (parts / 'epoch_2.pth').exists():
-        assert process.poll() is None, 'it ended before it could be killed'
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.6)  # of the 1.2 s of the third epoch
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (parts / 'epoch_3.pth').exists()
-    resumed = [*command, str(parts), '--resume']
-    subprocess.run(resumed, env=env, check=True, capture_output=True)
-    same(final(tmp_path / 'whole'), final(parts))

@@ -1,45 +1,13 @@
 """The train and test tools from the command line, on a toy model."""
 
 import json
-import os
-import runpy
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.tools.running import ROOT, measured, run, run_in_process
+
 CONFIG = ROOT / 'tests/engine/toy_config.py'
-
-
-def run_in_process(name: str, *arguments: str) -> None:
-    """Run a tool as ``python tools/...`` would, without the seconds that its imports take."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr(sys, 'argv', [name, *arguments])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(name, run_name='__main__')
-    if stop.value.code:
-        raise SystemExit(stop.value.code)
-
-
-def run(*command: str, expect: int = 0) -> subprocess.CompletedProcess:
-    """Run a command from the repository's root."""
-    env = dict(os.environ, PYTHONPATH=str(ROOT), PYTHON=sys.executable, PYTHONWARNINGS='ignore')
-    env['PORT'] = str(free_port())
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=300, check=False
-    )
-    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
-    return done
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
 
 
 def config(folder: Path) -> str:
@@ -49,11 +17,10 @@ def config(folder: Path) -> str:
     return str(path)
 
 
-def measured(folder: Path, checkpoint: Path) -> dict:
-    """The metrics that tools/test.py gives a checkpoint."""
+def score_of(folder: Path, checkpoint: Path) -> float:
+    """The score that tools/test.py gives a checkpoint."""
     run_in_process('tools/test.py', config(folder), str(checkpoint), '--work-dir', str(folder))
-    (path,) = folder.glob('*/[0-9]*.json')
-    return json.loads(path.read_text())
+    return measured(folder)['score']
 
 
 def validated(work_dir: Path) -> float:
@@ -68,7 +35,7 @@ def test_testing_gives_what_validation_gave(tmp_path: Path) -> None:
     dumped = next((tmp_path / 'w').glob('toy_*.py')).read_text()
     assert "dtype='bfloat16'" in dumped
     assert 'demul_mm.AutocastOptimWrapper' in dumped
-    score = measured(tmp_path, tmp_path / 'w/epoch_4.pth')['score']
+    score = score_of(tmp_path, tmp_path / 'w/epoch_4.pth')
     assert score == pytest.approx(validated(tmp_path / 'w'), abs=1e-6)
 
 
@@ -78,7 +45,7 @@ def test_two_processes_train_and_measure_what_one_does(tmp_path: Path) -> None:
     options = ('--cfg-options', 'train_cfg.max_epochs=1')
     work_dir = str(tmp_path / 'w')
     run('tools/dist_train.sh', str(CONFIG), '2', '--work-dir', work_dir, *options)
-    score = measured(tmp_path, tmp_path / 'w/epoch_1.pth')['score']
+    score = score_of(tmp_path, tmp_path / 'w/epoch_1.pth')
     assert score == pytest.approx(validated(tmp_path / 'w'), abs=1e-6)
 
 

@@ -1,0 +1,50 @@
+"""The default DeMUL on a few made-up videos: real parts, random features, seconds to train."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+DIM = 16
+CONFIG = """
+_base_ = [
+    '{root}/configs/_base_/datasets/rendered.py',
+    '{root}/configs/_base_/models/demul.py',
+    '{root}/configs/_base_/schedules/{schedule}.py',
+    '{root}/configs/_base_/default_runtime.py']
+features = dict(visual=dict(type='FolderStore', path='features', dim={dim}))
+part = dict(data_root='{folder}/', features=features)
+train_dataloader = dict(batch_size=2, num_workers=1, dataset=part)
+val_dataloader = dict(batch_size=2, num_workers=0, dataset=part)
+test_dataloader = val_dataloader
+model = dict(streams=dict(visual=dict(in_dim={dim})))
+train_cfg = dict(max_epochs=3)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=5))
+custom_hooks = [dict(type='EpochSeedHook'), dict(type='EMAHook', momentum=0.05)]
+"""
+WORDS = ['red', 'blue', 'green', 'disc', 'square', 'cross', 'enters', 'leaves', 'spins', 'grows']
+
+
+def write_tiny_demul(folder: Path, schedule: str = 'adamw_20e') -> str:
+    """Write 7 train and 5 val videos with their features, and a config; returns its path."""
+    rng = np.random.default_rng(0)
+    (folder / 'features').mkdir(parents=True)
+    for split, count in (('train', 7), ('val', 5)):
+        lines = []
+        for index in range(count):
+            video_id = f'{split}_{index}'
+            duration = float(rng.integers(16, 33))
+            features = rng.standard_normal((int(duration), DIM)).astype(np.float32)
+            np.save(folder / 'features' / f'{video_id}.npy', features)
+            queries = []
+            for number in range(3):
+                start, length = rng.uniform(0, 0.6) * duration, rng.uniform(0.1, 0.4) * duration
+                text = 'the ' + ' '.join(rng.choice(WORDS, 3))
+                spans = [[start, start + length]]
+                queries.append(dict(query_id=f'{video_id}#{number}', query=text, spans=spans))
+            lines.append(json.dumps(dict(video_id=video_id, duration=duration, queries=queries)))
+        (folder / f'{split}.jsonl').write_text('\n'.join(lines) + '\n')
+    path = folder / f'tiny_{folder.name}.py'
+    path.write_text(CONFIG.format(root=ROOT, folder=folder, dim=DIM, schedule=schedule))
+    return str(path)

@@ -1,0 +1,62 @@
+"""Running the tools as a user does."""
+
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_in_process(name: str, *arguments: str) -> None:
+    """Run a tool as ``python tools/...`` would, without the seconds that its imports take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(sys, 'argv', [name, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(name, run_name='__main__')
+    if stop.value.code:
+        raise SystemExit(stop.value.code)
+
+
+def run(*command: str, expect: int = 0) -> subprocess.CompletedProcess:
+    """Run a command from the repository's root."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
+    return done
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
+
+def environment() -> dict[str, str]:
+    """For a tool in a process of its own."""
+    return dict(
+        os.environ,
+        PYTHONPATH=str(ROOT),
+        PYTHON=sys.executable,
+        PYTHONWARNINGS='ignore',
+        PORT=str(free_port()),
+    )
+
+
+def measured(work_dir: Path) -> dict:
+    """The metrics that tools/test.py wrote into its work dir."""
+    (path,) = work_dir.glob('*/[0-9]*.json')
+    return json.loads(path.read_text())
