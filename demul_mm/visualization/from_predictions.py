@@ -1,7 +1,6 @@
 """From a predictions file to what the report and the pictures show."""
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from mmengine.logging import MMLogger
@@ -15,6 +14,7 @@ from demul_mm.visualization.report import (
     ReportQuery,
     ReportSearch,
     ReportVideo,
+    overlap,
 )
 
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi', '.mov', '')
@@ -57,8 +57,8 @@ def report_videos(
     entries: Sequence[PredictionEntry],
     paths: Mapping[str, Path],
     max_predictions: int = 3,
-    num_frames: int = 12,
-    frame_height: int = 84,
+    num_frames: int = 10,
+    frame_height: int = 112,
 ) -> list[ReportVideo]:
     """The entries as report items, a video each.
 
@@ -88,9 +88,10 @@ def report_videos(
 
 def _moments(entry: PredictionEntry, limit: int) -> list[ReportMoment]:
     rows = entry['pred'][:limit]
+    terms = entry.get('terms') or [[]] * len(rows)
     return [
-        ReportMoment(*row, terms=dict(zip(TERMS, terms)))
-        for row, terms in zip_longest(rows, entry.get('terms', ())[: len(rows)], fillvalue=())
+        ReportMoment(start, end, score, dict(zip(TERMS, given)))
+        for (start, end, score), given in zip(rows, terms)
     ]
 
 
@@ -99,7 +100,7 @@ def report_searches(
     durations: Mapping[str, float],
     paths: Mapping[str, Path],
     max_hits: int = 5,
-    frame_height: int = 104,
+    frame_height: int = 124,
 ) -> list[ReportSearch]:
     """Searches of the entries that have corpus predictions.
 
@@ -119,15 +120,11 @@ def report_searches(
             middle = (start + end) / 2
             frames = frames_or_none(paths.get(video_id), [middle], frame_height)
             duration = durations.get(video_id, end)
-            right = video_id == entry['video_id'] and any(
-                _overlap((start, end), span) >= 0.5 for span in entry['gt']
-            )
+            verdict = ''
+            if video_id == entry['video_id']:
+                fits = any(overlap((start, end), span) >= 0.5 for span in entry['gt'])
+                verdict = 'right' if fits else 'right video'
             frame = frames[0] if frames else None
-            hits.append(ReportHit(video_id, duration, start, end, score, frame, right))
+            hits.append(ReportHit(video_id, duration, start, end, score, frame, verdict))
         searches.append(ReportSearch(entry.get('query', entry['query_id']), hits))
     return searches
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    hull = max(a[1], b[1]) - min(a[0], b[0])
-    return max(0.0, min(a[1], b[1]) - max(a[0], b[0])) / hull if hull > 0 else 0.0

@@ -26,6 +26,7 @@ ROW_NAMES = {
     'oracle': 'Oracle: best of the predictions',
 }
 LANE, GAP = 11, 4  # pixels
+MAX_COLUMNS = 8
 
 
 @dataclass
@@ -60,7 +61,7 @@ class ReportVideo:
 
 @dataclass
 class ReportHit:
-    """A moment that a search found; ``right`` is None where the truth is unknown."""
+    """A moment that a search found; the verdict is 'right', 'right video', or empty."""
 
     video_id: str
     duration: float
@@ -68,7 +69,7 @@ class ReportHit:
     end: float
     score: float
     frame: KeyFrame | None = None
-    right: bool | None = None
+    verdict: str = ''
 
 
 @dataclass
@@ -139,20 +140,32 @@ def best_floor(rows: Mapping[str, Mapping[str, float]], key: str) -> float | Non
 
 def _metrics(rows: Mapping[str, Mapping[str, float]], headline: Sequence[str]) -> str:
     tiles = [_tile(rows, key) for key in headline if key in rows['model']]
-    columns = list(rows['model'])
-    head = ''.join(f'<th>{escape(key)}</th>' for key in columns)
-    lines = []
-    for name, row in rows.items():
-        cells = ''.join(f'<td>{row[k]:.1f}</td>' if k in row else '<td>–</td>' for k in columns)
-        kind = 'model' if name == 'model' else 'beside'
-        label = escape(ROW_NAMES.get(name, name))
-        lines.append(f'<tr class="{kind}"><td>{label}</td>{cells}</tr>')
     return (
         f'<section><h2>Accuracy, in percent</h2><p class="lead">A floor is what an answer scores '
         f'that never reads the sentence.</p><div class="tiles">{"".join(tiles)}</div>'
-        f'<div class="card scroll"><table><tr><th></th>{head}</tr>{"".join(lines)}</table></div>'
-        '</section>'
+        f'<div class="card scroll">{_table(rows)}</div></section>'
     )
+
+
+def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Metrics across and the model and its floors down; the other way round if they are many."""
+    keys = list(rows['model'])
+    grid = [['', *map(escape, keys)]]
+    for name, row in rows.items():
+        cells = [f'{row[key]:.1f}' if key in row else '–' for key in keys]
+        grid.append([escape(ROW_NAMES.get(name, name)), *cells])
+    upright = len(keys) > MAX_COLUMNS
+    if upright:
+        grid = [list(column) for column in zip(*grid)]
+    lines = []
+    for i, line in enumerate(grid):
+        cells = []
+        for j, cell in enumerate(line):
+            tag = 'th' if i == 0 else 'td'
+            kind = ' class="model"' if (j if upright else i) == 1 else ''
+            cells.append(f'<{tag}{kind}>{cell}</{tag}>')
+        lines.append(f'<tr>{"".join(cells)}</tr>')
+    return f'<table>{"".join(lines)}</table>'
 
 
 def _tile(rows: Mapping[str, Mapping[str, float]], key: str) -> str:
@@ -161,7 +174,7 @@ def _tile(rows: Mapping[str, Mapping[str, float]], key: str) -> str:
     if floor is not None:
         mark = f'<line class="floor" x1="{floor:.2f}%" x2="{floor:.2f}%" y1="0" y2="12"/>'
         remark = f'best floor {floor:.1f}'
-        remark += f', {value / floor:.1f} times that' if floor > 0 else ''
+        remark += f' (×&nbsp;{value / floor:.1f})' if floor > 0 else ''
     return (
         f'<div class="card"><div class="tile-name">{escape(key)}</div>'
         f'<div class="tile-value">{value:.1f}<small> %</small></div>'
@@ -223,7 +236,7 @@ def _query(query: ReportQuery, duration: float) -> str:
     best = query.predicted[0] if query.predicted else None
     badge = terms = ''
     if best and query.truth:
-        iou = max(_iou(best, span) for span in query.truth)
+        iou = max(overlap((best.start, best.end), span) for span in query.truth)
         kind = 'hit' if iou >= 0.5 else 'miss'
         badge = f'<span class="badge {kind}">IoU {iou:.2f}</span>'
     elif query.truth:
@@ -289,18 +302,20 @@ def _search(search: ReportSearch) -> str:
 
 def _hit(hit: ReportHit, place: int) -> str:
     picture = _image(hit.frame) if hit.frame else '<div class="noimg"></div>'
-    right = '<span class="badge hit">right</span>' if hit.right else ''
+    right = hit.verdict == 'right'
+    kind = 'hit' if right else 'tag'
+    verdict = f'<span class="badge {kind}">{escape(hit.verdict)}</span>' if hit.verdict else ''
     x, width = 100 * hit.start / hit.duration, 100 * (hit.end - hit.start) / hit.duration
     return (
-        f'<div class="search-hit{" right" if hit.right else ""}">{picture}'
+        f'<div class="search-hit{" right" if right else ""}">{picture}'
         f'<svg height="6"><rect class="track" width="100%" height="6"/><rect class="guess" '
         f'x="{x:.2f}%" width="{width:.2f}%" height="6"/></svg><div class="text">'
-        f'<b>{place}. {escape(hit.video_id)}</b> {right}<br><span class="times">{hit.start:.1f}–'
+        f'<b>{place}. {escape(hit.video_id)}</b> {verdict}<br><span class="times">{hit.start:.1f}–'
         f'{hit.end:.1f} s, score {hit.score:.2f}</span></div></div>'
     )
 
 
-def _iou(moment: ReportMoment, span: Sequence[float]) -> float:
-    hull = max(moment.end, span[1]) - min(moment.start, span[0])
-    inter = min(moment.end, span[1]) - max(moment.start, span[0])
-    return max(0.0, inter) / hull if hull > 0 else 0.0
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """IoU of two spans."""
+    hull = max(a[1], b[1]) - min(a[0], b[0])
+    return max(0.0, min(a[1], b[1]) - max(a[0], b[0])) / hull if hull > 0 else 0.0

@@ -35,7 +35,7 @@ p.lead { color: var(--soft); margin: 0 0 18px; max-width: 72ch; }
   background: var(--card); border: 1px solid var(--line); border-radius: 12px;
   box-shadow: var(--shadow); padding: 18px 20px; margin: 14px 0;
 }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 14px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 14px; }
 .tiles .card { margin: 0; }
 .tile-name { color: var(--soft); font-size: 13px; }
 .tile-value { font-size: 32px; font-weight: 650; letter-spacing: -0.02em; line-height: 1.25; }
@@ -48,25 +48,30 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--soft); font-weight: 500; border-bottom: 1px solid var(--line); }
 td { border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 tr:last-child td { border-bottom: 0; }
-tr.model td { font-weight: 650; }
-tr.beside td { color: var(--soft); }
+td { color: var(--soft); } td.model { font-weight: 650; color: var(--ink); }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; font-size: 13px; color: var(--soft); }
-.legend i { display: inline-block; width: 22px; height: 9px; border-radius: 3px; margin-right: 7px; }
+.legend i {
+  display: inline-block; width: 22px; height: 9px; border-radius: 3px; margin-right: 7px;
+}
 .i-true { background: var(--true); } .i-guess { background: var(--guess); }
 .i-other { background: var(--guess); opacity: .35; }
 .video-head { display: flex; justify-content: space-between; gap: 12px; margin-bottom: 10px; }
 .video-head span { color: var(--soft); font-size: 13px; white-space: nowrap; }
 .strip { display: flex; gap: 2px; border-radius: 7px; overflow: hidden; }
-.strip img { flex: 1 1 0; min-width: 0; height: 84px; object-fit: cover; display: block; }
+.strip img {
+  flex: 1 1 0; min-width: 0; height: auto; max-height: 112px; object-fit: cover; display: block;
+}
 svg { display: block; width: 100%; overflow: visible; }
 svg .axis { stroke: var(--line); } svg text { fill: var(--soft); font-size: 11px; }
 svg .track { fill: var(--track); } svg .true { fill: var(--true); }
 svg .guess { fill: var(--guess); } svg .other { fill: var(--guess); opacity: .35; }
 svg .bar { fill: var(--guess); } svg .floor { stroke: var(--ink); stroke-width: 2; }
-.query { padding: 11px 0 4px; border-top: 1px solid var(--line); margin-top: 10px; }
+.query { padding: 10px 0 0; border-top: 1px solid var(--line); margin-top: 8px; }
 .query:first-of-type { border-top: 0; margin-top: 2px; }
-.query-head { display: flex; align-items: baseline; gap: 10px; margin-bottom: 6px; }
-.query-head q { flex: 1; quotes: none; }
+.query-head { display: flex; flex-wrap: wrap; align-items: baseline; gap: 3px 10px;
+  margin-bottom: 6px;
+}
+.query-head q { flex: 1 1 260px; quotes: none; }
 .times { color: var(--soft); font-size: 13px; font-variant-numeric: tabular-nums; }
 .badge {
   font-size: 12px; border-radius: 99px; padding: 1px 9px; white-space: nowrap;
@@ -75,14 +80,14 @@ svg .bar { fill: var(--guess); } svg .floor { stroke: var(--ink); stroke-width: 
 .hit { background: var(--good-bg); color: var(--good); }
 .miss { background: var(--bad-bg); color: var(--bad); }
 .tag { color: var(--soft); border: 1px solid var(--line); }
-details { font-size: 13px; color: var(--soft); margin: 4px 0 2px; }
-summary { cursor: pointer; width: fit-content; }
+details { font-size: 12.5px; color: var(--soft); margin: 3px 0 0; }
+summary { cursor: pointer; width: fit-content; opacity: .75; }
 .terms { display: grid; grid-template-columns: max-content 1fr max-content; gap: 2px 10px;
   max-width: 420px; margin: 6px 0; align-items: center; }
 .hits { display: grid; grid-template-columns: repeat(auto-fill, minmax(178px, 1fr)); gap: 12px; }
 .search-hit { border: 1px solid var(--line); border-radius: 9px; overflow: hidden; }
 .search-hit.right { outline: 2px solid var(--true); outline-offset: -1px; }
-.search-hit img { width: 100%; height: 104px; object-fit: cover; display: block; }
+.search-hit img { width: 100%; height: 124px; object-fit: cover; display: block; }
 .search-hit .noimg { height: 34px; background: var(--track); }
 .search-hit div.text { padding: 8px 11px 10px; font-size: 13px; }
 .search-hit b { font-weight: 600; overflow-wrap: anywhere; }

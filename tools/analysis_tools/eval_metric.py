@@ -4,13 +4,11 @@ import argparse
 import difflib
 import inspect
 import json
-import logging
 import sys
 
 from mmengine.config import DictAction
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
 
 from demul_mm.engine.cli import load_config, run_tool, tool_parser
 from demul_mm.evaluation.predictions import (
@@ -20,7 +18,7 @@ from demul_mm.evaluation.predictions import (
 )
 from demul_mm.evaluation.rescore import GROUPINGS, group_entries, score_entries
 from demul_mm.evaluation.tables import format_table, split_floors
-from demul_mm.registry import METRICS, SCOPE
+from demul_mm.registry import METRICS
 
 EXAMPLES = """
   python tools/analysis_tools/eval_metric.py work_dirs/anet/val_2.json
@@ -84,9 +82,7 @@ def score(metrics: list[BaseMetric], entries: list[PredictionEntry]) -> dict[str
 def main() -> None:
     args = parse_args()
     meta, entries = load_predictions(args.predictions)
-    DefaultScope.get_instance('eval_metric', scope_name=SCOPE)
-    logger = MMLogger.get_instance('eval_metric', log_level='WARNING')
-    logger.setLevel(logging.WARNING)  # the metrics' own tables are printed below
+    MMLogger.get_current_instance().setLevel('WARNING')  # the metrics' tables are printed below
     metrics = build_metrics(args)
     report = {'meta': meta, 'metrics': score(metrics, entries)}
     described = ', '.join(f'{key}: {value}' for key, value in meta.items())

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
 from demul_mm.engine.cli import run_tool, tool_parser
@@ -14,7 +13,6 @@ from demul_mm.evaluation.metrics import MomentRecall
 from demul_mm.evaluation.predictions import PredictionEntry, load_predictions
 from demul_mm.evaluation.rescore import score_entries
 from demul_mm.models.heads.joint_score import TERMS
-from demul_mm.registry import SCOPE
 from demul_mm.visualization.charts import TimelineRow, draw_timeline, save_figure
 from demul_mm.visualization.frames import even_times
 from demul_mm.visualization.from_predictions import (
@@ -79,8 +77,7 @@ def write_pictures(
 def main() -> None:
     args = parse_args()
     meta, entries = load_predictions(args.predictions)
-    DefaultScope.get_instance('visualize_predictions', scope_name=SCOPE)
-    MMLogger.get_instance('visualize_predictions', log_level='WARNING')
+    MMLogger.get_current_instance().setLevel('WARNING')
     groups = choose(entries, args)
     durations = {entry['video_id']: entry['duration'] for entry in entries}
     paths = find_videos(args.videos, list(durations)) if args.videos else {}

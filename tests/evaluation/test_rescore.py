@@ -1,0 +1,234 @@
+"""Scoring again, by groups, one file against another; calibration; the tools around them."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.evaluator import DumpResults
+from mmengine.logging import MMLogger
+
+from demul_mm.evaluation.calibration import reliability, scores_and_hits
+from demul_mm.evaluation.metrics import MomentRecall
+from demul_mm.evaluation.predictions import save_predictions
+from demul_mm.evaluation.rescore import group_entries, paired_bootstrap, score_entries
+from demul_mm.evaluation.tables import format_table, split_floors
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _entry(query, gt, pred, video='v', duration=100.0, tags=()):
+    return dict(query_id=query, video_id=video, query='', duration=duration, gt=gt, pred=pred,
+                tags=list(tags))  # fmt: skip
+
+
+def _random_entries(num: int, noise: float, seed: int):
+    rng = np.random.default_rng(seed)
+    entries = []
+    for i in range(num):
+        start = rng.uniform(0, 60)
+        end = start + rng.uniform(2, 40)
+        error = rng.normal(0, noise, 2)
+        pred = [[start + error[0], max(end + error[1], start + error[0]), rng.uniform()]]
+        entries.append(_entry(f'q{i}', [[start, end]], pred, video=f'v{i // 4}'))
+    return entries
+
+
+def test_groups_by_length_duration_and_tags():
+    entries = [
+        _entry('a', [[0, 4]], [], tags=['x']),
+        _entry('b', [[0, 5]], [], tags=['x', 'y']),
+        _entry('c', [[0, 50], [0, 60]], [], duration=700.0),
+        _entry('d', [], [], duration=20.0),
+    ]
+
+    def names(by):
+        return {k: [e['query_id'] for e in v] for k, v in group_entries(entries, by).items()}
+
+    assert names('length') == {'under 5 % of the video': ['a'], '5 to 20 %': ['b', 'c']}
+    assert names('duration') == {
+        'video under 30 s': ['d'], '1 to 3 min': ['a', 'b'], '10 min and more': ['c'],
+    }  # fmt: skip
+    assert names('tags') == {'x': ['a', 'b'], 'y': ['b']}
+    with pytest.raises(ValueError, match="cannot group by 'colour'; allowed: length"):
+        group_entries(entries, 'colour')
+    with pytest.raises(ValueError, match='the file has no tags'):
+        group_entries(entries[3:], 'tags')
+
+
+def test_groups_are_the_whole_again():
+    entries = _random_entries(200, noise=4, seed=0)
+    metric = MomentRecall(floors=False)
+    whole = score_entries(metric, entries)
+    parts = group_entries(entries, 'length')
+    assert sum(map(len, parts.values())) == 200
+    for key, value in whole.items():
+        mean = sum(score_entries(metric, p)[key] * len(p) for p in parts.values()) / 200
+        assert mean == pytest.approx(value)
+
+
+def test_foreign_metrics_are_refused(tmp_path):
+    with pytest.raises(TypeError, match='DumpResults cannot score a predictions file'):
+        score_entries(DumpResults(str(tmp_path / 'x.pkl')), [])
+
+
+def test_bootstrap_of_a_file_with_itself_is_zero():
+    entries = _random_entries(80, noise=4, seed=1)
+    for row in paired_bootstrap(entries, entries, rounds=200).values():
+        assert row['difference'] == row['low'] == row['high'] == 0
+
+
+def test_bootstrap_sees_a_clear_gain_and_not_mere_noise():
+    worse = _random_entries(400, noise=12, seed=2)
+    better = _random_entries(400, noise=12, seed=2)
+    for entry in better:  # half the error
+        (start, end), (a, b, score) = entry['gt'][0], entry['pred'][0]
+        entry['pred'] = [[(start + a) / 2, (end + b) / 2, score]]
+    report = paired_bootstrap(worse, better, topk=(1,), ious=(0.5,), rounds=500)
+    row = report['R@1,IoU=0.5']
+    assert row['difference'] == pytest.approx(row['second'] - row['first'])
+    assert 0 < row['low'] < row['difference'] < row['high']
+    noise = paired_bootstrap(
+        _random_entries(400, 5, 3), [dict(e, gt=e['gt']) for e in _random_entries(400, 5, 3)]
+    )
+    assert noise['mIoU']['difference'] == 0
+    with pytest.raises(ValueError, match='1 are only in the first, 0 only in the second'):
+        paired_bootstrap(worse, better[1:])
+
+
+def test_reliability_by_hand():
+    scores = np.array([0.15, 0.15, 0.85, 1.0])
+    hits = np.array([False, True, True, True])
+    table = reliability(scores, hits, num_bins=10)
+    np.testing.assert_allclose(table.confidence, [0.15, 0.85, 1.0])
+    np.testing.assert_allclose(table.accuracy, [0.5, 1.0, 1.0])
+    assert table.size.tolist() == [2, 1, 1]
+    assert table.ece == pytest.approx((2 * 0.35 + 0.15 + 0) / 4)
+    assert table.brier == pytest.approx((0.15**2 + 0.85**2 + 0.15**2 + 0) / 4)
+
+
+def test_a_calibrated_score_has_no_error_and_an_overconfident_one_has():
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0, 1, 20000)
+    hits = rng.uniform(0, 1, 20000) < scores
+    assert reliability(scores, hits).ece < 0.02
+    assert reliability(np.sqrt(scores), hits).ece > 0.1
+
+
+def test_scores_and_hits_of_the_best_predictions():
+    entries = [
+        _entry('a', [[0, 10]], [[0, 10, 0.9], [0, 4, 0.3]]),
+        _entry('b', [[0, 10]], []),
+        _entry('c', [], [[0, 1, 0.5]]),  # truth unknown
+    ]
+    scores, hits = scores_and_hits(entries, top=2)
+    assert scores.tolist() == [0.9, 0.3]
+    assert hits.tolist() == [True, False]
+    entries[0]['pred'][0][2] = 4.2
+    with pytest.raises(ValueError, match=r'1 of 2 scores are not in \[0, 1\] \(the first: 4.2\)'):
+        scores_and_hits(entries, top=2)
+
+
+def test_tables():
+    rows = split_floors(
+        {'mIoU': 40.0, 'floor/whole_video/mIoU': 30.0, 'oracle/mIoU': 90.0,
+         'didemo/Rank@1': 20.0, 'didemo/floor/prior/Rank@1': 19.0,
+         'floor/constant_window/SVMR/R@1,IoU=0.5': 5.0}
+    )  # fmt: skip
+    assert rows == {
+        'model': {'mIoU': 40.0, 'didemo/Rank@1': 20.0},
+        'floor/whole_video': {'mIoU': 30.0},
+        'oracle': {'mIoU': 90.0},
+        'floor/prior': {'didemo/Rank@1': 19.0},
+        'floor/constant_window': {'SVMR/R@1,IoU=0.5': 5.0},
+    }
+    text = format_table({'a': {'queries': 3, 'mIoU': 1 / 3}, 'bb': {'queries': 12}})
+    assert text == '    queries  mIoU\na         3  0.33\nbb       12     -'
+
+
+@pytest.fixture
+def run_tool(monkeypatch, capsys):
+    """Run a tool in this process: (exit code, what it printed)."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+
+    def run(*arguments) -> tuple[int, str]:
+        monkeypatch.setattr(sys, 'argv', [str(a) for a in arguments])
+        try:
+            runpy.run_path(str(ROOT / 'tools' / arguments[0]), run_name='__main__')
+        except SystemExit as end:
+            printed = capsys.readouterr()
+            return end.code or 0, printed.out + printed.err
+        raise AssertionError('a tool ends with sys.exit')
+
+    yield run
+    logger.setLevel(level)
+
+
+EVAL_METRIC = 'analysis_tools/eval_metric.py'
+
+
+def test_eval_metric_tool_gives_the_same_numbers(tmp_path, run_tool):
+    entries = _random_entries(40, noise=5, seed=4)
+    dump, out = tmp_path / 'dump.json', tmp_path / 'out.json'
+    save_predictions(dump, entries, {'split': 'val'})
+    options = ('--cfg-options', 'iou_op=gt', 'topk=1,3', '--by', 'length', '--out', out)
+    code, printed = run_tool(EVAL_METRIC, dump, *options)
+    assert code == 0
+    assert 'floor/whole_video' in printed
+    assert '20 to 50 %' in printed
+    written = json.loads(out.read_text())
+    metric = MomentRecall(iou_op='gt', topk=(1, 3))
+    assert written['metrics'] == metric.compute_entries(entries)
+    assert set(written) == {'meta', 'metrics', 'by_length'}
+
+
+def test_eval_metric_tool_takes_the_evaluator_of_a_config(tmp_path, run_tool):
+    entries = _random_entries(40, noise=5, seed=4)
+    save_predictions(tmp_path / 'dump.json', entries, {})
+    config = tmp_path / 'config.py'
+    config.write_text(
+        "test_evaluator = [dict(type='MomentRecall', ious=(0.4,), floors=False),\n"
+        "                  dict(type='DiDeMoMetric', prefix='didemo', floors=False),\n"
+        "                  dict(type='DumpPredictions', out_path='never.json')]\n"
+    )
+    out = tmp_path / 'out.json'
+    code, _ = run_tool(EVAL_METRIC, tmp_path / 'dump.json', '--config', config, '--out', out)
+    assert code == 0
+    assert set(json.loads(out.read_text())['metrics']) == {
+        'R@1,IoU=0.4', 'R@5,IoU=0.4', 'mIoU', 'didemo/Rank@1', 'didemo/Rank@5', 'didemo/mIoU',
+    }  # fmt: skip
+
+
+def test_eval_metric_tool_refuses_what_it_does_not_know(tmp_path, run_tool):
+    dump = tmp_path / 'dump.json'
+    code, printed = run_tool(EVAL_METRIC, dump)
+    assert code == 2
+    assert 'does not exist; write it with tools/test.py --dump' in printed
+    save_predictions(dump, _random_entries(4, noise=5, seed=4), {})
+    code, printed = run_tool(EVAL_METRIC, dump, '--cfg-options', 'iou_opp=gt')
+    assert code == 2
+    assert "MomentRecall has no option 'iou_opp'; did you mean 'iou_op'?" in printed
+    code, printed = run_tool(EVAL_METRIC, dump, '--metric', 'Recall')
+    assert code == 2
+    assert "there is no metric 'Recall'; demul_mm has CorpusMomentMetric" in printed
+
+
+def test_tools_that_draw_and_compare(tmp_path, run_tool):
+    dump, html = tmp_path / 'dump.json', tmp_path / 'r.html'
+    save_predictions(dump, _random_entries(40, noise=5, seed=4), {'simulated': True})
+    code, printed = run_tool('analysis_tools/calibration.py', dump)
+    assert code == 0
+    assert 'ECE' in printed
+    assert (tmp_path / 'dump.reliability.png').is_file()
+    code, printed = run_tool('analysis_tools/compare.py', dump, dump, '--rounds', 50)
+    assert code == 0
+    assert 'difference' in printed
+    pictures = tmp_path / 'pictures'
+    code, printed = run_tool('visualization/visualize_predictions.py', dump, '--html', html,
+                             '--pictures', pictures, '--max-videos', 2)  # fmt: skip
+    assert code == 0
+    assert 'The features are simulated' in html.read_text()
+    assert len(list(pictures.iterdir())) == 2

@@ -1,0 +1,91 @@
+"""Key frames are those of their times; pictures are drawn where the data say."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from demul_mm.evaluation.calibration import reliability
+from demul_mm.registry import VISUALIZERS
+from demul_mm.structures import MomentDataSample
+from demul_mm.visualization.charts import draw_reliability, figure_image
+from demul_mm.visualization.frames import encode_jpeg, even_times, read_key_frames
+from tests.visualization.helpers import write_video
+
+
+def test_even_times_are_the_middles_of_equal_parts():
+    assert even_times(10.0, 4) == [1.25, 3.75, 6.25, 8.75]
+
+
+def test_key_frames_are_those_of_their_times(tmp_path):
+    write_video(tmp_path / 'v.mp4', seconds=6)
+    times = [4.5, 0.0, 2.25, 99.0]  # in any order; the last is past the end
+    frames = read_key_frames(tmp_path / 'v.mp4', times, height=24)
+    assert [frame.seconds for frame in frames] == times
+    assert all(frame.image.shape == (24, 32, 3) for frame in frames)
+    brightness = [float(frame.image.mean()) for frame in frames]
+    np.testing.assert_allclose(brightness, [4 * 36, 0, 4 * 18, 4 * 47], atol=5)
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'there is no video file .*none.mp4'):
+        read_key_frames(tmp_path / 'none.mp4', [0.0])
+    (tmp_path / 'bad.mp4').write_bytes(b'x' * 100)
+    with pytest.raises(ValueError, match=r'bad.mp4 cannot be decoded'):
+        read_key_frames(tmp_path / 'bad.mp4', [0.0])
+
+
+def test_jpeg_keeps_the_colours():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[..., 0] = 200  # red
+    decoded = cv2.imdecode(np.frombuffer(encode_jpeg(image), np.uint8), cv2.IMREAD_COLOR)
+    assert abs(int(decoded[16, 16, 2]) - 200) < 10
+    assert decoded[16, 16, 0] < 20
+
+
+def _sample(with_pred: bool = True) -> MomentDataSample:
+    sample = MomentDataSample(
+        metainfo=dict(video_id='v', duration=10.0, sample_idx=0, query_ids=['v#0', 'v#1'])
+    )
+    sample.queries = ['first', 'second']
+    sample.gt_spans = [[[2.0, 4.0]], [[5.0, 9.0]]]
+    if with_pred:
+        sample.pred_moments = [
+            InstanceData(spans=torch.tensor([[0.0, 1.0], [2.0, 4.0]]),
+                         scores=torch.tensor([0.2, 0.9]), terms=torch.ones(2, 5)),
+            InstanceData(spans=torch.zeros(0, 2), scores=torch.zeros(0)),
+        ]  # fmt: skip
+    return sample
+
+
+@pytest.mark.parametrize('with_pred', [True, False])
+def test_the_visualizer_writes_a_picture(tmp_path, with_pred):
+    write_video(tmp_path / 'v.mp4', seconds=10)
+    visualizer = VISUALIZERS.build(
+        dict(type='MomentVisualizer', name=f'picture_{with_pred}', num_frames=4)
+    )
+    out = tmp_path / 'sub' / 'v.png'
+    visualizer.add_datasample('v', _sample(with_pred), tmp_path / 'v.mp4', out_file=out)
+    image = cv2.imread(str(out))[..., ::-1].astype(int)
+    assert [p.name for p in out.parent.iterdir()] == ['v.png']
+    blue = (np.abs(image - (0x3B, 0x67, 0xD6)).sum(-1) < 12).any()
+    green = (np.abs(image - (0x0F, 0x8A, 0x6A)).sum(-1) < 12).any()
+    assert green
+    assert blue == with_pred
+
+
+def test_the_visualizer_hands_pictures_to_its_backends(tmp_path):
+    visualizer = VISUALIZERS.build(
+        dict(type='MomentVisualizer', name='backend_test', save_dir=str(tmp_path),
+             vis_backends=[dict(type='LocalVisBackend')])
+    )  # fmt: skip
+    visualizer.add_datasample('val', _sample(), step=3)
+    assert [p.name for p in tmp_path.rglob('*.png')] == ['val_3.png']
+
+
+def test_reliability_picture_is_drawn():
+    table = reliability(np.array([0.1, 0.9, 0.95]), np.array([False, True, True]), num_bins=5)
+    image = figure_image(draw_reliability(table, 'x'))
+    assert image.dtype == np.uint8
+    assert (image != 255).any()
