@@ -9,7 +9,11 @@ default_hooks = dict(
         type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 # A resumed run goes on exactly as if it had not been stopped.
-custom_hooks = [dict(type='EpochSeedHook')]
+# The averaged weights are the ones that are validated and saved.
+custom_hooks = [
+    dict(type='EpochSeedHook'),
+    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.002, gamma=100),
+    dict(type='CalibrationHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -24,6 +24,13 @@ def _load_quietly(folder: str) -> nn.Module:
         hf_logging.enable_progress_bar()
 
 
+class _Shared(list):
+    """Hides modules from ``parameters()`` and ``state_dict()``; a copy of the owner shares them."""
+
+    def __deepcopy__(self, memo: dict) -> '_Shared':
+        return self
+
+
 @MODELS.register_module()
 class TransformersLM(nn.Module):
     """Token features of any ``transformers`` encoder.
@@ -50,8 +57,7 @@ class TransformersLM(nn.Module):
         self._cache_free = cache_mb * 2**20
         lm.requires_grad_(tune == 'all')
         if self.frozen:
-            # A list hides it from parameters(), state_dict() and the EMA copy.
-            self._hidden = [lm.eval()]
+            self._hidden = _Shared([lm.eval()])
         else:
             self.lm = lm
             if isinstance(tune, int):

@@ -1,0 +1,13 @@
+# DeMUL on Charades-STA with simulated features: no measure of real accuracy.
+_base_ = [
+    './_base_/datasets/charades.py',
+    './_base_/features/simulated.py',
+    './_base_/models/demul.py',
+    './_base_/schedules/adamw_20e_bf16.py',
+    './_base_/default_runtime.py',
+]
+train_dataloader = dict(dataset=dict(features={{_base_.features}}))
+val_dataloader = dict(dataset=dict(features={{_base_.features}}))
+test_dataloader = dict(dataset=dict(features={{_base_.features}}))
+model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
+default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))

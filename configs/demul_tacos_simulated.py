@@ -1,0 +1,15 @@
+# DeMUL on TACoS (2D-TAN form) with simulated features: no measure of real accuracy.
+_base_ = [
+    './_base_/datasets/tacos.py',
+    './_base_/features/simulated.py',
+    './_base_/models/demul.py',
+    './_base_/schedules/adamw_20e_bf16.py',
+    './_base_/default_runtime.py',
+]
+train_dataloader = dict(dataset=dict(features={{_base_.features}}))
+val_dataloader = dict(dataset=dict(features={{_base_.features}}))
+test_dataloader = dict(dataset=dict(features={{_base_.features}}))
+model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
+default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.3'))
+# 75 videos with 130 queries each: few videos at a time, many queries of each, many short epochs.
+train_cfg = dict(max_epochs=200, val_interval=10)

@@ -1,0 +1,75 @@
+"""Fit the calibrator on the videos held out for validation."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from demul_mm.models.task_modules import ScoreCalibrator
+from demul_mm.registry import HOOKS
+from demul_mm.structures import MomentDataSample, span_iou
+
+
+@HOOKS.register_module()
+class CalibrationHook(Hook):
+    """After each validation, fit the model's calibrator on its top predictions.
+
+    The best checkpoint is saved after that and holds its own calibration; the checkpoint of an
+    epoch is saved before that epoch's validation and holds the calibration of the one before. The
+    validation split must be held-out train videos, which is what the default recipes use; nothing
+    is fitted while testing.
+
+    Args:
+        iou_thr: the IoU at which a prediction counts as right.
+    """
+
+    # Before the checkpoint hook, after the EMA hook has put the averaged weights in place.
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, iou_thr: float = 0.5) -> None:
+        self.iou_thr = iou_thr
+        self._top: list[tuple[int, float, bool]] = []
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._top = []
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: Sequence[MomentDataSample] | None = None,
+    ) -> None:
+        for sample in outputs or []:
+            for moments, truth in zip(sample.pred_moments, sample.gt_spans):
+                if len(moments.spans) and len(truth):
+                    iou = span_iou(moments.spans[:1], truth.to(moments.spans)).max()
+                    joint = float(moments.terms[0].sum())
+                    self._top.append((int(sample.sample_idx), joint, bool(iou >= self.iou_thr)))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        rows = sorted({row for part in all_gather_object(self._top) for row in part})
+        hits = torch.tensor([row[2] for row in rows])
+        if len(rows) < 2 or hits.all() or not hits.any():
+            runner.logger.warning(
+                f'the scores stay as they are: {int(hits.sum())} of {len(rows)} validation '
+                'predictions are right, and calibration takes both right and wrong ones'
+            )
+            return
+        scores = torch.tensor([row[1] for row in rows])
+        for calibrator in self._calibrators(runner):
+            calibrator.fit(scores, hits)
+        runner.logger.info(
+            f'calibrated on {len(rows)} predictions: probability = '
+            f'sigmoid({float(calibrator.scale):.3f} * score + {float(calibrator.bias):.3f})'
+        )
+
+    @staticmethod
+    def _calibrators(runner: Runner) -> list[ScoreCalibrator]:
+        """That of the model, and that of its average where there is one."""
+        models = [runner.model.module if is_model_wrapper(runner.model) else runner.model]
+        models += [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+        return [model.calibrator for model in models]
