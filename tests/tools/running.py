@@ -24,14 +24,16 @@ def run_in_process(name: str, *arguments: str) -> None:
         raise SystemExit(stop.value.code)
 
 
-def run(*command: str, expect: int = 0) -> subprocess.CompletedProcess:
+def run(
+    *command: str, expect: int = 0, python: str = sys.executable
+) -> subprocess.CompletedProcess:
     """Run a command from the repository's root."""
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=environment(),
+        env=dict(environment(), PYTHON=python),
         timeout=300,
         check=False,
     )
@@ -50,7 +52,6 @@ def environment() -> dict[str, str]:
     return dict(
         os.environ,
         PYTHONPATH=str(ROOT),
-        PYTHON=sys.executable,
         PYTHONWARNINGS='ignore',
         PORT=str(free_port()),
     )

@@ -39,16 +39,6 @@ def test_testing_gives_what_validation_gave(tmp_path: Path) -> None:
     assert score == pytest.approx(validated(tmp_path / 'w'), abs=1e-6)
 
 
-@pytest.mark.slow
-def test_two_processes_train_and_measure_what_one_does(tmp_path: Path) -> None:
-    """17 items do not divide by 2: the one that the sampler repeats is not counted twice."""
-    options = ('--cfg-options', 'train_cfg.max_epochs=1')
-    work_dir = str(tmp_path / 'w')
-    run('tools/dist_train.sh', str(CONFIG), '2', '--work-dir', work_dir, *options)
-    score = score_of(tmp_path, tmp_path / 'w/epoch_1.pth')
-    assert score == pytest.approx(validated(tmp_path / 'w'), abs=1e-6)
-
-
 @pytest.mark.parametrize(
     ('command', 'message'),
     [
@@ -91,3 +81,26 @@ def test_print_config_applies_options(capsys: pytest.CaptureFixture) -> None:
 @pytest.mark.parametrize('name', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
 def test_scripts_say_how_they_are_used(name: str) -> None:
     assert run(f'tools/{name}.sh', expect=2).stderr.startswith(f'usage: tools/{name}.sh')
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'expected'),
+    [
+        ('dist_train', 'c.py 2 --amp', '--nproc_per_node=2 tools/train.py c.py'),
+        ('dist_test', 'c.py x.pth 2 --amp', '--nproc_per_node=2 tools/test.py c.py x.pth'),
+        ('slurm_train', 'part job c.py --amp', 'tools/train.py c.py'),
+        ('slurm_test', 'part job c.py x.pth --amp', 'tools/test.py c.py x.pth'),
+    ],
+)
+def test_scripts_hand_everything_on(
+    name: str, arguments: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho srun "$@"\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
+    printed = run(f'tools/{name}.sh', *arguments.split(), python='echo').stdout
+    launcher = 'slurm' if name.startswith('slurm') else 'pytorch'
+    assert f'{expected} --launcher {launcher} --amp' in printed
+    if launcher == 'slurm':
+        assert printed.startswith('srun -p part --job-name=job --ntasks=8 --gres=gpu:8')
