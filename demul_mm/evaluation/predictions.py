@@ -67,7 +67,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     Args:
         sample: ``MomentDataSample.to_dict()`` of a predicted sample. Besides its own fields it may
             hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``, and
-            ``meta['tags']``, query id to a list of words by which results are broken down.
+            ``meta['tags']``, query id to a list of words by which results are broken down, and
+            ``meta['query_types']``, query id to one such word.
 
     Returns:
         One entry for each query, predictions sorted by score, equal scores by index.
@@ -88,7 +89,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
                 f'video {sample["video_id"]!r} has {num_queries} queries but {len(value)} in '
                 f'{key!r}; give one for each query, empty where there is none'
             )
-    tags = (sample.get('meta') or {}).get('tags') or {}
+    meta = sample.get('meta') or {}
+    tags, types = meta.get('tags', {}), meta.get('query_types', {})
     entries = []
     for q in range(num_queries):
         moments = sample['pred_moments'][q] if sample.get('pred_moments') else None
@@ -106,8 +108,9 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
                 entry['terms'] = [[round(v, 4) for v in moments.terms[i].tolist()] for i in order]
         if per_query['pred_corpus'] is not None:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
-        if tags:
-            entry['tags'] = [str(tag) for tag in tags.get(query_ids[q], ())]
+        if tags or types:
+            own_type = [types[query_ids[q]]] if query_ids[q] in types else []
+            entry['tags'] = [str(tag) for tag in [*tags.get(query_ids[q], ()), *own_type]]
         entries.append(entry)
     return entries
 

@@ -28,6 +28,10 @@ DURATION_GROUPS = (
 def score_entries(metric: BaseMetric, entries: Sequence[PredictionEntry]) -> dict[str, float]:
     """The metric of entries, the same as when they were predicted.
 
+    Args:
+        metric: one of demul_mm.
+        entries: of one predictions file.
+
     Raises:
         TypeError: the metric does not compute from entries.
     """
@@ -36,8 +40,8 @@ def score_entries(metric: BaseMetric, entries: Sequence[PredictionEntry]) -> dic
             f'{type(metric).__name__} cannot score a predictions file; metrics of demul_mm can '
             '(MomentRecall, DiDeMoMetric, CorpusMomentMetric)'
         )
-    metric.results = [{'sample_idx': i, 'entries': [entry]} for i, entry in enumerate(entries)]
-    return metric.evaluate(len(entries))
+    metric.results = [{'sample_idx': 0, 'simulated': False, 'entries': list(entries)}]
+    return metric.evaluate(1)
 
 
 def _group_of(value: float, groups: Sequence[tuple[float, str]]) -> str:

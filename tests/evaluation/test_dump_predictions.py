@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from torch import distributed, multiprocessing
 
 from demul_mm.evaluation.metrics import DumpPredictions, MomentRecall
@@ -43,6 +44,18 @@ def test_the_dump_scores_the_same_to_the_last_digit(tmp_path):
     assert meta == {'dataset': 'toy', 'split': 'val', 'epoch': 3}
     assert entries[1]['gt'] == [[5.0, 24.3]]
     assert MomentRecall().compute_entries(entries) == metrics
+
+
+def test_simulated_features_are_marked_in_file_and_log(tmp_path, caplog):
+    path, sample = tmp_path / 'dump.json', {**_samples()[0], 'simulated': True}
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        _evaluate(path, [sample])
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert load_predictions(path)[0]['simulated'] is True
+    assert 'SIMULATED FEATURES, 2 queries' in caplog.text
 
 
 def test_only_json_is_written():

@@ -42,6 +42,26 @@ def test_tags_come_from_meta():
     assert [entry['tags'] for entry in entries_from_sample(sample)] == [[], ['order']]
 
 
+def test_query_types_are_tags_too():
+    sample = make_sample(0, gt=[[[0, 1]], [[1, 2]]], pred=[[], []])
+    sample['meta'] = {'query_types': {'v0#0': 'vt'}}
+    assert [entry['tags'] for entry in entries_from_sample(sample)] == [['vt'], []]
+
+
+def test_terms_follow_their_predictions():
+    sample = make_sample(0, gt=[[[0, 1]]], pred=[[[0, 1, 0.1], [2, 3, 0.9]]])
+    sample['pred_moments'][0].terms = torch.tensor([[1.0, 2.0], [3.0, 4.00004]])
+    (entry,) = entries_from_sample(sample)
+    assert entry['terms'] == [[3.0, 4.0], [1.0, 2.0]]
+
+
+def test_a_sample_without_predictions_is_an_error():
+    sample = make_sample(0, gt=[[[0, 1]]], pred=[[]])
+    del sample['pred_moments']
+    with pytest.raises(ValueError, match="video 'v0' has neither pred_moments nor pred_corpus"):
+        entries_from_sample(sample)
+
+
 def test_merge_counts_each_query_once_in_the_order_of_the_data_set():
     def result(index: int) -> dict:
         sample = make_sample(index, gt=[[[0, 1]]], pred=[[]])

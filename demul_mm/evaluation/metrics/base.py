@@ -2,13 +2,14 @@
 
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from demul_mm.evaluation.predictions import PredictionEntry, entries_from_sample, merge_entries
+from demul_mm.evaluation.tables import format_table
 
 
 class EntryMetric(BaseMetric):
@@ -29,6 +30,7 @@ class EntryMetric(BaseMetric):
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        self.simulated = False  # of the last results: were their features simulated?
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the entries of a batch.
@@ -38,8 +40,12 @@ class EntryMetric(BaseMetric):
             data_samples: ``MomentDataSample.to_dict()`` of each predicted sample.
         """
         for sample in data_samples:
-            entries = entries_from_sample(sample)
-            self.results.append({'sample_idx': int(sample['sample_idx']), 'entries': entries})
+            result = {
+                'sample_idx': int(sample['sample_idx']),
+                'simulated': bool(sample.get('simulated', False)),
+                'entries': entries_from_sample(sample),
+            }
+            self.results.append(result)
 
     def evaluate(self, size: int) -> dict:
         """Gather from all ranks and compute.
@@ -50,6 +56,7 @@ class EntryMetric(BaseMetric):
         return super().evaluate(sys.maxsize)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        self.simulated = any(result['simulated'] for result in results)
         return self.compute_entries(merge_entries(results))
 
     @abstractmethod
@@ -59,6 +66,11 @@ class EntryMetric(BaseMetric):
         Returns:
             Metric name to value, in percent.
         """
+
+    def log_table(self, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
+        """Show metrics beside their floors, and say so if the features were simulated."""
+        simulated = 'SIMULATED FEATURES, ' if self.simulated else ''
+        MMLogger.get_current_instance().info(f'{simulated}{title}\n{format_table(rows)}')
 
     def with_truth(self, entries: Sequence[PredictionEntry]) -> list[PredictionEntry]:
         """Drop queries without a known moment, and say how many there were."""

@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor
 
 from demul_mm.evaluation.floors import best_windows
 from demul_mm.evaluation.metrics.base import EntryMetric
 from demul_mm.evaluation.metrics.moment_recall import check_options
 from demul_mm.evaluation.predictions import PredictionEntry, pad_entries, pad_spans
-from demul_mm.evaluation.tables import format_table
 from demul_mm.registry import METRICS
 from demul_mm.structures import pairwise_iou
 
@@ -74,9 +72,7 @@ class CorpusMomentMetric(EntryMetric):
             return metrics
         rows = {'model': metrics, **self._floors(entries)}
         videos = len({entry['video_id'] for entry in entries})
-        MMLogger.get_current_instance().info(
-            f'{len(entries)} queries on {videos} videos\n{format_table(rows)}'
-        )
+        self.log_table(f'{len(entries)} queries on {videos} videos', rows)
         beside = {f'{name}/{key}': v for name in list(rows)[1:] for key, v in rows[name].items()}
         return {**metrics, **beside}
 

@@ -5,13 +5,11 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor
 
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.evaluation.metrics.base import EntryMetric
 from demul_mm.evaluation.predictions import PredictionEntry, pad_entries, pad_spans
-from demul_mm.evaluation.tables import format_table
 from demul_mm.registry import DATASETS, METRICS
 from demul_mm.structures import pairwise_iou
 
@@ -126,9 +124,8 @@ class DiDeMoMetric(EntryMetric):
             'oracle': self.upper_bound(segments, moments.gt_mask, self.topk),
         }
         where = 'these queries' if self.floors is True else 'the train annotations'
-        MMLogger.get_current_instance().info(
-            f'{len(entries)} queries; prior: how often a segment is annotated in {where}\n'
-            f'{format_table(rows)}'
+        self.log_table(
+            f'{len(entries)} queries; prior: how often a segment is annotated in {where}', rows
         )
         beside = {f'{name}/{key}': v for name in list(rows)[1:] for key, v in rows[name].items()}
         return {**metrics, **beside}

@@ -39,8 +39,10 @@ class DumpPredictions(EntryMetric):
 
     def compute_entries(self, entries: Sequence[PredictionEntry]) -> dict[str, float]:
         known = self.dataset_meta or {}
-        names = {'dataset_name': 'dataset', 'split': 'split', 'simulated': 'simulated'}
+        names = {'dataset_name': 'dataset', 'split': 'split'}
         meta = {new: known[old] for old, new in names.items() if old in known}
+        if self.simulated:
+            meta['simulated'] = True
         save_predictions(self.out_path, entries, {**meta, **self.meta})
         MMLogger.get_current_instance().info(
             f'{len(entries)} predictions are written to {self.out_path}'

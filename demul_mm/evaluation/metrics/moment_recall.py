@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor
 
 from demul_mm.evaluation.floors import MomentFloors
 from demul_mm.evaluation.metrics.base import EntryMetric
 from demul_mm.evaluation.predictions import PaddedMoments, PredictionEntry, pad_entries
-from demul_mm.evaluation.tables import format_table
 from demul_mm.registry import METRICS
 from demul_mm.structures import pairwise_iou
 
@@ -99,9 +97,10 @@ class MomentRecall(EntryMetric):
         rows = {'model': metrics}
         for name, floor in self.floors.predictions(moments, iou=self._middle_iou()).items():
             rows[name] = self._score(floor, tolerance=0.0)
-        rows['oracle'] = self._oracle(moments)
+        if moments.pred_mask.any():
+            rows['oracle'] = self._oracle(moments)
         title = f'{len(entries)} queries, iou_op={self.iou_op!r}; {self.floors.description}'
-        MMLogger.get_current_instance().info(f'{title}\n{format_table(rows)}')
+        self.log_table(title, rows)
         beside = {
             f'{name}/{key}': v for name in rows if name != 'model' for key, v in rows[name].items()
         }
@@ -123,8 +122,6 @@ class MomentRecall(EntryMetric):
     def _oracle(self, moments: PaddedMoments) -> dict[str, float]:
         """What a perfect ranking of the model's own predictions would score."""
         best = best_iou(moments, self.float32)
-        if not best.shape[1]:
-            return {}
         index = best.argmax(-1)[:, None]
         pred = moments.pred.gather(1, index.unsqueeze(-1).expand(-1, -1, 2))
         chosen = moments._replace(pred=pred, pred_mask=moments.pred_mask.gather(1, index))
