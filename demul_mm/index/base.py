@@ -3,7 +3,8 @@
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from demul_mm.index.results import SearchResult
 from demul_mm.index.search import Scored, check_search, exhaustive_candidates, name_hits
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.index.storage import MANIFEST, read_manifest, writer_lock
-from demul_mm.index.writing import EntryWriter, Pending, start
+from demul_mm.index.writing import EntryWriter, Pending, drop_committed, start
 from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 from demul_mm.registry import INDEXES
 
@@ -224,8 +225,7 @@ class MomentIndex(ABC):
             overwrite: replace an index that is there.
             progress: called with a number of videos as they pass.
         """
-        with writer_lock(self.path, 'build'):
-            old = commit.read_old(self.path)
+        with self._writing('build') as old:
             if old and not overwrite:
                 raise FileExistsError(
                     f'{self.path} holds an index of {old["counts"]["videos"]} videos; add to it, '
@@ -255,7 +255,7 @@ class MomentIndex(ABC):
             resume: False throws away what a killed run left.
             progress: called with a number of videos as they pass.
         """
-        with writer_lock(self.path, 'add'):
+        with self._writing('add'):
             snapshot = self._fresh_snapshot()
             old = snapshot.manifest
             pending = Pending('add', self._settings, old['next_segment'], old['dim'])
@@ -280,7 +280,7 @@ class MomentIndex(ABC):
         """
         if missing not in ('error', 'ignore'):
             raise ValueError(f"missing is {missing!r}; allowed: 'error', 'ignore'")
-        with writer_lock(self.path, 'remove'):
+        with self._writing('remove'):
             snapshot = self._fresh_snapshot()
             found = snapshot.find(video_ids)
             absent = [i for i, ordinal in zip(video_ids, found) if ordinal < 0]
@@ -297,7 +297,7 @@ class MomentIndex(ABC):
 
     def compact(self) -> None:
         """Write the index anew without its removed videos, in full segments."""
-        with writer_lock(self.path, 'compact'):
+        with self._writing('compact'):
             snapshot = self._fresh_snapshot()
             manifest = commit.rewrite(self.path, snapshot, self.segment_videos)
             self._commit(manifest, None)
@@ -313,6 +313,14 @@ class MomentIndex(ABC):
         with writer_lock(target, 'save'):
             copy._commit(commit.rewrite(target, self.snapshot, self.segment_videos), None)
         return copy
+
+    @contextmanager
+    def _writing(self, operation: str) -> Iterator[dict[str, Any] | None]:
+        """Hold the lock; gives the manifest that is there."""
+        with writer_lock(self.path, operation):
+            old = commit.read_old(self.path)
+            drop_committed(self.path, old)
+            yield old
 
     def _fresh_snapshot(self) -> Snapshot:
         """What is committed now, whatever this object has seen."""

@@ -82,11 +82,10 @@ class Scored:
         self._snapshot = snapshot
         self._candidates = candidates
         codes, self._offsets = snapshot.gather(candidates)
-        self._scores = snapshot.codec.scores(codes, query[None]).numpy()[:, 0]  # (N,)
+        self._scores = self._video_scores = np.zeros(0, np.float32)
         if len(candidates):
+            self._scores = snapshot.codec.scores(codes, query[None]).numpy()[:, 0]  # (N,)
             self._video_scores = np.maximum.reduceat(self._scores, self._offsets[:-1])  # (C,)
-        else:
-            self._video_scores = np.zeros(0, np.float32)
         self._kept = np.zeros(0, np.int64)
 
     def best_videos(self, number: int) -> tuple[np.ndarray, np.ndarray]:

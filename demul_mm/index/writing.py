@@ -5,7 +5,7 @@ again finds their videos there and does not write them twice.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,16 @@ class Pending:
             return None
         del content['format'], content['version']
         return cls(**content)
+
+
+def drop_committed(root: Path, manifest: dict[str, Any] | None) -> None:
+    """Delete the record of an operation that was killed just after its commit."""
+    pending = Pending.load(root)
+    if pending is None or manifest is None:
+        return
+    committed = {segment['name'] for segment in manifest['segments']}
+    if pending.segments and {s['name'] for s in pending.segments} <= committed:
+        (root / PENDING).unlink()
 
 
 def start(root: Path, fresh: Pending, resume: bool) -> Pending:
@@ -131,7 +141,10 @@ class EntryWriter:
             if isinstance(entries, EntrySource):
                 entries, passed = self._to_load(entries)
                 left -= passed
-            for block in _blocks(entries):
+            # No longer than a segment: what is taken but not yet in a segment can be lost.
+            size = min(BLOCK, self._segment_videos)
+            iterator = iter(entries)
+            while block := list(itertools.islice(iterator, size)):
                 left -= self._take(block)
             self._finish_segment()
         except BaseException:
@@ -218,12 +231,6 @@ class EntryWriter:
         self._pending.next_segment += 1
         self._pending.save(self._root)
         self._finished.append(self._open(info))
-
-
-def _blocks(entries: Iterable[VideoEntry]) -> Iterator[list[VideoEntry]]:
-    iterator = iter(entries)
-    while block := list(itertools.islice(iterator, BLOCK)):
-        yield block
 
 
 def _positions(segments: Sequence[Segment], ids: Sequence[str]) -> np.ndarray:
