@@ -174,10 +174,11 @@ def test_samples_padded_by_the_sampler_are_counted_once(monkeypatch, world):
     ('options', 'message'),
     [
         (dict(iou_op='>'), "iou_op is '>'; it must be 'ge'"),
+        (dict(ious=0.5), r'ious is 0.5; give a list, as ious=\[0.5\]'),
         (dict(topk=(0,)), r'topk is \(0,\)'),
         (dict(ious=(50,)), r'ious is \(50,\); give numbers in \(0, 1\]'),
     ],
 )
 def test_wrong_options_say_what_is_allowed(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         MomentRecall(**options)

@@ -184,6 +184,9 @@ def per_query(
 def check_options(topk: Sequence[int], ious: Sequence[float], iou_op: str) -> None:
     if iou_op not in IOU_OPS:
         raise ValueError(f"iou_op is {iou_op!r}; it must be 'ge' (IoU >= m) or 'gt' (IoU > m)")
+    for name, values in (('topk', topk), ('ious', ious)):
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            raise TypeError(f'{name} is {values!r}; give a list, as {name}=[{values}]')
     if not topk or any(n < 1 for n in topk):
         raise ValueError(f'topk is {tuple(topk)}; give whole numbers from 1 up')
     if not ious or any(not 0 < m <= 1 for m in ious):
