@@ -47,7 +47,7 @@ class FusedPairs(NamedTuple):
 
     points: Tensor  # (R, K, D)
     mask: Tensor  # (R, K)
-    index: Tensor  # (R, K) int64, the cell of each candidate
+    cell: Tensor  # (R, K) int64, the cell of each candidate
     clips: Tensor  # (R, T, D) the finest cells after the first stage
     dense_logit: Tensor  # (R, M) semantic logit of every cell after the first stage
     stage_logits: Tensor  # (R, stages, K) semantic logit after each stage

@@ -24,5 +24,5 @@ def span_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of every span of ``a (..., N, 2)`` with every one of ``b (..., M, 2)``: ``(..., N, M)``."""
+    """IoU of each span of ``a (..., N, 2)`` with each of ``b (..., M, 2)``: ``(..., N, M)``."""
     return span_iou(a.unsqueeze(-2), b.unsqueeze(-3))

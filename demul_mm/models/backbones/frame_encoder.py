@@ -21,6 +21,9 @@ class FrameEncoder(nn.Module):
         chunk_size: clips encoded at once; bounds the memory of a long video.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         backbone: dict,

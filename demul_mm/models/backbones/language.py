@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
 from demul_mm.models.layers import masked_softmax
@@ -12,7 +12,7 @@ from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.registry import MODELS
 
 
-def _load_quietly(folder: str) -> nn.Module:
+def _load_quietly(folder: str) -> PreTrainedModel:
     """The model without its pooler, which nothing here reads, and without the report of that."""
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()

@@ -21,6 +21,8 @@ class JointScore(nn.Module):
         terms: the terms in use; the others weigh nothing (for ablations).
     """
 
+    used: Tensor
+
     def __init__(
         self,
         init: tuple[float, ...] = (1.0, 1.0, 0.1, 1.0, 1.0),

@@ -44,8 +44,9 @@ class ProposalHead(nn.Module):
 
     def __init__(self, dim: int = 128, loss_span: dict | None = None) -> None:
         super().__init__()
-        self.place = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 2))
-        nn.init.constant_(self.place[-1].bias, 2.0)
+        distances = nn.Linear(dim, 2)
+        nn.init.constant_(distances.bias, 2.0)
+        self.place = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), distances)
         self.loss_span = MODELS.build(loss_span or dict(type='SpanDIoULoss', loss_weight=0.5))
 
     def forward(self, x: Tensor, points: PyramidPoints, num_clips: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class HeadOutput(NamedTuple):
     stage_logits: Tensor  # (R, stages, K) the same after each fusion stage
     quality: Tensor  # (R, K) logit: how well do its borders fit
     spans: Tensor  # (R, K, 2) clips
-    index: Tensor  # (R, K) the cell of each candidate
+    cell: Tensor  # (R, K) the cell of each candidate
     phrase_alignment: Tensor  # (R, K, phrases)
     start: Tensor  # (R, T) logit of each clip holding the start
     end: Tensor  # (R, T)
@@ -122,7 +122,7 @@ class UnifiedMomentHead(nn.Module):
         correction, quality = self.rate(rate).float().unbind(-1)
         distance = F.softplus(self.place(place).float())  # (R, K, 2) in strides
         start, end, inside = self.curves(fused.clips).float().unbind(-1)  # (R, T)
-        centers, strides = points.centers[fused.index], points.strides[fused.index]
+        centers, strides = points.centers[fused.cell], points.strides[fused.cell]
         stages = fused.stage_logits.float()
         return HeadOutput(
             semantic=stages[:, -1] + correction,
@@ -130,7 +130,7 @@ class UnifiedMomentHead(nn.Module):
             stage_logits=stages,
             quality=quality,
             spans=decode_distances(distance, centers, strides, num_clips),
-            index=fused.index,
+            cell=fused.cell,
             phrase_alignment=fused.phrase_alignment,
             start=start,
             end=end,
@@ -197,8 +197,8 @@ class UnifiedMomentHead(nn.Module):
         clips = out.num_clips[:, None, None].to(spans.dtype)
         truth = spans * clips
         cell_positive, cell_own = self.assigner(points, out.cell_mask, truth, span_mask)
-        positive = cell_positive.gather(1, out.index) & out.mask
-        own = cell_own.gather(1, out.index[..., None].expand(-1, -1, 2))
+        positive = cell_positive.gather(1, out.cell) & out.mask
+        own = cell_own.gather(1, out.cell[..., None].expand(-1, -1, 2))
         found = out.spans.detach()
         iou = pairwise_iou(found, truth).masked_fill(~span_mask[:, None], 0.0)
         iou = iou.amax(-1) if iou.shape[-1] else out.semantic.new_zeros(out.semantic.shape)
@@ -215,7 +215,7 @@ class UnifiedMomentHead(nn.Module):
                 F.binary_cross_entropy_with_logits(out.quality, iou, reduction='none'), matched
             ),
         )
-        dense_target = torch.zeros_like(out.dense_logit).scatter(1, out.index, target)
+        dense_target = torch.zeros_like(out.dense_logit).scatter(1, out.cell, target)
         stages = [(out.dense_logit, dense_target, out.cell_mask)]
         stages += [(stage, target, out.mask) for stage in out.stage_logits[:, 1:-1].unbind(1)]
         losses['loss_stages'] = self.stage_weight * sum(

@@ -30,6 +30,9 @@ class LocalAttention(nn.Module):
         radius: clips seen on either side.
     """
 
+    in_window: Tensor
+    offset: Tensor
+
     def __init__(self, dim: int, num_heads: int = 4, radius: int = 8) -> None:
         super().__init__()
         if dim % num_heads:

@@ -11,7 +11,6 @@ from demul_mm.models.losses.representation import (
     ModalityConfusionLoss,
     MultiPositiveInfoNCE,
 )
-
 from demul_mm.models.losses.retrieval import RetrievalLoss
 
 __all__ = [

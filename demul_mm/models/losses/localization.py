@@ -26,7 +26,7 @@ class QualityFocalLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor, normalizer: Tensor) -> Tensor:
-        """``logits``, ``target`` in [0, 1] and ``mask`` of one shape; the sum over ``normalizer``."""
+        """``logits``, ``target`` in [0, 1], ``mask``, all of one shape; sum over ``normalizer``."""
         weight = (logits.sigmoid() - target).abs() ** self.beta
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction='none') * weight
         return self.loss_weight * (loss * mask).sum() / normalizer

@@ -70,6 +70,7 @@ class SemanticDecoupler(nn.Module):
         """
         features, privates, shareds = [], [], []
         for name, part in self.streams.items():
+            assert isinstance(part, _Decoupled)
             shared, private = self._split(part, streams[name])
             residual = part.recombine(torch.cat([shared, private], -1))
             features.append(part.norm(streams[name] + residual))

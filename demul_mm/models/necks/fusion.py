@@ -77,7 +77,9 @@ class ProgressiveFusion(nn.Module):
         """
         x = self.mix_streams(videos, queries.sentence)  # (R, M, D)
         units, unit_mask = self._units(queries, self.grains[0])
-        x, logit, attention = self.stages[0](x, videos.mask, units, unit_mask, points, None)
+        first_stage = self.stages[0]
+        assert isinstance(first_stage, FusionStage)
+        x, logit, attention = first_stage(x, videos.mask, units, unit_mask, points, None)
         dense = base + logit
         clips = x[:, : int(points.level_sizes[0])]
         index = self._survive(dense, videos.mask, keep)  # (R, K)
@@ -87,7 +89,7 @@ class ProgressiveFusion(nn.Module):
         alignment = self._phrases_of(attention, queries, 0).gather(
             1, index[..., None].expand(-1, -1, queries.phrases.shape[1])
         )
-        text = self.stages[0].read(units, x, videos.mask) if len(self.stages) > 1 else units
+        text = first_stage.read(units, x, videos.mask) if len(self.stages) > 1 else units
         place = points.place(videos.num_clips).gather(1, index[..., None].expand(-1, -1, 3))
         logits, candidates, alignment = self._refine(
             queries, points, candidates, mask, first, alignment, text, place
@@ -115,6 +117,7 @@ class ProgressiveFusion(nn.Module):
         for i, (grain, stage) in enumerate(zip(self.grains, self.stages)):
             if i == 0:
                 continue
+            assert isinstance(stage, FusionStage)
             active, text = self._unsure(active, text, logits[-1], mask)
             now: Tensor | slice = active if len(active) < len(x) else slice(None)
             units, unit_mask = self._units(queries, grain)

@@ -69,11 +69,11 @@ class FusionStage(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(()))
         self.norm = nn.LayerNorm(dim)
         self.mix = RelationMix(dim, num_heads) if among_survivors else NeighbourMix(dim)
-        self.ffn = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
-        self.logit = nn.Linear(dim, 1)
-        for layer in (self.ffn[-1], self.logit):
+        change, self.logit = nn.Linear(dim, dim), nn.Linear(dim, 1)
+        for layer in (change, self.logit):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.ffn = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), change)
         self.scale = dim**-0.5
         if reads_video:
             self.read_key_value = nn.Linear(dim, 2 * dim)

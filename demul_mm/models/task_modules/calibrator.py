@@ -17,6 +17,7 @@ class ScoreCalibrator(nn.Module):
 
     scale: Tensor
     bias: Tensor
+    num_fitted: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -69,6 +69,11 @@ class PointGenerator:
             levels.append(torch.full((size,), level, device=device))
             left.append(cell > 0)
             right.append(cell < size - 1)
-        fields = (centers, strides, levels, left, right)
-        sizes = tuple(self.level_sizes(length))
-        return PyramidPoints(*(torch.cat(field) for field in fields), level_sizes=sizes)
+        return PyramidPoints(
+            centers=torch.cat(centers),
+            strides=torch.cat(strides),
+            levels=torch.cat(levels),
+            has_left=torch.cat(left),
+            has_right=torch.cat(right),
+            level_sizes=tuple(self.level_sizes(length)),
+        )
