@@ -145,13 +145,11 @@ def merge_entries(results: Iterable[Mapping[str, Any]]) -> list[PredictionEntry]
 
 def pad_spans(rows: Sequence[Sequence[Sequence[float]]]) -> tuple[Tensor, Tensor]:
     """Lists of spans of different lengths as ``(Q, N, 2)`` float64 and a mask ``(Q, N)``."""
-    longest = max((len(row) for row in rows), default=0)
-    spans = np.zeros((len(rows), longest, 2))
-    mask = np.zeros((len(rows), longest), dtype=bool)
-    for q, row in enumerate(rows):
-        if row:
-            spans[q, : len(row)] = [(span[0], span[1]) for span in row]
-            mask[q, : len(row)] = True
+    lengths = np.array([len(row) for row in rows], dtype=int)
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    spans = np.zeros((*mask.shape, 2))
+    times = (time for row in rows for span in row for time in (span[0], span[1]))
+    spans[mask] = np.fromiter(times, dtype=np.float64).reshape(-1, 2)
     return torch.from_numpy(spans), torch.from_numpy(mask)
 
 

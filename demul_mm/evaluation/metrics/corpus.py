@@ -143,10 +143,12 @@ class CorpusMomentMetric(EntryMetric):
         rank = torch.tensor([_distinct_rank(v, true) for v, true in zip(videos, true_videos)])
         for k in topk:
             metrics[f'VR/R@{k}'] = _percent(rank < k)
-        spans, valid = pad_spans([[row[1:3] for row in answer] for answer in rows])
+        spans, valid = pad_spans([[(row[1], row[2]) for row in answer] for answer in rows])
         own = torch.zeros_like(valid)
-        for q, (names, true) in enumerate(zip(videos, true_videos)):
-            own[q, : len(names)] = torch.tensor([name == true for name in names], dtype=torch.bool)
+        own[valid] = torch.tensor(
+            [name == true for names, true in zip(videos, true_videos) for name in names],
+            dtype=torch.bool,
+        )
         gt, gt_mask = pad_spans([entry['gt'] for entry in entries])
         dtype = torch.float32 if float32 else torch.float64
         iou = pairwise_iou(spans.to(dtype), gt.to(dtype)).masked_fill(~gt_mask.unsqueeze(1), -1)
