@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
+from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.engine.cli import (
     add_config_options,
     add_launcher,
@@ -53,14 +53,13 @@ def add_dump(config: Config, path: str) -> None:
 def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options, args.work_dir)
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
+    read_checkpoint(args.checkpoint)
     if args.dump:
         add_dump(config, args.dump)
     config.load_from, config.resume = args.checkpoint, False
-    allow_mmengine_checkpoints()
     launch(config, args.launcher, args.local_rank)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    check_fits(getattr(runner.model, 'module', runner.model), args.checkpoint)
     runner.test()
 
 

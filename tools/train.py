@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
-from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
+from demul_mm.engine.checkpoint import allow_mmengine_checkpoints, read_checkpoint
 from demul_mm.engine.cli import (
     add_config_options,
     add_launcher,
@@ -79,8 +79,6 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
     if args.resume is not None:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
-        if config.load_from and not Path(config.load_from).is_file():
-            raise FileNotFoundError(f'--resume: there is no checkpoint {config.load_from}')
     randomness = dict(config.get('randomness') or {})
     if args.seed is not None:
         randomness['seed'] = args.seed
@@ -90,6 +88,16 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
         randomness['deterministic'] = True
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # or cuBLAS refuses
     config.randomness = dict(randomness, seed=randomness.get('seed'))
+
+
+def check_start(config: Config) -> None:
+    """Find out now, not after the data are read, that the run cannot start from its checkpoint."""
+    start = config.load_from
+    if config.resume and start is None and Path(config.work_dir, 'last_checkpoint').is_file():
+        start = find_latest_checkpoint(config.work_dir)
+    if start is not None and '://' not in start:
+        read_checkpoint(start)
+    allow_mmengine_checkpoints()
 
 
 def use_bfloat16(config: Config) -> None:
@@ -107,7 +115,7 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options, args.work_dir)
     apply_args(config, args)
-    allow_mmengine_checkpoints()
+    check_start(config)
     launch(config, args.launcher, args.local_rank)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
     runner.train()

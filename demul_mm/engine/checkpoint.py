@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
+from torch import nn
 
 ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'
 
@@ -70,3 +71,56 @@ def _history_method(owner: type, name: str) -> Callable:
             'of ours does: refused'
         )
     return getattr(HistoryBuffer, name)
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """Open a checkpoint; its tensors are memory-mapped, so this is cheap.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds more than weights and plain data.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no checkpoint {path}')
+    allow_mmengine_checkpoints()
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).rstrip().splitlines()[-1]
+        reason = next((x for x in str(error).splitlines() if 'WeightsUnpickler' in x), reason)
+        raise ValueError(
+            f'{path} holds more than weights and plain data, which could run code; refused. '
+            f'torch says: {reason.strip()}'
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(
+            f'{path} is damaged or no checkpoint: {str(error).splitlines()[0]}'
+        ) from error
+
+
+def check_fits(model: nn.Module, path: str | Path) -> None:
+    """Refuse a checkpoint that would leave weights of the model as they were drawn at random.
+
+    mmengine loads what fits and warns about the rest, which is right for fine-tuning, but a test
+    would then measure noise. Weights that only the checkpoint has are no fault.
+
+    Raises:
+        ValueError: naming the first weight that is missing or has another shape.
+    """
+    content = read_checkpoint(path)
+    content = content.get('state_dict', content)
+    given = {
+        name.removeprefix('module.'): tuple(value.shape)
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor)
+    }
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    unfit = [name for name, shape in wanted.items() if given.get(name) != shape]
+    if unfit:
+        name = unfit[0]
+        has = f'of shape {given[name]}' if name in given else 'missing'
+        raise ValueError(
+            f'{path} does not fit the config: {len(unfit)} of {len(wanted)} weights differ, the '
+            f'first is {name}, {wanted[name]} in the model and {has} in the checkpoint. '
+            'Use the config that it was trained with'
+        )

@@ -23,6 +23,7 @@ USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, OSError)
 PACKAGE = Path(__file__).resolve().parents[1]
 # Who raises on purpose: our package and tools, and the registry for a config that fits no class.
 OURS = (PACKAGE, PACKAGE.parent / 'tools', Path(mmengine.registry.__file__).parent)
+WORKER_ERROR = re.compile(r'^Caught \w+ in DataLoader worker process')
 
 
 def tool_parser(description: str, examples: str) -> argparse.ArgumentParser:
@@ -198,9 +199,6 @@ def run_tool(main: Callable[[], None], arguments: Sequence[str] | None = None) -
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-
-
-WORKER_ERROR = re.compile(r'^Caught \w+ in DataLoader worker process')
 
 
 def _is_users(error: BaseException) -> bool:

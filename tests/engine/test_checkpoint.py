@@ -10,7 +10,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from demul_mm.engine import checkpoint
-from demul_mm.engine.checkpoint import allow_mmengine_checkpoints, write_atomically
+from demul_mm.engine.checkpoint import (
+    allow_mmengine_checkpoints,
+    check_fits,
+    read_checkpoint,
+    write_atomically,
+)
 
 allow_mmengine_checkpoints()
 
@@ -51,6 +56,9 @@ def test_a_checkpoint_that_carries_code_is_refused(
     torch.save(dict(state_dict={}, meta=attack), 'evil.pth')
     with pytest.raises(pickle.UnpicklingError):
         torch.load('evil.pth', weights_only=True)
+    with pytest.raises(ValueError, match=r'evil.pth holds more than weights .* refused') as error:
+        read_checkpoint('evil.pth')
+    assert '\n' not in str(error.value)
     assert not Path('was_run').exists()
 
 
@@ -68,3 +76,27 @@ def test_a_failed_write_leaves_the_old_file(
         write_atomically(path, b'new')
     assert path.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=dict(w=torch.randn(1000))), path)
+    path.write_bytes(path.read_bytes()[:2000])
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r'a.pth is damaged or no checkpoint') as error:
+            read_checkpoint(path)
+        assert '\n' not in str(error.value)
+        path.write_bytes(b'')
+    with pytest.raises(FileNotFoundError, match='there is no checkpoint'):
+        read_checkpoint(tmp_path / 'b.pth')
+
+
+def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
+    path = tmp_path / 'a.pth'
+    state = {f'module.{k}': v for k, v in torch.nn.Linear(2, 3).state_dict().items()}
+    torch.save(dict(state_dict=dict(state, more=torch.zeros(1))), path)
+    check_fits(torch.nn.Linear(2, 3), path)
+    with pytest.raises(ValueError, match=r'1 of 2 .* first is weight, \(3, 4\) .* shape \(3, 2\)'):
+        check_fits(torch.nn.Linear(4, 3), path)
+    with pytest.raises(ValueError, match=r'2 of 2 weights differ, the first is 0.weight.*missing'):
+        check_fits(torch.nn.Sequential(torch.nn.Linear(2, 3)), path)

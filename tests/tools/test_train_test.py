@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tools.running import ROOT, measured, run, run_in_process
 
@@ -39,6 +40,20 @@ def test_testing_gives_what_validation_gave(tmp_path: Path) -> None:
     assert score == pytest.approx(validated(tmp_path / 'w'), abs=1e-6)
 
 
+def test_auto_scale_lr_and_deterministic(tmp_path: Path) -> None:
+    """The learning rate 0.02 is for batches of 16; the toy's are of 4."""
+    options = ['--no-validate', '--cfg-options', 'param_scheduler=None', 'train_cfg.max_epochs=1']
+    flags = ['--auto-scale-lr', '--deterministic', '--seed', '3', '--work-dir', str(tmp_path)]
+    try:
+        run_in_process('tools/train.py', config(tmp_path), *flags, *options)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    (path,) = tmp_path.glob('*/vis_data/scalars.json')
+    assert json.loads(path.read_text().splitlines()[-1])['lr'] == pytest.approx(0.005)
+    assert torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['meta']['seed'] == 3
+
+
 @pytest.mark.parametrize(
     ('command', 'message'),
     [
@@ -50,7 +65,8 @@ def test_testing_gives_what_validation_gave(tmp_path: Path) -> None:
         (['tools/train.py', 'configs/no.py'], 'there is no config file configs/no.py'),
         (['tools/train.py', str(CONFIG), '--resume', 'no.pth'], 'there is no checkpoint no.pth'),
         (['tools/test.py', str(CONFIG), 'no.pth'], 'there is no checkpoint no.pth'),
-        (['tools/test.py', str(CONFIG), str(CONFIG), '--dump', 'x.pkl'], 'that ends in .json'),
+        (['tools/test.py', str(CONFIG), str(CONFIG)], 'toy_config.py is damaged or no checkpoint'),
+        (['tools/train.py', str(CONFIG), '--resume', str(CONFIG)], 'no checkpoint'),
         (['tools/misc/print_config.py', 'x.py'], 'there is no config file x.py'),
     ],
 )
@@ -70,6 +86,13 @@ def test_mistakes_are_one_line(
 def test_help_has_examples(name: str, capsys: pytest.CaptureFixture) -> None:
     run_in_process(f'tools/{name}', '--help')
     assert f'python tools/{name} configs/' in capsys.readouterr().out
+
+
+def test_dump_must_be_json(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.save(dict(state_dict={}), tmp_path / 'a.pth')
+    with pytest.raises(SystemExit):
+        run_in_process('tools/test.py', str(CONFIG), str(tmp_path / 'a.pth'), '--dump', 'x.pkl')
+    assert "give a name that ends in .json, not 'x.pkl'" in capsys.readouterr().err
 
 
 def test_print_config_applies_options(capsys: pytest.CaptureFixture) -> None:
