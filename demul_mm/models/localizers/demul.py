@@ -188,7 +188,9 @@ class DeMUL(BaseModel):
             query: ``(R,)`` int64, the query of each pair.
         """
         points = self.points(self._length(videos), video.device)
-        return self.head.predict_by_feat(self._fuse(videos, queries, video, query, points))
+        out = self._fuse(videos, queries, video, query, points)
+        _, group = query.unique(return_inverse=True)  # the pairs may be of few of many queries
+        return self.head.predict_by_feat(out._replace(query=group))
 
     def _length(self, videos: VideoEncoding) -> int:
         """Padded clips, from the number of cells: ``M = T (2 - 2 ** (1 - levels))``."""
@@ -216,6 +218,8 @@ class DeMUL(BaseModel):
 
     def loss(self, inputs: dict, data_samples: list[MomentDataSample]) -> dict[str, Tensor]:
         """Losses of a batch of videos with their queries."""
+        if inputs['ids'] is None:
+            raise ValueError('the batch has no query: leave videos without one out of training')
         videos = self.encode_video(inputs)
         queries = self.encode_tokens(inputs['ids'], inputs['word_mask'])
         device = videos.mask.device
@@ -338,8 +342,13 @@ class DeMUL(BaseModel):
         scores = self.calibrator(found.scores.float())
         spans, scores, valid, index = self.nms(found.spans.float(), scores, found.mask)
         terms = found.terms.gather(1, index[..., None].expand(-1, -1, found.terms.shape[-1]))
+        alignment = found.phrase_alignment
+        alignment = alignment.gather(1, index[..., None].expand(-1, -1, alignment.shape[-1]))
         extent = spans.new_tensor(extents)[:, None, None]
         limit = spans.new_tensor(durations)[:, None, None]
         spans = torch.minimum(spans * extent, limit)
-        rows = zip(spans.cpu(), scores.cpu(), terms.float().cpu(), valid.cpu())
-        return [InstanceData(spans=s[v], scores=p[v], terms=t[v]) for s, p, t, v in rows]
+        columns = (spans, scores, terms.float(), alignment.float(), valid)
+        return [
+            InstanceData(spans=s[v], scores=p[v], terms=t[v], phrase_alignment=a[v])
+            for s, p, t, a, v in zip(*(column.cpu() for column in columns))
+        ]
