@@ -1,0 +1,19 @@
+# DeMUL on TVR with simulated features: no measure of real accuracy.
+_base_ = [
+    './_base_/datasets/tvr.py',
+    './_base_/features/simulated.py',
+    './_base_/models/demul.py',
+    './_base_/schedules/adamw_20e_bf16.py',
+    './_base_/default_runtime.py',
+]
+train_dataloader = dict(dataset=dict(features={{_base_.features}}))
+val_dataloader = dict(dataset=dict(features={{_base_.features}}))
+test_dataloader = dict(dataset=dict(features={{_base_.features}}))
+model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
+default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))
+
+test_cfg = dict(type='CorpusTestLoop', num_videos=200, num_fused=20, num_moments=100)
+test_evaluator = [
+    dict(type='CorpusMomentMetric', topk=(1, 5, 10, 100), ious=(0.5, 0.7)),
+    dict(type='MomentRecall', topk=(1, 5), ious=(0.5, 0.7), iou_op='ge'),
+]

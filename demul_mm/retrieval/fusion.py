@@ -1,0 +1,73 @@
+"""Localising moments in encoded videos, many pairs at once."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmengine.structures import InstanceData
+
+from demul_mm.models.localizers import DeMUL
+from demul_mm.retrieval.encodings import EncodedVideo, stack_encodings
+from demul_mm.structures import QueryEncoding
+
+
+@torch.no_grad()
+def localize_pairs(
+    model: DeMUL,
+    videos: Sequence[EncodedVideo],
+    queries: QueryEncoding,
+    wanted: Sequence[Sequence[int]],
+) -> list[list[InstanceData]]:
+    """Fuse each query with its videos and keep the best moments of each pair.
+
+    All pairs of a query go through the model together, since their border curves are normalised
+    together; queries share passes of at most ``model.max_pair_points`` cells.
+
+    Args:
+        model: in eval mode.
+        videos: ``V`` encoded videos.
+        queries: ``Q`` queries.
+        wanted: for each query, the indices of its videos.
+
+    Returns:
+        For each query and each of its videos the moments after calibration and suppression, best
+        first, as :meth:`DeMUL.select` gives them.
+    """
+    found: list[list[InstanceData]] = []
+    for rows in _chunks(wanted, videos, model.max_pair_points):
+        needed = sorted({v for choice in wanted[rows] for v in choice})
+        if not needed:
+            found += [[] for _ in wanted[rows]]
+            continue
+        place = {v: i for i, v in enumerate(needed)}
+        stacked = stack_encodings([videos[v].encoding for v in needed], model.points.num_levels)
+        device = queries.shared.device
+        stacked = type(stacked)(*(field.to(device) for field in stacked))
+        flat = [(q, v) for q, choice in enumerate(wanted[rows]) for v in choice]
+        query = torch.tensor([rows.start + q for q, _ in flat], device=device)
+        video = torch.tensor([place[v] for _, v in flat], device=device)
+        candidates = model.localize(stacked, queries, video, query)
+        moments = iter(
+            model.select(
+                candidates,
+                [videos[v].extent for _, v in flat],
+                [videos[v].duration for _, v in flat],
+            )
+        )
+        found += [[next(moments) for _ in choice] for choice in wanted[rows]]
+    return found
+
+
+def _chunks(
+    wanted: Sequence[Sequence[int]], videos: Sequence[EncodedVideo], budget: int
+) -> Iterator[slice]:
+    """Slices of the queries, each with at most ``budget`` cells (and at least one query)."""
+    start = pairs = width = 0
+    for q, choice in enumerate(wanted):
+        wider = max([width, *(videos[v].num_cells for v in choice)])
+        if q > start and (pairs + len(choice)) * wider > budget:
+            yield slice(start, q)
+            start, pairs = q, 0
+            wider = max([0, *(videos[v].num_cells for v in choice)])
+        pairs, width = pairs + len(choice), wider
+    if start < len(wanted):
+        yield slice(start, len(wanted))
