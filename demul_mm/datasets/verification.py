@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
@@ -12,6 +12,9 @@ from demul_mm.datasets.stores import FeatureStore, PackedStore
 from demul_mm.registry import FEATURE_STORES
 
 CHUNK = 64
+
+# Of some videos: faults as (kind, video id, detail), and widths of features by video id.
+Checked = tuple[list[tuple[str, str, str]], dict[str, int]]
 
 
 @dataclass
@@ -64,7 +67,8 @@ def check_features_of(
     """
     pairs = [(item['video_id'], item['duration']) for item in items]
     chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
-    findings, dims = Findings(), {}
+    findings = Findings()
+    dims: dict[str, int] = {}
     if workers:
         pool = ProcessPoolExecutor(workers, initializer=_open_store, initargs=(store_config,))
         with pool:
@@ -100,7 +104,9 @@ def check_videos_of(items: Sequence[dict]) -> Findings:
     return findings
 
 
-def _follow(results, chunks, progress):  # type: ignore[no-untyped-def]
+def _follow(
+    results: Iterable[Checked], chunks: Sequence, progress: Callable[[int], None] | None
+) -> Iterator[Checked]:
     for result, chunk in zip(results, chunks):
         if progress is not None:
             progress(len(chunk))
@@ -116,10 +122,10 @@ def _open_store(config: dict) -> None:
     _store = FEATURE_STORES.build({k: v for k, v in config.items() if k != 'dim'})
 
 
-def _check_chunk(pairs: Sequence[tuple[str, float]]) -> tuple[list, dict[str, int]]:
+def _check_chunk(pairs: Sequence[tuple[str, float]]) -> Checked:
     assert _store is not None
     faults: list[tuple[str, str, str]] = []
-    dims = {}
+    dims: dict[str, int] = {}
     for video_id, duration in pairs:
         fault = _check_video(_store, video_id, duration, dims)
         if fault is not None:

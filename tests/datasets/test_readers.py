@@ -52,7 +52,7 @@ def test_charades_faults(tmp_path):
     np.testing.assert_array_equal(item['gt_spans'][0], [[0.5, 10.5]])
     with pytest.raises(AnnotationError, match=r"line 2: video 'BBBBB' is not in .*c.csv"):
         build('AAAAA 0 1##x\nBBBBB 0 1##x\n')
-    with pytest.raises(AnnotationError, match='line 1: .*expected'):
+    with pytest.raises(AnnotationError, match=r'line 1: .*expected'):
         build('AAAAA 0 1 x\n')
     with pytest.raises(AnnotationError, match='not times in seconds'):
         build('AAAAA 0 one##x\n')

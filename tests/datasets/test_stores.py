@@ -4,8 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
+import signal
 
 import h5py
 import numpy as np
@@ -16,6 +15,7 @@ from demul_mm.datasets import FolderStore, HDF5Store, PackedStore, PackedWriter
 from demul_mm.registry import FEATURE_STORES
 
 DIM = 6
+FORK = multiprocessing.get_context('fork')
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_fingerprint_follows_the_content(form, arrays, tmp_path):
     [
         (np.zeros((0, DIM), np.float32), 'empty'),
         (np.full((2, DIM), np.nan, np.float32), '2 of 2 rows hold NaN'),
-        (np.zeros((4, DIM + 1), np.float32), f'rows of {DIM + 1} values, the config says dim={DIM}'),
+        (np.zeros((4, DIM + 1), np.float32), f'{DIM + 1} values, the config says dim={DIM}'),
         (np.zeros((4, 2, DIM), np.float32), 'shape'),
         (np.zeros(DIM, np.float32), 'shape'),
     ],
@@ -182,7 +182,7 @@ def test_workers_open_the_file_for_themselves(form, arrays, tmp_path):
     store = FEATURE_STORES.build(dict(config, path=str(tmp_path / 'f')))
     expected = [float(arrays[name].sum()) for name in arrays]
     assert [_sum((store, name)) for name in arrays] == expected  # opened before the fork
-    with multiprocessing.get_context('fork').Pool(2) as pool:
+    with FORK.Pool(2) as pool:
         assert pool.map(_sum, [(store, name) for name in arrays]) == expected
 
 
@@ -229,16 +229,17 @@ class TestPacked:
         whole, path = tmp_path / 'whole', tmp_path / 'p'
         write_packed(whole, arrays)
         names = list(arrays)
-        script = (
-            'import os, sys, numpy as np\n'
-            'from demul_mm.datasets import PackedWriter\n'
-            f'w = PackedWriter({str(path)!r}, dim={DIM})\n'
-            'for n in sys.argv[2:]: w.add(n, np.load(f"{sys.argv[1]}/{n}.npy"))\n'
-            'os.kill(os.getpid(), 9)\n'
-        )
-        write_npy(tmp_path / 'npy', arrays)
-        command = [sys.executable, '-c', script, str(tmp_path / 'npy'), *names[:2]]
-        assert subprocess.run(command, check=False).returncode == -9
+
+        def write_two_and_die():
+            writer = PackedWriter(str(path), dim=DIM)
+            for name in names[:2]:
+                writer.add(name, arrays[name])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        process = FORK.Process(target=write_two_and_die)
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         with pytest.raises(FileNotFoundError, match='not finished'):
             PackedStore(str(path))
         # Half a video and half a line of the journal, as a crash may leave them.
@@ -289,20 +290,19 @@ class TestPacked:
             PackedStore(str(path))
 
 
-MEMORY = """
-import os, resource, sys
-from demul_mm.registry import FEATURE_STORES
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-files = len(os.listdir('/proc/self/fd'))
-store = FEATURE_STORES.build(dict(type=sys.argv[1], path=sys.argv[2]))
-shapes = [store.shape(v) for v in store.ids()]
-assert len(shapes) == 400 and shapes[0] == (256, 256)
-assert all(v in store for v in store.ids())
-for v in list(store.ids())[:3]:
-    store.load(v)
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(grown, len(os.listdir('/proc/self/fd')) - files)
-"""
+def _resident() -> int:
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGESIZE')
+
+
+def _open_and_list(config) -> tuple[int, int]:
+    """Bytes and file handles that it takes to open a store, list it and load three videos."""
+    memory, handles = _resident(), len(os.listdir('/proc/self/fd'))
+    store = FEATURE_STORES.build(config)
+    assert all(store.shape(name) == (256, 256) and name in store for name in store.ids())
+    for name in list(store.ids())[:3]:
+        store.load(name)
+    return _resident() - memory, len(os.listdir('/proc/self/fd')) - handles
 
 
 @pytest.mark.slow
@@ -317,7 +317,7 @@ def test_opening_costs_no_memory_in_proportion(kind, tmp_path):
                 writer.add(f'v{number}', rows)
     else:
         write_npy(path, {f'v{number}': rows for number in range(400)})
-    output = subprocess.check_output([sys.executable, '-c', MEMORY, kind, str(path)], text=True)
-    kilobytes, handles = map(int, output.split())
-    assert kilobytes < 8 * 1024
+    with FORK.Pool(1) as pool:
+        memory, handles = pool.apply(_open_and_list, [dict(type=kind, path=str(path))])
+    assert memory < 8 * 2**20
     assert handles <= 2

@@ -9,8 +9,8 @@ have another width than the first are left out and listed; the exit code is then
 
 Examples:
     # ActivityNet C3D: one group a video, the array in it is called c3d_features
-    python tools/data/pack_features.py sub_activitynet_v1-3.c3d.hdf5 data/activitynet/features/c3d \\
-        --key '{video_id}/c3d_features'
+    python tools/data/pack_features.py sub_activitynet_v1-3.c3d.hdf5 \\
+        data/activitynet/features/c3d --key '{video_id}/c3d_features'
     # TACoS: the files lack the '.avi' that the annotations have
     python tools/data/pack_features.py i3d_tacos/ data/tacos/features/i3d --id '{name}.avi'
     # CLIP and SlowFast side by side, one row every 2 s

@@ -22,6 +22,9 @@ import argparse
 import os
 import sys
 
+# Before torch is loaded: threads that wait actively slow each other down on a busy machine.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from tqdm import tqdm

@@ -32,7 +32,7 @@ class SimulationConfig:
     dim: int = 256
     seed: int = 0
     clip_seconds: float = 1.0
-    max_rows: int = 384
+    max_rows: int = 768
     parts: int = 4
     scene: float = 0.7
     noise: float = 2.5
@@ -121,7 +121,8 @@ class FeatureSimulator:
             for group in by_span.values()
         ]
         foreign = []
-        for _ in range(rng.poisson(self.config.distractors * max(len(events), 1))):
+        mean = self.config.distractors * max(len(events), 1) if self._pool else 0
+        for _ in range(rng.poisson(mean)):
             # A blend of two, so that no sentence of the data set is true of a wrong video.
             picks = [self._pool[index] for index in rng.integers(len(self._pool), size=2)]
             length = min(picks[0][2], 0.5) * item['duration']

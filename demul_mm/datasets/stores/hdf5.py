@@ -1,5 +1,6 @@
 """All features in one HDF5 file."""
 
+import bisect
 import hashlib
 import os
 from collections.abc import Iterator
@@ -67,8 +68,8 @@ class HDF5Store(FeatureStore):
         if not isinstance(video_id, str):
             return False
         top = self._place(video_id).split('/')[0]
-        index = np.searchsorted(self._names, top) if self._names else 0
-        return index < len(self._names) and self._names[int(index)] == top
+        index = bisect.bisect_left(self._names, top)
+        return index < len(self._names) and self._names[index] == top
 
     def __len__(self) -> int:
         return len(self._names)

@@ -25,7 +25,7 @@ from demul_mm.registry import FEATURE_STORES
 
 FORMAT = 'demul_mm.features'
 VERSION = 1
-DTYPES = {'float16': np.dtype('<f2'), 'float32': np.dtype('<f4')}
+DTYPES: dict[str, np.dtype] = {'float16': np.dtype('<f2'), 'float32': np.dtype('<f4')}
 
 
 @FEATURE_STORES.register_module()
@@ -96,7 +96,10 @@ class PackedStore(FeatureStore):
     def verify(self, video_id: str) -> bool:
         """Whether the stored bytes still have the checksum they were written with."""
         self._require(video_id)
-        return zlib.crc32(self.read(video_id)) == self._crc32[self._positions[video_id]]
+        return (
+            zlib.crc32(memoryview(self.read(video_id)).cast('B'))
+            == self._crc32[self._positions[video_id]]
+        )
 
     def read(self, video_id: str) -> np.ndarray:
         if self._data is None:
@@ -138,6 +141,8 @@ class PackedWriter:
         if dtype not in DTYPES:
             raise ValueError(f'dtype is {dtype!r}; allowed: {", ".join(DTYPES)}')
         self.path = str(path)
+        self.dim = dim
+        self._dtype = DTYPES[dtype]
         self.header = {
             'format': FORMAT,
             'version': VERSION,
@@ -149,7 +154,7 @@ class PackedWriter:
         }
         os.makedirs(self.path, exist_ok=True)
         self._entries: dict[str, tuple[int, int]] = {}
-        self._row_bytes = dim * DTYPES[dtype].itemsize
+        self._row_bytes = dim * self._dtype.itemsize
         self._recover()
 
     def __contains__(self, video_id: object) -> bool:
@@ -168,12 +173,13 @@ class PackedWriter:
         if video_id in self._entries:
             raise ValueError(f'video {video_id!r} is in {self.path} already')
         with np.errstate(over='ignore'):
-            stored = np.ascontiguousarray(features, dtype=DTYPES[self.header['dtype']])
-        problem = check_features(stored, self.header['dim'])
+            stored = np.ascontiguousarray(features, dtype=self._dtype)
+        problem = check_features(stored, self.dim)
         if problem:
             raise ValueError(f'features of video {video_id!r}: {problem}')
-        crc32 = zlib.crc32(stored)
-        self._data.write(memoryview(stored).cast('B'))
+        content = stored.tobytes()
+        crc32 = zlib.crc32(content)
+        self._data.write(content)
         self._data.flush()  # the data first: the journal must never be ahead of it
         self._journal.write(json.dumps([video_id, len(stored), crc32]) + '\n')
         self._journal.flush()

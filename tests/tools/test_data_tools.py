@@ -1,0 +1,250 @@
+"""The data tools, run as a user runs them, on tiny data."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demul_mm.datasets import JsonlMomentDataset, PackedStore, PackedWriter
+from tests.datasets.helpers import video, write_jsonl
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a tool; returns its exit code (or message) and what it printed."""
+
+    def call(tool, *args):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+        code = None
+        try:
+            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        except SystemExit as stop:
+            code = stop.code
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def write_folder(path, shapes, **bad):
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for name, rows in shapes.items():
+        np.save(path / f'{name}.npy', rng.normal(size=(rows, 4)).astype(np.float32))
+    for name, array in bad.items():
+        np.save(path / f'{name}.npy', array)
+
+
+def write_config(tmp_path, rows, store, steps=('LoadVideoFeature', 'PackMomentInputs')):
+    write_jsonl(tmp_path / 'a.jsonl', rows)
+    dataset = dict(
+        type='JsonlMomentDataset',
+        data_root=str(tmp_path),
+        ann_file='a.jsonl',
+        split='train',
+        features=dict(visual=store),
+        pipeline=[dict(type=step) for step in steps],
+    )
+    config = tmp_path / 'config.py'
+    config.write_text(
+        ''.join(
+            f'{part}_dataloader = dict(dataset={dataset!r})\n' for part in ('train', 'val', 'test')
+        )
+    )
+    return config
+
+
+class TestPack:
+    def test_packs_joins_and_renames(self, run, tmp_path):
+        write_folder(tmp_path / 'one', {'a': 5, 'b': 3, 'only': 2})
+        write_folder(tmp_path / 'two', {'a': 4, 'b': 3})
+        code, output = run(
+            'data/pack_features.py', tmp_path / 'one', tmp_path / 'two', tmp_path / 'out',
+            '--id', '{name}.avi', '--dtype', 'float32', '--clip-seconds', 2,
+        )  # fmt: skip
+        assert code is None
+        assert '2 videos, 8 values' in output
+        store = PackedStore(str(tmp_path / 'out'))
+        assert list(store.ids()) == ['a.avi', 'b.avi']
+        assert store.shape('a.avi') == (4, 8)  # cut to the shorter
+        assert store.clip_seconds == 2
+        assert store.simulated is False
+        one = np.load(tmp_path / 'one' / 'a.npy')
+        np.testing.assert_array_equal(store.load('a.avi')[:, :4], one[:4])
+
+    def test_bad_videos_are_listed_and_the_rest_is_packed(self, run, tmp_path):
+        nan = np.full((2, 4), np.nan, np.float32)
+        write_folder(tmp_path / 'one', {'a': 5}, bad=nan, wide=np.zeros((2, 5), np.float32))
+        code, _ = run('data/pack_features.py', tmp_path / 'one', tmp_path / 'out')
+        assert '2 videos left out' in code
+        assert "video 'bad'" in code
+        assert "video 'wide'" in code
+        assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['a']
+        # Run again when they are mended: the rest is added.
+        np.save(tmp_path / 'one' / 'bad.npy', np.zeros((2, 4), np.float32))
+        (tmp_path / 'one' / 'wide.npy').unlink()
+        code, _ = run('data/pack_features.py', tmp_path / 'one', tmp_path / 'out')
+        assert code is None
+        assert sorted(PackedStore(str(tmp_path / 'out')).ids()) == ['a', 'bad']
+
+
+class TestVerify:
+    def test_a_sound_data_set_passes(self, run, tmp_path):
+        write_folder(tmp_path / 'f', {'a': 5, 'b': 3})
+        config = write_config(
+            tmp_path, [video('a'), video('b')], dict(type='FolderStore', path='f', dim=4)
+        )
+        code, output = run('misc/verify_dataset.py', config, '--part', 'train', '--workers', 0)
+        assert code == 0
+        assert 'train annotations: 2 videos, 4 queries, 0 bad' in output
+        assert 'train visual features: 2 videos, 0 bad' in output
+
+    @pytest.mark.parametrize('workers', [0, 2])
+    def test_every_fault_is_found_at_once(self, run, tmp_path, workers):
+        rows = np.zeros((3, 4), np.float32)
+        nan = rows.copy()
+        nan[1, 2] = np.nan
+        write_folder(
+            tmp_path / 'f',
+            {'good': 5},
+            nan=nan,
+            wide=np.zeros((3, 5), np.float32),
+            empty=np.zeros((0, 4), np.float32),
+            cube=np.zeros((3, 2, 4), np.float32),
+            torn=rows,
+        )
+        content = (tmp_path / 'f' / 'torn.npy').read_bytes()
+        (tmp_path / 'f' / 'torn.npy').write_bytes(content[:-4])
+        names = ['good', 'nan', 'wide', 'empty', 'cube', 'torn', 'gone']
+        store = dict(type='FolderStore', path='f', dim=4, clip_seconds=4.0)
+        config = write_config(tmp_path, [video(name, 20.0) for name in names], store)
+        code, output = run('misc/verify_dataset.py', config, '--part', 'val', '--workers', workers)
+        assert code == 1
+        assert 'val visual features: 7 videos, 6 bad' in output
+        for kind, name in {
+            'missing': 'gone',
+            'NaN or infinity': 'nan: 1 of 3 rows',
+            'wrong dimension': 'wide: 5, expected 4',
+            'empty': 'empty: shape (0, 4)',
+            'shape': 'cube: (3, 2, 4)',
+            'unreadable': 'torn',
+        }.items():
+            assert any(kind in line and name in line for line in output.splitlines()), kind
+
+    def test_dimension_of_the_majority_without_dim(self, run, tmp_path):
+        write_folder(tmp_path / 'f', {'a': 5, 'b': 3}, c=np.zeros((3, 5), np.float32))
+        ann = write_jsonl(tmp_path / 'a.jsonl', [video(name) for name in 'abc'])
+        code, output = run(
+            'misc/verify_dataset.py', '--dataset', 'JsonlMomentDataset', '--ann-file', ann,
+            '--store', 'FolderStore', '--features', tmp_path / 'f', '--workers', 0,
+        )  # fmt: skip
+        assert code == 1
+        assert 'c: 5, expected 4' in output
+
+    def test_lengths_and_checksums(self, run, tmp_path):
+        with PackedWriter(str(tmp_path / 'p'), dim=4, clip_seconds=1.0) as writer:
+            for name, rows in {'a': 20, 'b': 10, 'c': 20}.items():
+                writer.add(name, np.ones((rows, 4)))
+        content = bytearray((tmp_path / 'p' / 'data.bin').read_bytes())
+        content[-1] ^= 1
+        (tmp_path / 'p' / 'data.bin').write_bytes(content)
+        rows = [video(name, 20.0) for name in 'abc']
+        config = write_config(tmp_path, rows, dict(type='PackedStore', path='p'))
+        code, output = run('misc/verify_dataset.py', config, '--part', 'train', '--workers', 0)
+        assert code == 1
+        assert 'wrong length' in output
+        assert 'b: 10 s of features, 20 s of video' in output
+        assert 'c: the checksum does not fit' in output
+
+    def test_all_faults_of_annotations(self, run, tmp_path):
+        rows = [video('a', duration=0), video('b'), video('c', 3.0)]
+        config = write_config(tmp_path, rows, dict(type='FolderStore', path='f'))
+        code, output = run('misc/verify_dataset.py', config, '--part', 'train')
+        assert code == 1
+        assert 'train annotations: 2 bad' in output
+        assert 'line 1' in output
+        assert 'line 3' in output
+
+
+@pytest.mark.slow
+def test_simulated_features_are_resumed_marked_and_trainable(run, tmp_path):
+    rows = [video(f'v{i}', 20.0 + i) for i in range(12)]
+    config = write_config(tmp_path, rows, dict(type='PackedStore', path='features/{split}', dim=32))
+    tool, options = 'data/simulate_features.py', ('--dim', 32)
+    assert run(tool, config, '--max-videos', 5, *options)[0] is None
+    path = tmp_path / 'features' / 'train'
+    few = PackedStore(str(path))
+    assert len(few) == 5
+    some = {name: few.load(name) for name in few.ids()}
+    assert run(tool, config, *options)[0] is None
+    store = PackedStore(str(path), dim=32)
+    assert len(store) == 12
+    assert store.simulated is True
+    assert store.provenance['seed'] == 0
+    assert store.provenance['annotations'] == 'a.jsonl'
+    for name, features in some.items():
+        np.testing.assert_array_equal(store.load(name), features)
+    dataset = JsonlMomentDataset(
+        str(tmp_path / 'a.jsonl'),
+        split='train',
+        features=dict(visual=dict(type='PackedStore', path=str(path))),
+        pipeline=[dict(type='LoadVideoFeature'), dict(type='PackMomentInputs')],
+    )
+    assert dataset[3]['inputs']['visual'].shape == (23, 32)
+    assert dataset[3]['data_samples'].simulated is True
+    # The same features at once, from the command line alone.
+    whole = tmp_path / 'whole'
+    code, _ = run(
+        tool, '--dataset', 'JsonlMomentDataset', '--ann-file', tmp_path / 'a.jsonl',
+        '--split', 'train', '--out', whole, *options,
+    )  # fmt: skip
+    assert code is None
+    other = PackedStore(str(whole))
+    for name in store.ids():
+        np.testing.assert_array_equal(store.load(name), other.load(name))
+
+
+@pytest.mark.slow
+def test_browse_draws_items(run, tmp_path):
+    write_folder(tmp_path / 'f', {'a': 5, 'b': 3})
+    config = write_config(
+        tmp_path, [video('a'), video('b')], dict(type='FolderStore', path='f', dim=4)
+    )
+    tool = 'visualization/browse_dataset.py'
+    code, _ = run(tool, config, '--out-dir', tmp_path / 'out', '--video', 'b', '--repeat', 2)
+    assert code is None
+    picture = (tmp_path / 'out' / 'train_b.png').read_bytes()
+    assert picture.startswith(b'\x89PNG')
+    assert len(picture) > 10_000
+    code, _ = run(tool, config, '--out-dir', tmp_path / 'out', '--video', 'c')
+    assert code == "no video 'c' in the train data set; it has such as a, b"
+
+
+@pytest.mark.parametrize(
+    ('tool', 'args', 'message'),
+    [
+        ('data/simulate_features.py', (), 'give either a config or --dataset'),
+        ('data/simulate_features.py', ('--dataset', 'X'), '--dataset needs --ann-file'),
+        ('misc/verify_dataset.py', ('c.py', '--store', 'X'), 'give both --store and --features'),
+    ],
+)
+def test_wrong_arguments(run, capsys, monkeypatch, tool, args, message):
+    monkeypatch.setattr(sys, 'argv', [tool, *args])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+    assert message in capsys.readouterr().err
+
+
+def test_help_has_examples(run):
+    for tool in (
+        'data/pack_features.py',
+        'data/simulate_features.py',
+        'misc/verify_dataset.py',
+        'visualization/browse_dataset.py',
+    ):
+        code, output = run(tool, '--help')
+        assert code == 0
+        assert f'python tools/{tool}' in output

@@ -1,0 +1,156 @@
+"""Draw items of a config's data set: sentences, moments and features on the time line.
+
+Each picture shows an item as it is annotated and as its pipeline leaves it: with the queries that
+were sampled, and with whatever the augmentations changed. The strip under the moments is the
+similarity of each clip to all others, which shows where the features change; key frames are added
+where the video file is at hand.
+
+Examples:
+    python tools/visualization/browse_dataset.py configs/demul_anet.py
+    python tools/visualization/browse_dataset.py configs/demul_demo.py --part val --num 3
+    python tools/visualization/browse_dataset.py configs/demul_anet.py --video v_QOlSCBRmfWY \\
+        --repeat 4 --out-dir work_dirs/augmented
+"""
+
+import argparse
+import copy
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from mmengine.config import Config, DictAction
+from tqdm import tqdm
+
+from demul_mm.datasets import MomentDataset
+from demul_mm.datasets.transforms import PackMomentInputs
+from demul_mm.registry import DATASETS
+from demul_mm.visualization.charts import FAINT, INK, LINE, TRUTH, save_figure
+from demul_mm.visualization.frames import even_times, read_key_frames
+
+NUM_FRAMES = 10
+MAX_TEXT = 110
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config whose data set to draw')
+    parser.add_argument('--part', choices=['train', 'val', 'test'], default='train')
+    parser.add_argument('--out-dir', default='work_dirs/browse', help='folder for the pictures')
+    parser.add_argument('--num', type=int, default=8, help='items, spread evenly (default: 8)')
+    parser.add_argument('--video', nargs='+', help='these videos instead')
+    parser.add_argument('--repeat', type=int, default=1, help='draws of the pipeline for each item')
+    parser.add_argument('--seed', type=int, default=0, help='of the random steps (default: 0)')
+    parser.add_argument('--max-queries', type=int, default=12, help='most queries drawn')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config')
+    return parser.parse_args()
+
+
+def run_pipeline(dataset: MomentDataset, index: int, seed: int) -> dict:
+    """The results of the pipeline just before they are packed."""
+    results = dataset.get_data_info(index)
+    results['rng'] = np.random.default_rng([seed, index])
+    for step in dataset.pipeline.transforms:
+        if isinstance(step, PackMomentInputs):
+            break
+        results = step(results)
+        if results is None:
+            raise ValueError(f'{step} gave nothing for video {dataset[index]["video_id"]}')
+    return results
+
+
+def draw_moments(axes: Axes, title: str, info: dict, max_queries: int) -> None:
+    """The sentences with their moments as bars, later sentences further down."""
+    shown = list(zip(info['queries'], info['gt_spans']))[:max_queries]
+    left = len(info['queries']) - len(shown)
+    more = f' ({left} more queries)' if left else ''
+    axes.set_title(f'{title}{more}', loc='left', fontsize=9, color=INK, fontweight='bold')
+    for row, (query, spans) in enumerate(shown):
+        for start, end in spans:
+            # Votes lie on each other: the more annotators, the darker.
+            axes.barh(row, end - start, left=start, height=0.8, color=TRUTH, alpha=0.35)
+        text = query if len(query) <= MAX_TEXT else query[: MAX_TEXT - 1] + '…'
+        axes.text(0.005, row, text, transform=axes.get_yaxis_transform(), va='center', fontsize=7)
+    axes.set_xlim(0, info.get('extent', info['duration']))
+    axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
+    axes.grid(axis='x', color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+
+
+def draw_streams(axes: Axes, results: dict) -> None:
+    """Similarity of every clip to every other, for the first stream."""
+    name, clips = next(iter(results['streams'].items()))
+    rows = np.asarray(clips, dtype=np.float32).reshape(len(clips), -1)
+    rows = rows - rows.mean(axis=0)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    extent = (0, results['extent'], len(rows), 0)
+    axes.imshow(rows @ rows.T, aspect='auto', cmap='magma', extent=extent, interpolation='nearest')
+    axes.set_title(f'{name}: {np.shape(clips)}', loc='left', fontsize=7, color=FAINT)
+    axes.set_yticks([])
+    axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
+
+
+def draw_frames(axes: Axes, info: dict) -> None:
+    frames = read_key_frames(info['video_path'], even_times(info['duration'], NUM_FRAMES))
+    axes.imshow(np.concatenate([frame.image for frame in frames], axis=1), aspect='auto')
+    axes.axis('off')
+
+
+def draw_item(info: dict, draws: list[dict], max_queries: int) -> Figure:
+    """An item as annotated, and under it each draw of the pipeline."""
+    has_frames = bool(info['video_path']) and os.path.isfile(info['video_path'])
+    heights = [1.0] * has_frames
+    for part in [info, *draws]:
+        heights.append(0.35 + 0.2 * min(max(len(part['queries']), 1), max_queries))
+        heights += [0.9] * ('streams' in part)
+    figure = Figure(figsize=(11, 0.6 + 1.15 * sum(heights)), dpi=100, layout='constrained')
+    title = f'{info["video_id"]}   {info["duration"]:.1f} s'
+    figure.suptitle(title, x=0.01, ha='left', fontsize=11, color=INK)
+    panels = iter(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    if has_frames:
+        draw_frames(next(panels), info)
+    draw_moments(next(panels), 'as annotated', info, max_queries)
+    for number, results in enumerate(draws):
+        draw_moments(next(panels), f'after the pipeline, draw {number}', results, max_queries)
+        if 'streams' in results:
+            draw_streams(next(panels), results)
+    return figure
+
+
+def choose(dataset: MomentDataset, args: argparse.Namespace) -> list[int]:
+    if not args.video:
+        count = min(args.num, len(dataset))
+        return np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    places = {dataset.get_data_info(i)['video_id']: i for i in range(len(dataset))}
+    unknown = [video for video in args.video if video not in places]
+    if unknown:
+        examples = ', '.join(list(places)[:3])
+        sys.exit(f'no video {unknown[0]!r} in the {args.part} data set; it has such as {examples}')
+    return [places[video] for video in args.video]
+
+
+def main() -> None:
+    args = parse_args()
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    dataset = DATASETS.build(config[f'{args.part}_dataloader'].dataset)
+    for index in tqdm(choose(dataset, args), unit='item'):
+        info = dataset.get_data_info(index)
+        draws = [run_pipeline(dataset, index, args.seed + draw) for draw in range(args.repeat)]
+        name = re.sub(r'[^\w.-]', '_', info['video_id'])
+        figure = draw_item(copy.deepcopy(info), draws, args.max_queries)
+        save_figure(figure, Path(args.out_dir) / f'{args.part}_{name}.png')
+    print(f'pictures in {args.out_dir}')
+
+
+if __name__ == '__main__':
+    main()
