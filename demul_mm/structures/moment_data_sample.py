@@ -24,7 +24,10 @@ class MomentDataSample(BaseDataElement):
             are several annotators or several occurrences. ``G`` may be 0 where truth is unknown.
         pred_moments (list[InstanceData]): for each query, the predicted moments, best first:
             ``spans (M, 2)`` seconds, ``scores (M,)``, and optionally ``terms (M, 5)``, what each
-            term of the joint score gave.
+            term of the joint score gave, and ``phrase_alignment (M, K)``, how much of each phrase
+            of the query the moment attended to.
+        pred_corpus (list[list]): for each query the moments found in the whole corpus, best first:
+            ``[video_id, start, end, score]``.
     """
 
     @property
