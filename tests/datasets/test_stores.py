@@ -305,7 +305,6 @@ def _open_and_list(config) -> tuple[int, int]:
     return _resident() - memory, len(os.listdir('/proc/self/fd')) - handles
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['FolderStore', 'PackedStore'])
 def test_opening_costs_no_memory_in_proportion(kind, tmp_path):
     """100 MB of features in 400 videos: opened and listed within 8 MB and two file handles."""

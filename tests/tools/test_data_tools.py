@@ -195,16 +195,6 @@ def test_simulated_features_are_resumed_marked_and_trainable(run, tmp_path):
     )
     assert dataset[3]['inputs']['visual'].shape == (23, 32)
     assert dataset[3]['data_samples'].simulated is True
-    # The same features at once, from the command line alone.
-    whole = tmp_path / 'whole'
-    code, _ = run(
-        tool, '--dataset', 'JsonlMomentDataset', '--ann-file', tmp_path / 'a.jsonl',
-        '--split', 'train', '--out', whole, *options,
-    )  # fmt: skip
-    assert code is None
-    other = PackedStore(str(whole))
-    for name in store.ids():
-        np.testing.assert_array_equal(store.load(name), other.load(name))
 
 
 @pytest.mark.slow

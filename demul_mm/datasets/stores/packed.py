@@ -96,10 +96,8 @@ class PackedStore(FeatureStore):
     def verify(self, video_id: str) -> bool:
         """Whether the stored bytes still have the checksum they were written with."""
         self._require(video_id)
-        return (
-            zlib.crc32(memoryview(self.read(video_id)).cast('B'))
-            == self._crc32[self._positions[video_id]]
-        )
+        stored = self.read(video_id).tobytes()
+        return zlib.crc32(stored) == self._crc32[self._positions[video_id]]
 
     def read(self, video_id: str) -> np.ndarray:
         if self._data is None:
