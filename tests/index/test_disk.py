@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -194,26 +196,20 @@ def test_two_writers(root: Path) -> None:
 
 
 def test_two_writing_processes(root: Path) -> None:
-    code = (
-        'import sys\n'
-        'from demul_mm.index.storage import writer_lock\n'
-        'from pathlib import Path\n'
-        f'with writer_lock(Path({str(root)!r}), "add"):\n'
-        '    print("held", flush=True)\n'
-        '    sys.stdin.read()\n'
-    )
-    child = subprocess.Popen(
-        [sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with writer_lock(root, 'add'):
+            os.write(tell, b'held')
+            signal.pause()
     try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b'held\n'
+        assert os.read(told, 4) == b'held'
         index = MomentIndex.open(root)
-        with pytest.raises(IndexLockedError, match=f'written by process {child.pid} on'):
+        with pytest.raises(IndexLockedError, match=f'written by process {child} on'):
             index.add(make_entries(1, 'new'))
     finally:
-        child.kill()
-        child.wait()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     index.add(make_entries(1, 'new'))  # the lock went with the process
 
 

@@ -1,0 +1,164 @@
+"""Moment vectors in files: what an index is built from when the model ran elsewhere or before.
+
+Two forms, both safetensors, in one folder:
+
+* one file per video, ``<video id>.safetensors``: ``moments (M, S)``, ``spans (M, 2)`` seconds; in
+  the header ``duration`` and, if wanted, ``metadata`` (JSON);
+* packed, any number of ``*.safetensors`` with many videos each: ``moments (N, S)``,
+  ``spans (N, 2)``, ``durations (V,)``, ``offsets (V + 1,)``; in the header ``video_ids`` (a JSON
+  list) and, if wanted, ``metadata`` (a JSON list).
+
+A header may also name ``model_fingerprint`` and ``feature_fingerprint``.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from demul_mm.index.entry import VideoEntry
+from demul_mm.index.storage import storage_errors
+
+FINGERPRINTS = ('model_fingerprint', 'feature_fingerprint')
+
+
+def write_vectors(
+    path: str | Path,
+    entries: Iterable[VideoEntry],
+    model_fingerprint: str = '',
+    feature_fingerprint: str = '',
+) -> int:
+    """Write one packed file; returns the number of videos.
+
+    Args:
+        path: of the file, ending in ``.safetensors``; its folder is what the tools take.
+        entries: some videos; they are held in memory, so split a large corpus into files.
+        model_fingerprint: of the weights and config that made the vectors.
+        feature_fingerprint: of the features they were made from.
+    """
+    videos = list(entries)
+    tensors = dict(
+        moments=np.concatenate([v.moments for v in videos]).astype(np.float16),
+        spans=np.concatenate([v.spans for v in videos]).astype(np.float32),
+        durations=np.array([v.duration for v in videos], np.float32),
+        offsets=np.cumsum([0] + [len(v.moments) for v in videos]),
+    )
+    header = dict(
+        video_ids=json.dumps([v.video_id for v in videos]),
+        metadata=json.dumps([v.metadata for v in videos]),
+        model_fingerprint=model_fingerprint,
+        feature_fingerprint=feature_fingerprint,
+    )
+    target = Path(path)
+    temporary = target.with_name(target.name + '.tmp')
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(tensors, header))
+        os.replace(temporary, target)
+    return len(videos)
+
+
+class VectorFolder:
+    """An :class:`EntrySource` over a folder of moment vectors; only headers are read at first.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        FileNotFoundError: it holds no such file.
+        ValueError: a file is unreadable, two hold the same video or name other fingerprints.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        files = sorted(self.path.glob('*.safetensors'))
+        if not files:
+            raise FileNotFoundError(f'{path} holds no *.safetensors file')
+        self._places: dict[str, tuple[Path, int | None]] = {}
+        self.fingerprints = dict.fromkeys(FINGERPRINTS, '')
+        for number, file in enumerate(files):
+            with _open(file) as opened:
+                header = opened.metadata() or {}
+            self._take_fingerprints(file, header, number == 0)
+            if 'video_ids' in header:
+                places: list[tuple[str, int | None]] = [
+                    (video_id, row) for row, video_id in enumerate(json.loads(header['video_ids']))
+                ]
+            else:
+                places = [(file.stem, None)]
+            for video_id, row in places:
+                if video_id in self._places:
+                    raise ValueError(
+                        f'{file} and {self._places[video_id][0]} both hold video {video_id!r}; '
+                        'ids must be unique'
+                    )
+                self._places[video_id] = (file, row)
+
+    def _take_fingerprints(self, file: Path, header: dict[str, str], first: bool) -> None:
+        found = {key: header.get(key, '') for key in FINGERPRINTS}
+        if not first and found != self.fingerprints:
+            raise ValueError(
+                f'{file} was made with {found}, the files before it with {self.fingerprints}; one '
+                'index needs vectors of one model'
+            )
+        self.fingerprints = found
+
+    def ids(self) -> list[str]:
+        """All videos, in the order of the files."""
+        return list(self._places)
+
+    def load(self, video_ids: Sequence[str]) -> Iterator[VideoEntry]:
+        """Entries of these videos, in this order; each file is opened once for a run of them."""
+        current: Path | None = None
+        for video_id in video_ids:
+            file, row = self._places[video_id]
+            if file != current:
+                current = file
+                with _open(file) as opened:
+                    header = opened.metadata() or {}
+                    tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+                extra = json.loads(header.get('metadata', 'null'))
+            try:
+                yield _entry(video_id, row, header, tensors, extra)
+            except KeyError as error:
+                raise ValueError(
+                    f'{file} lacks {error}; it needs moments, spans and duration (packed: '
+                    'durations, offsets)'
+                ) from None
+
+
+def _entry(
+    video_id: str, row: int | None, header: dict[str, str], tensors: dict[str, Any], extra: Any
+) -> VideoEntry:
+    if row is None:
+        return VideoEntry(
+            video_id, tensors['moments'], tensors['spans'], float(header['duration']), extra
+        )
+    part = slice(*tensors['offsets'][row : row + 2])
+    return VideoEntry(
+        video_id,
+        tensors['moments'][part],
+        tensors['spans'][part],
+        float(tensors['durations'][row]),
+        extra[row] if extra else None,
+    )
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(file, framework='numpy')
+    except SafetensorError as error:
+        raise ValueError(f'{file} is not a readable safetensors file ({error})') from error
+
+
+def read_queries(path: str | Path) -> np.ndarray:
+    """Query vectors ``(Q, S)`` from a safetensors file with one tensor named ``queries``."""
+    with _open(Path(path)) as opened:
+        if 'queries' not in opened.keys():  # noqa: SIM118
+            raise ValueError(f'{path} holds {list(opened.keys())}; it needs one named queries')
+        return np.asarray(opened.get_tensor('queries'), np.float32)

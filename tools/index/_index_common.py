@@ -1,0 +1,74 @@
+"""What the index tools share."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from demul_mm.index import EntrySource, MomentIndex
+from demul_mm.index.vectors import VectorFolder
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the moment vectors come from."""
+    parser.add_argument('index', help='folder of the index')
+    parser.add_argument('config', nargs='?', help='config of the model that encodes the videos')
+    parser.add_argument('checkpoint', nargs='?', help='its weights')
+    parser.add_argument(
+        '--vectors',
+        help='folder of moment vectors (*.safetensors), instead of a model',
+    )
+    parser.add_argument(
+        '--no-resume', action='store_true', help='throw away what a killed run has written'
+    )
+
+
+def make_source(args: argparse.Namespace) -> tuple[EntrySource, dict[str, str]]:
+    """The videos, and the fingerprints of what made their vectors."""
+    if bool(args.vectors) == bool(args.config):
+        raise ValueError('give either --vectors FOLDER, or CONFIG and CHECKPOINT')
+    if args.vectors:
+        folder = VectorFolder(args.vectors)
+        return folder, folder.fingerprints
+    from demul_mm.apis import load_entry_source
+
+    return load_entry_source(args.config, args.checkpoint)
+
+
+def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> MomentIndex:
+    """The index, which vectors with these fingerprints are added to."""
+    return MomentIndex.open(
+        args.index,
+        expected_fingerprint=fingerprints['model_fingerprint'] or None,
+        expected_features=fingerprints['feature_fingerprint'] or None,
+    )
+
+
+def summary(index: MomentIndex) -> str:
+    """One line about an index."""
+    stats = index.stats()
+    return (
+        f'{stats["path"]}: {stats["videos"]:,} videos, {stats["moments"]:,} moments of '
+        f'{stats["dim"]} dimensions, {stats["bytes_on_disk"] / 2**20:,.1f} MiB '
+        f'({stats["bytes_per_video"] / 1000:.2f} KB a video), {stats["backend"]} '
+        f'({stats["level1"]["kind"]}), generation {stats["generation"]}'
+    )
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """One line instead of a traceback for what the user can mend."""
+    try:
+        yield
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+        text = error.args[-1] if isinstance(error, KeyError | OSError) and error.args else error
+        sys.exit(f'error: {text}')
+
+
+@contextmanager
+def progress_bar(total: int, what: str) -> Iterator[tqdm]:
+    """A bar that counts videos."""
+    with tqdm(total=total, desc=what, unit=' videos', smoothing=0.05) as bar:
+        yield bar

@@ -1,0 +1,49 @@
+"""Add videos to an index; searches go on meanwhile and see them when all are in.
+
+Killed, it leaves the index as it was; run again with the same arguments it goes on.
+
+Examples:
+    python tools/index/add.py work_dirs/index --vectors work_dirs/new_vectors
+    python tools/index/add.py work_dirs/index --vectors work_dirs/vectors --on-existing skip
+    python tools/index/add.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth
+"""
+
+import argparse
+
+from _index_common import (
+    add_source_arguments,
+    clear_errors,
+    make_source,
+    open_for,
+    progress_bar,
+    summary,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_source_arguments(parser)
+    parser.add_argument(
+        '--on-existing',
+        choices=['error', 'skip', 'replace'],
+        default='error',
+        help='what to do with a video that the index holds already (default: %(default)s)',
+    )
+    args = parser.parse_args()
+    with clear_errors():
+        source, fingerprints = make_source(args)
+        index = open_for(args, fingerprints)
+        with progress_bar(len(source.ids()), 'adding') as bar:
+            index.add(
+                source,
+                on_existing=args.on_existing,
+                resume=not args.no_resume,
+                progress=bar.update,
+            )
+        print(summary(index))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,47 @@
+"""Build an index of a corpus.
+
+Killed, it leaves the folder as it was; run again with the same arguments it goes on.
+
+Examples:
+    python tools/index/build.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth
+    python tools/index/build.py work_dirs/index --vectors work_dirs/vectors
+    python tools/index/build.py work_dirs/index --vectors work_dirs/vectors --backend MilvusIndex
+    python tools/index/build.py work_dirs/index --vectors work_dirs/vectors \\
+        --options kind=ivf_pq num_prototypes=8 level2=fp16
+"""
+
+import argparse
+
+from _index_common import add_source_arguments, clear_errors, make_source, progress_bar, summary
+from mmengine.config import DictAction
+
+from demul_mm.registry import INDEXES
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_source_arguments(parser)
+    parser.add_argument(
+        '--backend', default='FaissIndex', help='FaissIndex, MilvusIndex or ExactIndex'
+    )
+    parser.add_argument(
+        '--options', nargs='+', action=DictAction, default={}, help='of the backend, as kind=hnsw'
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace an index that is there')
+    args = parser.parse_args()
+    with clear_errors():
+        source, fingerprints = make_source(args)
+        index = INDEXES.build(
+            dict(type=args.backend, path=args.index, **fingerprints, **args.options)
+        )
+        with progress_bar(len(source.ids()), 'building') as bar:
+            index.build(
+                source, resume=not args.no_resume, overwrite=args.overwrite, progress=bar.update
+            )
+        print(summary(index))
+
+
+if __name__ == '__main__':
+    main()

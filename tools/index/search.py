@@ -1,0 +1,103 @@
+"""Search an index for moments.
+
+Examples:
+    python tools/index/search.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth \\
+        --text "a red disc leaves" --top 5
+    python tools/index/search.py work_dirs/index --queries queries.safetensors --out hits.json
+    python tools/index/search.py work_dirs/index --queries queries.safetensors --mode exact \\
+        --where "date>=2024-05-01" --where "tags has cooking" --nms 0.5
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from _index_common import clear_errors
+from mmengine.config import DictAction
+
+from demul_mm.index import MomentHits, MomentIndex, SearchFilter, parse_condition
+from demul_mm.index.vectors import read_queries
+from demul_mm.models.task_modules.nms import MomentNMS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('index', help='folder of the index')
+    parser.add_argument('config', nargs='?', help='config of the model that encodes the sentences')
+    parser.add_argument('checkpoint', nargs='?', help='its weights')
+    parser.add_argument('--text', nargs='+', default=[], help='sentences to search for')
+    parser.add_argument('--queries', help='query vectors (safetensors, a tensor named queries)')
+    parser.add_argument('--top', type=int, default=10, help='moments (default: %(default)s)')
+    parser.add_argument('--num-videos', type=int, default=200, help='depth of level 2')
+    parser.add_argument('--num-candidates', type=int, help='depth of level 1')
+    parser.add_argument('--mode', choices=['fast', 'exact'], default='fast')
+    parser.add_argument(
+        '--where', action='append', default=[], help='condition on metadata; all must hold'
+    )
+    parser.add_argument('--ids', type=Path, help='text file: search only these videos')
+    parser.add_argument('--nms', type=float, help='IoU over which moments of a video are dropped')
+    parser.add_argument(
+        '--options', nargs='+', action=DictAction, default={}, help='of level 1, as nprobe=64'
+    )
+    parser.add_argument('--out', type=Path, help='write the hits as JSON')
+    return parser.parse_args()
+
+
+def make_queries(args: argparse.Namespace) -> tuple[np.ndarray, list[str], str | None]:
+    """Vectors, names to show, and the fingerprint that the index must have."""
+    if bool(args.queries) == bool(args.text):
+        raise ValueError('give either --queries FILE, or --text with CONFIG and CHECKPOINT')
+    if args.queries:
+        vectors = read_queries(args.queries)
+        return vectors, [f'query {i}' for i in range(len(vectors))], None
+    if not args.checkpoint:
+        raise ValueError('--text needs CONFIG and CHECKPOINT, to encode the sentences')
+    from demul_mm.apis import load_query_encoder
+
+    encode, fingerprint = load_query_encoder(args.config, args.checkpoint)
+    return encode(args.text), args.text, fingerprint
+
+
+def as_json(name: str, hits: MomentHits) -> dict:
+    rows = zip(hits.video_ids, hits.spans.tolist(), hits.scores.tolist())
+    return dict(query=name, moments=[[video, *span, score] for video, span, score in rows])
+
+
+def main() -> None:
+    args = parse_args()
+    with clear_errors():
+        vectors, names, fingerprint = make_queries(args)
+        index = MomentIndex.open(args.index, expected_fingerprint=fingerprint)
+        where = SearchFilter(
+            video_ids=args.ids.read_text().splitlines() if args.ids else None,
+            conditions=[parse_condition(text) for text in args.where],
+        )
+        result = index.search(
+            vectors,
+            num_moments=args.top,
+            num_videos=max(args.num_videos, args.top),
+            num_candidates=args.num_candidates,
+            mode=args.mode,
+            where=where if args.where or args.ids else None,
+            nms=None if args.nms is None else MomentNMS(iou_thr=args.nms, max_keep=args.top),
+            options=args.options,
+        )
+        if args.out:
+            temporary = args.out.with_name(args.out.name + '.tmp')
+            answers = [as_json(*pair) for pair in zip(names, result.hits)]
+            temporary.write_text(json.dumps(answers, indent=1, ensure_ascii=False))
+            os.replace(temporary, args.out)
+        else:
+            for name, hits in zip(names, result.hits):
+                print(name)
+                for video, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores):
+                    print(f'  {score:.4f}  {start:8.2f} s  {end:8.2f} s  {video}')
+        print(', '.join(f'{step} {1000 * s:.1f} ms' for step, s in result.timings.items()))
+
+
+if __name__ == '__main__':
+    main()
