@@ -1,5 +1,6 @@
 """The base of all data sets: one item is one video with all of its queries."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,9 @@ from mmengine.logging import MMLogger
 from demul_mm.datasets.annotations import Cleaner, RawVideo
 from demul_mm.datasets.samplers.seeded import SeededIndex
 from demul_mm.registry import TRANSFORMS
+
+
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.mts', '.webm', '.wmv', '.3gp')
 
 
 def stable_unit(text: str, salt: str = '') -> float:
@@ -168,7 +172,9 @@ class MomentDataset(BaseDataset):
 
     def _locate(self, item: dict) -> dict:
         file, folder = item.pop('file'), self.data_prefix.get('video')
-        item['video_path'] = None if file is None or folder is None else os.path.join(folder, file)
+        item['video_path'] = None
+        if file is not None and folder is not None:
+            item['video_path'] = _find_video(os.path.join(folder, file))
         return item
 
     def _select(self, items: list[dict]) -> list[dict]:
@@ -232,6 +238,28 @@ def _build_step(step: object, features: dict, data_root: str, split: str) -> obj
         step = {**step, 'store': store}
     # By our registry: the root one would need the default scope to find our steps.
     return TRANSFORMS.build(step)
+
+
+def _find_video(path: str) -> str:
+    """The file at ``path``, or the one beside it that differs in its suffix only.
+
+    Videos from the web come as .mp4, .mkv or .webm, whatever the annotations say.
+    """
+    folder, name = os.path.split(path)
+    files = _files_by_stem(folder)
+    same_stem = files.get(os.path.splitext(name)[0], [name])
+    return path if name in same_stem else os.path.join(folder, same_stem[0])
+
+
+@functools.lru_cache(maxsize=8)
+def _files_by_stem(folder: str) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    if os.path.isdir(folder or '.'):
+        for name in sorted(os.listdir(folder or '.')):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in VIDEO_SUFFIXES:
+                files.setdefault(stem, []).append(name)
+    return files
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

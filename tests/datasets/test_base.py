@@ -51,6 +51,16 @@ def test_item_of_the_jsonl_form(tmp_path):
     assert (info['dataset_name'], info['split'], info['subset']) == ('kitchens', 'val', 'all')
 
 
+def test_a_video_is_found_under_another_suffix(tmp_path):
+    for name in ('a.webm', 'b.mp4', 'b.mkv'):
+        (tmp_path / name).touch()
+    rows = [video(name, video=f'{name}.mp4') for name in 'abc']
+    dataset = build(tmp_path, rows, data_prefix={'video': str(tmp_path)})
+    paths = [dataset.get_data_info(i)['video_path'] for i in range(3)]
+    assert paths == [str(tmp_path / name) for name in ('a.webm', 'b.mp4', 'c.mp4')]
+    assert build(tmp_path, rows).get_data_info(0)['video_path'] is None
+
+
 @pytest.mark.parametrize(
     ('change', 'expected'),
     [

@@ -264,6 +264,15 @@ class TestPacked:
         writer.close()
         np.testing.assert_array_equal(PackedStore(path).load('b'), arrays['b'])
 
+    def test_a_second_writer_is_refused(self, tmp_path):
+        first = PackedWriter(str(tmp_path / 'p'), dim=DIM)
+        with pytest.raises(ValueError, match='another process is writing'):
+            PackedWriter(str(tmp_path / 'p'), dim=DIM)
+        first.add('a', np.ones((2, DIM)))
+        first.close()
+        with PackedWriter(str(tmp_path / 'p'), dim=DIM) as second:
+            assert 'a' in second
+
     def test_extending_with_other_options_is_refused(self, arrays, tmp_path):
         write_packed(tmp_path / 'p', arrays)
         with pytest.raises(ValueError, match="dtype='float16', now dtype='float32'"):

@@ -12,6 +12,7 @@ While it is written there is also ``journal.jsonl``, one line for each video tha
 the last finished state, and a writer that was killed goes on from its journal.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -153,7 +154,18 @@ class PackedWriter:
         os.makedirs(self.path, exist_ok=True)
         self._entries: dict[str, tuple[int, int]] = {}
         self._row_bytes = dim * self._dtype.itemsize
-        self._recover()
+        self._data = open(self._file('data.bin'), 'ab')  # noqa: SIM115
+        try:
+            fcntl.flock(self._data, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone when the process is
+            self._recover()
+        except BlockingIOError as error:
+            self._data.close()
+            raise ValueError(
+                f'another process is writing {self.path}; wait for it, or write to another folder'
+            ) from error
+        except ValueError:
+            self._data.close()
+            raise
 
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._entries
@@ -229,16 +241,14 @@ class PackedWriter:
             self._check_header(lines[0])
             for video_id, rows, crc32 in lines[1:]:
                 self._entries[video_id] = (rows, crc32)
-        with open(self._file('data.bin'), 'ab') as data:
-            found = data.tell()
+        found = self._data.tell()
         total = sum(rows for rows, _ in self._entries.values()) * self._row_bytes
         if found < total:
             raise ValueError(
                 f'{self.path}/data.bin is truncated: {found:,} of {total:,} bytes; '
                 'delete the folder and make it again'
             )
-        os.truncate(self._file('data.bin'), total)
-        self._data = open(self._file('data.bin'), 'ab')  # noqa: SIM115
+        self._data.truncate(total)
         temporary = self._file('journal.jsonl.tmp')
         with open(temporary, 'w', encoding='utf-8') as file:
             for line in lines or [self.header]:
