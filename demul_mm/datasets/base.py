@@ -13,7 +13,6 @@ from demul_mm.datasets.annotations import Cleaner, RawVideo
 from demul_mm.datasets.samplers.seeded import SeededIndex
 from demul_mm.registry import TRANSFORMS
 
-
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.mts', '.webm', '.wmv', '.3gp')
 
 
