@@ -12,7 +12,8 @@ Examples:
     # all data sets of a config, to where it expects its features
     python tools/data/simulate_features.py configs/demul_anet_simulated.py
     # a part of one split
-    python tools/data/simulate_features.py configs/demul_anet_simulated.py --part train --max-videos 3000
+    python tools/data/simulate_features.py configs/demul_anet_simulated.py \\
+        --part train --max-videos 3000
     # any annotation file
     python tools/data/simulate_features.py --dataset JsonlMomentDataset --ann-file my.jsonl \\
         --split train --out data/mine/features/simulated/train
