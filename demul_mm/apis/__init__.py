@@ -1,1 +1,19 @@
+"""Using a trained model: in given videos, and in a corpus."""
 
+from demul_mm.apis.corpus_inferencer import (
+    CorpusInferencer,
+    load_entry_source,
+    load_query_encoder,
+)
+from demul_mm.apis.loading import LoadedModel, load_model, model_fingerprint
+from demul_mm.apis.moment_inferencer import MomentInferencer
+
+__all__ = [
+    'CorpusInferencer',
+    'LoadedModel',
+    'MomentInferencer',
+    'load_entry_source',
+    'load_model',
+    'load_query_encoder',
+    'model_fingerprint',
+]

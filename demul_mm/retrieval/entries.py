@@ -62,7 +62,8 @@ def _on_levels(num_cells: int, num_levels: int, levels: Sequence[int]) -> torch.
     unknown = [level for level in levels if not 0 <= level < num_levels]
     if unknown or not levels:
         raise ValueError(
-            f'levels are {list(levels)}; choose from 0 (finest) to {num_levels - 1}, or None for all'
+            f'levels are {list(levels)}; choose from 0 (finest) to {num_levels - 1}, or give None '
+            'for all'
         )
     length = padded_length(num_cells, num_levels)
     level = torch.repeat_interleave(

@@ -189,7 +189,8 @@ class CorpusSearcher:
             spans, scores = found.spans.tolist(), found.scores.tolist()
             for i in range(min(len(scores), per_video or len(scores))):
                 terms = dict(zip(TERMS, found.terms[i].tolist()))
-                rows.append(CorpusMoment(video_id, *spans[i], scores[i], chance[i], terms))
+                start, end = spans[i]
+                rows.append(CorpusMoment(video_id, start, end, scores[i], chance[i], terms))
         return sorted(rows, key=lambda row: -row.score)
 
     def _probability(self, terms: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ class CorpusTestLoop(TestLoop):
         clock.append(time.perf_counter())
         kept = self._search(index, videos, samples)
         clock.append(time.perf_counter())
-        encode, build, search = (b - a for a, b in zip(clock, clock[1:]))
+        encode, build, search = (b - a for a, b in pairwise(clock))
         self.runner.logger.info(
             f'corpus of {len(videos)} videos: encoded in {encode:.1f} s, indexed in {build:.1f} s, '
             f'{len(kept)} queries answered on this rank in {search:.1f} s'

@@ -1,0 +1,271 @@
+"""Find moments anywhere in a corpus."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from demul_mm.apis.loading import load_model, recipe_fingerprint
+from demul_mm.apis.videos import Extractor, ListedVideos, Video, VideoReader, describe_all
+from demul_mm.datasets import MomentDataset
+from demul_mm.index import MomentIndex, SearchFilter
+from demul_mm.models.task_modules.nms import MomentNMS
+from demul_mm.registry import DATASETS, INDEXES, INFERENCERS
+from demul_mm.retrieval import (
+    BankEntries,
+    CorpusAnswer,
+    CorpusSearcher,
+    DatasetVideos,
+    EncodingCache,
+    VideoBank,
+    encode_queries,
+)
+
+
+@INFERENCERS.register_module()
+class CorpusInferencer:
+    """Find the moments that sentences describe among all videos of a corpus.
+
+    The index narrows the corpus down; the best videos are then fused with the query, which needs
+    their features again: they are read from where the index's videos came from, encoded (about as
+    long as it took when the index was built) and cached. With ``cache_dir``, encodings are kept on
+    the disk too (133 kB for a video of 128 clips), from the building of the index on, and a search
+    never encodes a video; mode 'fast' needs neither.
+
+    Args:
+        model: config file, or what was read from one.
+        weights: checkpoint file; None: fresh weights, for tests.
+        index: folder of an index that exists, or the opened index; None: call
+            :meth:`build_index` first.
+        videos: where the videos come from: None for the config's test data set, a data set, or a
+            list of video files, feature files or ids (see :class:`MomentInferencer`).
+        durations: seconds of each listed video; see :class:`MomentInferencer`.
+        device: where the model runs; None: a GPU where there is one.
+        extractor: see :class:`MomentInferencer`.
+        cache_videos: encodings kept in memory, 260 kB each.
+        cache_dir: folder of encodings on the disk; None for none.
+        batch_size: videos encoded at once.
+        num_workers: processes that read videos.
+
+    Attributes:
+        timings: seconds of each step of the last call.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Config,
+        weights: str | Path | None = None,
+        index: str | Path | MomentIndex | None = None,
+        videos: Sequence[Video] | MomentDataset | None = None,
+        durations: Sequence[float | None] | None = None,
+        device: str | torch.device | None = None,
+        extractor: Extractor | None = None,
+        cache_videos: int = 256,
+        cache_dir: str | Path | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ) -> None:
+        self.model, self.config, self.fingerprint = load_model(model, weights, device)
+        self.timings: dict[str, float] = {}
+        self._source: tuple[Any, ...] = (videos, durations, extractor)
+        self._cache = EncodingCache(self.fingerprint, cache_videos, cache_dir)
+        self._batches = (batch_size, num_workers)
+        self._bank: VideoBank | None = None
+        if index is not None and not isinstance(index, MomentIndex):
+            index = MomentIndex.open(index, expected_fingerprint=self.fingerprint)
+        self.index: MomentIndex | None = index
+
+    @property
+    def bank(self) -> VideoBank:
+        """The corpus's videos; read when first asked for, so that mode 'fast' needs none."""
+        if self._bank is None:
+            videos, durations, extractor = self._source
+            if videos is None or isinstance(videos, MomentDataset):
+                source: Any = dataset_videos(self.config, videos)
+            else:
+                reader = VideoReader(self.config, self.model, extractor)
+                source = _listed(reader, videos, durations)
+            self._bank = VideoBank(self.model, source, self._cache, *self._batches)
+        return self._bank
+
+    def build_index(
+        self,
+        index: dict | None = None,
+        levels: Sequence[int] | None = None,
+        resume: bool = True,
+        overwrite: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> MomentIndex:
+        """Encode all videos and build an index, which later calls search.
+
+        A video that cannot be read is reported and left out.
+
+        Args:
+            index: config of the index, ``dict(type='FaissIndex', path=...)``.
+            levels: levels of the pyramid that are indexed, finest 0; None for all.
+            resume: go on where a killed run stopped.
+            overwrite: replace an index that is there.
+            progress: called with a number of videos as they pass.
+        """
+        config = dict(index or dict(type='FaissIndex'))
+        recipe = recipe_fingerprint(self.config.test_dataloader.dataset, levels)
+        config.update(model_fingerprint=self.fingerprint, feature_fingerprint=recipe)
+        built: MomentIndex = INDEXES.build(config)
+        built.build(BankEntries(self.bank, levels), resume, overwrite, progress)
+        self.index = built
+        return built
+
+    def __call__(
+        self,
+        queries: str | Sequence[str],
+        *,
+        transfer: float = 0.0,
+        mode: str = 'full',
+        num_videos: int = 200,
+        num_candidates: int | None = None,
+        where: SearchFilter | None = None,
+        index_options: dict[str, Any] | None = None,
+        num_fused: int = 20,
+        num_moments: int = 10,
+        per_video: int | None = None,
+        no_moment_threshold: float = 0.0,
+    ) -> list[dict[str, Any]]:
+        """Search.
+
+        Each keyword belongs to one step: ``transfer`` to the encoding of queries; ``mode``,
+        ``num_videos``, ``num_candidates``, ``where`` and ``index_options`` to the index;
+        ``num_fused`` to fusion; the others to the answer. Queries given together share work.
+
+        Args:
+            queries: one or several sentences.
+            transfer: weight of the semantic memory; 0 for none.
+            mode: 'fast': the index alone, without probabilities; 'full': its best videos are
+                fused; 'exact': the same after scoring every moment of every video.
+            num_videos: videos that level 2 lets through.
+            num_candidates: videos that level 1 hands to level 2; None: four times ``num_videos``.
+            where: only videos that pass.
+            index_options: of level 1, as ``dict(nprobe=64)``.
+            num_fused: videos that are fused.
+            num_moments: moments of each answer, at most.
+            per_video: moments of one video, at most.
+            no_moment_threshold: moments less probable than this are left out, and with them all
+                that were not fused.
+
+        Returns:
+            For each query a dict: ``query``, ``no_moment`` (none is left) and ``moments``, best
+            first, each a dict of ``video_id``, ``start``, ``end`` (seconds), ``score``,
+            ``probability`` and ``terms``; see :class:`~demul_mm.retrieval.CorpusMoment`.
+        """
+        sentences = [queries] if isinstance(queries, str) else list(queries)
+        if no_moment_threshold and mode == 'fast':
+            raise ValueError("mode 'fast' gives no probabilities: leave no_moment_threshold out")
+        searcher = self._searcher(mode)
+        clock = time.perf_counter()
+        encoded = encode_queries(self.model, sentences, transfer)
+        clock = time.perf_counter() - clock
+        answers, timings = searcher.search(
+            encoded,
+            mode=mode,
+            num_moments=num_moments,
+            num_fused=num_fused,
+            num_videos=max(num_videos, num_fused),
+            num_candidates=num_candidates,
+            per_video=per_video,
+            where=where,
+            options=index_options,
+        )
+        self.timings = dict(encode_queries=clock, **timings)
+        return [
+            _as_dict(sentence, answer, no_moment_threshold)
+            for sentence, answer in zip(sentences, answers)
+        ]
+
+    def _searcher(self, mode: str) -> CorpusSearcher:
+        if self.index is None:
+            raise ValueError('there is no index: give one, or call build_index()')
+        bank = None if mode == 'fast' else self.bank
+        return CorpusSearcher(self.model, self.index, bank, MomentNMS())
+
+
+def load_entry_source(
+    config: str | Path,
+    checkpoint: str | Path,
+    levels: Sequence[int] | None = None,
+    device: str | None = None,
+    batch_size: int = 16,
+    num_workers: int = 0,
+) -> tuple[BankEntries, dict[str, str]]:
+    """The videos of a config's test data set, to build an index from or to add to one.
+
+    Args:
+        config: config file.
+        checkpoint: weights.
+        levels: levels of the pyramid that are indexed, finest 0; None for all.
+        device: where the model runs; None: a GPU where there is one.
+        batch_size: videos encoded at once.
+        num_workers: processes that read videos.
+
+    Returns:
+        The entries, and ``model_fingerprint`` and ``feature_fingerprint`` of the index.
+    """
+    loaded = load_model(config, checkpoint, device)
+    cache = EncodingCache(loaded.fingerprint, max_videos=0)
+    source = dataset_videos(loaded.config)
+    bank = VideoBank(loaded.model, source, cache, batch_size, num_workers)
+    recipe = recipe_fingerprint(loaded.config.test_dataloader.dataset, levels)
+    fingerprints = dict(model_fingerprint=loaded.fingerprint, feature_fingerprint=recipe)
+    return BankEntries(bank, levels), fingerprints
+
+
+def load_query_encoder(
+    config: str | Path, checkpoint: str | Path, device: str | None = None
+) -> tuple[Callable[[Sequence[str]], np.ndarray], str]:
+    """From sentences to the vectors ``(Q, S)`` that an index is asked with.
+
+    Returns:
+        The encoder, and the fingerprint that the index must have.
+    """
+    model, _, fingerprint = load_model(config, checkpoint, device)
+
+    def encode(sentences: Sequence[str]) -> np.ndarray:
+        return encode_queries(model, sentences).shared.float().cpu().numpy()
+
+    return encode, fingerprint
+
+
+def dataset_videos(config: Config, dataset: MomentDataset | None = None) -> DatasetVideos:
+    """The videos of a data set; of the config's test data set unless one is given."""
+    given = config.test_dataloader.dataset
+    built = DATASETS.build(given) if dataset is None else dataset
+    return DatasetVideos(built, recipe_fingerprint(given))
+
+
+def _listed(
+    reader: VideoReader, videos: Sequence[Video], durations: Sequence[float | None] | None
+) -> ListedVideos:
+    specs = {}
+    for video, spec in zip(videos, describe_all(reader, videos, durations)):
+        if isinstance(spec, str):
+            MMLogger.get_current_instance().warning(f'a video is left out: {spec}')
+        elif spec.name in specs:
+            raise ValueError(f'two videos are called {spec.name!r} (one is {video}): rename one')
+        else:
+            specs[spec.name] = spec
+    if not specs:
+        raise ValueError('no video was given that can be read')
+    return ListedVideos(reader, specs)
+
+
+def _as_dict(sentence: str, answer: CorpusAnswer, threshold: float) -> dict[str, Any]:
+    moments = [
+        asdict(moment)
+        for moment in answer.moments
+        if not threshold or (moment.probability or 0) >= threshold
+    ]
+    return dict(query=sentence, no_moment=not moments, moments=moments)

@@ -1,0 +1,115 @@
+"""Models ready to be asked, and what identifies them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from demul_mm.engine.checkpoint import check_fits, read_checkpoint
+from demul_mm.models.localizers import DeMUL
+from demul_mm.registry import MODELS
+
+# What determines the encodings of videos and queries, in the config and among the weights. The
+# rest (fusion, head, suppression, calibration, losses) can change without a new index.
+ENCODER_KEYS = (
+    'data_preprocessor',
+    'language',
+    'frame_encoder',
+    'streams',
+    'pyramid',
+    'decoupler',
+    'proposal',
+)
+ENCODER_WEIGHTS = ('language', 'frame_encoder', 'towers', 'pyramid', 'decoupler', 'proposal')
+
+
+class LoadedModel(NamedTuple):
+    """A model in eval mode, its whole config, and the fingerprint of its encoders."""
+
+    model: DeMUL
+    config: Config
+    fingerprint: str
+
+
+def load_model(
+    config: str | Path | Config,
+    checkpoint: str | Path | None,
+    device: str | torch.device | None = None,
+) -> LoadedModel:
+    """Build a model and load its weights; no code in the checkpoint is run.
+
+    Args:
+        config: config file, or what was read from one.
+        checkpoint: its weights; None: freshly initialised, for tests.
+        device: where it runs; None: a GPU where there is one.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or the checkpoint does not fit the config.
+    """
+    if not isinstance(config, Config):
+        if not Path(config).is_file():
+            raise FileNotFoundError(f'there is no config file {config}')
+        config = Config.fromfile(config)
+    model = MODELS.build(config.model)
+    if not isinstance(model, DeMUL):
+        raise TypeError(
+            f'the config builds a {type(model).__name__}; inferencers take a model of type DeMUL'
+        )
+    if checkpoint is not None:
+        content = read_checkpoint(checkpoint)
+        check_fits(model, checkpoint)
+        weights = content.get('state_dict', content)
+        plain = {name.removeprefix('module.'): value for name, value in weights.items()}
+        model.load_state_dict(plain, strict=False)
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model.to(torch.device(device)).eval()
+    return LoadedModel(model, config, model_fingerprint(model, config.model))
+
+
+def model_fingerprint(model: nn.Module, config: Any) -> str:
+    """A hash of what determines a model's encodings of videos and queries.
+
+    Args:
+        model: with its weights.
+        config: of the model.
+    """
+    digest = hashlib.sha256()
+    parts = {key: config[key] for key in ENCODER_KEYS if config.get(key) is not None}
+    digest.update(_canonical(parts).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.split('.', 1)[0] in ENCODER_WEIGHTS:
+            digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(plain.view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def recipe_fingerprint(dataset: Any, levels: Any = None) -> str:
+    """A hash of how inputs are made: the pipeline and the kind of features, not where they lie.
+
+    It does not change when videos are added to the features, nor when they are packed.
+
+    Args:
+        dataset: config of the data set.
+        levels: of the pyramid that are indexed.
+    """
+    elsewhere = ('path', 'type', 'key', 'name')  # of a store: how it keeps the same numbers
+    features = {
+        stream: {key: value for key, value in store.items() if key not in elsewhere}
+        for stream, store in (dataset.get('features') or {}).items()
+    }
+    pipeline = [
+        {key: value for key, value in step.items() if key != 'store'}
+        for step in dataset.get('pipeline', ())
+    ]
+    text = _canonical(dict(features=features, pipeline=pipeline, levels=levels))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,262 @@
+"""Find moments in given videos."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from demul_mm.apis.loading import load_model
+from demul_mm.apis.phrases import phrase_clips, phrase_texts, token_places
+from demul_mm.apis.videos import (
+    Extractor,
+    ListedVideos,
+    Video,
+    VideoReader,
+    VideoSpec,
+    describe_all,
+)
+from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.registry import INFERENCERS
+from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
+from demul_mm.structures import MomentDataSample, QueryEncoding
+from demul_mm.visualization import MomentVisualizer
+
+Queries = str | Sequence[str] | Sequence[Sequence[str]]
+
+
+@INFERENCERS.register_module()
+class MomentInferencer:
+    """Find the moments that sentences describe in given videos.
+
+    Videos are encoded once: a later call with other queries takes them from a cache.
+
+    Args:
+        model: config file, or what was read from one.
+        weights: checkpoint file; None: fresh weights, for tests.
+        device: where the model runs; None: a GPU where there is one.
+        extractor: from a video file to its features and the seconds they cover, for models that
+            take features; see :data:`Extractor`.
+        cache_videos: encodings kept in memory.
+        cache_dir: folder of encodings on the disk, for later processes; None for none.
+
+    Example:
+        >>> find = MomentInferencer('configs/demul_demo.py', 'work_dirs/demo/best.pth')
+        >>> find(videos='clip.mp4', queries='a red disc leaves')[0]['spans']
+        [[3.2, 7.9], ...]
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Config,
+        weights: str | Path | None = None,
+        device: str | torch.device | None = None,
+        extractor: Extractor | None = None,
+        cache_videos: int = 256,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        self.model, self.config, self.fingerprint = load_model(model, weights, device)
+        self.reader = VideoReader(self.config, self.model, extractor)
+        self.cache = EncodingCache(self.fingerprint, cache_videos, cache_dir)
+        self.visualizer = MomentVisualizer()
+
+    def __call__(
+        self,
+        videos: Video | Sequence[Video],
+        queries: Queries,
+        *,
+        durations: Sequence[float | None] | None = None,
+        batch_size: int = 8,
+        num_moments: int = 5,
+        no_moment_threshold: float = 0.0,
+        out_dir: str | Path | None = None,
+    ) -> list[dict[str, Any]]:
+        """Localise.
+
+        Each keyword belongs to one stage: ``durations`` to reading, ``batch_size`` to encoding,
+        ``num_moments`` and ``no_moment_threshold`` to the answer, ``out_dir`` to the pictures.
+
+        Args:
+            videos: one or several of: a video file; a feature file (.npy, .npz, .safetensors) or
+                array ``(T, d)``, or a dict of them by stream; an id in the config's feature store.
+            queries: a sentence or several, asked of every video; or a list of lists, one for each
+                video.
+            durations: seconds of each video, for features whose rows have no fixed length.
+            batch_size: videos encoded at once.
+            num_moments: moments of each answer, at most; the model's suppression may leave fewer.
+            no_moment_threshold: moments less probable than this are left out.
+            out_dir: where a picture of each video is written, ``<video>.png``.
+
+        Returns:
+            A dict for each video and query, video by video: ``video_id``, ``query``, ``duration``
+            (seconds), ``spans`` ``[[start, end], ...]`` in seconds, best first,
+            ``probabilities`` that the IoU with the truth is at least .5, ``terms`` (for each
+            span, what each term of its score gave), ``phrases`` (for each phrase of the query its
+            ``text``, its ``weight`` in each span, and its cosine with each of the video's
+            ``clips``), ``no_moment`` (no span is left) and ``error``: None, or why the video
+            could not be read; its spans are then empty.
+
+        Raises:
+            ValueError: no video could be read, or an option makes no sense.
+        """
+        listed = _as_list(videos)
+        asked = _queries_of(queries, len(listed))
+        if not 0 <= no_moment_threshold <= 1:
+            raise ValueError(
+                f'no_moment_threshold is {no_moment_threshold}; a probability is in [0, 1]'
+            )
+        if num_moments < 1:
+            raise ValueError(f'num_moments is {num_moments}; it must be at least 1')
+        specs = describe_all(self.reader, listed, durations)
+        encoded, errors = self._encode(specs, batch_size)
+        found, texts = self._localize(encoded, asked)
+        results = []
+        for i, video in enumerate(encoded):
+            for q, sentence in enumerate(asked[i]):
+                answer = dict(_EMPTY, video_id=_name(listed[i], specs[i]), query=sentence)
+                if video is None:
+                    answer['error'] = errors[i]
+                else:
+                    moments = found[i][q][found[i][q].scores >= no_moment_threshold]
+                    answer.update(self._answer(video, moments[:num_moments], texts[i][q]))
+                results.append(answer)
+        if out_dir is not None:
+            self._draw(Path(out_dir), specs, encoded, asked, found)
+        return results
+
+    def _encode(
+        self, specs: Sequence[VideoSpec | str], batch_size: int
+    ) -> tuple[list[EncodedVideo | None], list[str]]:
+        """The videos, None for those that cannot be read, and why they cannot."""
+        by_key = {spec.key: spec for spec in specs if isinstance(spec, VideoSpec)}
+        bank = VideoBank(self.model, ListedVideos(self.reader, by_key), self.cache, batch_size)
+        have = bank(list(by_key))
+        encoded: list[EncodedVideo | None] = []
+        errors: list[str] = []
+        for spec in specs:
+            if isinstance(spec, str):
+                encoded.append(None)
+                errors.append(spec)
+            else:
+                encoded.append(have.get(spec.key))
+                errors.append(bank.failures.get(spec.key, ''))
+        if all(video is None for video in encoded):
+            raise ValueError(errors[0] if errors else 'no video was given')
+        return encoded, errors
+
+    def _localize(
+        self, encoded: Sequence[EncodedVideo | None], asked: Sequence[Sequence[str]]
+    ) -> tuple[list[list[InstanceData]], list[list[dict]]]:
+        """For each video and query the moments, and what is known of its phrases."""
+        sentences = list(dict.fromkeys(q for row in asked for q in row))
+        place = {sentence: i for i, sentence in enumerate(sentences)}
+        with torch.no_grad():
+            queries = self.model.encode_query(sentences)
+        good = {i: video for i, video in enumerate(encoded) if video is not None}
+        flat = [(n, place[q]) for n, i in enumerate(good) for q in asked[i]]
+        # A pair is a query of its own here: videos do not compete.
+        rows = queries.select(torch.tensor([q for _, q in flat], device=queries.shared.device))
+        wanted = [[n] for n, _ in flat]
+        moments = iter(localize_pairs(self.model, list(good.values()), rows, wanted))
+        texts = [self._phrases(sentence, queries, i) for i, sentence in enumerate(sentences)]
+        found: list[list[InstanceData]] = [[] for _ in encoded]
+        for i in good:
+            found[i] = [next(moments)[0] for _ in asked[i]]
+        return found, [[texts[place[q]] for q in row] for row in asked]
+
+    def _phrases(self, sentence: str, queries: QueryEncoding, row: int) -> dict:
+        number = int(queries.word_mask[row].sum())
+        places = token_places(self.model.data_preprocessor.tokenizer, sentence, number)
+        attention = queries.phrase_attention[row, :, : len(places)].cpu()
+        vectors = queries.phrase_shared[row].cpu()
+        return dict(texts=phrase_texts(sentence, places, attention), vectors=vectors)
+
+    def _answer(self, video: EncodedVideo, moments: InstanceData, phrases: dict) -> dict:
+        number = int(video.encoding.num_clips[0])
+        clips = phrase_clips(phrases['vectors'], video.encoding.shared[0], number)
+        weights = moments.phrase_alignment.T  # (K, moments)
+        return dict(
+            duration=video.duration,
+            spans=_rounded(moments.spans, 3),
+            probabilities=_rounded(moments.scores, 6),
+            terms=[dict(zip(TERMS, row)) for row in _rounded(moments.terms, 4)],
+            phrases=[
+                dict(text=text, weight=weight, clips=row)
+                for text, weight, row in zip(
+                    phrases['texts'], _rounded(weights, 4), _rounded(clips, 4)
+                )
+            ],
+            no_moment=not len(moments.scores),
+        )
+
+    def _draw(
+        self,
+        out_dir: Path,
+        specs: Sequence[VideoSpec | str],
+        encoded: Sequence[EncodedVideo | None],
+        asked: Sequence[Sequence[str]],
+        found: Sequence[Sequence[InstanceData]],
+    ) -> None:
+        for spec, video, queries, moments in zip(specs, encoded, asked, found):
+            if video is None or isinstance(spec, str):
+                continue
+            sample = MomentDataSample()
+            sample.set_metainfo(dict(video_id=spec.name, duration=video.duration))
+            sample.queries, sample.pred_moments = list(queries), list(moments)
+            self.visualizer.add_datasample(
+                spec.name,
+                sample,
+                video_path=spec.value if spec.kind == 'file' else None,
+                draw_gt=False,
+                out_file=out_dir / f'{spec.name}.png',
+            )
+
+
+_EMPTY: dict[str, Any] = dict(
+    video_id='',
+    query='',
+    duration=None,
+    spans=[],
+    probabilities=[],
+    terms=[],
+    phrases=[],
+    no_moment=True,
+    error=None,
+)
+
+
+def _as_list(videos: Video | Sequence[Video]) -> list[Video]:
+    if isinstance(videos, (str, Path, np.ndarray, Tensor, Mapping)):
+        return [videos]
+    return list(videos)
+
+
+def _queries_of(queries: Queries, num_videos: int) -> list[list[str]]:
+    """The queries of each video."""
+    if isinstance(queries, str):
+        return [[queries] for _ in range(num_videos)]
+    rows = list(queries)
+    if not rows or all(isinstance(row, str) for row in rows):
+        if not rows:
+            raise ValueError('queries is empty; give a sentence')
+        return [[str(row) for row in rows] for _ in range(num_videos)]
+    if any(isinstance(row, str) for row in rows) or len(rows) != num_videos:
+        raise ValueError(
+            f'queries has {len(rows)} entries for {num_videos} videos; give sentences, asked of '
+            'every video, or one list of sentences for each video'
+        )
+    return [list(row) for row in rows]
+
+
+def _name(video: Any, spec: VideoSpec | str) -> str:
+    if isinstance(spec, VideoSpec):
+        return spec.name
+    return str(video) if isinstance(video, (str, Path)) else 'array'
+
+
+def _rounded(values: Tensor, digits: int) -> list:
+    return np.round(values.double().cpu().numpy(), digits).tolist()

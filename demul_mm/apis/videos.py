@@ -1,0 +1,247 @@
+"""What a user may call a video: a file, features, or an id."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from torch import Tensor
+
+from demul_mm.datasets.base import resolve_store
+from demul_mm.datasets.stores import FeatureStore, FolderStore
+from demul_mm.datasets.stores.base import check_features
+from demul_mm.models.localizers import DeMUL
+from demul_mm.registry import FEATURE_STORES, TRANSFORMS
+from demul_mm.retrieval.bank import BROKEN, reason
+
+FEATURE_SUFFIXES = ('.npy', '.npz', '.safetensors')
+LOADERS = ('LoadVideoFeature', 'LoadVideoClips')
+
+Features = np.ndarray | Tensor
+Video = str | Path | Features | Mapping[str, Features]
+# From a video file to its features (T, d) and the seconds that they cover.
+Extractor = Callable[[str], tuple[np.ndarray, float]]
+
+
+@dataclass(frozen=True)
+class VideoSpec:
+    """One video as it was given.
+
+    Attributes:
+        name: for people; of an index, the id.
+        key: identifies its content in a cache.
+        kind: 'file', 'features' or 'id'.
+        value: path of a video file, features by stream, or id.
+        duration: seconds; None: as the video or its features say.
+    """
+
+    name: str
+    key: str
+    kind: str
+    value: Any
+    duration: float | None
+
+
+class VideoReader:
+    """From videos, however they are given, to the model's inputs.
+
+    The steps of the config's test pipeline are used, except that loading depends on the video.
+
+    Args:
+        config: the whole config.
+        model: built from it.
+        extractor: for video files, when the model takes features.
+    """
+
+    def __init__(self, config: Config, model: DeMUL, extractor: Extractor | None = None) -> None:
+        dataset = config.test_dataloader.dataset
+        steps = list(dataset.get('pipeline', ()))
+        self._loaders = [s for s in steps if _short(s) in LOADERS]
+        self._rest = Compose([TRANSFORMS.build(s) for s in steps if _short(s) not in LOADERS])
+        self._dataset = dataset
+        self._dims: dict[str, Any] = {k: tower.in_dim for k, tower in model.towers.items()}
+        self._from_frames = model.frame_encoder is not None
+        self._extractor = extractor
+        self._stores: dict[str, FeatureStore] = {}
+
+    def describe(self, video: Video, duration: float | None = None) -> VideoSpec:
+        """What was given.
+
+        Raises:
+            ValueError, FileNotFoundError: it is nothing that can be read.
+        """
+        if isinstance(video, (np.ndarray, Tensor, Mapping)):
+            return self._of_features(video, duration)
+        path = Path(video)
+        if path.suffix in FEATURE_SUFFIXES and path.is_file():
+            store = FolderStore(str(path.parent))
+            features = {self._only_stream(): store.load(path.stem)}
+            return VideoSpec(path.stem, _file_key(path), 'features', features, duration)
+        if path.is_file():
+            if not (self._from_frames or self._extractor):
+                raise ValueError(
+                    f'{path} is a video file, but the model takes features: extract them first '
+                    'and give the feature file, or give an extractor'
+                )
+            return VideoSpec(path.stem, _file_key(path), 'file', str(path), duration)
+        return self._of_id(str(video), duration)
+
+    def _of_features(self, video: Any, duration: float | None) -> VideoSpec:
+        given = video if isinstance(video, Mapping) else {self._only_stream(): video}
+        features, digest = {}, hashlib.sha256(repr(duration).encode())
+        for stream, rows in given.items():
+            array = np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows, np.float32)
+            features[stream] = array
+            digest.update(f'{stream} {array.shape}'.encode() + np.ascontiguousarray(array).data)
+        key = digest.hexdigest()
+        return VideoSpec(f'array-{key[:8]}', key, 'features', features, duration)
+
+    def _of_id(self, video: str, duration: float | None) -> VideoSpec:
+        streams = [s.get('stream', 'visual') for s in self._loaders if _short(s) != LOADERS[1]]
+        if not streams:
+            raise FileNotFoundError(f'there is no video file {video}')
+        absent = [name for name in streams if video not in self._store(name)]
+        if absent:
+            raise ValueError(
+                f'{video!r} is neither a file nor a video of {self._store(absent[0]).path}; give '
+                'a video file, a feature file or array, or an id of the feature store'
+            )
+        key = ' '.join(self._store(name).fingerprint() for name in streams)
+        return VideoSpec(video, f'{key}/{video}/{duration}', 'id', video, duration)
+
+    def load(self, spec: VideoSpec) -> dict:
+        """``dict(inputs, data_samples)`` of a video, without queries.
+
+        Raises:
+            FileNotFoundError, ValueError: it cannot be read, or does not say how long it is.
+        """
+        results: dict[str, Any] = dict(
+            video_id=spec.name,
+            video_path=spec.value if spec.kind == 'file' else None,
+            queries=[],
+            query_ids=[],
+            gt_spans=[],
+            sample_idx=0,
+        )
+        if spec.kind == 'file' and self._from_frames:
+            for step in self._loaders:
+                results = TRANSFORMS.build(step).transform(results)
+        elif spec.kind == 'file':
+            assert self._extractor is not None
+            features, results['extent'] = self._extractor(spec.value)
+            results['streams'] = {self._only_stream(): features}
+        else:
+            self._load_features(spec, results)
+        self._check_dims(spec, results['streams'])
+        results['duration'] = spec.duration or results['extent']
+        return self._rest(results)
+
+    def _load_features(self, spec: VideoSpec, results: dict) -> None:
+        if spec.kind == 'id':
+            streams = [name for name in self._dims if self._store_config(name) is not None]
+            results['streams'] = {name: self._store(name).load(spec.value) for name in streams}
+        else:
+            results['streams'] = dict(spec.value)
+        first = next(iter(results['streams']))
+        config = self._store_config(first)
+        clip_seconds = self._store(first).clip_seconds if spec.kind == 'id' else None
+        if clip_seconds is None and config is not None:
+            clip_seconds = config.get('clip_seconds')
+        if clip_seconds is not None:
+            results['extent'] = clip_seconds * len(results['streams'][first])
+        elif spec.duration is not None:
+            results['extent'] = spec.duration
+        else:
+            raise ValueError(
+                f'the features of {spec.name} do not say how many seconds a row covers; give '
+                'durations=[...], or clip_seconds in the config of the feature store'
+            )
+
+    def _check_dims(self, spec: VideoSpec, streams: Mapping[str, np.ndarray]) -> None:
+        for name, rows in streams.items():
+            if name == 'frames':
+                continue
+            if name not in self._dims:
+                raise ValueError(
+                    f'{spec.name} has a stream {name!r}; the model knows {sorted(self._dims)}'
+                )
+            problem = check_features(np.asarray(rows), self._dims[name])
+            if problem:
+                raise ValueError(f'features {name!r} of {spec.name}: {problem}')
+
+    def _only_stream(self) -> str:
+        if len(self._dims) > 1:
+            raise ValueError(
+                f'the model has streams {sorted(self._dims)}: give the features of a video as a '
+                'dict by stream'
+            )
+        return next(iter(self._dims))
+
+    def _store_config(self, stream: str) -> dict | None:
+        """Config of a stream's store, its path resolved; None if the pipeline names none."""
+        for step in self._loaders:
+            if _short(step) == LOADERS[0] and step.get('stream', 'visual') == stream:
+                store = step.get('store') or (self._dataset.get('features') or {})[stream]
+                root = self._dataset.get('data_root') or ''
+                return resolve_store(store, root, self._dataset.get('split', ''))
+        return None
+
+    def _store(self, stream: str) -> FeatureStore:
+        if stream not in self._stores:
+            self._stores[stream] = FEATURE_STORES.build(self._store_config(stream))
+        return self._stores[stream]
+
+
+class ListedVideos:
+    """Described videos as a :class:`~demul_mm.retrieval.bank.VideoSource`.
+
+    Args:
+        reader: reads them.
+        specs: by the id that they are asked for by.
+    """
+
+    def __init__(self, reader: VideoReader, specs: Mapping[str, VideoSpec]) -> None:
+        self._reader = reader
+        self._specs = dict(specs)
+
+    def ids(self) -> list[str]:
+        return list(self._specs)
+
+    def load(self, video_id: str) -> dict:
+        if video_id not in self._specs:
+            raise KeyError(
+                f'video {video_id!r} is not among the {len(self._specs)} that were given'
+            )
+        return self._reader.load(self._specs[video_id])
+
+    def key(self, video_id: str) -> str:
+        spec = self._specs.get(video_id)
+        return video_id if spec is None else spec.key
+
+
+def describe_all(
+    reader: VideoReader, videos: Sequence[Video], durations: Sequence[float | None] | None
+) -> list[VideoSpec | str]:
+    """Each video described, or why it cannot be."""
+    if durations is not None and len(durations) != len(videos):
+        raise ValueError(f'{len(durations)} durations were given for {len(videos)} videos')
+    described: list[VideoSpec | str] = []
+    for i, video in enumerate(videos):
+        try:
+            described.append(reader.describe(video, durations[i] if durations else None))
+        except BROKEN as error:
+            described.append(reason(error))
+    return described
+
+
+def _short(step: Mapping[str, Any]) -> str:
+    return str(step['type']).rsplit('.', 1)[-1]
+
+
+def _file_key(path: Path) -> str:
+    stat = path.stat()
+    return f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'
