@@ -136,10 +136,10 @@ class LanguageEncoder(nn.Module):
         self.convs = nn.ModuleList(nn.Conv1d(dim, dim, n, padding=n // 2) for n in ngrams)
         self.word_norm = nn.LayerNorm(dim)
         self.slots = nn.Parameter(torch.randn(num_phrases, dim))
-        self.slot_key = nn.Linear(dim, dim)
+        self.slot_key = nn.Linear(dim, dim, bias=False)  # a softmax ignores a bias
         self.slot_value = nn.Linear(dim, dim)
         self.phrase_norm = nn.LayerNorm(dim)
-        self.pool = nn.Linear(dim, 1, bias=False)  # a softmax ignores a bias
+        self.pool = nn.Linear(dim, 1, bias=False)
         self.sentence = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
         self.scale = dim**-0.5
 
