@@ -50,7 +50,8 @@ def exhaustive_candidates(
         allowed: ``(A,)`` ascending ordinals to look at.
 
     Returns:
-        For each query ``(min(depth, A),)`` ordinals, best first, equal scores by ordinal.
+        For each query ``(min(depth, A),)`` ordinals, best first, equal scores by ordinal; which of
+        several that tie for the last place is chosen is not defined.
     """
     best = torch.full((len(queries), 0), -torch.inf)
     who = torch.zeros((len(queries), 0), dtype=torch.int64)
@@ -62,9 +63,11 @@ def exhaustive_candidates(
         best = torch.cat([best, videos], 1)
         who = torch.cat([who, torch.from_numpy(part).expand(len(queries), -1)], 1)
         if best.shape[1] > depth:
-            # Sorting stably, not topk: of equal scores the first ordinal must win.
-            best, order = best.sort(dim=1, descending=True, stable=True)
-            best, who = best[:, :depth], who.gather(1, order[:, :depth])
+            best, order = best.topk(depth, dim=1)
+            who = who.gather(1, order)
+    # topk leaves equal scores in any order.
+    order = who.argsort(dim=1)
+    best, who = best.gather(1, order), who.gather(1, order)
     order = best.argsort(dim=1, descending=True, stable=True)
     return list(who.gather(1, order).numpy())
 

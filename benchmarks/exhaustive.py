@@ -1,0 +1,141 @@
+"""Exhaustive clip scoring in the manner of XML, and exact search on the original vectors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from corpus_data import Corpus
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from demul_mm.index import MomentHits
+
+TOP_VIDEOS = 100
+# Clips that are scored at once, so that scores of a batch stay in the cache's reach.
+CHUNK = 1 << 18
+
+
+class ExhaustiveClips:
+    """All clips of all videos in memory, scored for every query.
+
+    As XML searches (Lei et al., "TVR", ECCV 2020): query times clips, the best clip is the video's
+    score, and in the 100 best videos two small convolutions over the clip scores give start and
+    end. Kept in bfloat16, which these processors multiply fastest. XML's own contexts are eight
+    times as wide (256 numbers for two streams, twice); this is the same search at our width.
+
+    Args:
+        corpus: whose clips, the moments of the finest scale, are to be added by :meth:`add`.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.dim = corpus.dim
+        self._parts: list[Tensor] = []
+        self._counts: list[int] = []
+        self._kernel = torch.tensor([[[-1.0, 0, 1, 0, 0]], [[0.0, 0, 1, 0, -1]]])  # start, end
+
+    def add(self, entries: list) -> None:
+        """Add a block of videos."""
+        for entry in entries:
+            lengths = entry.spans[:, 1] - entry.spans[:, 0]
+            clips = entry.moments[lengths <= 1.01 * lengths.min()]
+            self._counts.append(len(clips))
+            self._parts.append(torch.from_numpy(clips).bfloat16())
+        self._parts = [torch.cat(self._parts[i : i + 64]) for i in range(0, len(self._parts), 64)]
+
+    def finish(self) -> None:
+        """To be called after the last block."""
+        clips = sum(map(len, self._parts))
+        self.clips = torch.empty(clips, self.dim, dtype=torch.bfloat16)
+        filled = 0
+        while self._parts:
+            part = self._parts.pop(0)
+            self.clips[filled : filled + len(part)] = part
+            filled += len(part)
+        self.counts = torch.tensor(self._counts)
+
+    def search(self, queries: Tensor) -> Tensor:
+        """Start and end scores in the best videos of each query ``(Q, videos, 2, T)``."""
+        vectors = queries.bfloat16().T.contiguous()  # (S, Q)
+        width = int(self.counts[0])
+        if bool((self.counts == width).all()):
+            step = CHUNK // width * width
+            scores = [self.clips[i : i + step] @ vectors for i in range(0, len(self.clips), step)]
+            best = torch.cat([s.view(-1, width, s.shape[1]).amax(1) for s in scores])  # (V, Q)
+            clips = torch.cat(scores).view(len(self.counts), width, -1)
+        else:
+            flat = (self.clips @ vectors).float()
+            clips = torch.nested.nested_tensor(list(flat.split(self.counts.tolist())))
+            clips = torch.nested.to_padded_tensor(clips, -1.0)
+            best = clips.amax(1)
+        top = best.float().topk(min(TOP_VIDEOS, len(best)), dim=0).indices  # (videos, Q)
+        rows = clips.permute(2, 0, 1)[torch.arange(top.shape[1])[:, None], top.T].float()
+        return F.conv1d(rows.reshape(-1, 1, rows.shape[-1]), self._kernel, padding=2)
+
+    def measure(
+        self,
+        vectors: np.ndarray,
+        batch: int,
+        timed: Callable[[Callable[[], Any]], tuple[float, Any]],
+        percentiles: Callable[[list[float]], dict[str, float]],
+    ) -> dict[str, Any]:
+        """Latencies for one query and for a batch, and bytes of the clips."""
+        measured: dict[str, Any] = dict(bytes=self.clips.numel() * 2, clips=len(self.clips))
+        for name, size, count in (('one', 1, 15), ('batch', batch, 4)):
+            seconds = []
+            for i in range(count + 1):
+                part = np.take(vectors, range(i * size, (i + 1) * size), axis=0, mode='wrap')
+                queries = torch.from_numpy(part)
+                seconds.append(timed(lambda queries=queries: self.search(queries))[0])
+            measured[name] = percentiles(seconds[1:])
+        return measured
+
+
+def reference_moments(
+    corpus: Corpus, vectors: np.ndarray, clips: ExhaustiveClips
+) -> list[MomentHits]:
+    """The 100 best moments of each query on the vectors as they were made, not as they are stored.
+
+    Passes the corpus once and fills ``clips`` on the way.
+    """
+    queries = torch.from_numpy(vectors)
+    best = torch.full((len(queries), 0), -torch.inf)  # (Q, kept) scores
+    where = torch.zeros(len(queries), 0, 3, dtype=torch.float64)  # video, start, end
+    scores_of = torch.full((len(queries), 0), -torch.inf)  # (Q, kept) of videos
+    videos_of = torch.zeros(len(queries), 0, dtype=torch.int64)
+    done = 0
+    for entries in tqdm(corpus.blocks(), desc='float32 exact', leave=False):
+        clips.add(entries)
+        scores = queries @ torch.from_numpy(np.concatenate([e.moments for e in entries])).T
+        places = torch.from_numpy(
+            np.concatenate(
+                [np.c_[np.full(len(e.spans), done + i), e.spans] for i, e in enumerate(entries)]
+            )
+        )
+        top = scores.topk(min(TOP_VIDEOS, scores.shape[1]), dim=1)
+        best = torch.cat([best, top.values], 1)
+        where = torch.cat([where, places[top.indices]], 1)
+        keep = best.topk(min(TOP_VIDEOS, best.shape[1]), dim=1)
+        best = keep.values
+        where = where.gather(1, keep.indices[..., None].expand(-1, -1, 3))
+        starts = np.cumsum([0] + [len(e.moments) for e in entries])[:-1]
+        maxima = torch.from_numpy(np.maximum.reduceat(scores.numpy(), starts, axis=1))
+        ordinals = torch.arange(done, done + len(entries)).expand(len(queries), -1)
+        scores_of = torch.cat([scores_of, maxima], 1)
+        videos_of = torch.cat([videos_of, ordinals], 1)
+        keep = scores_of.topk(min(200, scores_of.shape[1]), dim=1)
+        scores_of, videos_of = keep.values, videos_of.gather(1, keep.indices)
+        done += len(entries)
+    clips.finish()
+    return [
+        MomentHits(
+            video_ids=[corpus.name(int(v)) for v in place[:, 0]],
+            spans=place[:, 1:].numpy(),
+            scores=score.numpy(),
+            videos=[corpus.name(v) for v in videos.tolist()],
+            video_scores=video_scores.numpy(),
+            candidates=corpus.size,
+        )
+        for place, score, videos, video_scores in zip(where, best, videos_of, scores_of)
+    ]
