@@ -21,7 +21,6 @@ test_dataloader = val_dataloader
 model = dict(streams=dict(visual=dict(in_dim={dim})))
 train_cfg = dict(max_epochs=3)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=5))
-custom_hooks = [dict(type='EpochSeedHook'), dict(type='EMAHook', momentum=0.05)]
 """
 WORDS = ['red', 'blue', 'green', 'disc', 'square', 'cross', 'enters', 'leaves', 'spins', 'grows']
 
