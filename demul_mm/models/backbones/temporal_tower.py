@@ -45,7 +45,12 @@ class TemporalTower(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``x (V, T, in_dim)`` and ``mask (V, T)`` to ``(V, T, D)``, zeros where masked."""
+        """``x (V, T, in_dim)`` and ``mask (V, T)`` to ``(V, T, D)``, zeros where masked.
+
+        Where no video of the batch has the stream, ``x`` may be ``(V, T, 0)``.
+        """
+        if not x.shape[-1]:
+            x = x.new_zeros(*x.shape[:2], self.in_dim)
         if x.shape[-1] != self.in_dim:
             raise ValueError(
                 f'the features have {x.shape[-1]} dimensions, the model was built for '

@@ -1,11 +1,14 @@
 """From lists of videos of any length to padded tensors on the model's device."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
 from demul_mm.registry import MODELS, TASK_UTILS
+from demul_mm.structures import MomentDataSample
 
 
 @MODELS.register_module()
@@ -40,10 +43,14 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
             ``inputs``: ``streams`` ``{name: ((V, T, d), (V, T) mask)}``, ``frames``
             ``[(T_v, 3, t, H, W)] | None``, ``ids (Q, L)``, ``word_mask (Q, L)`` for the queries of
             all videos in order; and ``data_samples`` as given.
+
+        Raises:
+            ValueError: a video has no clip at all, or streams of different numbers of clips.
         """
         data = self.cast_data(data)
         inputs, samples = data['inputs'], data.get('data_samples')
-        streams = {k: self.pad(v) for k, v in inputs.items() if k != 'frames'}
+        longest = max(self._common_lengths(inputs, samples), default=0)
+        streams = {k: self.pad(v, longest, k, samples) for k, v in inputs.items() if k != 'frames'}
         out = dict(streams=streams, frames=inputs.get('frames'), ids=None, word_mask=None)
         queries = [query for sample in samples or [] for query in sample.queries]
         if queries:
@@ -58,16 +65,62 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
             mask.to(self.device, non_blocking=self._non_blocking),
         )
 
-    def pad(self, rows: list[Tensor | None]) -> tuple[Tensor, Tensor]:
-        """Rows ``(T_v, d)`` to ``(V, T, d)`` and mask ``(V, T)``; None is a missing stream."""
+    def pad(
+        self,
+        rows: Sequence[Tensor | None],
+        longest: int,
+        stream: str = 'visual',
+        samples: Sequence[MomentDataSample] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Pad one stream.
+
+        Args:
+            rows: ``(T_v, d)`` of each video; None where the video lacks the stream.
+            longest: clips of the longest video, in any stream.
+            stream: its name, for messages.
+            samples: the videos' data samples, for messages.
+
+        Returns:
+            ``(V, T, d)`` float32 and mask ``(V, T)``; ``d`` is 0 where all videos lack the stream.
+        """
+        total = longest + -longest % self.pad_divisor
+        present = [row for row in rows if row is not None]
+        width = present[0].shape[1] if present else 0
+        device = present[0].device if present else self.device
+        batch = torch.zeros(len(rows), total, width, device=device)
+        for v, row in enumerate(rows):
+            if row is None:
+                continue
+            if row.shape[1] != width:
+                raise ValueError(
+                    f'{_name(samples, v)} has {stream!r} features of {row.shape[1]} values, '
+                    f'others of the batch have {width}: check the features'
+                )
+            batch[v, : len(row)] = row
         lengths = [0 if row is None else len(row) for row in rows]
-        if not any(lengths):
-            raise ValueError('no video of the batch has any clip: check its features')
-        first = next(row for row in rows if row is not None)
-        total = max(lengths) + -max(lengths) % self.pad_divisor
-        batch = first.new_zeros((len(rows), total, first.shape[1]), dtype=torch.float32)
-        for i, row in enumerate(rows):
-            if row is not None:
-                batch[i, : len(row)] = row
         length = torch.tensor(lengths, device=batch.device)
         return batch, torch.arange(total, device=batch.device)[None] < length[:, None]
+
+    @staticmethod
+    def _common_lengths(inputs: dict, samples: Sequence[MomentDataSample] | None) -> list[int]:
+        """The clips of each video, which all of its streams share."""
+        common = []
+        for v, rows in enumerate(zip(*inputs.values())):
+            lengths = {k: len(row) for k, row in zip(inputs, rows) if row is not None and len(row)}
+            if not lengths:
+                raise ValueError(
+                    f'{_name(samples, v)} has no clip in any stream: check its features'
+                )
+            if len(set(lengths.values())) > 1:
+                found = ' but '.join(f'{n} of {k!r}' for k, n in lengths.items())
+                raise ValueError(
+                    f'{_name(samples, v)} has {found.replace(" of", " clips of", 1)}: bring its '
+                    'streams to one number of clips in the pipeline (ResampleClips)'
+                )
+            common.append(next(iter(lengths.values())))
+        return common
+
+
+def _name(samples: Sequence[MomentDataSample] | None, video: int) -> str:
+    name = samples[video].metainfo.get('video_id') if samples else None
+    return f'video {video} of the batch' if name is None else f'video {name!r}'

@@ -124,7 +124,8 @@ class DeMUL(BaseModel):
         streams = dict(inputs['streams'])
         if self.frame_encoder is not None and inputs.get('frames') is not None:
             features = self.frame_encoder(inputs['frames'])
-            streams['visual'] = self.data_preprocessor.pad(features)
+            longest = max(len(rows) for rows in features)
+            streams['visual'] = self.data_preprocessor.pad(features, longest)
         missing = [name for name in self.towers if name not in streams]
         if missing:
             raise ValueError(
@@ -295,7 +296,7 @@ class DeMUL(BaseModel):
                 )
             )
         if self.decorrelation is not None:
-            flat = videos.mask[:, None].expand(-1, videos.points.shape[1], -1)
+            flat = videos.mask[:, None] & videos.stream_mask[..., None]  # (V, N, M)
             shared = videos.shared[:, None].expand(-1, videos.points.shape[1], -1, -1)
             losses['loss_decorrelation'] = self.decorrelation(
                 shared[flat], videos.private[flat].float()

@@ -191,7 +191,8 @@ def dual_encoder_pairs(videos: VideoEncoding, points: PyramidPoints, base: Tenso
         points: geometry of the ``M`` cells.
         base: ``(R, M)`` semantic logit of the dual encoder.
     """
-    x = videos.points[:, 0] if videos.points.shape[1] == 1 else videos.points.mean(1)
+    weight = videos.stream_mask[:, :, None, None].to(videos.points.dtype)
+    x = (videos.points * weight).sum(1) / weight.sum(1).clamp(min=1)
     index = torch.arange(base.shape[1], device=base.device).expand(len(base), -1)
     alignment = F.pad(base.new_zeros(*base.shape, 0), (0, 1))
     clips = x[:, : int(points.level_sizes[0])]
