@@ -122,7 +122,7 @@ def test_broken_videos_are_reported_and_skipped(
     results = find(videos, SENTENCES[:2], durations=[26.0, 8.0, 8.0, 8.0, 8.0, 16.0])
     assert len(results) == 12
     errors = [r['error'] for r in results[::2]]
-    assert errors[0] is None and errors[5] is None
+    assert (errors[0], errors[5]) == (None, None)
     for text, error in zip(('NaN', 'neither a file', '13 values', 'cannot be read'), errors[1:5]):
         assert text in error
     for result in results[2:10]:

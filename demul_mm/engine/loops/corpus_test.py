@@ -124,6 +124,8 @@ class CorpusTestLoop(TestLoop):
         )
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         metrics.update(step_recall(kept))
+        if self.search_options['mode'] == 'fast':
+            metrics.pop('recall/fused', None)
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
         return metrics

@@ -1,0 +1,304 @@
+"""Searching a small corpus, step by step."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from demul_mm.apis import CorpusInferencer, load_entry_source, load_query_encoder
+from demul_mm.index import IndexMismatchError, MomentIndex, SearchFilter, VideoEntry
+from demul_mm.models.localizers import DeMUL
+from demul_mm.registry import INDEXES
+from demul_mm.retrieval import encode_batch, iter_video_entries
+from demul_mm.structures import span_iou
+from tests.apis.small import LENGTHS, SmallCorpus
+from tests.models.tiny import SENTENCES
+
+INDEX = dict(type='ExactIndex', level2='fp16')
+EVERYTHING = dict(num_videos=len(LENGTHS), num_fused=len(LENGTHS), num_moments=1000)
+CLOSE = dict(rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture(scope='module')
+def search(corpus: SmallCorpus) -> CorpusInferencer:
+    """All videos indexed in memory. Not to be changed."""
+    inferencer = CorpusInferencer(corpus.config, corpus.checkpoint, device='cpu')
+    inferencer.build_index(INDEX)
+    return inferencer
+
+
+@pytest.fixture(scope='module')
+def entries(corpus: SmallCorpus) -> list[VideoEntry]:
+    source, _ = load_entry_source(corpus.config, corpus.checkpoint)
+    return list(source.load(source.ids()))
+
+
+def rows_of(result: dict) -> list[tuple]:
+    return [(m['video_id'], m['start'], m['end'], m['score']) for m in result['moments']]
+
+
+def assert_same_rows(one: list[tuple], two: list[tuple]) -> None:
+    assert [row[0] for row in one] == [row[0] for row in two]
+    np.testing.assert_allclose([row[1:] for row in one], [row[1:] for row in two], **CLOSE)
+
+
+def suppressed(rows: list[tuple]) -> list[tuple]:
+    """Greedy suppression inside each video, at most five moments of each."""
+    kept: list[tuple] = []
+    for row in sorted(rows, key=lambda row: -row[3]):
+        own = [k for k in kept if k[0] == row[0]]
+        spans = torch.tensor([[k[1], k[2]] for k in own]).reshape(-1, 2)
+        clear = bool((span_iou(torch.tensor(row[1:3])[None], spans) <= 0.5).all())
+        if clear and len(own) < 5:
+            kept.append(row)
+    return kept
+
+
+def test_fast_at_full_depth_is_brute_force(
+    search: CorpusInferencer, entries: list[VideoEntry]
+) -> None:
+    for sentence in SENTENCES:
+        (result,) = search(sentence, mode='fast', **EVERYTHING)
+        query = search.model.encode_query([sentence]).shared[0].detach().numpy()
+        rows = [
+            (entry.video_id, *span, float(np.dot(moment.astype(np.float16), query)))
+            for entry in entries
+            for moment, span in zip(entry.moments, entry.spans.tolist())
+        ]
+        assert_same_rows(rows_of(result), suppressed(rows))
+        assert all(m['probability'] is None and not m['terms'] for m in result['moments'])
+
+
+@torch.no_grad()
+def localized_everywhere(model: DeMUL, inferencer: CorpusInferencer, sentence: str) -> list[tuple]:
+    """All pairs of a query with all videos, in one batch of the model."""
+    source = inferencer.bank.source
+    items = [source.load(i) for i in source.ids()]
+    inputs = dict(visual=[item['inputs']['visual'] for item in items])
+    samples = [item['data_samples'] for item in items]
+    data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), False)
+    videos = model.encode_video(data['inputs'])
+    number = len(items)
+    found = model.localize(
+        videos,
+        model.encode_query([sentence]),
+        torch.arange(number),
+        torch.zeros(number, dtype=torch.int64),
+    )
+    probability = (found.scores * model.calibrator.scale + model.calibrator.bias).sigmoid()
+    rows = []
+    for v, sample in enumerate(samples):
+        spans = (found.spans[v] * sample.extent).clamp(max=sample.duration)
+        own = [
+            (sample.video_id, *span, float(p))
+            for span, p, inside in zip(spans.tolist(), probability[v], found.mask[v])
+            if inside
+        ]
+        rows += suppressed(own)
+    return sorted(rows, key=lambda row: -row[3])
+
+
+@pytest.mark.parametrize('mode', ['full', 'exact'])
+def test_full_on_all_videos_is_localizing_all_pairs(search: CorpusInferencer, mode: str) -> None:
+    for sentence in SENTENCES[:3]:
+        (result,) = search(sentence, mode=mode, **EVERYTHING)
+        assert_same_rows(rows_of(result), localized_everywhere(search.model, search, sentence))
+        for moment in result['moments']:
+            joint = torch.tensor(sum(moment['terms'].values()))
+            expected = float(search.model.calibrator(joint))
+            assert moment['probability'] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_batch_of_queries_is_each_alone(search: CorpusInferencer) -> None:
+    for mode in ('fast', 'full'):
+        together = search(SENTENCES, mode=mode, num_fused=3)
+        for sentence, result in zip(SENTENCES, together):
+            (alone,) = search(sentence, mode=mode, num_fused=3)
+            assert result['query'] == sentence
+            assert_same_rows(rows_of(result), rows_of(alone))
+
+
+def test_small_passes_change_nothing(search: CorpusInferencer) -> None:
+    whole = search(SENTENCES, num_fused=4)
+    budget = search.model.max_pair_points
+    try:
+        search.model.max_pair_points = 1
+        for one, two in zip(whole, search(SENTENCES, num_fused=4)):
+            assert_same_rows(rows_of(one), rows_of(two))
+    finally:
+        search.model.max_pair_points = budget
+
+
+def test_videos_that_were_not_fused_follow_in_the_order_of_the_index(
+    search: CorpusInferencer,
+) -> None:
+    (full,) = search(SENTENCES[0], num_fused=2, num_videos=7, num_moments=1000)
+    (fast,) = search(SENTENCES[0], mode='fast', num_videos=7, num_moments=1000, per_video=1)
+    order = [m['video_id'] for m in fast['moments']]
+    assert len(order) == len(LENGTHS)
+    number = sum(m['probability'] is not None for m in full['moments'])
+    fused, rest = full['moments'][:number], full['moments'][number:]
+    assert {m['video_id'] for m in fused} == set(order[:2])
+    assert [m['video_id'] for m in rest] == order[2:]
+    assert [m['score'] for m in rest] == [m['score'] for m in fast['moments'][2:]]
+
+
+def test_options_of_the_answer(search: CorpusInferencer) -> None:
+    ask = dict(num_videos=7, num_fused=7)
+    (everything,) = search(SENTENCES[0], num_moments=1000, **ask)
+    (three,) = search(SENTENCES[0], num_moments=3, **ask)
+    assert three['moments'] == everything['moments'][:3]
+    (single,) = search(SENTENCES[0], num_moments=1000, per_video=1, **ask)
+    assert len({m['video_id'] for m in single['moments']}) == len(single['moments']) == 7
+    middle = everything['moments'][4]['probability']
+    (likely,) = search(SENTENCES[0], num_moments=1000, no_moment_threshold=middle, **ask)
+    assert likely['moments'] == everything['moments'][:5]
+    (nothing,) = search(SENTENCES[0], no_moment_threshold=1.0, **ask)
+    assert (nothing['no_moment'], nothing['moments']) == (True, [])
+
+
+def test_filters_leave_only_what_passes(search: CorpusInferencer) -> None:
+    where = SearchFilter(conditions=[('tags', 'has', 'odd'), ('number', '<', 5)])
+    for mode in ('fast', 'full', 'exact'):
+        (result,) = search(SENTENCES[0], mode=mode, where=where, num_moments=100)
+        assert {m['video_id'] for m in result['moments']} == {'v1', 'v3'}
+
+
+def test_steps_are_timed(search: CorpusInferencer) -> None:
+    search(SENTENCES[0])
+    steps = ['encode_queries', 'filter', 'level1', 'level2', 'names', 'encode_videos', 'fuse']
+    assert list(search.timings) == [*steps, 'merge']
+    search(SENTENCES[0], mode='fast')
+    assert list(search.timings) == steps[:5]
+
+
+def test_the_memory_draws_queries_towards_what_it_knows(search: CorpusInferencer) -> None:
+    model = search.model
+    queries = model.encode_query([SENTENCES[0]])
+    (before,) = search(SENTENCES[0], mode='fast')
+    model.memory.push(queries.meaning.detach(), torch.eye(16)[:1])
+    (off,) = search(SENTENCES[0], mode='fast')
+    (on,) = search(SENTENCES[0], mode='fast', transfer=0.5)
+    assert rows_of(off) == rows_of(before)
+    assert rows_of(on) != rows_of(before)
+    with pytest.raises(ValueError, match='no semantic memory'):
+        memory, model.memory = model.memory, None
+        try:
+            search(SENTENCES[0], transfer=0.5)
+        finally:
+            model.memory = memory
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'error'),
+    [
+        (dict(mode='quick'), ValueError),
+        (dict(num_fuse=3), TypeError),
+        (dict(num_moments=0), ValueError),
+        (dict(mode='fast', no_moment_threshold=0.5), ValueError),
+    ],
+)
+def test_wrong_options_are_refused(
+    search: CorpusInferencer, wrong: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        search(SENTENCES[0], **wrong)
+
+
+def test_an_index_of_other_weights_is_refused(corpus: SmallCorpus, tmp_path: Path) -> None:
+    maker = CorpusInferencer(corpus.config, corpus.checkpoint, device='cpu')
+    maker.build_index(dict(INDEX, path=str(tmp_path / 'index')))
+    again = CorpusInferencer(corpus.config, corpus.checkpoint, tmp_path / 'index', device='cpu')
+    assert again(SENTENCES[0]) == maker(SENTENCES[0])
+    torch.manual_seed(3)
+    with pytest.raises(IndexMismatchError, match='model'):
+        CorpusInferencer(corpus.config, None, tmp_path / 'index', device='cpu')
+    with pytest.raises(ValueError, match='no index'):
+        CorpusInferencer(corpus.config, corpus.checkpoint, device='cpu')(SENTENCES[0])
+
+
+def test_listed_videos_with_a_broken_one(
+    corpus: SmallCorpus, search: CorpusInferencer, tmp_path: Path
+) -> None:
+    """A video that cannot be read is left out, first of the index and later of fusion."""
+    for video_id, rows in corpus.features.items():
+        np.save(tmp_path / f'{video_id}.npy', rows)
+    files = sorted(tmp_path.glob('*.npy'))
+    durations = [corpus.durations[file.stem] for file in files]
+    files[1].write_bytes(b'broken')
+    listed = CorpusInferencer(
+        corpus.config, corpus.checkpoint, videos=files, durations=durations, device='cpu'
+    )
+    index = listed.build_index(INDEX)
+    assert index.stats()['videos'] == len(LENGTHS) - 1
+    others = SearchFilter(video_ids=[f.stem for f in files if f != files[1]])
+    wide = dict(EVERYTHING, num_videos=6)
+    (one,), (two,) = listed(SENTENCES[0], **wide), search(SENTENCES[0], where=others, **wide)
+    assert_same_rows(rows_of(one), rows_of(two))
+    fewer = CorpusInferencer(
+        corpus.config,
+        corpus.checkpoint,
+        index,
+        videos=files[2:],
+        durations=durations[2:],
+        device='cpu',
+    )
+    (result,) = fewer(SENTENCES[0], **wide)
+    unfused = {m['video_id'] for m in result['moments'] if m['probability'] is None}
+    assert unfused == {files[0].stem}
+
+
+def test_entries_are_the_cells_inside_each_video(
+    corpus: SmallCorpus, search: CorpusInferencer, entries: list[VideoEntry]
+) -> None:
+    for entry, length in zip(entries, LENGTHS):
+        length = min(length, 32)
+        assert entry.duration == corpus.durations[entry.video_id]
+        assert len(entry.moments) == sum(-(-length // 2**k) for k in range(4))
+        entry.check(16)
+        assert (entry.spans >= 0).all()
+        assert (entry.spans <= entry.duration).all()
+    assert entries[1].metadata == dict(tags=['odd'], number=1)
+    source, prints = load_entry_source(corpus.config, corpus.checkpoint, levels=[2, 3])
+    for coarse, entry, length in zip(source.load(source.ids()), entries, LENGTHS):
+        number = sum(-(-min(length, 32) // 2**k) for k in (2, 3))
+        np.testing.assert_allclose(coarse.moments, entry.moments[-number:])
+    assert prints != load_entry_source(corpus.config, corpus.checkpoint)[1]
+    with pytest.raises(ValueError, match='levels'):
+        list(load_entry_source(corpus.config, corpus.checkpoint, levels=[4])[0].load(['v0']))
+
+
+def test_entries_of_a_data_loader(search: CorpusInferencer, entries: list[VideoEntry]) -> None:
+    """Whatever the batches, and each video once."""
+    source = search.bank.source
+    items = [source.load(i) for i in (*source.ids(), 'v0')]
+    batches = [
+        dict(
+            inputs=dict(visual=[item['inputs']['visual'] for item in items[i : i + 3]]),
+            data_samples=[item['data_samples'] for item in items[i : i + 3]],
+        )
+        for i in range(0, len(items), 3)
+    ]
+    assert len(encode_batch(search.model, batches[0])) == 3
+    made = list(iter_video_entries(search.model, batches))
+    assert [entry.video_id for entry in made] == source.ids()
+    for one, two in zip(made, entries):
+        np.testing.assert_allclose(one.moments, two.moments, **CLOSE)
+        np.testing.assert_allclose(one.spans, two.spans, **CLOSE)
+
+
+def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer) -> None:
+    source, prints = load_entry_source(corpus.config, corpus.checkpoint)
+    index: MomentIndex = INDEXES.build(dict(INDEX, **prints))
+    index.build(source)
+    encode, fingerprint = load_query_encoder(corpus.config, corpus.checkpoint)
+    assert prints['model_fingerprint'] == fingerprint == search.fingerprint
+    hits = index.search(encode(SENTENCES[:2]), num_moments=5).hits
+    expected = search.index.search(
+        search.model.encode_query(list(SENTENCES[:2])).shared.detach().numpy(), num_moments=5
+    ).hits
+    for one, two in zip(hits, expected):
+        assert one.video_ids == two.video_ids
+        np.testing.assert_allclose(one.scores, two.scores, **CLOSE)
