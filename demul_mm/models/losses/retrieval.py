@@ -59,7 +59,8 @@ class RetrievalLoss(nn.Module):
         """
         num, count, size = cells.shape
         mine = torch.nn.functional.one_hot(owner, count).bool()  # (Q, V)
-        soft = self._soft_videos(meaning, owner, count, memory)  # (Q, V)
+        # A query's own video tells of its event, but the cells apart from it do not.
+        soft = self._soft_videos(meaning, owner, count, memory).masked_fill(mine, 0)  # (Q, V)
         mask = torch.where(mine[..., None], counted[:, None], cell_mask[None])
         hit = (mine[..., None] & positive[:, None]).flatten(1)
         similarity, mask = cells.flatten(1), mask.flatten(1)

@@ -90,5 +90,5 @@ def test_a_video_without_any_clip_is_named(preprocessor):
 def test_features_of_one_stream_must_have_one_width(preprocessor):
     inputs = {'visual': [torch.randn(4, 5), torch.randn(4, 6)]}
     samples = [tiny_sample(9.0, [], seed=3), tiny_sample(9.0, [], seed=4)]
-    with pytest.raises(ValueError, match="video 'v4' has 'visual' features of 6.*others.* 5"):
+    with pytest.raises(ValueError, match=r"video 'v4' has 'visual' features of 6.*others.* 5"):
         preprocessor({'inputs': inputs, 'data_samples': samples})

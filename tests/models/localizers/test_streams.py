@@ -116,5 +116,5 @@ def test_features_of_another_width_are_refused(model):
 
 
 def test_a_pyramid_needs_a_fitting_divisor():
-    with pytest.raises(ValueError, match='pad_divisor is 4; a pyramid of 4 levels needs .* of 8'):
+    with pytest.raises(ValueError, match=r'pad_divisor is 4; a pyramid of 4 levels needs .* of 8'):
         tiny_model(data_preprocessor=dict(pad_divisor=4))
