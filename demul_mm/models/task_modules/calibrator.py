@@ -45,8 +45,7 @@ class ScoreCalibrator(nn.Module):
         x = scores.double()
         center, spread = x.mean(), x.std().clamp(min=1e-6)
         z = torch.stack([(x - center) / spread, torch.ones_like(x)], 1)  # (N, 2)
-        w = torch.tensor([1.0, 0.0], dtype=torch.float64)
-        prior = torch.tensor([1e-3, 1e-3], dtype=torch.float64)
+        w, prior = x.new_tensor([1.0, 0.0]), x.new_tensor([1e-3, 1e-3])
         for _ in range(50):
             p = (z @ w).sigmoid()
             gradient = z.T @ (p - hits.double()) + prior * w
@@ -55,8 +54,9 @@ class ScoreCalibrator(nn.Module):
             w = w - step
             if step.abs().max() < 1e-9:
                 break
-        # A negative slope would turn the order round: then the score says nothing.
-        slope = w[0].clamp(min=1e-3) / spread
+        if w[0] < 1e-3:  # a negative slope would turn the order round: the score says nothing
+            w = torch.stack([w.new_tensor(1e-3), hits.double().mean().logit()])
+        slope = w[0] / spread
         self.scale.copy_(slope)
         self.bias.copy_(w[1] - slope * center)
         self.num_fitted.fill_(len(scores))
