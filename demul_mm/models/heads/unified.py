@@ -44,6 +44,8 @@ class UnifiedMomentHead(nn.Module):
 
     Args:
         dim: width ``D`` of the fused points.
+        profile: config of what a candidate sees of the curves around it; None for nothing.
+        num_curves: further curves without a meaning of their own, for the profile.
         joint: config of the joint score.
         assigner: config of the assigner.
         loss_semantic: config of the classification loss.
@@ -60,6 +62,8 @@ class UnifiedMomentHead(nn.Module):
     def __init__(
         self,
         dim: int = 128,
+        profile: dict | None = None,
+        num_curves: int = 4,
         joint: dict | None = None,
         assigner: dict | None = None,
         loss_semantic: dict | None = None,
@@ -73,12 +77,13 @@ class UnifiedMomentHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout)
-        )
+        self.norm = nn.LayerNorm(dim)
+        channels = 4 + (num_curves if profile else 0)
+        self.profile = MODELS.build({'channels': channels, **profile}) if profile else None
+        self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout))
         self.rate = nn.Linear(dim, 2)  # semantic correction, quality
         self.place = nn.Linear(dim, 2)  # distances to start and end
-        self.curves = nn.Linear(dim, 3)  # start, end, inside
+        self.curves = nn.Linear(dim, channels - 1)  # start, end, inside, and for the profile
         nn.init.zeros_(self.rate.weight)
         nn.init.zeros_(self.rate.bias)
         nn.init.constant_(self.place.bias, 2.0)
@@ -118,11 +123,18 @@ class UnifiedMomentHead(nn.Module):
             num_clips: ``(R,)``.
             query: ``(R,)`` int64: pairs with one number belong to one query.
         """
-        rate, place = self.hidden(fused.points).chunk(2, -1)  # (R, K, D) each
+        centers, strides = points.centers[fused.cell], points.strides[fused.cell]
+        curves = self.curves(fused.clips)  # (R, T, C - 1)
+        start, end, inside = curves[..., :3].float().unbind(-1)
+        clip_mask = cell_mask[:, : start.shape[1]]
+        x = self.norm(fused.points)
+        if self.profile is not None:
+            relevance = fused.dense_logit[:, : start.shape[1], None].to(curves.dtype)
+            shape = torch.cat([curves, relevance], -1).tanh()
+            x = x + self.profile(shape, clip_mask, centers, strides).to(x.dtype)
+        rate, place = self.hidden(x).chunk(2, -1)  # (R, K, D) each
         correction, quality = self.rate(rate).float().unbind(-1)
         distance = F.softplus(self.place(place).float())  # (R, K, 2) in strides
-        start, end, inside = self.curves(fused.clips).float().unbind(-1)  # (R, T)
-        centers, strides = points.centers[fused.cell], points.strides[fused.cell]
         stages = fused.stage_logits.float()
         return HeadOutput(
             semantic=stages[:, -1] + correction,
@@ -137,7 +149,7 @@ class UnifiedMomentHead(nn.Module):
             inside=inside,
             video=self.video_similarity(similarity, cell_mask),
             mask=fused.mask,
-            clip_mask=cell_mask[:, : start.shape[1]],
+            clip_mask=clip_mask,
             cell_mask=cell_mask,
             num_clips=num_clips,
             query=query,

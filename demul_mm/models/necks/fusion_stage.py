@@ -7,6 +7,10 @@ from torch import Tensor, nn
 from demul_mm.models.layers import NeighbourMix, masked_softmax
 from demul_mm.models.task_modules.points import PyramidPoints
 
+# Adam moves a lone number by about the learning rate a step, and a gate has to open from 0 to
+# the order of 1: without the gain that takes a thousand steps in which the text is hardly read.
+GATE_GAIN = 16.0
+
 
 class RelationMix(nn.Module):
     """Attention among the candidates of a pair, which know where they lie and how long they are.
@@ -108,7 +112,7 @@ class FusionStage(nn.Module):
         attention = _attend_or_not(logits, text_mask[:, None])
         context = self.context(video * (attention @ value))  # (R, M, D)
         gate = (self.gate_video(video) + self.gate_context(context)).sigmoid()
-        video = video + self.alpha.tanh() * (gate * context)
+        video = video + (GATE_GAIN * self.alpha).tanh() * (gate * context)
         keep = mask[..., None].to(video.dtype)
         y = self.norm(video) * keep
         y = self.mix(y, mask, place) if self.among_survivors else self.mix(y, points)
@@ -119,7 +123,7 @@ class FusionStage(nn.Module):
         """Text ``(R, U, D)`` updated by what it attends to in ``video (R, M, D)``."""
         key, value = self.read_key_value(video).chunk(2, -1)
         logits = self.read_query(text) @ key.transpose(1, 2) * self.scale  # (R, U, M)
-        return text + self.beta.tanh() * (masked_softmax(logits, mask[:, None]) @ value)
+        return text + (GATE_GAIN * self.beta).tanh() * (masked_softmax(logits, mask[:, None]) @ value)
 
 
 def _attend_or_not(logits: Tensor, mask: Tensor) -> Tensor:
