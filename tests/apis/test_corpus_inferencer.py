@@ -183,12 +183,12 @@ def test_the_memory_draws_queries_towards_what_it_knows(search: CorpusInferencer
     (on,) = search(SENTENCES[0], mode='fast', transfer=0.5)
     assert rows_of(off) == rows_of(before)
     assert rows_of(on) != rows_of(before)
-    with pytest.raises(ValueError, match='no semantic memory'):
-        memory, model.memory = model.memory, None
-        try:
+    memory, model.memory = model.memory, None
+    try:
+        with pytest.raises(ValueError, match='no semantic memory'):
             search(SENTENCES[0], transfer=0.5)
-        finally:
-            model.memory = memory
+    finally:
+        model.memory = memory
 
 
 @pytest.mark.parametrize(

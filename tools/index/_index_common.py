@@ -21,6 +21,14 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder of moment vectors (*.safetensors), instead of a model',
     )
     parser.add_argument(
+        '--levels',
+        nargs='+',
+        type=int,
+        help='levels of the pyramid that are indexed, 0 the finest (default: all); the coarser '
+        'ones alone make a smaller index',
+    )
+    parser.add_argument('--workers', type=int, default=0, help='processes that read videos')
+    parser.add_argument(
         '--no-resume', action='store_true', help='throw away what a killed run has written'
     )
 
@@ -34,7 +42,9 @@ def make_source(args: argparse.Namespace) -> tuple[EntrySource, dict[str, str]]:
         return folder, folder.fingerprints
     from demul_mm.apis import load_entry_source
 
-    return load_entry_source(args.config, args.checkpoint)
+    return load_entry_source(
+        args.config, args.checkpoint, levels=args.levels, num_workers=args.workers
+    )
 
 
 def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> MomentIndex:

@@ -3,6 +3,8 @@
 Examples:
     python tools/index/search.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth \\
         --text "a red disc leaves" --top 5
+    python tools/index/search.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth \\
+        --text "a red disc leaves" --mode full
     python tools/index/search.py work_dirs/index --queries queries.safetensors --out hits.json
     python tools/index/search.py work_dirs/index --queries queries.safetensors --mode exact \\
         --where "date>=2024-05-01" --where "tags has cooking" --nms 0.5
@@ -17,6 +19,7 @@ import numpy as np
 from _index_common import clear_errors
 from mmengine.config import DictAction
 
+from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.index import MomentHits, MomentIndex, SearchFilter, parse_condition
 from demul_mm.index.vectors import read_queries
 from demul_mm.models.task_modules.nms import MomentNMS
@@ -34,7 +37,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--top', type=int, default=10, help='moments (default: %(default)s)')
     parser.add_argument('--num-videos', type=int, default=200, help='depth of level 2')
     parser.add_argument('--num-candidates', type=int, help='depth of level 1')
-    parser.add_argument('--mode', choices=['fast', 'exact'], default='fast')
+    parser.add_argument(
+        '--mode',
+        choices=['fast', 'exact', 'full'],
+        default='fast',
+        help='full: the best videos are fused with the sentence, whose features the config names',
+    )
+    parser.add_argument(
+        '--num-fused',
+        type=int,
+        default=20,
+        help='videos that mode full fuses (default: %(default)s)',
+    )
     parser.add_argument(
         '--where', action='append', default=[], help='condition on metadata; all must hold'
     )
@@ -62,6 +76,33 @@ def make_queries(args: argparse.Namespace) -> tuple[np.ndarray, list[str], str |
     return encode(args.text), args.text, fingerprint
 
 
+def search_full(args: argparse.Namespace, where: SearchFilter | None) -> None:
+    """Search with fusion: probabilities instead of similarities."""
+    if not (args.text and args.checkpoint):
+        raise ValueError('--mode full needs --text with CONFIG and CHECKPOINT')
+    from demul_mm.apis import CorpusInferencer
+
+    search = CorpusInferencer(args.config, args.checkpoint, args.index)
+    results = search(
+        args.text,
+        num_videos=max(args.num_videos, args.num_fused),
+        num_candidates=args.num_candidates,
+        num_fused=args.num_fused,
+        num_moments=args.top,
+        where=where,
+        index_options=args.options,
+    )
+    if args.out:
+        write_text_atomically(args.out, json.dumps(results, indent=1, ensure_ascii=False))
+    for result in results if not args.out else []:
+        print(result['query'])
+        for row in result['moments']:
+            chance = row['probability']
+            said = 'not fused' if chance is None else f'probability {chance:.3f}'
+            print(f'  {row["start"]:8.2f} s  {row["end"]:8.2f} s  {row["video_id"]}  {said}')
+    print(', '.join(f'{step} {1000 * s:.1f} ms' for step, s in search.timings.items()))
+
+
 def as_json(name: str, hits: MomentHits) -> dict:
     rows = zip(hits.video_ids, hits.spans.tolist(), hits.scores.tolist())
     return dict(query=name, moments=[[video, *span, score] for video, span, score in rows])
@@ -70,12 +111,15 @@ def as_json(name: str, hits: MomentHits) -> dict:
 def main() -> None:
     args = parse_args()
     with clear_errors():
-        vectors, names, fingerprint = make_queries(args)
-        index = MomentIndex.open(args.index, expected_fingerprint=fingerprint)
         where = SearchFilter(
             video_ids=args.ids.read_text().splitlines() if args.ids else None,
             conditions=[parse_condition(text) for text in args.where],
         )
+        if args.mode == 'full':
+            search_full(args, where if args.where or args.ids else None)
+            return
+        vectors, names, fingerprint = make_queries(args)
+        index = MomentIndex.open(args.index, expected_fingerprint=fingerprint)
         result = index.search(
             vectors,
             num_moments=args.top,

@@ -1,0 +1,82 @@
+"""Find moments in videos from sentences."""
+
+import argparse
+import json
+import sys
+
+from demul_mm.engine.cli import run_tool, tool_parser
+from demul_mm.evaluation.predictions import write_text_atomically
+
+EXAMPLES = """
+  python tools/localize.py configs/demul_demo.py work_dirs/demo/best.pth clip.mp4 \\
+      --query "a red disc leaves" "the square spins" --out-dir work_dirs/pictures
+  python tools/localize.py configs/demul_charades.py best.pth 3MSZA --duration 30.96 \\
+      --query "a person opens a door" --threshold 0.3
+  python tools/localize.py configs/demul_charades.py best.pth features/*.npy --query "..." \\
+      --duration 30.96 28.5 --json moments.json
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument(
+        'videos', nargs='+', help="video files, feature files, or ids of the config's feature store"
+    )
+    parser.add_argument('--query', nargs='+', required=True, help='sentences')
+    parser.add_argument(
+        '--duration',
+        nargs='+',
+        type=float,
+        help='seconds of each video, for features whose rows have no fixed length',
+    )
+    parser.add_argument('--top', type=int, default=5, help='moments (default: %(default)s)')
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        default=0.0,
+        help='leave out moments that are less probable than this (default: %(default)s)',
+    )
+    parser.add_argument('--out-dir', help='write a picture of each video here')
+    parser.add_argument('--json', metavar='FILE', help='write the answers as JSON')
+    parser.add_argument('--cache-dir', help='keep encodings here for the next time')
+    parser.add_argument('--device', help='where the model runs; default: a GPU if there is one')
+    return parser.parse_args()
+
+
+def show(result: dict) -> None:
+    print(f'{result["video_id"]}: {result["query"]}')
+    if result['error']:
+        print(f'  not read: {result["error"]}')
+    elif result['no_moment']:
+        print('  no such moment')
+    for (start, end), probability in zip(result['spans'], result['probabilities']):
+        print(f'  {start:8.2f} s  {end:8.2f} s  probability {probability:.3f}')
+
+
+def main() -> None:
+    args = parse_args()
+    from demul_mm.apis import MomentInferencer
+
+    find = MomentInferencer(
+        args.config, args.checkpoint, device=args.device, cache_dir=args.cache_dir
+    )
+    results = find(
+        args.videos,
+        args.query,
+        durations=args.duration,
+        num_moments=args.top,
+        no_moment_threshold=args.threshold,
+        out_dir=args.out_dir,
+    )
+    for result in results:
+        show(result)
+    if args.json:
+        write_text_atomically(args.json, json.dumps(results, ensure_ascii=False))
+    if args.out_dir:
+        print(f'pictures are in {args.out_dir}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
