@@ -1,0 +1,62 @@
+"""Shared and private parts."""
+
+import pytest
+import torch
+
+from demul_mm.models.necks import SemanticDecoupler
+
+
+@pytest.fixture
+def decoupler() -> SemanticDecoupler:
+    torch.manual_seed(0)
+    return SemanticDecoupler(8, 6, 4, streams=('visual', 'audio')).eval()
+
+
+@torch.no_grad()
+def encode(decoupler: SemanticDecoupler, streams: dict, stream_mask: list):
+    return decoupler.encode_streams(streams, torch.tensor(stream_mask))
+
+
+def test_one_projector_serves_all_modalities(decoupler: SemanticDecoupler):
+    names = [name for name, _ in decoupler.named_parameters() if 'projector' in name]
+    assert names == ['projector.weight', 'projector.bias']
+    x = torch.randn(3, 8)
+    for part in (*decoupler.streams.values(), decoupler.language):
+        part.load_state_dict(decoupler.language.state_dict())
+    with torch.no_grad():
+        streams = {name: x[:, None] for name in decoupler.streams}
+        _, private, shared = decoupler.encode_streams(streams, torch.ones(3, 2).bool())
+        language, own = decoupler.encode_language(x)
+    torch.testing.assert_close(shared[:, 0], language)
+    torch.testing.assert_close(private[:, 0, 0], own)
+
+
+def test_shared_vectors_have_length_one(decoupler: SemanticDecoupler):
+    streams = {name: torch.randn(3, 5, 8) for name in decoupler.streams}
+    _, _, shared = encode(decoupler, streams, [[True, True], [True, False], [False, True]])
+    torch.testing.assert_close(shared.norm(dim=-1), torch.ones(3, 5))
+
+
+def test_the_moment_vector_of_one_stream_ignores_the_absent_one(decoupler: SemanticDecoupler):
+    streams = {name: torch.randn(2, 5, 8) for name in decoupler.streams}
+    changed = {**streams, 'audio': torch.randn(2, 5, 8)}
+    mask = [[True, False], [True, True]]
+    one, two = encode(decoupler, streams, mask)[2], encode(decoupler, changed, mask)[2]
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(one[1], two[1])
+
+
+def test_without_any_stream_the_moment_vector_is_zero(decoupler: SemanticDecoupler):
+    streams = {name: torch.zeros(1, 5, 8) for name in decoupler.streams}
+    found = encode(decoupler, streams, [[False, False]])
+    assert not found[2].any()
+    assert all(part.isfinite().all() for part in found)
+
+
+def test_both_parts_reach_the_features(decoupler: SemanticDecoupler):
+    x = torch.randn(2, 8)
+    shared, private = decoupler.encode_language(x)
+    before = decoupler.recombine_language(x, shared, private)
+    assert before.shape == (2, 8)
+    for changed in ((torch.randn(2, 6), private), (shared, torch.randn(2, 4))):
+        assert not torch.allclose(decoupler.recombine_language(x, *changed), before)
