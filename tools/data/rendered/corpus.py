@@ -20,7 +20,7 @@ from tools.data.rendered.render import render_frames, write_mp4
 from tools.data.rendered.script import Script, write_script
 from tools.data.rendered.world import FPS, SIZE, held_out_combinations
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 3
 SPLITS = ('train', 'val')
 MIN_QUERIES = 5
 

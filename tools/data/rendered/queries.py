@@ -126,7 +126,7 @@ def _question(
         last = rank == len(found) - 1 and rng.random() < 0.4
         return Question(target, form, ordinal=-1 if last else rank) if rank < 3 or last else None
     # A relation that decides between several events says more than one that could be dropped.
-    if len(found) == 1 and rng.random() < 0.6:
+    if len(found) == 1 and rng.random() < 0.4:
         return None
     for anchor in rng.permutation([a for a in anchors if a not in found]):
         event = script.events[anchor]
@@ -138,7 +138,7 @@ def _question(
     return None
 
 
-KINDS = {'plain': 0.5, 'ordinal': 0.14, 'after': 0.13, 'before': 0.11, 'while': 0.12}
+KINDS = {'plain': 0.62, 'ordinal': 0.06, 'after': 0.11, 'before': 0.1, 'while': 0.11}
 
 
 def is_novel(question: Question, script: Script) -> bool:
@@ -149,7 +149,7 @@ def is_novel(question: Question, script: Script) -> bool:
 
 
 def draw_questions(script: Script, rng: np.random.Generator, novel: bool) -> list[Question]:
-    """Five to eight unambiguous questions about different events (fewer if the video has fewer).
+    """Eight to twelve unambiguous questions about different events (fewer if the video has fewer).
 
     ``novel`` prefers events whose combination is held out of training.
     """
@@ -168,7 +168,7 @@ def draw_questions(script: Script, rng: np.random.Generator, novel: bool) -> lis
         if matches(form, script) == [i]:
             anchors[i] = form
     questions: list[Question] = []
-    wanted = int(rng.integers(5, 9))
+    wanted = int(rng.integers(8, 13))
     for _ in range(12 * wanted):
         asked = {q.target for q in questions}
         left = [i for i in named if i not in asked]

@@ -24,8 +24,6 @@ def shape_mask(shape: str, u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> 
     """Coverage in [0, 1] of points (u, v) in pixels from the centre, v pointing down."""
     if shape == 'disc':
         inside = radius - np.hypot(u, v)
-    elif shape == 'ring':
-        inside = 0.27 * radius - np.abs(np.hypot(u, v) - 0.78 * radius)
     elif shape == 'square':
         inside = 0.82 * radius - np.maximum(np.abs(u), np.abs(v))
     elif shape == 'triangle':

@@ -67,10 +67,10 @@ def write_script(
 
 
 def _draw_cast(rng: np.random.Generator) -> list[Actor]:
-    """Four or five actors of few colours and shapes, so that each shares some with others."""
+    """Three or four actors of few colours and shapes, so that each shares some with others."""
     colours = rng.choice(tuple(COLOURS), 3, replace=False)
     shapes = rng.choice(SHAPES, 3, replace=False)
-    kinds = rng.choice(9, int(rng.integers(4, 6)), replace=False)
+    kinds = rng.choice(9, int(rng.integers(3, 5)), replace=False)
     return [
         Actor(str(colours[k // 3]), str(shapes[k % 3]), float(rng.uniform(5.2, 7.5))) for k in kinds
     ]
@@ -84,8 +84,6 @@ def _draw_pool(rng: np.random.Generator) -> list[str]:
         ('spin',),
         ('grow', 'shrink'),
         ('blink',),
-        ('bounce',),
-        ('sway',),
         ('touch',),
     ]
     chosen = rng.choice(len(groups), 5, replace=False)
@@ -115,8 +113,8 @@ def _act(stage: Stage, index: int, pool: list[str], novel: bool) -> None:
             stage.wait(index, 1, 5)
         return
     options = [a for a in [*pool, 'leave'] if allowed(a)]
-    if not options or rng.random() < 0.3:
-        stage.wait(index, 0.5, 3)
+    if not options or rng.random() < 0.5:
+        stage.wait(index, 2, 6)
         return
     weight = np.array([_weight(actor, a, novel) for a in options])
     order = rng.choice(len(options), len(options), replace=False, p=weight / weight.sum())
@@ -128,5 +126,5 @@ def _act(stage: Stage, index: int, pool: list[str], novel: bool) -> None:
 
 
 def _weight(actor: Actor, action: str, novel: bool) -> float:
-    weight = 0.6 if action == 'leave' else 1.0
+    weight = 0.5 if action == 'leave' else 1.0
     return weight * (4.0 if novel and is_held_out(actor.colour, actor.shape, action) else 1.0)

@@ -91,9 +91,10 @@ class Stage:
         return self.pose[actor, self.free[actor]].copy()
 
     def _duration(self, low: float, high: float) -> int:
-        """A log-uniform number of frames, between ``low`` and ``high`` seconds."""
+        """A number of frames between ``low`` and ``high`` seconds, nearly log-uniform."""
         high = max(low, min(high, self.longest))
-        return round(FPS * float(np.exp(self.rng.uniform(np.log(low), np.log(high)))))
+        share = self.rng.uniform() ** 0.8
+        return round(FPS * float(low * (high / low) ** share))
 
     def _commit(
         self,
@@ -135,14 +136,14 @@ class Stage:
         if reach < 13:
             return False
         distance = self.rng.uniform(13, reach)
-        speed = float(np.exp(self.rng.uniform(np.log(2.5), np.log(14))))
-        n = round(FPS * float(np.clip(distance / speed, 1.5, self.longest)))
+        speed = float(np.exp(self.rng.uniform(np.log(2), np.log(8))))
+        n = round(FPS * float(np.clip(distance / speed, 2, self.longest)))
         path = np.repeat(now[None], n, 0)
         path[:, :2] += np.linspace(0, 1, n + 1)[1:, None] * distance * direction
         return self._commit(actor, action, path)
 
     def _spin(self, actor: int) -> bool:
-        n = self._duration(1.5, 25)
+        n = self._duration(3, 25)
         path = np.repeat(self._now(actor)[None], n, 0)
         rate = self.rng.uniform(0.35, 0.8) * self.rng.choice([-1, 1]) * 2 * np.pi / FPS
         path[:, ANGLE] += rate * np.arange(1, n + 1)
@@ -154,7 +155,7 @@ class Stage:
         inside = min(now[X], now[Y], SIZE - now[X], SIZE - now[Y])
         if change < 2.2 or inside < target + 1:
             return False
-        n = self._duration(1.5, 9)
+        n = self._duration(3, 12)
         path = np.repeat(now[None], n, 0)
         path[:, RADIUS] = now[RADIUS] + (target - now[RADIUS]) * np.linspace(0, 1, n + 1)[1:]
         return self._commit(actor, action, path)
@@ -166,7 +167,7 @@ class Stage:
         return self._resize(actor, 'shrink', self.rng.uniform(4.2, 5.2))
 
     def _blink(self, actor: int) -> bool:
-        n = self._duration(1.5, 25)
+        n = self._duration(3, 25)
         start = int(self.free[actor])
         if not self._commit(actor, 'blink', np.repeat(self._now(actor)[None], n, 0)):
             return False
@@ -174,25 +175,6 @@ class Stage:
         self.lit[actor, start : start + n] = np.arange(n) % 5 > 1
         self.lit[actor, start + n - 1] = False
         return True
-
-    def _oscillate(self, actor: int, action: str, axis: int) -> bool:
-        now = self._now(actor)
-        amplitude = self.rng.uniform(4, 6.5)
-        if not now[RADIUS] + amplitude < now[axis] < SIZE - now[RADIUS] - amplitude:
-            return False
-        period = self.rng.uniform(1.0, 1.5)
-        cycles = max(2, round(self._duration(2, 25) / FPS / period))
-        n = round(cycles * period * FPS)
-        path = np.repeat(now[None], n, 0)
-        phase = np.linspace(0, 2 * np.pi * cycles, n + 1)[1:]
-        path[:, axis] += amplitude * np.sin(phase) * self.rng.choice([-1, 1])
-        return self._commit(actor, action, path)
-
-    def _bounce(self, actor: int) -> bool:
-        return self._oscillate(actor, 'bounce', Y)
-
-    def _sway(self, actor: int) -> bool:
-        return self._oscillate(actor, 'sway', X)
 
     def _outside(self, side: str, at: np.ndarray) -> np.ndarray:
         """The pose beyond the edge ``side`` on the row or column of ``at``."""
@@ -206,7 +188,7 @@ class Stage:
         radius = self.actors[actor].radius
         side = str(self.rng.choice(tuple(INWARD)))
         goal = np.array([*self.rng.uniform(radius + 2, SIZE - radius - 2, 2), radius, 0.0])
-        n = self._duration(1.5, 7)
+        n = self._duration(1.5, 6)
         step = np.linspace(0, 1, n + 1)[1:, None]
         path = self._outside(side, goal) * (1 - step) + goal * step
         return self._commit(actor, 'enter', path, side=side, implies=(INWARD[side],))
@@ -214,7 +196,7 @@ class Stage:
     def _leave(self, actor: int) -> bool:
         now = self._now(actor)
         side = str(self.rng.choice(tuple(OUTWARD)))
-        n = self._duration(1.5, 7)
+        n = self._duration(1.5, 6)
         step = np.linspace(0, 1, n + 1)[1:, None]
         path = now * (1 - step) + self._outside(side, now) * step
         return self._commit(actor, 'leave', path, side=side, implies=(OUTWARD[side],), hold=False)
@@ -238,7 +220,7 @@ class Stage:
         goal = now.copy()
         goal[:2] = there[:2] + away / distance * contact
         go = max(self._duration(1, 2.5), int(self.free[other]) - start + 1)
-        stay, back = self._duration(1.5, 12), self._duration(1, 2.5)
+        stay, back = self._duration(2.5, 15), self._duration(1, 2.5)
         step = np.concatenate(
             [np.linspace(0, 1, go + 1)[1:], np.ones(stay), np.linspace(1, 0, back + 1)[1:]]
         )[:, None]

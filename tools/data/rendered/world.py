@@ -14,11 +14,9 @@ COLOURS = {
     'green': (45, 185, 60),
     'blue': (50, 90, 240),
     'yellow': (235, 215, 50),
-    'purple': (175, 60, 210),
-    'cyan': (60, 215, 225),
     'white': (240, 240, 240),
 }
-SHAPES = ('disc', 'square', 'triangle', 'cross', 'ring')
+SHAPES = ('disc', 'square', 'triangle', 'cross')
 SIDES = ('left', 'right', 'top', 'bottom')
 ACTIONS = (
     'move_left',
@@ -29,8 +27,6 @@ ACTIONS = (
     'grow',
     'shrink',
     'blink',
-    'bounce',
-    'sway',
     'enter',
     'leave',
     'touch',
@@ -38,7 +34,7 @@ ACTIONS = (
 APPROACH = 'approach'
 """Going to or coming back from a meeting: happens, but is never named by a sentence."""
 
-SPINLESS = ('disc', 'ring')
+SPINLESS = ('disc',)
 """Shapes whose rotation cannot be seen."""
 
 
@@ -76,7 +72,7 @@ class Event:
 def is_held_out(colour: str, shape: str, action: str) -> bool:
     """Whether a combination is kept out of every training video.
 
-    One colour in seven for each pair of shape and action, so that each colour, shape, action and
+    One colour in five for each pair of shape and action, so that each colour, shape, action and
     each pair of them is still seen in training.
     """
     c, s, a = tuple(COLOURS).index(colour), SHAPES.index(shape), ACTIONS.index(action)
