@@ -78,7 +78,12 @@ def tiny_config(streams: Sequence[str] = ('visual',), **changes: dict | None) ->
         ),
         proposal=dict(type='ProposalHead', dim=DIM),
         neck=dict(type='ProgressiveFusion', dim=DIM, survivors=12, num_heads=2),
-        head=dict(type='UnifiedMomentHead', dim=DIM, dropout=0.0),
+        head=dict(
+            type='UnifiedMomentHead',
+            dim=DIM,
+            profile=dict(type='CurveProfile', dim=DIM, places=13),
+            dropout=0.0,
+        ),
         memory=dict(type='SemanticMemory', caption_dim=TOKENS, shared_dim=SHARED, size=16),
         retrieval=dict(type='RetrievalLoss'),
         decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),

@@ -32,8 +32,10 @@ class JointScore(nn.Module):
         unknown = set(terms) - set(TERMS)
         if unknown:
             raise ValueError(f'unknown terms {sorted(unknown)}; allowed: {", ".join(TERMS)}')
-        start = torch.tensor(init)
-        self.raw = nn.Parameter((start.exp() - 1).log())  # the inverse of softplus
+        if len(init) != len(TERMS) or min(init) <= 0:
+            raise ValueError(f'init is {init}; it must be five positive numbers, for {TERMS}')
+        start = torch.tensor(init, dtype=torch.float32)
+        self.raw = nn.Parameter(start.expm1().log())  # the inverse of softplus
         used = torch.tensor([term in terms for term in TERMS])
         self.register_buffer('used', used, persistent=False)
 

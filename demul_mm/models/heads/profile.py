@@ -46,8 +46,9 @@ class CurveProfile(nn.Module):
         keep = mask[..., None].to(curves.dtype)
         table = torch.cat([curves * keep, keep], -1)  # the last channel tells what is video
         x = (centers[..., None] + strides[..., None] * self.offsets - 0.5).flatten(1)
-        inside = ((x > -0.5) & (x < length - 0.5))[..., None].to(curves.dtype)
-        x = x.clamp(0, length - 1)  # (R, K * places)
+        last = mask.sum(1, keepdim=True).clamp(min=1) - 1.0  # not of the padding
+        inside = ((x > -0.5) & (x < last + 0.5))[..., None].to(curves.dtype)
+        x = torch.minimum(x.clamp(min=0), last)  # (R, K * places)
         low = x.floor()
         part = (x - low)[..., None].to(curves.dtype)
         first = low.long()[..., None].expand(-1, -1, channels + 1)

@@ -168,7 +168,9 @@ class UnifiedMomentHead(nn.Module):
         """
         clip_mask = out.clip_mask
         border = []
-        for curve, position in ((out.start, spans[..., 0]), (out.end, spans[..., 1])):
+        # The clip inside the moment holds its border, as in training.
+        positions = spans[..., 0] + 0.5, spans[..., 1] - 0.5
+        for curve, position in zip((out.start, out.end), positions):
             logits = curve.masked_fill(~clip_mask, -1e4)
             log_prob = logits - segment_logsumexp(logits, out.query)[:, None]
             # Padding must not be blended in at the last clip.
@@ -254,8 +256,11 @@ class UnifiedMomentHead(nn.Module):
                 losses['loss_boundary'] = losses['loss_boundary'] + self.boundary_weight * (
                     _segment_cross_entropy(curve, iou_like, clip_mask, out.query)
                 )
-        within = (clip > truth[..., :1]) & (clip < truth[..., 1:])  # (R, G, T)
-        inside = (within & span_mask[..., None]).any(1).to(out.inside.dtype)
+        # How much of each clip the moment fills: one shorter than a clip is somewhere, too.
+        first, last = clip - 0.5, clip + 0.5
+        share = torch.minimum(truth[..., 1:], last) - torch.maximum(truth[..., :1], first)
+        share = share.clamp(min=0) * span_mask[..., None]  # (R, G, T)
+        inside = share.amax(1) if truth.shape[1] else torch.zeros_like(out.inside)
         loss = F.binary_cross_entropy_with_logits(out.inside, inside, reduction='none')
         losses['loss_inside'] = self.inside_weight * _masked_mean(loss, clip_mask)
         return losses

@@ -123,7 +123,8 @@ class FusionStage(nn.Module):
         """Text ``(R, U, D)`` updated by what it attends to in ``video (R, M, D)``."""
         key, value = self.read_key_value(video).chunk(2, -1)
         logits = self.read_query(text) @ key.transpose(1, 2) * self.scale  # (R, U, M)
-        return text + (GATE_GAIN * self.beta).tanh() * (masked_softmax(logits, mask[:, None]) @ value)
+        heard = masked_softmax(logits, mask[:, None]) @ value
+        return text + (GATE_GAIN * self.beta).tanh() * heard
 
 
 def _attend_or_not(logits: Tensor, mask: Tensor) -> Tensor:
