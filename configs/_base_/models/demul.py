@@ -23,5 +23,5 @@ model = dict(
     decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
     confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
     calibrator=dict(type='ScoreCalibrator'),
-    train_cfg=dict(num_negatives=1),
+    train_cfg=dict(num_negatives=0.25),
     test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5)))

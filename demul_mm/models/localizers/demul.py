@@ -41,7 +41,8 @@ class DeMUL(BaseModel):
         confusion: config of the modality confusion loss; None for none.
         phrase_weight: weight of the loss that keeps phrases apart.
         calibrator: config of the calibrator.
-        train_cfg: ``num_negatives``: videos of the batch that each query is also fused with.
+        train_cfg: ``num_negatives``: videos of the batch that each query is also fused with; below
+            1, the share of queries that are fused with one.
         test_cfg: ``nms``: config of the suppression; ``max_pair_points``: pairs times cells that
             are fused at once, which bounds the memory of long videos with many queries.
         data_preprocessor: config of the data preprocessor.
@@ -88,7 +89,7 @@ class DeMUL(BaseModel):
         self.confusion = MODELS.build(confusion) if confusion else None
         self.phrase_weight = phrase_weight
         self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
-        self.num_negatives = int((train_cfg or {}).get('num_negatives', 1))
+        self.num_negatives = float((train_cfg or {}).get('num_negatives', 0.25))
         test_cfg = test_cfg or {}
         self.nms = TASK_UTILS.build(test_cfg.get('nms', dict(type='MomentNMS')))
         self.max_pair_points = int(test_cfg.get('max_pair_points', 200_000))

@@ -1,5 +1,6 @@
 """Which query meets which video."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -33,7 +34,7 @@ def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tupl
 
 
 def hardest_negatives(
-    similarity: Tensor, owner: Tensor, meaning: Tensor, number: int, too_alike: float = 0.8
+    similarity: Tensor, owner: Tensor, meaning: Tensor, number: float, too_alike: float = 0.8
 ) -> tuple[Tensor, Tensor]:
     """The videos of the batch that look most like a query's, without likely false negatives.
 
@@ -41,15 +42,16 @@ def hardest_negatives(
         similarity: ``(Q, V)`` of query and video.
         owner: ``(Q,)`` the video of each query.
         meaning: ``(Q, Q)`` cosine of the captions.
-        number: negatives for each query; fewer where the batch has fewer videos.
+        number: negatives for each query, fewer where the batch has fewer videos; with 0.25, the
+            quarter of the queries whose rival comes nearest to its own video gets one.
         too_alike: a video with a caption more alike than this is skipped while others are left.
 
     Returns:
         video ``(N,)`` and query ``(N,)``, int64.
     """
     num, count = similarity.shape
-    number = min(number, count - 1)
-    if number < 1:
+    each = min(math.ceil(number), count - 1)
+    if each < 1:
         empty = owner[:0]
         return empty, empty
     alike = torch.zeros_like(similarity).scatter_reduce(
@@ -57,9 +59,11 @@ def hardest_negatives(
     )
     rank = torch.where(alike > too_alike, similarity - 10.0, similarity)
     rank = rank.scatter(1, owner[:, None], -1e4)
-    video = rank.topk(number, dim=1).indices  # (Q, number)
+    score, video = rank.topk(each, dim=1)  # (Q, each)
     query = torch.arange(num, device=owner.device)[:, None].expand_as(video)
-    return video.flatten(), query.flatten()
+    margin = score - similarity.gather(1, owner[:, None])
+    chosen = margin.flatten().topk(min(math.ceil(number * num), num * each)).indices.sort().values
+    return video.flatten()[chosen], query.flatten()[chosen]
 
 
 def chunk_pairs(num_pairs: int, num_points: int, budget: int) -> Iterator[slice]:

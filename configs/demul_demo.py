@@ -1,0 +1,40 @@
+# DeMUL on the rendered corpus, small enough for `make demo`: features of a ClipCNN that the demo
+# trains first, 64 clips a video, batches of 8 videos.
+_base_ = [
+    './_base_/datasets/rendered.py',
+    './_base_/features/clip_cnn.py',
+    './_base_/models/demul.py',
+    './_base_/schedules/adamw_20e_bf16.py',
+    './_base_/default_runtime.py',
+]
+num_clips = 64
+train_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(type='ResampleClips', num_clips=num_clips),
+    dict(type='SampleQueries', max_queries=6),
+    dict(type='PackMomentInputs')]
+test_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(type='ResampleClips', num_clips=num_clips),
+    dict(type='PackMomentInputs')]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(features={{_base_.features}}, pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(features={{_base_.features}}, pipeline=test_pipeline))
+test_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(features={{_base_.features}}, pipeline=test_pipeline))
+model = dict(
+    streams=dict(visual=dict(in_dim={{_base_.feature_dim}})),
+    data_preprocessor=dict(pad_divisor=16),
+    pyramid=dict(num_levels=5),
+    neck=dict(survivors=48))
+train_cfg = dict(max_epochs=12, val_interval=4)
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3), clip_grad=dict(max_norm=5.0))
+default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'), logger=dict(interval=10))
