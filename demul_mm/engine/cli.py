@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import inspect
 import os
 import re
 import subprocess
@@ -14,7 +15,10 @@ from typing import Any
 import mmengine.registry
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.registry import Registry
 from torch import distributed
+
+from demul_mm import registry as registries
 
 DEBUG_VARIABLE = 'DEMUL_MM_DEBUG'
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -94,7 +98,8 @@ def _similar_files(path: str) -> str:
 
 
 def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Refuse ``--cfg-options`` that would add a key instead of changing one.
+    """Refuse ``--cfg-options`` that change nothing: neither a key of the config, nor an argument
+    of the class that a ``type`` of the config names.
 
     Raises:
         ValueError: naming the key and the nearest keys that exist.
@@ -103,6 +108,8 @@ def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None
         node: Any = config
         done: list[str] = []
         for part in key.split('.'):
+            if part not in _keys(node) and part in _arguments(node):
+                break
             if part not in _keys(node):
                 near = _nearest(part, done, node, config)
                 where = f"'{'.'.join(done)}' of the config" if done else 'the config'
@@ -111,6 +118,18 @@ def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None
                 )
             node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
             done.append(part)
+
+
+def _arguments(node: Any) -> list[str]:
+    """What the class that ``node['type']`` names can be given, in the config or not."""
+    kind = node.get('type') if isinstance(node, Mapping) else None
+    if not isinstance(kind, str):
+        return []
+    for found in vars(registries).values():
+        built = found.get(kind) if isinstance(found, Registry) else None
+        if built is not None:
+            return list(inspect.signature(built).parameters)
+    return []
 
 
 def _keys(node: Any) -> list[str]:

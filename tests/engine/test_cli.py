@@ -137,3 +137,10 @@ def test_slurm_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         broadcast_buffers=False,
         find_unused_parameters=True,
     )
+
+
+def test_an_option_may_name_an_argument_that_the_config_leaves_at_its_default():
+    config = {'train_dataloader': {'dataset': {'type': 'JsonlMomentDataset', 'ann_file': 'a'}}}
+    check_options(config, {'train_dataloader.dataset.max_videos': 5})
+    with pytest.raises(ValueError, match='max_vidoes'):
+        check_options(config, {'train_dataloader.dataset.max_vidoes': 5})
