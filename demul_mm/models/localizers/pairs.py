@@ -11,7 +11,7 @@ from demul_mm.structures import MomentDataSample
 
 def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
     """The video of each query, ``(Q,)`` int64, when video ``v`` has ``num_queries[v]`` of them."""
-    counts = torch.tensor(list(num_queries), device=device)
+    counts = torch.tensor(list(num_queries), dtype=torch.int64, device=device)
     return torch.arange(len(counts), device=device).repeat_interleave(
         counts, output_size=sum(num_queries)
     )
