@@ -8,7 +8,7 @@ from demul_mm.engine.cli import run_tool, tool_parser
 from demul_mm.evaluation.predictions import write_text_atomically
 
 EXAMPLES = """
-  python tools/localize.py configs/demul_demo.py work_dirs/demo/best.pth clip.mp4 \\
+  python tools/localize.py configs/demul_demo.py best.pth clip.mp4 --extractor backbone.pth \\
       --query "a red disc leaves" "the square spins" --out-dir work_dirs/pictures
   python tools/localize.py configs/demul_charades.py best.pth 3MSZA --duration 30.96 \\
       --query "a person opens a door" --threshold 0.3
@@ -30,6 +30,11 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         type=float,
         help='seconds of each video, for features whose rows have no fixed length',
+    )
+    parser.add_argument(
+        '--extractor',
+        metavar='CHECKPOINT',
+        help='backbone that made the features (of tools/pretrain_backbone.py), to read video files',
     )
     parser.add_argument('--top', type=int, default=5, help='moments (default: %(default)s)')
     parser.add_argument(
@@ -57,10 +62,15 @@ def show(result: dict) -> None:
 
 def main() -> None:
     args = parse_args()
-    from demul_mm.apis import MomentInferencer
+    from demul_mm.apis import FeatureExtractor, MomentInferencer
 
+    extractor = FeatureExtractor(args.extractor, device=args.device) if args.extractor else None
     find = MomentInferencer(
-        args.config, args.checkpoint, device=args.device, cache_dir=args.cache_dir
+        args.config,
+        args.checkpoint,
+        device=args.device,
+        extractor=extractor,
+        cache_dir=args.cache_dir,
     )
     results = find(
         args.videos,

@@ -5,11 +5,13 @@ from demul_mm.apis.corpus_inferencer import (
     load_entry_source,
     load_query_encoder,
 )
+from demul_mm.apis.extractor import FeatureExtractor
 from demul_mm.apis.loading import LoadedModel, load_model, model_fingerprint
 from demul_mm.apis.moment_inferencer import MomentInferencer
 
 __all__ = [
     'CorpusInferencer',
+    'FeatureExtractor',
     'LoadedModel',
     'MomentInferencer',
     'load_entry_source',

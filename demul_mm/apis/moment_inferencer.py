@@ -39,8 +39,9 @@ class MomentInferencer:
         model: config file, or what was read from one.
         weights: checkpoint file; None: fresh weights, for tests.
         device: where the model runs; None: a GPU where there is one.
-        extractor: from a video file to its features and the seconds they cover, for models that
-            take features; see :data:`Extractor`.
+        extractor: from a video file to its features ``(T, d)`` and the seconds they cover, for
+            models that take features; None: that of the config, if it names one; see
+            :class:`~demul_mm.apis.FeatureExtractor`.
         cache_videos: encodings kept in memory.
         cache_dir: folder of encodings on the disk, for later processes; None for none.
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor
 
+from demul_mm.apis.extractor import FeatureExtractor
 from demul_mm.datasets.base import resolve_store
 from demul_mm.datasets.stores import FeatureStore, FolderStore
 from demul_mm.datasets.stores.base import check_features
@@ -54,7 +55,8 @@ class VideoReader:
     Args:
         config: the whole config.
         model: built from it.
-        extractor: for video files, when the model takes features.
+        extractor: for video files, when the model takes features; None: that of the config, if
+            it names one (``extractor = dict(checkpoint=...)``).
     """
 
     def __init__(self, config: Config, model: DeMUL, extractor: Extractor | None = None) -> None:
@@ -66,6 +68,8 @@ class VideoReader:
         self._dims: dict[str, Any] = {k: tower.in_dim for k, tower in model.towers.items()}
         self._from_frames = model.frame_encoder is not None
         self._extractor = extractor
+        if extractor is None and config.get('extractor'):
+            self._extractor = FeatureExtractor(**config.extractor)
         self._stores: dict[str, FeatureStore] = {}
 
     def describe(self, video: Video, duration: float | None = None) -> VideoSpec:
@@ -84,8 +88,9 @@ class VideoReader:
         if path.is_file():
             if not (self._from_frames or self._extractor):
                 raise ValueError(
-                    f'{path} is a video file, but the model takes features: extract them first '
-                    'and give the feature file, or give an extractor'
+                    f'{path} is a video file, but the model takes features: give their '
+                    'extractor (--extractor CHECKPOINT, or extractor=dict(checkpoint=...) in the '
+                    'config), or the feature file'
                 )
             return VideoSpec(path.stem, _file_key(path), 'file', str(path), duration)
         return self._of_id(str(video), duration)

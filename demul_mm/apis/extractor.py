@@ -1,0 +1,79 @@
+"""Clip features of video files, for models that take features."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from demul_mm.datasets.transforms.decode_clips import iter_clips
+from demul_mm.engine.checkpoint import read_checkpoint
+from demul_mm.models.backbones import FrameEncoder
+from demul_mm.registry import MODELS
+
+# Clips encoded at once.
+BATCH = 128
+
+
+class FeatureExtractor:
+    """Makes the features that ``tools/extract_features.py`` makes, of one video file at a time.
+
+    In a config, ``extractor = dict(checkpoint=...)`` lets the inferencers read video files.
+
+    Args:
+        checkpoint: weights of the backbone; one of ``tools/pretrain_backbone.py`` also says what
+            the backbone and the clips are.
+        backbone: config of the backbone, if the checkpoint does not say.
+        clips: how clips are cut, arguments of :func:`iter_clips`, if the checkpoint does not say.
+        device: where it runs; None: a GPU where there is one.
+
+    Raises:
+        FileNotFoundError, ValueError: no such checkpoint, or it does not say or fit enough.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        backbone: Mapping[str, Any] | None = None,
+        clips: Mapping[str, Any] | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        content = read_checkpoint(checkpoint)
+        meta = content.get('meta') or {}
+        backbone, clips = backbone or meta.get('backbone'), clips or meta.get('clips')
+        if not backbone or not clips:
+            raise ValueError(
+                f'{checkpoint} does not say what its backbone and clips are; give backbone=dict('
+                'type=...) and clips=dict(clip_seconds=..., ...) to the extractor'
+            )
+        self.clips = dict(clips)
+        self.model = MODELS.build(dict(backbone))
+        inner = self.model.backbone if isinstance(self.model, FrameEncoder) else self.model
+        weights = content.get('state_dict', content)
+        given = {name.removeprefix('backbone.'): value for name, value in weights.items()}
+        missing = inner.load_state_dict(given, strict=False).missing_keys
+        if missing:
+            raise ValueError(
+                f'{checkpoint} lacks {len(missing)} weights of {type(inner).__name__}, the first '
+                f'is {missing[0]}; give the checkpoint that belongs to the backbone'
+            )
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.model.to(self.device).eval()
+
+    def __call__(self, path: str | Path) -> tuple[np.ndarray, float]:
+        """Features ``(T, d)`` float32 of a video file, and its seconds, which they cover."""
+        parts, seconds = [], 0.0
+        for clips, duration in iter_clips(str(path), batch=BATCH, **self.clips):
+            parts.append(self._encode(torch.from_numpy(clips)))
+            seconds = duration
+        return np.concatenate(parts), seconds
+
+    @torch.inference_mode()
+    def _encode(self, clips: torch.Tensor) -> np.ndarray:
+        clips = clips.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            whole = isinstance(self.model, FrameEncoder)
+            features = self.model([clips])[0] if whole else self.model(clips)
+        features = features.flatten(2).mean(2) if features.ndim > 2 else features
+        return features.float().cpu().numpy()
