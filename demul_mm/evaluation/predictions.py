@@ -29,6 +29,7 @@ class PredictionEntry(TypedDict, total=False):
     gt: list[list[float]]  # [[start, end], ...]: annotators or occurrences; empty: unknown
     pred: list[list[float]]  # [[start, end, score], ...], best first
     corpus: list[list[Any]]  # [[video_id, start, end, score], ...], best first
+    videos: list[str]  # of the corpus, best first; without it those of `corpus`
     tags: list[str]
     terms: list[list[float]]  # for each row of pred, what each term of the joint score gave
 
@@ -66,7 +67,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
 
     Args:
         sample: ``MomentDataSample.to_dict()`` of a predicted sample. Besides its own fields it may
-            hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``, and
+            hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``,
+            ``pred_videos``, for each query the ids of the best videos, and
             ``meta['tags']``, query id to a list of words by which results are broken down, and
             ``meta['query_types']``, query id to one such word.
 
@@ -81,7 +83,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             "the data samples that the model's mode='predict' returns"
         )
     per_query = {
-        key: sample.get(key) for key in ('query_ids', 'gt_spans', 'pred_moments', 'pred_corpus')
+        key: sample.get(key)
+        for key in ('query_ids', 'gt_spans', 'pred_moments', 'pred_corpus', 'pred_videos')
     }
     for key, value in per_query.items():
         if value is not None and len(value) != num_queries:
@@ -108,6 +111,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
                 entry['terms'] = [[round(v, 4) for v in moments.terms[i].tolist()] for i in order]
         if per_query['pred_corpus'] is not None:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
+        if per_query['pred_videos'] is not None:
+            entry['videos'] = [str(video) for video in sample['pred_videos'][q]]
         if tags or types:
             own_type = [types[query_ids[q]]] if query_ids[q] in types else []
             entry['tags'] = [str(tag) for tag in [*tags.get(query_ids[q], ()), *own_type]]

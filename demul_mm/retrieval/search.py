@@ -52,11 +52,13 @@ class CorpusAnswer:
 
     Attributes:
         moments: best first.
+        videos: all that the index let through, by their best moment.
         hits: what the index said.
         fused: the videos that were fused, in the order of the index.
     """
 
     moments: list[CorpusMoment]
+    videos: list[str]
     hits: MomentHits
     fused: list[str]
 
@@ -156,7 +158,7 @@ class CorpusSearcher:
         )
         timings = dict(found.timings)
         if fast:
-            answers = [CorpusAnswer(_plain(h)[:num_moments], h, []) for h in found.hits]
+            answers = [CorpusAnswer(_plain(h), list(h.videos), h, []) for h in found.hits]
             return answers, timings
         clock = [time.perf_counter()]
         names, wanted, videos = self._survivors(found.hits, num_fused)
@@ -168,7 +170,8 @@ class CorpusSearcher:
             ids = [names[v] for v in choice]
             merged = self._merge(ids, moments, per_video)
             rest = [moment for moment in _plain(hits) if moment.video_id not in set(ids)]
-            answers.append(CorpusAnswer((merged + rest)[:num_moments], hits, ids))
+            ranking = list(dict.fromkeys(moment.video_id for moment in merged + rest))
+            answers.append(CorpusAnswer((merged + rest)[:num_moments], ranking, hits, ids))
         clock.append(time.perf_counter())
         timings.update(zip(('encode_videos', 'fuse', 'merge'), np.diff(clock).tolist()))
         return answers, timings

@@ -28,6 +28,7 @@ class MomentDataSample(BaseDataElement):
             of the query the moment attended to.
         pred_corpus (list[list]): for each query the moments found in the whole corpus, best first:
             ``[video_id, start, end, score]``.
+        pred_videos (list[list[str]]): for each query the best videos of the corpus, best first.
     """
 
     @property

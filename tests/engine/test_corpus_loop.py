@@ -113,6 +113,8 @@ def test_same_numbers_as_scoring_every_pair(config: Path, tmp_path: Path) -> Non
     answers, truth = slow_answers(runner.model, *encode_alone(runner))
     expected = CorpusMomentMetric.calculate(answers, truth, topk=TOPK, ious=IOUS)
     assert {key: metrics[key] for key in expected} == expected
+    for n, m in ((1, 0.5), (5, 0.3)):
+        assert metrics[f'SVMR/R@{n},IoU={m}'] == metrics[f'R@{n},IoU={m}']
     assert 0 < expected['VR/R@1'] < 100
     assert [metrics[f'recall/{step}'] for step in ('level1', 'level2', 'fused')] == [100.0] * 3
 

@@ -136,3 +136,17 @@ def test_a_sample_without_corpus_predictions_is_an_error():
     evaluator.process([make_sample(0, gt=[[[0, 10]]], pred=[[]])])
     with pytest.raises(ValueError, match='have no corpus predictions'):
         evaluator.evaluate(1)
+
+
+def test_lists_of_their_own_for_videos_and_for_the_right_video():
+    """VR counts ``videos`` and SVMR ``pred`` where they are given; VCMR the rows alone."""
+    rows = [['v1', 0.0, 10.0, 0.9], ['v1', 5.0, 15.0, 0.8]]
+    entry = dict(query_id='q', video_id='v0', duration=30.0, gt=[[0.0, 10.0]], corpus=rows)
+    metric = CorpusMomentMetric(topk=(1, 2), ious=(0.5,), floors=False)
+    without = metric.compute_entries([dict(entry, pred=[])])
+    assert set(without.values()) == {0.0}
+    moments = [[20.0, 30.0, 0.7], [0.0, 9.0, 0.6]]
+    both = metric.compute_entries([dict(entry, pred=moments, videos=['v1', 'v0'])])
+    assert (both['VR/R@1'], both['VR/R@2']) == (0.0, 100.0)
+    assert (both['SVMR/R@1,IoU=0.5'], both['SVMR/R@2,IoU=0.5']) == (0.0, 100.0)
+    assert both['VCMR/R@2,IoU=0.5'] == 0.0

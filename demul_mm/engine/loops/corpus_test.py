@@ -42,10 +42,10 @@ class CorpusTestLoop(TestLoop):
        are ranked on one scale; videos that were not fused follow in the order of the index.
        Each rank answers the queries of its share.
 
-    The samples that the evaluator sees have ``pred_corpus`` (for ``CorpusMomentMetric``) and
-    ``pred_moments``, the moments in the right video alone (for ``MomentRecall``). Beside the
-    metrics, ``recall/level1``, ``recall/level2`` and ``recall/fused`` say in percent for how many
-    queries the right video was still there after each step.
+    The samples that the evaluator sees have ``pred_corpus`` (for VCMR), ``pred_videos`` (for VR)
+    and ``pred_moments``, the moments in the right video alone (for SVMR). Beside the metrics,
+    ``recall/level1``, ``recall/level2`` and ``recall/fused`` say in percent for how many queries
+    the right video was still there after each step.
 
     Args:
         runner: the runner.
@@ -54,7 +54,7 @@ class CorpusTestLoop(TestLoop):
         index: config of the index; with a ``path`` it is kept (and replaced by the next test).
         levels: levels of the pyramid that are indexed, finest 0; None for all.
         mode: 'fast', 'full' or 'exact'; see :meth:`CorpusSearcher.search`.
-        num_moments: moments of each answer.
+        num_moments: moments of each answer, and videos.
         num_fused: videos fused for each query.
         num_videos: videos that level 2 lets through.
         num_candidates: videos that level 1 hands to level 2; None: four times ``num_videos``.
@@ -91,6 +91,7 @@ class CorpusTestLoop(TestLoop):
             num_candidates=num_candidates,
             per_video=per_video,
         )
+        self.num_answers = num_moments
         self.transfer = transfer
         self.query_batch = query_batch
         if num_videos < num_fused:
@@ -178,7 +179,7 @@ class CorpusTestLoop(TestLoop):
         )
         kept: dict[str, tuple[bool, ...]] = {}
         for sample in samples:
-            sample.pred_corpus, sample.pred_moments = [], []
+            sample.pred_corpus, sample.pred_videos, sample.pred_moments = [], [], []
         for block in self._blocks(samples):
             sentences = [sample.queries[q] for sample, q in block]
             queries = encode_queries(self.model, sentences, self.transfer)
@@ -188,6 +189,7 @@ class CorpusTestLoop(TestLoop):
             for (sample, q), answer in zip(block, answers):
                 rows = [[m.video_id, m.start, m.end, m.score] for m in answer.moments]
                 sample.pred_corpus = [*sample.pred_corpus, rows]
+                sample.pred_videos = [*sample.pred_videos, answer.videos[: self.num_answers]]
                 kept[str(sample.query_ids[q])] = _survived(answer, str(sample.video_id))
         for sample in samples:
             self.evaluator.process(data_samples=[sample], data_batch=None)

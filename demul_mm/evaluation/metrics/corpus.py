@@ -26,6 +26,11 @@ class CorpusMomentMetric(EntryMetric):
     videos are dropped. VR: the right video is among the first K *distinct* videos. An empty list
     is a miss, a query without a list an error.
 
+    One list of rows is too short for three tasks: many rows of few videos are good for VCMR, one
+    row of each of many videos for VR. So, as in the protocol's script, a sample may bring lists of
+    their own: ``pred_videos`` counts for VR and ``pred_moments``, found in the right video, for
+    SVMR.
+
     Args:
         topk: the values of K.
         ious: the values of m.
@@ -68,6 +73,11 @@ class CorpusMomentMetric(EntryMetric):
             return {}
         answers = {entry['query_id']: entry['corpus'] for entry in entries if 'corpus' in entry}
         metrics = self._score(answers, entries)
+        for task, key, rows_of in (('VR/', 'videos', _video_rows), ('SVMR/', 'pred', _own_rows)):
+            own = {entry['query_id']: rows_of(entry) for entry in entries if entry.get(key)}
+            if own:
+                found = self._score({**answers, **own}, entries)
+                metrics.update({k: v for k, v in found.items() if k.startswith(task)})
         if not self.floors:
             return metrics
         rows = {'model': metrics, **self._floors(entries)}
@@ -177,6 +187,14 @@ def check_answered(answers: Mapping[str, Rows], query_ids: Sequence[str]) -> Non
             f'{len(unknown)} answers belong to no query (the first: {unknown[0]!r}); were they '
             'made for another split?'
         )
+
+
+def _video_rows(entry: PredictionEntry) -> Rows:
+    return [[video, 0.0, 0.0, 0.0] for video in entry['videos']]
+
+
+def _own_rows(entry: PredictionEntry) -> Rows:
+    return [[entry['video_id'], *row] for row in entry['pred']]
 
 
 def _distinct_rank(videos: Sequence[str], true_video: str) -> int:
