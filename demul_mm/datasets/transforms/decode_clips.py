@@ -65,7 +65,10 @@ def iter_clips(
 
     with _open(path) as container:
         stream = container.streams.video[0]
-        stream.thread_type = 'SLICE' if stream.height and stream.height < 300 else 'AUTO'
+        if stream.codec_context is None or not stream.codec_context.height:
+            raise _truncated(path, 0.0, _duration(container, stream, path), 'it holds no frame')
+        # Threads cost more than they save on small pictures.
+        stream.thread_type = 'SLICE' if stream.codec_context.height < 300 else 'AUTO'
         duration = _duration(container, stream, path)
         count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
         times = clip_times(duration, count, frames_per_clip, window_seconds)
