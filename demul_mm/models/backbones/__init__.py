@@ -1,7 +1,16 @@
 """Encoders: frames, clip features, language."""
 
+from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
+from demul_mm.models.backbones.image_text import TransformersImageEncoder
 from demul_mm.models.backbones.language import LanguageEncoder, TransformersLM
 from demul_mm.models.backbones.temporal_tower import TemporalTower
 
-__all__ = ['FrameEncoder', 'LanguageEncoder', 'TemporalTower', 'TransformersLM']
+__all__ = [
+    'ClipCNN',
+    'FrameEncoder',
+    'LanguageEncoder',
+    'TemporalTower',
+    'TransformersImageEncoder',
+    'TransformersLM',
+]
