@@ -10,6 +10,6 @@ train_dataloader = dict(dataset=dict(features={{_base_.features}}))
 val_dataloader = dict(dataset=dict(features={{_base_.features}}))
 test_dataloader = dict(dataset=dict(features={{_base_.features}}))
 model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
-default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.3'))
-# 75 videos with 130 queries each: few videos at a time, many queries of each, many short epochs.
-train_cfg = dict(max_epochs=200, val_interval=10)
+default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.3', interval=10))
+# 75 videos with 130 queries each: an epoch is ten steps.
+train_cfg = dict(max_epochs=100, val_interval=10)

@@ -7,7 +7,7 @@ num_clips = 256
 train_pipeline = [
     dict(type='LoadVideoFeature'),
     dict(type='ResampleClips', num_clips=num_clips),
-    dict(type='SampleQueries', max_queries=4),
+    dict(type='SampleQueries', max_queries=16),
     dict(type='PackMomentInputs')]
 test_pipeline = [
     dict(type='LoadVideoFeature'),
@@ -15,7 +15,7 @@ test_pipeline = [
     dict(type='PackMomentInputs')]
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=2,
     sampler=dict(type='SeededSampler', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
