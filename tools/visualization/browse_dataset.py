@@ -1,7 +1,8 @@
 """Draw items of a config's data set: sentences, moments and features on the time line.
 
-Each picture shows an item as it is annotated and as its pipeline leaves it: with the queries that
-were sampled, and with whatever the augmentations changed. The strip under the moments is the
+Each picture shows an item as it is annotated and as its pipeline leaves it, with the queries that
+were sampled. If the pipeline holds augmentations, it is shown without them and then with them, over
+the same seconds, for comparison. The strip under the moments is the
 similarity of each clip to all others, which shows where the features change; key frames are added
 where the video file is at hand.
 
@@ -26,7 +27,7 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 from demul_mm.datasets import MomentDataset
-from demul_mm.datasets.transforms import PackMomentInputs
+from demul_mm.datasets.transforms import Augmentation, PackMomentInputs
 from demul_mm.registry import DATASETS
 from demul_mm.visualization.charts import FAINT, INK, LINE, TRUTH, save_figure
 from demul_mm.visualization.frames import even_times, read_key_frames
@@ -51,13 +52,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run_pipeline(dataset: MomentDataset, index: int, seed: int) -> dict:
-    """The results of the pipeline just before they are packed."""
+def run_pipeline(dataset: MomentDataset, index: int, seed: int, augment: bool = True) -> dict:
+    """The results of the pipeline just before they are packed, with or without augmentations."""
     results = dataset.get_data_info(index)
     results['rng'] = np.random.default_rng([seed, index])
     for step in dataset.pipeline.transforms:
         if isinstance(step, PackMomentInputs):
             break
+        if isinstance(step, Augmentation) and not augment:
+            continue
         results = step(results)
         if results is None:
             raise ValueError(f'{step} gave nothing for video {dataset[index]["video_id"]}')
@@ -104,11 +107,14 @@ def draw_frames(axes: Axes, info: dict) -> None:
     axes.axis('off')
 
 
-def draw_item(info: dict, draws: list[dict], max_queries: int) -> Figure:
-    """An item as annotated, and under it each draw of the pipeline."""
+def draw_item(info: dict, plain: dict | None, draws: list[dict], max_queries: int) -> Figure:
+    """An item as annotated; under it the pipeline without augmentations, if any, and each draw."""
     has_frames = bool(info['video_path']) and os.path.isfile(info['video_path'])
     heights = [1.0] * has_frames
-    for part in [info, *draws]:
+    steps = {f'after the pipeline, draw {number}': draw for number, draw in enumerate(draws)}
+    if plain is not None:
+        steps = {'before augmentation (the pipeline without it)': plain, **steps}
+    for part in [info, *steps.values()]:
         heights.append(0.35 + 0.2 * min(max(len(part['queries']), 1), max_queries))
         heights += [0.9] * ('streams' in part)
     figure = Figure(figsize=(11, 0.6 + 1.15 * sum(heights)), dpi=100, layout='constrained')
@@ -118,10 +124,16 @@ def draw_item(info: dict, draws: list[dict], max_queries: int) -> Figure:
     if has_frames:
         draw_frames(next(panels), info)
     draw_moments(next(panels), 'as annotated', info, max_queries)
-    for number, results in enumerate(draws):
-        draw_moments(next(panels), f'after the pipeline, draw {number}', results, max_queries)
+    longest = max(part.get('extent', part['duration']) for part in [info, *steps.values()])
+    for name, results in steps.items():
+        axes = [next(panels)]
+        draw_moments(axes[0], name, results, max_queries)
         if 'streams' in results:
-            draw_streams(next(panels), results)
+            axes.append(next(panels))
+            draw_streams(axes[1], results)
+        if plain is not None:  # one second is as wide before as after
+            for panel in axes:
+                panel.set_xlim(0, longest)
     return figure
 
 
@@ -146,8 +158,10 @@ def main() -> None:
     for index in tqdm(choose(dataset, args), unit='item'):
         info = dataset.get_data_info(index)
         draws = [run_pipeline(dataset, index, args.seed + draw) for draw in range(args.repeat)]
+        augments = any(isinstance(step, Augmentation) for step in dataset.pipeline.transforms)
+        plain = run_pipeline(dataset, index, args.seed, augment=False) if augments else None
         name = re.sub(r'[^\w.-]', '_', info['video_id'])
-        figure = draw_item(copy.deepcopy(info), draws, args.max_queries)
+        figure = draw_item(copy.deepcopy(info), plain, draws, args.max_queries)
         save_figure(figure, Path(args.out_dir) / f'{args.part}_{name}.png')
     print(f'pictures in {args.out_dir}')
 

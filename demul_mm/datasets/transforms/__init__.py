@@ -1,5 +1,12 @@
 """Steps of a data pipeline."""
 
+from demul_mm.datasets.transforms.augment import (
+    Augmentation,
+    ClipDrop,
+    SpeedChange,
+    TemporalCrop,
+    WordDrop,
+)
 from demul_mm.datasets.transforms.decode_clips import LoadVideoClips
 from demul_mm.datasets.transforms.formatting import PackMomentInputs
 from demul_mm.datasets.transforms.load_feature import LoadVideoFeature
@@ -7,10 +14,15 @@ from demul_mm.datasets.transforms.resample import ResampleClips, resample_rows
 from demul_mm.datasets.transforms.sample_queries import SampleQueries
 
 __all__ = [
+    'Augmentation',
+    'ClipDrop',
     'LoadVideoClips',
     'LoadVideoFeature',
     'PackMomentInputs',
     'ResampleClips',
     'SampleQueries',
+    'SpeedChange',
+    'TemporalCrop',
+    'WordDrop',
     'resample_rows',
 ]
