@@ -163,6 +163,8 @@ class CorpusInferencer:
             ``probability`` and ``terms``; see :class:`~demul_mm.retrieval.CorpusMoment`.
         """
         sentences = [queries] if isinstance(queries, str) else list(queries)
+        if not sentences:
+            raise ValueError('queries is empty; give a sentence')
         if no_moment_threshold and mode == 'fast':
             raise ValueError("mode 'fast' gives no probabilities: leave no_moment_threshold out")
         searcher = self._searcher(mode)

@@ -205,6 +205,8 @@ def test_wrong_options_are_refused(
 ) -> None:
     with pytest.raises(error):
         search(SENTENCES[0], **wrong)
+    with pytest.raises(ValueError, match='queries is empty'):
+        search([])
 
 
 def test_an_index_of_other_weights_is_refused(corpus: SmallCorpus, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ class CorpusTestLoop(TestLoop):
         num_moments: moments of each answer, and videos.
         num_fused: videos fused for each query.
         num_videos: videos that level 2 lets through.
-        num_candidates: videos that level 1 hands to level 2; None: four times ``num_videos``.
+        num_candidates: videos that level 1 hands to level 2; None: four times ``num_videos``, or
+            ``num_videos`` where the index is exact and more would change nothing.
         per_video: moments of one video in an answer, at most; None: as many as the model's
             suppression leaves.
         transfer: weight of the semantic memory; 0 for none.
@@ -82,6 +83,8 @@ class CorpusTestLoop(TestLoop):
     ) -> None:
         super().__init__(runner, dataloader, evaluator)
         self.index_config = dict(index or dict(type='ExactIndex', level2='fp16'))
+        if num_candidates is None and str(self.index_config['type']).endswith('ExactIndex'):
+            num_candidates = num_videos
         self.levels = levels
         self.search_options: dict[str, Any] = dict(
             mode=mode,
