@@ -1,6 +1,7 @@
 """Corpora for the index benchmark: synthetic ones, and trained vectors with distractors."""
 
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Corpus(ABC):
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.seed = seed
+        self.seconds = 0.0  # spent on making blocks in load()
 
     @abstractmethod
     def block(self, number: int) -> list[VideoEntry]:
@@ -65,7 +67,9 @@ class Corpus(ABC):
             position = int(video_id)
             if position // BLOCK != number:
                 number = position // BLOCK
+                start = time.perf_counter()
                 held = self.block(number)
+                self.seconds += time.perf_counter() - start
             yield held[position % BLOCK]
 
     def blocks(self) -> Iterator[list[VideoEntry]]:
@@ -89,7 +93,7 @@ class Corpus(ABC):
 
 
 class SyntheticCorpus(Corpus):
-    """Videos of 10 clips and 20 moments at four scales.
+    """Videos of clips, and their moments at several scales; 10 clips and 20 moments by default.
 
     A video has 2 to 5 events, and in one clip a short one. An event is one of 4,000 concepts in 64
     topics, seen in its own way; clips add the video's scene and noise that lasts over clips.
@@ -99,37 +103,45 @@ class SyntheticCorpus(Corpus):
         size: number of videos.
         seed: of everything.
         dim: S.
+        clips: T.
+        scales: (window, step) in clips.
     """
 
-    clips = 10
-    windows = [
-        (w, s) for w, step in ((1, 1), (2, 2), (4, 3), (8, 2)) for s in range(0, 11 - w, step)
-    ]
-
-    def __init__(self, size: int, seed: int, dim: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        dim: int,
+        clips: int = 10,
+        scales: Sequence[tuple[int, int]] = ((1, 1), (2, 2), (4, 3), (8, 2)),
+    ) -> None:
         super().__init__(size, seed)
         self.dim = dim
+        self.clips = clips
         rng = np.random.default_rng((seed, 0))
         topics = unit(rng.standard_normal((64, dim)))
         own = unit(rng.standard_normal((4000, dim)))
         self._concepts = unit(0.7 * topics[rng.integers(0, 64, 4000)] + own)
-        ends = [(s, s + w) for w, s in self.windows]
-        self._pool = np.zeros((len(ends), self.clips), np.float32)  # (M, T)
+        ends = [(s, s + w) for w, step in scales for s in range(0, clips - w + 1, step)]
+        self._pool = np.zeros((len(ends), clips), np.float32)  # (M, T)
         for row, (start, end) in zip(self._pool, ends):
             row[start:end] = 1 / (end - start)
-        self._spans = np.array(ends, np.float32) / self.clips
+        self._spans = np.array(ends, np.float32) / clips
 
     def block(self, number: int) -> list[VideoEntry]:
-        rng = np.random.default_rng((self.seed, 2, number))
-        clips = self._clips(rng, BLOCK)
-        moments = unit(self._pool @ clips)  # (V, M, S)
-        durations = rng.uniform(20, 180, BLOCK).astype(np.float32)
+        moments, durations, _ = self.arrays(number)
         return [
             VideoEntry(self.name(number * BLOCK + i), moments[i], self._spans * d, float(d))
             for i, d in enumerate(durations)
         ]
 
-    def _clips(self, rng: np.random.Generator, videos: int) -> np.ndarray:
+    def arrays(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A block: moments ``(V, M, S)``, durations ``(V,)``, clip of the short event ``(V,)``."""
+        rng = np.random.default_rng((self.seed, 2, number))
+        clips, short = self._clips(rng, BLOCK)
+        return unit(self._pool @ clips), rng.uniform(20, 180, BLOCK).astype(np.float32), short
+
+    def _clips(self, rng: np.random.Generator, videos: int) -> tuple[np.ndarray, np.ndarray]:
         def directions(*shape: int) -> np.ndarray:
             return unit(rng.standard_normal((*shape, self.dim), np.float32))
 
@@ -138,14 +150,15 @@ class SyntheticCorpus(Corpus):
         cuts[np.arange(events - 2) >= rng.integers(1, 5, videos)[:, None]] = 2
         middles = (np.arange(self.clips) + 0.5) / self.clips
         which = (middles[:, None] > np.sort(cuts, 1)[:, None]).sum(-1)  # (V, T)
-        which[np.arange(videos), rng.integers(0, self.clips, videos)] = events - 1
+        short = rng.integers(0, self.clips, videos)
+        which[np.arange(videos), short] = events - 1
         seen = self._concepts[rng.integers(0, len(self._concepts), (videos, events))]
         seen = unit(seen + 0.6 * directions(videos, events))
         clips = np.take_along_axis(seen, which[..., None], 1) + 0.6 * directions(videos, 1)
         noise = directions(videos, self.clips)
         for t in range(1, self.clips):
             noise[:, t] = 0.7 * noise[:, t - 1] + 0.71 * noise[:, t]
-        return clips + 0.6 * noise
+        return clips + 0.6 * noise, short
 
     def truth(self, number: int) -> Truth:
         return self.noisy_moments(number, self.size)

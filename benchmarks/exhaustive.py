@@ -92,6 +92,30 @@ class ExhaustiveClips:
         return measured
 
 
+class _Best:
+    """The best so far of each query, and what is known about each.
+
+    Args:
+        queries: Q.
+        number: how many to keep.
+        columns: numbers known about each.
+    """
+
+    def __init__(self, queries: int, number: int, columns: int) -> None:
+        self.scores = torch.full((queries, number), -torch.inf)
+        self.known = torch.zeros(queries, number, columns, dtype=torch.float64)
+
+    def offer(self, scores: Tensor, known: Tensor) -> None:
+        """Take what is better than the worst kept: ``scores (Q, N)``, ``known (N, columns)``."""
+        useful = (scores > self.scores[:, -1:]).any(0)
+        scores, known = scores[:, useful], known[useful]
+        number = self.scores.shape[1]
+        top = torch.cat([self.scores, scores], 1).topk(number, dim=1)
+        pool = torch.cat([self.known, known.expand(len(scores), -1, -1)], 1)
+        self.scores = top.values
+        self.known = pool.gather(1, top.indices[..., None].expand(-1, -1, pool.shape[2]))
+
+
 def reference_moments(
     corpus: Corpus, vectors: np.ndarray, clips: ExhaustiveClips
 ) -> list[MomentHits]:
@@ -100,32 +124,18 @@ def reference_moments(
     Passes the corpus once and fills ``clips`` on the way.
     """
     queries = torch.from_numpy(vectors)
-    best = torch.full((len(queries), 0), -torch.inf)  # (Q, kept) scores
-    where = torch.zeros(len(queries), 0, 3, dtype=torch.float64)  # video, start, end
-    scores_of = torch.full((len(queries), 0), -torch.inf)  # (Q, kept) of videos
-    videos_of = torch.zeros(len(queries), 0, dtype=torch.int64)
+    moments, videos = _Best(len(queries), TOP_VIDEOS, 3), _Best(len(queries), 200, 1)
     done = 0
     for entries in tqdm(corpus.blocks(), desc='float32 exact', leave=False):
         clips.add(entries)
         scores = queries @ torch.from_numpy(np.concatenate([e.moments for e in entries])).T
-        places = torch.from_numpy(
-            np.concatenate(
-                [np.c_[np.full(len(e.spans), done + i), e.spans] for i, e in enumerate(entries)]
-            )
-        )
-        top = scores.topk(min(TOP_VIDEOS, scores.shape[1]), dim=1)
-        best = torch.cat([best, top.values], 1)
-        where = torch.cat([where, places[top.indices]], 1)
-        keep = best.topk(min(TOP_VIDEOS, best.shape[1]), dim=1)
-        best = keep.values
-        where = where.gather(1, keep.indices[..., None].expand(-1, -1, 3))
-        starts = np.cumsum([0] + [len(e.moments) for e in entries])[:-1]
+        counts = np.array([len(e.moments) for e in entries])
+        ordinals = np.arange(done, done + len(entries))
+        spans = np.concatenate([e.spans for e in entries])
+        moments.offer(scores, torch.from_numpy(np.c_[np.repeat(ordinals, counts), spans]))
+        starts = np.cumsum(counts) - counts
         maxima = torch.from_numpy(np.maximum.reduceat(scores.numpy(), starts, axis=1))
-        ordinals = torch.arange(done, done + len(entries)).expand(len(queries), -1)
-        scores_of = torch.cat([scores_of, maxima], 1)
-        videos_of = torch.cat([videos_of, ordinals], 1)
-        keep = scores_of.topk(min(200, scores_of.shape[1]), dim=1)
-        scores_of, videos_of = keep.values, videos_of.gather(1, keep.indices)
+        videos.offer(maxima, torch.from_numpy(ordinals[:, None].astype(np.float64)))
         done += len(entries)
     clips.finish()
     return [
@@ -133,9 +143,11 @@ def reference_moments(
             video_ids=[corpus.name(int(v)) for v in place[:, 0]],
             spans=place[:, 1:].numpy(),
             scores=score.numpy(),
-            videos=[corpus.name(v) for v in videos.tolist()],
-            video_scores=video_scores.numpy(),
+            videos=[corpus.name(int(v)) for v in video],
+            video_scores=video_score.numpy(),
             candidates=corpus.size,
         )
-        for place, score, videos, video_scores in zip(where, best, videos_of, scores_of)
+        for place, score, video, video_score in zip(
+            moments.known, moments.scores, videos.known[..., 0], videos.scores
+        )
     ]

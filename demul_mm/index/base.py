@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from demul_mm.index import commit
-from demul_mm.index.codecs import make_codec
+from demul_mm.index.codecs import LEVEL2
 from demul_mm.index.entry import EntrySource, VideoEntry
 from demul_mm.index.errors import IndexDamagedError, IndexMismatchError
 from demul_mm.index.filters import SearchFilter
 from demul_mm.index.results import SearchResult
-from demul_mm.index.search import Scored, check_search, exhaustive_candidates, name_hits
+from demul_mm.index.search import check_search, exhaustive_candidates, name_hits, score_candidates
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.index.storage import MANIFEST, read_manifest, writer_lock
 from demul_mm.index.writing import EntryWriter, Pending, drop_committed, start
@@ -43,7 +43,8 @@ class MomentIndex(ABC):
     Args:
         path: folder of the index; None: a temporary folder, gone with the object.
         num_prototypes: event prototypes of a video, at most.
-        level2: how moment vectors are kept: 'int8' or 'fp16'.
+        level2: how moment vectors are kept: 'int8'; 'fp16'; or product-quantised on the first
+            videos, 'pq2' with a byte for two dimensions, 'pq4' with one for four.
         segment_videos: a killed build loses at most this many videos' work.
         model_fingerprint: of the weights and config that made the vectors.
         feature_fingerprint: of the features they were made from.
@@ -58,7 +59,8 @@ class MomentIndex(ABC):
         model_fingerprint: str = '',
         feature_fingerprint: str = '',
     ) -> None:
-        make_codec(level2, 1)
+        if level2 not in LEVEL2:
+            raise ValueError(f'level2 is {level2!r}; it must be one of {", ".join(LEVEL2)}')
         for name, value in dict(
             num_prototypes=num_prototypes, segment_videos=segment_videos
         ).items():
@@ -258,7 +260,9 @@ class MomentIndex(ABC):
         with self._writing('add'):
             snapshot = self._fresh_snapshot()
             old = snapshot.manifest
-            pending = Pending('add', self._settings, old['next_segment'], old['dim'])
+            pending = Pending(
+                'add', self._settings, old['next_segment'], old['dim'], old['codebook']
+            )
             pending = start(self.path, pending, resume)
             writer = EntryWriter(
                 self.path, pending, snapshot, on_existing, self.segment_videos, progress
@@ -386,11 +390,10 @@ class MomentIndex(ABC):
             snapshot, level1, vectors, depth, num_videos, allowed, mode, options or {}
         )
         clock.append(time.perf_counter())
-        found = []
-        for query, ordinals in zip(vectors, candidates):
-            scored = Scored(snapshot, query, np.sort(ordinals))
-            videos = scored.best_videos(num_videos)
-            found.append((videos, scored.best_moments(num_moments, nms)))
+        found = [
+            (scored.best_videos(num_videos), scored.best_moments(num_moments, nms))
+            for scored in score_candidates(snapshot, vectors, candidates)
+        ]
         clock.append(time.perf_counter())
         hits = [
             name_hits(snapshot, videos, moments, ordinals, keep_candidates)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from demul_mm.index.codecs import ProductCodec
 from demul_mm.index.segment import SegmentWriter
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.index.storage import (
@@ -48,8 +49,8 @@ def new_manifest(
         backend=type(index).__name__,
         options=index.options(),
         settings=settings,
-        level2=settings['level2'],
         dim=pending.dim,
+        codebook=pending.codebook,
         metric='inner_product',
         segment_videos=index.segment_videos,
         next_segment=pending.next_segment,
@@ -91,6 +92,9 @@ def rewrite(root: Path, snapshot: Snapshot, segment_videos: int) -> dict[str, An
     manifest = dict(snapshot.manifest)
     if root != snapshot.root:
         manifest.update(generation=0, next_segment=1)
+        if isinstance(snapshot.codec, ProductCodec):
+            name = manifest['codebook']['path']
+            manifest['codebook'] = write_file(root, name, snapshot.codec.codebook)
     alive = np.flatnonzero(snapshot.alive)
     segments = []
     number = next_segment(root, manifest)
@@ -157,9 +161,11 @@ def publish(root: Path, manifest: dict[str, Any], finished: bool) -> None:
     for folder in (root / 'segments').iterdir():
         if folder.name not in keep:
             shutil.rmtree(folder, ignore_errors=True)
-    named = [manifest['removed'], *manifest['level1'].get('files', [])]
+    named = [manifest['removed'], manifest['codebook'], *manifest['level1'].get('files', [])]
+    if pending:
+        named.append(pending.codebook)
     keep = {info['path'] for info in named if info}
-    for pattern in ('removed-*', 'level1-*', '*.tmp'):
+    for pattern in ('removed-*', 'codebook-*', 'level1-*', '*.tmp'):
         for path in root.glob(pattern):
             if path.name not in keep and path.is_file():
                 path.unlink(missing_ok=True)
@@ -172,6 +178,8 @@ def stats(snapshot: Snapshot) -> dict[str, Any]:
     for segment in manifest['segments']:
         for key, info in segment['files'].items():
             parts[key] = parts.get(key, 0) + info['bytes']
+    if manifest['codebook']:
+        parts['codebook'] = manifest['codebook']['bytes']
     parts['level1'] = sum(i['bytes'] for i in manifest['level1'].get('files', []))
     videos = manifest['counts']['videos']
     return dict(

@@ -1,5 +1,7 @@
 """The steps of a search that every backend shares."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,8 @@ from demul_mm.index.segment import expand_ranges
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 
+# Queries whose candidates are read together.
+TOGETHER = 16
 # Videos whose moments are decoded at once by the exhaustive scan.
 SCAN_VIDEOS = 2048
 
@@ -72,23 +76,50 @@ def exhaustive_candidates(
     return list(who.gather(1, order).numpy())
 
 
-class Scored:
-    """Level 2 of one query: the moments of the candidate videos, scored exactly.
+def score_candidates(
+    snapshot: Snapshot, queries: Tensor, candidates: Sequence[np.ndarray]
+) -> Iterator['Scored']:
+    """Level 2: score every moment of each query's candidates exactly.
+
+    Queries are taken some at a time; a video that several of them have as a candidate is read and
+    decoded once.
 
     Args:
         snapshot: of the index.
-        query: ``(S,)`` float32.
+        queries: ``(Q, S)`` float32.
+        candidates: for each query ``(C,)`` ordinals, in any order.
+    """
+    for start in range(0, len(queries), TOGETHER):
+        part = [np.sort(ordinals) for ordinals in candidates[start : start + TOGETHER]]
+        union = np.unique(np.concatenate(part))
+        codes, offsets = snapshot.gather(union)
+        scores = snapshot.codec.scores(codes, queries[start : start + TOGETHER])  # (N, q)
+        for ordinals, column in zip(part, scores.T.contiguous().numpy()):
+            places = np.searchsorted(union, ordinals)
+            starts, ends = offsets[places], offsets[places + 1]
+            yield Scored(snapshot, ordinals, ends - starts, column[expand_ranges(starts, ends)])
+
+
+class Scored:
+    """One query's candidates with their scored moments.
+
+    Args:
+        snapshot: of the index.
         candidates: ``(C,)`` ascending ordinals.
+        lengths: ``(C,)``, moments of each.
+        scores: ``(N,)`` float32, of the moments of the first candidate, then the second, ...
     """
 
-    def __init__(self, snapshot: Snapshot, query: Tensor, candidates: np.ndarray) -> None:
+    def __init__(
+        self, snapshot: Snapshot, candidates: np.ndarray, lengths: np.ndarray, scores: np.ndarray
+    ) -> None:
         self._snapshot = snapshot
         self._candidates = candidates
-        codes, self._offsets = snapshot.gather(candidates)
-        self._scores = self._video_scores = np.zeros(0, np.float32)
+        self._offsets = np.concatenate([[0], np.cumsum(lengths)])
+        self._scores = scores
+        self._video_scores = np.zeros(0, np.float32)
         if len(candidates):
-            self._scores = snapshot.codec.scores(codes, query[None]).numpy()[:, 0]  # (N,)
-            self._video_scores = np.maximum.reduceat(self._scores, self._offsets[:-1])  # (C,)
+            self._video_scores = np.maximum.reduceat(scores, self._offsets[:-1])  # (C,)
         self._kept = np.zeros(0, np.int64)
 
     def best_videos(self, number: int) -> tuple[np.ndarray, np.ndarray]:

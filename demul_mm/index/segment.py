@@ -166,10 +166,10 @@ class Segment:
         self._ids = map_array(paths['ids'], '|u1', (info['files']['ids']['bytes'],))
         self._metadata = map_array(paths['metadata'], '|u1', (info['files']['metadata']['bytes'],))
 
-    def video_id(self, row: int) -> str:
-        """Id of one video."""
-        start, end = self.rows[row : row + 2, 2]
-        return self._ids[start:end].tobytes().decode()
+    def video_ids(self, rows: np.ndarray) -> list[str]:
+        """Ids of some videos, in the order of ``rows``."""
+        starts, ends = self.rows[rows, 2].tolist(), self.rows[rows + 1, 2].tolist()
+        return [self._ids[a:b].tobytes().decode() for a, b in zip(starts, ends)]
 
     def raw_metadata(self, row: int) -> bytes:
         """JSON text of a video's metadata, empty where it has none."""
@@ -186,14 +186,11 @@ class Segment:
         wanted = hash_ids(ids)
         first = np.searchsorted(self._hashes[0], wanted, 'left')
         last = np.searchsorted(self._hashes[0], wanted, 'right')
-        found = [
-            (position, row)
-            for position in np.flatnonzero(last > first).tolist()
-            for row in self._hashes[1, first[position] : last[position]].tolist()
-            if self.video_id(row) == ids[position]  # hashes may collide
-        ]
-        pairs = np.array(found, np.int64).reshape(-1, 2)
-        return pairs[:, 0], pairs[:, 1]
+        positions = np.repeat(np.arange(len(ids)), last - first)
+        rows = self._hashes[1, expand_ranges(first, last)].astype(np.int64)
+        # Hashes may collide.
+        same = [ids[p] == held for p, held in zip(positions.tolist(), self.video_ids(rows))]
+        return positions[same], rows[same]
 
     def decoded_prototypes(self, start: int, end: int) -> np.ndarray:
         """Prototypes ``[start, end)`` as ``(n, S)`` float32."""
@@ -205,7 +202,7 @@ class Segment:
         moment_rows = expand_ranges(starts[:, 0], ends[:, 0])
         prototype_rows = expand_ranges(starts[:, 1], ends[:, 1])
         writer.append_raw(
-            ids=[self.video_id(row) for row in rows],
+            ids=self.video_ids(rows),
             counts=(ends - starts)[:, :2],
             moments=self.moments[moment_rows],
             spans=self.spans[moment_rows],

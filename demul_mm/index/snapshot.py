@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from demul_mm.index.codecs import make_codec
+from demul_mm.index.codecs import open_codec
 from demul_mm.index.segment import Segment, expand_ranges
 from demul_mm.index.storage import check_file, map_array
 
@@ -35,7 +35,8 @@ class Snapshot:
     ) -> None:
         self.root = root
         self.manifest = manifest
-        self.codec = make_codec(manifest['level2'], manifest['dim'])
+        level2 = manifest['settings']['level2']
+        self.codec = open_codec(root, level2, manifest['dim'], manifest['codebook'], verify)
         opened = {s.name: s for s in known.segments if s.root == root} if known else {}
         self.segments: list[Segment] = [
             opened.get(info['name']) or Segment(root, info, self.codec, verify)
@@ -116,11 +117,11 @@ class Snapshot:
 
     def video_ids(self, ordinals: np.ndarray) -> list[str]:
         """Ids of videos, in the order given."""
-        which = np.searchsorted(self.bases, ordinals, 'right') - 1
-        return [
-            self.segments[s].video_id(o - self.bases[s])
-            for s, o in zip(which.tolist(), ordinals.tolist())
-        ]
+        order = np.argsort(ordinals, kind='stable')
+        names = np.empty(len(ordinals), object)
+        for segment, part, rows in self.split(ordinals[order]):
+            names[order[part]] = segment.video_ids(rows)
+        return names.tolist()
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """Ordinals of ids ``(N,)``, -1 where the index does not hold one."""

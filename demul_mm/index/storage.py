@@ -136,7 +136,8 @@ def map_array(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     """Map a file of raw numbers, read-only."""
     if 0 in shape:
         return np.zeros(shape, dtype)
-    return np.memmap(path, dtype, 'r', shape=shape)
+    # A plain view: every slice of a memmap object costs as much as many reads.
+    return np.asarray(np.memmap(path, dtype, 'r', shape=shape))
 
 
 def _digest(content: dict[str, Any]) -> str:

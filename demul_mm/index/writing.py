@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import MMLogger
 
-from demul_mm.index.codecs import make_codec
+from demul_mm.index.codecs import PRODUCT, Codec, open_codec, write_codebook
 from demul_mm.index.entry import EntrySource, VideoEntry
 from demul_mm.index.errors import IndexMismatchError
 from demul_mm.index.segment import Segment, SegmentWriter
@@ -22,6 +22,8 @@ from demul_mm.index.storage import FORMAT, FORMAT_VERSION, PENDING, read_json, w
 
 # Videos that are encoded together.
 BLOCK = 256
+# The first videos, on which a codebook is trained.
+TRAINING_VIDEOS = 2048
 
 
 @dataclass
@@ -32,7 +34,8 @@ class Pending:
         operation: 'build' or 'add'.
         settings: what must not change between the runs.
         next_segment: number of the next segment; numbers are never used again.
-        dim: S, known from the first video on.
+        dim: S, known from the first segment on.
+        codebook: file of level 2's codec, if it has one.
         segments: as in the manifest.
     """
 
@@ -40,6 +43,7 @@ class Pending:
     settings: dict[str, Any]
     next_segment: int
     dim: int | None
+    codebook: dict[str, Any] | None = None
     segments: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, root: Path) -> None:
@@ -130,9 +134,13 @@ class EntryWriter:
         self.replaced: list[int] = []  # ordinals
 
     def _open(self, info: dict[str, Any]) -> Segment:
-        assert self._pending.dim is not None
-        codec = make_codec(self._pending.settings['level2'], self._pending.dim)
-        return Segment(self._root, info, codec, verify=True)
+        return Segment(self._root, info, self._codec(), verify=True)
+
+    def _codec(self) -> Codec:
+        pending = self._pending
+        assert pending.dim is not None
+        level2 = pending.settings['level2']
+        return open_codec(self._root, level2, pending.dim, pending.codebook, verify=False)
 
     def run(self, entries: Iterable[VideoEntry] | EntrySource) -> None:
         """Write all entries; on return every one is in a finished segment."""
@@ -200,24 +208,30 @@ class EntryWriter:
 
     def _write(self, entry: VideoEntry) -> None:
         entry.check(self._pending.dim)
-        if self._writer is None:
-            self._pending.dim = entry.moments.shape[1]
-            codec = make_codec(self._pending.settings['level2'], self._pending.dim)
-            name = f'{self._pending.next_segment:06d}'
-            prototypes = self._pending.settings['num_prototypes']
-            self._writer = SegmentWriter(self._root, name, codec, prototypes)
+        self._pending.dim = entry.moments.shape[1]
         self._buffer.append(entry)
         self._in_segment.add(entry.video_id)
-        full = self._writer.num_videos + len(self._buffer) == self._segment_videos
-        if full or len(self._buffer) == BLOCK:
+        full = len(self._in_segment) == self._segment_videos
+        untrained = self._pending.settings['level2'] in PRODUCT and not self._pending.codebook
+        if full or len(self._buffer) == (TRAINING_VIDEOS if untrained else BLOCK):
             self._flush()
         if full:
             self._finish_segment()
 
     def _flush(self) -> None:
-        if self._writer and self._buffer:
-            self._writer.append(self._buffer)
-            self._buffer = []
+        if not self._buffer:
+            return
+        pending = self._pending
+        name = f'{pending.next_segment:06d}'
+        if pending.codebook is None:
+            moments = np.concatenate([entry.moments for entry in self._buffer])
+            pending.codebook = write_codebook(self._root, pending.settings['level2'], moments, name)
+        if self._writer is None:
+            prototypes = pending.settings['num_prototypes']
+            self._writer = SegmentWriter(self._root, name, self._codec(), prototypes)
+        for start in range(0, len(self._buffer), BLOCK):
+            self._writer.append(self._buffer[start : start + BLOCK])
+        self._buffer = []
 
     def _finish_segment(self) -> None:
         """Close the segment and put it on record: from here on it survives a kill."""

@@ -1,5 +1,7 @@
 """What must hold for every backend."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -250,6 +252,27 @@ def test_depths_are_respected(index: MomentIndex, queries: np.ndarray) -> None:
         assert hits.candidates == len(set(hits.candidate_ids or [])) == 33
         assert set(hits.videos) <= set(hits.candidate_ids or [])
         assert set(hits.video_ids) <= set(hits.videos)
+
+
+def test_product_quantised_index(
+    entries: list[VideoEntry], queries: np.ndarray, tmp_path: Path
+) -> None:
+    index = FaissIndex(tmp_path / 'pq', level2='pq2', segment_videos=500)
+    index.build(entries)
+    index.add(make_entries(30, 'new'))  # with the codebook of the build
+    plain = ExactIndex()
+    plain.build([*entries, *make_entries(30, 'new')])
+    assert index.stats()['bytes_by_part']['moments'] == index.stats()['moments'] * DIM // 2
+    for a, b in zip(index.search(queries).hits, plain.search(queries).hits):
+        assert len(set(a.video_ids[:20]) & set(b.video_ids[:20])) >= 10
+        assert a.scores[0] == pytest.approx(b.scores[0], abs=0.05)
+    exact = index.search(queries, mode='exact').hits
+    index.remove(['v4'])
+    copy = MomentIndex.open(index.save(tmp_path / 'copy').path)
+    index.compact()
+    for other in (index, copy):
+        other.add([entries[4]])
+        assert_same_hits(other.search(queries, mode='exact').hits, exact, atol=1e-6)
 
 
 def test_save_is_a_compacted_copy(own_index: MomentIndex, queries: np.ndarray, tmp_path) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from demul_mm.index import select_prototypes
+from demul_mm.index import ExactIndex, select_prototypes
 from demul_mm.index.candidates import first_of_each_video
-from demul_mm.index.codecs import Int8Codec, make_codec
+from demul_mm.index.codecs import Int8Codec, ProductCodec, make_codec, train_codebook
 from demul_mm.index.segment import expand_ranges
 
 from .corpus import unit
@@ -42,9 +42,35 @@ def test_a_zero_vector_survives_int8() -> None:
     assert codec.decode(codec.encode(np.zeros((1, 8), np.float32))).abs().max() == 0
 
 
+@pytest.mark.parametrize(('part_dims', 'error'), [(2, 0.02), (4, 0.2)])
+def test_product_quantisation(part_dims: int, error: float) -> None:
+    rng = np.random.default_rng(0)
+    vectors, queries = unit(rng.standard_normal((3000, 64))), unit(rng.standard_normal((5, 64)))
+    codec = ProductCodec(64, train_codebook(vectors, part_dims))
+    codes = codec.encode(vectors)
+    assert codes.shape == (3000, 64 // part_dims)
+    decoded = codec.decode(codes).numpy()
+    assert np.square(decoded - vectors).sum(1).mean() < error
+    # The nearest entry of each part, by plain NumPy.
+    parts = vectors[:50].reshape(50, -1, 1, part_dims)
+    nearest = np.square(parts - codec.codebook[None]).sum(-1).argmin(-1)
+    np.testing.assert_array_equal(codes[:50], nearest)
+    scores = codec.scores(codes, torch.from_numpy(queries)).numpy()
+    np.testing.assert_allclose(scores, decoded @ queries.T, atol=1e-6)
+    np.testing.assert_array_equal(train_codebook(vectors, part_dims), codec.codebook)
+
+
+def test_product_quantisation_of_few_vectors() -> None:
+    vectors = unit(np.random.default_rng(0).standard_normal((40, 8)))
+    codec = ProductCodec(8, train_codebook(vectors, 4))
+    np.testing.assert_allclose(codec.decode(codec.encode(vectors)).numpy(), vectors, atol=1e-5)
+    with pytest.raises(ValueError, match='by 4 dimensions cannot split 30'):
+        train_codebook(np.zeros((5, 30), np.float32), 4)
+
+
 def test_unknown_codec() -> None:
-    with pytest.raises(ValueError, match="level2 is 'int4'; it must be one of"):
-        make_codec('int4', 8)
+    with pytest.raises(ValueError, match="level2 is 'int4'; it must be one of int8, fp16, pq2"):
+        ExactIndex(level2='int4')
 
 
 def video_with_a_short_event(rng: np.random.Generator, clips: int) -> np.ndarray:
