@@ -1,5 +1,7 @@
 """A small convolutional encoder of short clips, fast on a CPU."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -10,20 +12,22 @@ from demul_mm.registry import MODELS
 
 @MODELS.register_module()
 class ClipCNN(BaseModule):
-    """Raw frames of a clip to one vector that says what is where and how it moves.
+    """Raw frames of a clip to one vector that says what is in it and how it moves.
 
     The first convolution sees all frames of a clip at once, as their mean and their successive
     differences, and so colour, shape, direction and change of size arrive in the same cell of the
-    map. Attention heads then each gather the cells of one kind of thing: what belongs to one thing
-    stays together in the numbers of its head, where an average over the picture would mix it with
-    what others do.
+    map. Each cell becomes a unit vector, and the clip's features are how strongly the cell that
+    fits best responds to each of ``d`` prototypes (of sentences, where ``tools/pretrain_backbone``
+    made them): what belongs to one thing stays together, where an average over the picture would
+    mix it with what others do.
 
     Args:
         num_frames: t, frames of a clip.
-        out_dim: d, a multiple of ``heads``.
-        heads: number of attention heads.
-        widths: channels of the three convolutions, which look at a 4th, an 8th and an 8th of the
+        out_dim: d, prototypes.
+        embed_dim: width of the cells' vectors.
+        widths: channels of the convolutions, which look at a 4th, an 8th and an 8th of the
             resolution.
+        sharpness: of the soft maximum over cells.
         init_cfg: as in mmengine, e.g. ``dict(type='Pretrained', checkpoint='backbone.pth')``.
     """
 
@@ -31,16 +35,15 @@ class ClipCNN(BaseModule):
         self,
         num_frames: int = 4,
         out_dim: int = 256,
-        heads: int = 16,
+        embed_dim: int = 64,
         widths: tuple[int, int, int] = (64, 96, 128),
+        sharpness: float = 15.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if out_dim % heads:
-            raise ValueError(f'out_dim={out_dim} must be a multiple of heads={heads}')
         self.num_frames = num_frames
         self.out_dim = out_dim
-        self.heads = heads
+        self.sharpness = sharpness
         a, b, c = widths
         self.stem = nn.Conv2d(3 * num_frames, a, 6, stride=4, padding=1, bias=False)
         self.trunk = nn.Sequential(
@@ -48,13 +51,18 @@ class ClipCNN(BaseModule):
             nn.ReLU(inplace=True),
             *_block(a, b, stride=2),
             *_block(b, c, stride=1),
+            *_block(c, c, stride=1, size=1),
+            nn.Conv2d(c, embed_dim, 1),
         )
-        self.query = nn.Conv2d(c, heads, 1)
-        self.value = nn.Parameter(torch.randn(heads, c, out_dim // heads) * c**-0.5)
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(out_dim, embed_dim), dim=1))
         self.register_buffer('mix', _mean_and_differences(num_frames), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips ``(B, 3, t, H, W)``, pixels 0 to 255 of any type, to features ``(B, d)``."""
+        return best_response(self.prototypes, self.embed(clips), self.sharpness).T
+
+    def embed(self, clips: Tensor) -> Tensor:
+        """Clips to the unit vectors of their ``S`` cells, ``(B, E, S)``."""
         if clips.ndim != 5 or clips.shape[1] != 3 or clips.shape[2] != self.num_frames:
             raise ValueError(
                 f'clips have shape {tuple(clips.shape)}; expected '
@@ -64,11 +72,8 @@ class ClipCNN(BaseModule):
         amp = torch.is_autocast_enabled(clips.device.type)
         x = clips.to(torch.bfloat16 if amp else self.stem.weight.dtype).flatten(1, 2)
         x = x.to(memory_format=torch.channels_last)  # (B, 3 t, H, W)
-        x = F.conv2d(x, self._stem_weight(), stride=4, padding=1)
-        x = self.trunk(x)  # (B, C, H / 8, W / 8)
-        attention = self.query(x).flatten(2).softmax(-1)  # (B, K, S)
-        seen = attention.to(x.dtype) @ x.flatten(2).transpose(1, 2)  # (B, K, C)
-        return torch.einsum('bkc,kcd->bkd', seen, self.value.to(seen.dtype)).flatten(1).float()
+        x = self.trunk(F.conv2d(x, self._stem_weight(), stride=4, padding=1))
+        return F.normalize(x.float().flatten(2), dim=1)  # (B, E, H / 8 * W / 8)
 
     def _stem_weight(self) -> Tensor:
         """The weight over frames of a weight over their mean and differences.
@@ -80,9 +85,9 @@ class ClipCNN(BaseModule):
         return weight.flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
 
-def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     return [
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     ]
