@@ -1,0 +1,197 @@
+"""Every config: loads, builds small, makes a batch with its own pipeline, learns and predicts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import Evaluator
+from mmengine.registry import HOOKS, DefaultScope
+
+from demul_mm.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = [path for path in sorted((ROOT / 'configs').rglob('*.py')) if '_base_' not in path.parts]
+PATHS += sorted((ROOT / 'projects').glob('*/configs/**/*.py'))
+ABLATIONS = ROOT / 'configs' / 'ablations'
+SMALL = dict(dim=16, shared_dim=16, private_dim=8, size=16, survivors=12)
+SENTENCES = ['a person opens the door', 'the dog runs', 'she sits down']
+EXTENT, CLIPS = 24.0, 12
+
+# Each ablation: the settings in which it differs from the full model, and nothing else.
+CHANGES = {
+    'augmented': {
+        'train_pipeline': None,  # what is in it is seen below
+        'train_dataloader.dataset.pipeline': None,
+    },
+    'cls_only': {'model.head.joint': dict(type='JointScore', terms=('semantic',))},
+    'no_calibration': {'custom_hooks': None},
+    'no_decoupling': {
+        'model.decoupler.private_dim': 0,
+        'model.decorrelation': None,
+        'model.confusion': None,
+    },
+    'no_fusion': {'model.neck': None},
+    'no_hard_negatives': {'model.train_cfg.num_negatives': 0},
+    'no_smoothing': {'model.head.smoothing': 1.0},
+    'no_transfer': {'model.memory': None},
+    'one_stage': {'model.neck.stages': ('words',)},
+    'single_scale': {'model.pyramid.num_levels': 1},
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def needs_mmaction(path: Path) -> bool:
+    return 'mmaction.' in path.read_text()
+
+
+def shrunk(node: dict) -> dict:
+    """The same model of width 16; what reads features, words or frames stays as it is."""
+    small = {}
+    for key, value in node.items():
+        if isinstance(value, dict) and key not in ('lm', 'backbone'):
+            value = shrunk(value)
+        elif key in SMALL and value:  # 0 stands for no such part
+            value = SMALL[key]
+        small[key] = value
+    return small
+
+
+def video(config: Config, seed: int, split: str) -> dict:
+    """A packed item of random features, made by all steps of the pipeline that follow loading."""
+    rng = np.random.default_rng(seed)
+    steps = config[f'{split}_dataloader'].dataset.pipeline
+    loads = [step for step in steps if step['type'].split('.')[-1].startswith('LoadVideo')]
+    streams = {}
+    for step in loads:
+        if step['type'].endswith('LoadVideoClips'):
+            frames = (CLIPS, 3, step.get('frames_per_clip', 4), 32, 32)
+            streams['frames'] = rng.integers(0, 256, frames, dtype=np.uint8)
+        else:
+            name = step.get('stream', 'visual')
+            rows = rng.standard_normal((CLIPS, config.model.streams[name].in_dim))
+            streams[name] = rows.astype(np.float32)
+    assert streams, 'a pipeline that loads nothing'
+    results = {
+        'video_id': f'v{seed}',
+        'sample_idx': seed,
+        'duration': EXTENT,
+        'extent': EXTENT,
+        'queries': SENTENCES,
+        'query_ids': [f'v{seed}#{q}' for q in range(3)],
+        'gt_spans': [np.array([[4.0 * q + seed, 5.0 * q + 6 + seed]]) for q in range(3)],
+        'streams': streams,
+        'rng': rng,
+    }
+    return Compose([step for step in steps if step not in loads])(results)
+
+
+@pytest.fixture
+def loaded(request: pytest.FixtureRequest) -> Iterator[Config]:
+    if needs_mmaction(request.param):
+        pytest.importorskip('mmaction')
+    config = Config.fromfile(request.param)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        yield config
+
+
+@pytest.mark.parametrize(
+    'loaded',
+    [pytest.param(p, id=name_of(p), marks=[pytest.mark.slow] * needs_mmaction(p)) for p in PATHS],
+    indirect=True,
+)
+def test_learns_and_predicts(loaded: Config) -> None:
+    torch.manual_seed(0)
+    model = MODELS.build(shrunk(loaded.model.to_dict()))
+    batch = pseudo_collate([video(loaded, seed, 'train') for seed in (0, 1)])
+    model.train()
+    ready = model.data_preprocessor(batch, True)
+    losses = model(**ready, mode='loss')
+    total, _ = model.parse_losses(losses)
+    assert total.isfinite()
+    assert total > 0
+    total.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+
+    model.eval()
+    batch = pseudo_collate([video(loaded, seed, 'test') for seed in (2, 3)])
+    ready = model.data_preprocessor(batch, False)
+    samples = model(**ready, mode='predict')
+    for sample in samples:
+        assert len(sample.pred_moments) == len(SENTENCES)
+        for moments in sample.pred_moments:
+            assert 0 < len(moments.spans) <= loaded.model.test_cfg.nms.max_keep
+            assert (moments.spans[:, 0] <= moments.spans[:, 1]).all()
+            assert (moments.spans >= 0).all()
+            assert (moments.spans <= EXTENT).all()
+            assert (moments.scores.diff() <= 0).all()
+
+    assert Evaluator(loaded.test_evaluator).metrics
+    assert Evaluator(loaded.val_evaluator).metrics
+    assert all(HOOKS.build(hook) for hook in loaded.custom_hooks)
+
+
+def flat(node: dict, prefix: str = '') -> dict:
+    rows = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            rows.update(flat(value, f'{prefix}{key}.'))
+        else:
+            rows[prefix + key] = value
+    return rows
+
+
+def at(config: dict, path: str) -> object:
+    node: object = config
+    for key in path.split('.'):
+        assert isinstance(node, dict)
+        node = node.get(key)
+    return node
+
+
+def test_every_ablation_is_known() -> None:
+    stem = 'demul_anet_simulated_'
+    assert {path.stem for path in ABLATIONS.glob('*.py')} == {stem + name for name in CHANGES}
+
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_an_ablation_changes_its_part_alone(name: str) -> None:
+    full = Config.fromfile(ROOT / 'configs' / 'demul_anet_simulated.py').to_dict()
+    changed = Config.fromfile(ABLATIONS / f'demul_anet_simulated_{name}.py').to_dict()
+    before, after = flat(full), flat(changed)
+    differing = {k for k in {*before, *after} if before.get(k) != after.get(k)}
+    differing |= before.keys() ^ after.keys()
+    for path, value in CHANGES[name].items():
+        assert any(key == path or key.startswith(path + '.') for key in differing), path
+        if path.startswith('model.'):
+            assert at(changed, path) == value
+    for key in differing:
+        assert any(key == path or key.startswith(path + '.') for path in CHANGES[name]), key
+
+
+def test_the_augmented_pipeline_only_adds_steps() -> None:
+    def steps(config: Config) -> list[str]:
+        return [step['type'] for step in config.train_dataloader.dataset.pipeline]
+
+    full = Config.fromfile(ROOT / 'configs' / 'demul_anet_simulated.py')
+    more = Config.fromfile(ABLATIONS / 'demul_anet_simulated_augmented.py')
+    augmentations = ['TemporalCrop', 'SpeedChange', 'ClipDrop', 'WordDrop']
+    assert [kind for kind in steps(more) if kind not in augmentations] == steps(full)
+    assert [kind for kind in steps(more) if kind in augmentations] == augmentations
+    kept = [s for s in more.train_pipeline if s['type'] not in augmentations]
+    assert kept == full.train_pipeline
+
+
+def test_uncalibrated_hooks_lack_only_the_calibration() -> None:
+    full = Config.fromfile(ROOT / 'configs' / 'demul_anet_simulated.py').custom_hooks
+    less = Config.fromfile(ABLATIONS / 'demul_anet_simulated_no_calibration.py').custom_hooks
+    assert less == [hook for hook in full if hook['type'] != 'CalibrationHook']
