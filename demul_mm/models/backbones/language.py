@@ -13,15 +13,38 @@ from demul_mm.registry import MODELS
 
 
 def _load_quietly(folder: str) -> PreTrainedModel:
-    """The model without its pooler, which nothing here reads, and without the report of that."""
+    """The model without a pooler, which nothing here reads, and without the report of that."""
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
-        return AutoModel.from_pretrained(folder, add_pooling_layer=False)
+        lm = AutoModel.from_pretrained(folder)
     finally:
         hf_logging.set_verbosity(verbosity)
         hf_logging.enable_progress_bar()
+    if getattr(lm, 'pooler', None) is not None:
+        lm.pooler = None
+    return lm
+
+
+def _tune(lm: PreTrainedModel, tune: str | int) -> None:
+    """Let gradients into all of the model, none of it, or its last layers."""
+    layers = max((m for m in lm.modules() if isinstance(m, nn.ModuleList)), key=len)
+    number = {'none': 0, 'all': len(layers)}.get(tune, tune) if isinstance(tune, str) else tune
+    if type(number) is not int or not 0 <= number <= len(layers):
+        raise ValueError(
+            f"tune is {tune!r}; allowed: 'none', 'all' or a number of last layers, 0 to "
+            f'{len(layers)}'
+        )
+    lm.requires_grad_(tune == 'all')
+    layers[len(layers) - number :].requires_grad_(True)
+
+
+# A sentence's features may not depend on the sentences beside it, not even in the last bit: which
+# of them are cached already differs between a run and its resumption. So a frozen model sees chunks
+# of one size, as wide as the sentence alone asks for.
+CHUNK = 8
+WIDTH_STEP = 8
 
 
 class _Shared(list):
@@ -55,15 +78,11 @@ class TransformersLM(nn.Module):
         self.frozen = tune in ('none', 0)
         self._cache: dict[bytes, Tensor] = {}
         self._cache_free = cache_mb * 2**20
-        lm.requires_grad_(tune == 'all')
+        _tune(lm, tune)
         if self.frozen:
             self._hidden = _Shared([lm.eval()])
         else:
             self.lm = lm
-            if isinstance(tune, int):
-                lm.encoder.layer[-tune:].requires_grad_(True)
-            elif tune != 'all':
-                raise ValueError(f"tune is {tune!r}; allowed: 'none', 'all' or a number of layers")
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids ``(Q, L)`` and ``mask (Q, L)`` to features ``(Q, L, out_dim)``."""
@@ -85,12 +104,22 @@ class TransformersLM(nn.Module):
         if not fresh:
             return {}
         lm = self._hidden[0] = self._hidden[0].to(ids.device)
-        index = torch.tensor(list(fresh.values()), device=ids.device)
-        with torch.autocast(ids.device.type, enabled=False):
-            out = lm(input_ids=ids[index], attention_mask=mask[index].long()).last_hidden_state
-        rows = {}
-        for key, row, length in zip(fresh, out.cpu(), mask[index].sum(1).tolist()):
-            rows[key] = row[:length].to(torch.float16)
+        lengths = mask.sum(1).tolist()
+        by_width: dict[int, list[bytes]] = {}
+        for key, i in fresh.items():
+            by_width.setdefault(-(-lengths[i] // WIDTH_STEP) * WIDTH_STEP, []).append(key)
+        rows: dict[bytes, Tensor] = {}
+        for width, keys in by_width.items():
+            for start in range(0, len(keys), CHUNK):
+                chunk = keys[start : start + CHUNK]
+                index = [fresh[key] for key in chunk]
+                index += index[:1] * (CHUNK - len(chunk))
+                x, valid = (F.pad(t[index], (0, width))[:, :width] for t in (ids, mask))
+                with torch.autocast(ids.device.type, enabled=False):
+                    out = lm(input_ids=x, attention_mask=valid.long()).last_hidden_state
+                for key, row in zip(chunk, out.cpu()):
+                    rows[key] = row[: lengths[fresh[key]]].to(torch.float16)
+        for key in rows:
             size = rows[key].nbytes
             if self._cache_free >= size:
                 self._cache[key] = rows[key].clone()
@@ -115,7 +144,7 @@ class LanguageEncoder(nn.Module):
         lm: config of the token model; it has ``out_dim`` and maps ``(ids, mask)`` to features.
         dim: model width ``D``.
         num_phrases: slots ``K``.
-        ngrams: widths of the convolutions.
+        ngrams: widths of the convolutions, odd.
         dropout: of the projected words.
     """
 
@@ -128,6 +157,8 @@ class LanguageEncoder(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        if any(n % 2 == 0 for n in ngrams):
+            raise ValueError(f'ngrams are {ngrams}; each must be odd, to have a word in the middle')
         self.lm = MODELS.build(lm)
         self.project = nn.Sequential(
             nn.LayerNorm(self.lm.out_dim), nn.Linear(self.lm.out_dim, dim), nn.GELU()

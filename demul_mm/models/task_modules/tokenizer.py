@@ -28,9 +28,15 @@ class TransformersTokenizer:
 
     def __call__(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """``Q`` sentences to ids ``(Q, L)`` int64 and mask ``(Q, L)`` bool, on the CPU."""
-        for sentence in sentences:
+        if isinstance(sentences, str):
+            raise TypeError(f'got one string: give a list of sentences, as [{sentences!r}]')
+        if not sentences:
+            raise ValueError('there is no query: give at least one sentence')
+        for number, sentence in enumerate(sentences):
             if not sentence.strip():
-                raise ValueError('a query is empty: give a sentence that describes a moment')
+                raise ValueError(
+                    f'query {number} is empty: give a sentence that describes a moment'
+                )
         out = self.tokenizer(
             sentences,
             padding=True,

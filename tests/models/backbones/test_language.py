@@ -1,0 +1,231 @@
+"""The language encoder and the pre-trained models behind it."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from torch import Tensor
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+from demul_mm.models.backbones import LanguageEncoder, TransformersLM
+from demul_mm.registry import MODELS
+from tests.models.tiny import DIM, TOKENS, TinyTokenizer
+
+LAYERS = 3
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of 3 layers and width 64, saved as transformers saves it."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('bert')
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=64,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(path)
+    return str(path)
+
+
+def sentences(number: int, length: int = 9) -> tuple[Tensor, Tensor]:
+    """Random ids; sentence ``i`` is ``length - i % 4`` words long."""
+    ids = torch.randint(1, 50, (number, length), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(length)[None] < length - torch.arange(number)[:, None] % 4
+    return ids * mask, mask
+
+
+class Calls:
+    """Counts the sentences that a frozen model really runs on."""
+
+    def __init__(self, lm: TransformersLM) -> None:
+        self.rows = 0
+        lm._hidden[0].register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, module, args, kwargs) -> None:
+        self.rows += len(torch.unique(kwargs['input_ids'], dim=0))  # chunks are filled up
+
+
+# -- frozen --------------------------------------------------------------------------------------
+
+
+def test_cached_features_are_those_of_the_model(folder: str):
+    lm, plain = TransformersLM(folder), TransformersLM(folder, cache_mb=0)
+    ids, mask = sentences(6)
+    expected = plain._hidden[0](input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    for _ in range(3):
+        cached, fresh = lm(ids, mask), plain(ids, mask)
+        assert torch.equal(cached, fresh)
+        assert cached.dtype == torch.float32
+        # Kept in float16.
+        torch.testing.assert_close(cached[mask], expected[mask], rtol=1e-3, atol=1e-3)
+        assert not cached[~mask].any()
+
+
+def test_a_sentence_runs_once_whatever_it_is_padded_to(folder: str):
+    lm = TransformersLM(folder)
+    calls = Calls(lm)
+    ids, mask = sentences(4)
+    first = lm(ids, mask)
+    assert calls.rows == 4
+    pad = torch.nn.functional.pad
+    again = lm(pad(ids, (0, 5)), pad(mask, (0, 5)))
+    assert calls.rows == 4
+    assert torch.equal(again[:, :9], first)
+    more, more_mask = sentences(6)
+    lm(torch.cat([more, more]), torch.cat([more_mask, more_mask]))
+    assert calls.rows == 6  # two new ones, once each
+
+
+def test_a_sentence_is_the_same_to_the_last_bit_in_any_company(folder: str):
+    """Else a resumed run, whose cache starts empty, would not be the run that was interrupted."""
+    ids, mask = sentences(21)
+    together = TransformersLM(folder)(ids, mask)
+    for company in ([3], [20, 3, 7], list(range(11))):
+        found = TransformersLM(folder)(ids[company], mask[company])
+        assert torch.equal(found, together[company])
+
+
+def test_without_a_cache_every_sentence_runs_each_time(folder: str):
+    lm = TransformersLM(folder, cache_mb=0)
+    calls = Calls(lm)
+    for _ in range(3):
+        lm(*sentences(4))
+    assert calls.rows == 12
+
+
+def test_the_cache_keeps_to_its_limit_and_says_so_once(folder: str, monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', warnings.append)
+    lm = TransformersLM(folder, cache_mb=1)
+    ids, mask = sentences(160, length=60)
+    before = [lm(ids[i : i + 40], mask[i : i + 40]) for i in range(0, 160, 40)]
+    size = sum(rows.nbytes for rows in lm._cache.values())
+    assert 0.95 * 2**20 < size <= 2**20
+    assert len(lm._cache) < 160
+    assert len(warnings) == 1
+    assert 'raise cache_mb' in warnings[0]
+    after = torch.cat([lm(ids[i : i + 40], mask[i : i + 40]) for i in range(0, 160, 40)])
+    torch.testing.assert_close(after, torch.cat(before), rtol=2e-3, atol=2e-3)
+
+
+def test_a_frozen_model_is_no_part_of_the_weights(folder: str):
+    lm = TransformersLM(folder)
+    assert not list(lm.parameters())
+    assert not lm.state_dict()
+    features = lm(*sentences(3))
+    assert not features.requires_grad
+    # Nor has training mode, with its dropout, or autocasting a say.
+    other = TransformersLM(folder).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(other(*sentences(3)), features)
+    assert copy.deepcopy(lm)._hidden[0] is lm._hidden[0]
+
+
+# -- tuned ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('tune', [1, 2, 3])
+def test_the_last_layers_alone_are_tuned(folder: str, tune: int):
+    lm = TransformersLM(folder, tune=tune).train()
+    lm(*sentences(3)).square().sum().backward()
+    last = tuple(f'lm.encoder.layer.{i}.' for i in range(LAYERS - tune, LAYERS))
+    for name, parameter in lm.named_parameters():
+        assert parameter.requires_grad == name.startswith(last), name
+        assert (parameter.grad is not None) == name.startswith(last), name
+    assert any(name.startswith(last) for name in lm.state_dict())
+
+
+def test_all_of_it_is_tuned(folder: str):
+    lm = TransformersLM(folder, tune='all')
+    lm(*sentences(3)).square().sum().backward()
+    assert all(p.grad is not None for p in lm.parameters())
+
+
+def test_tuned_and_frozen_models_start_alike(folder: str):
+    ids, mask = sentences(5)
+    with torch.no_grad():
+        tuned = TransformersLM(folder, tune=2).eval()(ids, mask)
+    frozen = TransformersLM(folder)(ids, mask)
+    torch.testing.assert_close(frozen[mask], tuned[mask], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('tune', ['some', -1, 4, True, 1.5])
+def test_wrong_tuning_is_refused(folder: str, tune):
+    with pytest.raises(ValueError, match=r"allowed: 'none', 'all' or a number .* 0 to 3"):
+        TransformersLM(folder, tune=tune)
+
+
+@pytest.mark.parametrize('tune', ['none', 1])
+def test_other_architectures_serve_as_well(tmp_path: Path, tune):
+    """DistilBERT has no pooler and another name for its layers."""
+    config = DistilBertConfig(
+        vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=16, max_position_embeddings=64
+    )
+    DistilBertModel(config).save_pretrained(tmp_path)
+    lm = TransformersLM(str(tmp_path), tune=tune)
+    assert lm(*sentences(3)).shape == (3, 9, 16)
+    tuned = [name for name, p in lm.named_parameters() if p.requires_grad]
+    assert all('layer.1.' in name for name in tuned)
+    assert bool(tuned) == (tune == 1)
+
+
+def test_the_packaged_model_knows_what_resembles_what():
+    """all-MiniLM-L6-v2, offline, and its tokenizer."""
+    encoder = MODELS.build(
+        dict(type='LanguageEncoder', lm=dict(type='TransformersLM', name='minilm'), dim=DIM)
+    ).eval()
+    tokenizer = dict(type='TransformersTokenizer', name='minilm')
+    preprocessor = MODELS.build(dict(type='MomentDataPreprocessor', tokenizer=tokenizer))
+    texts = ['a man rides a bicycle', 'somebody is cycling', 'a woman bakes a cake']
+    with torch.no_grad():
+        meaning = encoder(*preprocessor.tokenize(texts))[-1]
+    likeness = meaning @ meaning.T
+    assert likeness[0, 1] > likeness[0, 2] + 0.2
+    assert encoder.lm.out_dim == 384
+
+
+# -- the hierarchy -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def encoder() -> LanguageEncoder:
+    torch.manual_seed(0)
+    return LanguageEncoder(dict(type='TinyTokens'), dim=8, num_phrases=3).eval()
+
+
+def test_phrases_attend_to_the_words_of_their_sentence(encoder: LanguageEncoder):
+    ids, mask = TinyTokenizer()(['the red disc', 'it spins', 'one two three four five'])
+    words, phrases, sentence, attention, meaning = encoder(ids, mask)
+    assert (words.shape, phrases.shape, sentence.shape) == ((3, 5, 8), (3, 3, 8), (3, 8))
+    torch.testing.assert_close(attention.sum(-1), torch.ones(3, 3))
+    assert not attention.transpose(1, 2)[~mask].any()
+    assert meaning.shape == (3, TOKENS)
+    assert not meaning.requires_grad
+
+
+def test_order_of_the_words_matters(encoder: LanguageEncoder):
+    one = encoder(*TinyTokenizer()(['the disc meets the cube']))
+    two = encoder(*TinyTokenizer()(['the cube meets the disc']))
+    assert (one[2] - two[2]).abs().max() > 1e-4
+    torch.testing.assert_close(one[4], two[4])  # their meaning is a bag of words
+
+
+def test_orthogonality_by_hand():
+    apart = torch.tensor([[[1.0, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]]])
+    assert LanguageEncoder.orthogonality(apart).item() == pytest.approx(0, abs=1e-12)
+    same = torch.full((2, 3, 4), 0.25)
+    assert LanguageEncoder.orthogonality(same).item() == pytest.approx(6 / 9)
+    # Two of four words in common: a cosine of a half, in two of four entries of the matrix.
+    half = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]])
+    assert LanguageEncoder.orthogonality(half).item() == pytest.approx(2 * 0.25 / 4)
+
+
+def test_an_even_ngram_has_no_middle():
+    with pytest.raises(ValueError, match=r'ngrams are \(1, 2\); .* odd'):
+        LanguageEncoder(dict(type='TinyTokens'), ngrams=(1, 2))
