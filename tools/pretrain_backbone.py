@@ -1,193 +1,252 @@
-"""Train a ClipCNN on the sentences of a train split, to extract features with it.
+"""Train the small video backbone ClipCNN on the sentences of a training split, without labels.
 
-Weak supervision, from annotations alone: a sentence should fit some cell of the clips inside its
-moment better than any cell of the clips outside it, in its own video and in others. Sentences are
-bags of the words that occur often enough. Afterwards, the centres of the sentences' vectors become
-the prototypes that the features are responses to. Any data set of JSONL annotations with video
-files will do; only the train file may be given.
+Clips and sentences are contrasted: within a video, clips inside a sentence's span against those
+outside; across videos, sentences against each other. The features are then how well anything in a
+clip fits each of a few hundred prototypes, which are put where the training sentences lie.
+
+The checkpoint describes its backbone and clips: tools/extract_features.py needs nothing else.
 
 Examples:
     python tools/pretrain_backbone.py data/rendered/train.jsonl --out work_dirs/backbone.pth
-    python tools/pretrain_backbone.py data/rendered/train.jsonl --out backbone.pth --steps 100
+    python tools/pretrain_backbone.py data/rendered/train.jsonl --out work_dirs/backbone.pth \\
+        --val data/rendered/val.jsonl --steps 2000
 """
 
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait must not spin
 
 import argparse
 import json
-import re
-import time
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.cluster.vq import kmeans2
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from demul_mm.datasets.transforms.decode_clips import decode_clips
-from demul_mm.models.backbones.clip_cnn import ClipCNN, best_response
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=64)
-# Function words carry no picture; words rarer than this are not learnt.
-STOP = set(
-    'the a an is to for of and in on there we see after before once while as been being has from '
-    'at by with someone films this that it'.split()
-)
-MIN_COUNT = 10
+from demul_mm.models.backbones.clip_cnn import ClipCNN
+from tools.pretraining.frames import FrameCache
+from tools.pretraining.objective import SentenceMatcher, contrastive_loss
+from tools.pretraining.sentences import Vocabulary
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('ann_file', type=Path, help='JSONL annotations of the train split')
+    parser.add_argument('annotations', type=Path, help='JSONL of the training split')
     parser.add_argument('--out', type=Path, required=True, help='checkpoint to write')
-    parser.add_argument('--video-root', type=Path, help='default: the folder of the annotations')
-    parser.add_argument('--steps', type=int, default=400, help='default: 400')
-    parser.add_argument('--videos', type=int, default=10, help='videos in a step (default: 10)')
-    parser.add_argument('--clips', type=int, default=24, help='clips of each (default: 24)')
-    parser.add_argument('--dim', type=int, default=256, help='features (default: 256)')
-    parser.add_argument('--lr', type=float, default=2e-3, help='default: 0.002')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--val', type=Path, help='JSONL to report the quality of features on')
+    parser.add_argument('--video-root', type=Path, help="where a JSONL's files are (its folder)")
+    parser.add_argument('--cache', type=Path, help='folder of decoded frames (default: temporary)')
+    parser.add_argument('--steps', type=int, default=900, help='training steps (default: 900)')
+    parser.add_argument('--videos', type=int, default=6, help='videos a step (default: 6)')
+    parser.add_argument('--clips', type=int, default=16, help='clips of each video (default: 16)')
+    parser.add_argument('--lr', type=float, default=2e-3, help='peak rate (default: 2e-3)')
+    parser.add_argument('--dim', type=int, default=256, help='width of features (default: 256)')
+    parser.add_argument('--clip-seconds', type=float, default=0.5, help='clip rate (default: 0.5)')
+    parser.add_argument('--window-seconds', type=float, default=1.0, help='clip length')
+    parser.add_argument('--frames', type=int, default=4, help='frames of a clip (default: 4)')
+    parser.add_argument('--size', type=int, default=64, help='height and width (default: 64)')
     parser.add_argument('--workers', type=int, default=2, help='decoding processes (default: 2)')
+    parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args()
 
 
-def read_videos(ann_file: Path, root: Path, workers: int) -> tuple[list[dict], list[np.ndarray]]:
-    """Annotations, and the clips ``(T, 3, t, H, W)`` uint8 of each video; broken ones are left out."""
-    rows = [json.loads(line) for line in ann_file.read_text(encoding='utf-8').splitlines()]
-    kept, frames = [], []
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(decode_clips, str(root / row['video']), **CLIPS) for row in rows]
-        for row, job in zip(rows, tqdm(jobs, desc='decode', unit='video')):
-            try:
-                frames.append(job.result()[0])
-                kept.append(row)
-            except (ValueError, FileNotFoundError) as error:
-                tqdm.write(f'left out: {error}')
-    if not kept:
-        raise ValueError(f'{ann_file}: none of its {len(rows)} videos can be read')
-    return kept, frames
+def read(path: Path) -> list[dict]:
+    """Annotated videos that have queries and name a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file; give a JSONL of annotated videos')
+    rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line]
+    rows = [row for row in rows if row['queries']]
+    nameless = [row['video_id'] for row in rows if not row.get('video')]
+    if nameless or not rows:
+        what = f'video {nameless[0]!r} names no file' if nameless else 'no video has queries'
+        raise ValueError(f"{path}: {what}; see the JSONL form ('video', 'queries')")
+    return rows
 
 
-def words_of(sentence: str) -> set[str]:
-    return set(re.findall(r'[a-z]+', sentence.lower())) - STOP
+class Split:
+    """The videos of an annotation file with their clips and bags of words."""
+
+    def __init__(self, path: Path, args: argparse.Namespace, clips: dict, cache: Path) -> None:
+        rows = read(path)
+        root = args.video_root or path.parent
+        files = [(row['video_id'], str(root / row['video'])) for row in rows]
+        self.frames = FrameCache(cache / path.stem, files, clips, args.workers)
+        for failure in self.frames.failures:
+            print(f'left out {failure}')
+        self.rows = [row for row in rows if row['video_id'] in self.frames.places]
+        self.sentences = [[q['query'] for q in row['queries']] for row in self.rows]
+
+    def clips(self, index: int, which: np.ndarray | None = None) -> Tensor:
+        """Some or all clips of a video, (n, 3, t, H, W) uint8."""
+        return torch.from_numpy(self.frames.gather(self.rows[index]['video_id'], which))
+
+    def inside(self, index: int) -> Tensor:
+        """(Q, T) bool: the middle of the clip lies in a span of the query."""
+        times = self.frames.middles(self.rows[index]['video_id'])
+        inside = [
+            np.any([(times >= s) & (times <= e) for s, e in q['spans']] or [times < 0], axis=0)
+            for q in self.rows[index]['queries']
+        ]
+        return torch.from_numpy(np.stack(inside))
 
 
-def bags_of_words(rows: list[dict]) -> list[Tensor]:
-    """For each video, ``(Q, words)``: 1 where a sentence has a word."""
-    count = Counter(w for row in rows for q in row['queries'] for w in words_of(q['query']))
-    vocabulary = {w: i for i, w in enumerate(w for w, n in count.most_common() if n >= MIN_COUNT)}
-    if not vocabulary:
-        raise ValueError(f'no word occurs {MIN_COUNT} times: there are too few sentences')
-    bags = []
-    for row in rows:
-        bag = torch.zeros(len(row['queries']), len(vocabulary))
-        for i, query in enumerate(row['queries']):
-            bag[i, [vocabulary[w] for w in words_of(query['query']) if w in vocabulary]] = 1
-        bags.append(bag)
-    return bags
-
-
-def inside(row: dict, chosen: np.ndarray, num_clips: int) -> Tensor:
-    """``(Q, n)``: which of the chosen clips lie in a moment of each sentence."""
-    middle = (chosen + 0.5) * row['duration'] / num_clips
-    spans = [np.array(query['spans']) for query in row['queries']]
-    hits = [((s[:, :1] <= middle) & (middle <= s[:, 1:])).any(0) for s in spans]
-    return torch.from_numpy(np.stack(hits))
-
-
-def contrast(logits: Tensor, positive: Tensor, allowed: Tensor) -> Tensor:
-    """Each positive against the negatives of its row, and of its column, among ``allowed``."""
-    negative = logits.masked_fill(positive | ~allowed, -1e4)
-    row = (torch.logaddexp(logits, negative.logsumexp(1, keepdim=True)) - logits)[positive].mean()
-    column = logits.masked_fill(~allowed, -1e4)
-    right = column.masked_fill(~positive, -1e4).logsumexp(0)
-    return row + 0.5 * (column.logsumexp(0) - right)[positive.any(0)].mean()
-
-
-def train(
-    model: ClipCNN,
-    text: nn.Module,
-    rows: list[dict],
-    frames: list[np.ndarray],
-    bags: list[Tensor],
-    args: argparse.Namespace,
-) -> None:
-    """Contrast sentences with clips, within a video and across videos."""
+def train(split: Split, bags: list[Tensor], args: argparse.Namespace) -> tuple:
+    """The trained backbone and matcher."""
     rng = np.random.default_rng(args.seed)
-    scale = nn.Parameter(torch.tensor(2.3))
-    parameters = [*model.parameters(), *text.parameters(), scale]
+    model = ClipCNN(num_frames=args.frames, out_dim=args.dim)
+    matcher = SentenceMatcher(bags[0].shape[1], model.embed_dim)
+    parameters = [p for n, p in model.named_parameters() if n != 'prototypes']
+    parameters += matcher.parameters()
     optimizer = torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=args.steps, pct_start=0.1
+        optimizer, args.lr, total_steps=args.steps + 1, pct_start=0.1
     )
-    bar = tqdm(range(args.steps), desc='backbone', unit='step')
+    insides = [split.inside(i) for i in range(len(split.rows))]
+    bar = tqdm(range(args.steps), desc='train', unit='step')
     for _ in bar:
-        videos = rng.choice(len(rows), min(args.videos, len(rows)), replace=False)
-        clips, hits = [], []
-        for v in videos:
-            total = len(frames[v])
-            chosen = np.sort(rng.choice(total, min(args.clips, total), replace=False))
-            clips.append(torch.from_numpy(frames[v][chosen]))
-            hits.append(inside(rows[v], chosen, total))
-        positive = torch.block_diag(*hits).bool()
-        own = torch.block_diag(*[torch.ones_like(h) for h in hits]).bool()
+        chosen = rng.choice(len(bags), min(args.videos, len(bags)), replace=False)
+        clips, positive, own = [], [], []
+        for i in chosen:
+            total = insides[i].shape[1]
+            which = np.sort(rng.choice(total, min(args.clips, total), replace=False))
+            clips.append(split.clips(i, which))
+            positive.append(insides[i][:, which])
+            own.append(torch.ones_like(positive[-1]))
         with torch.autocast('cpu', torch.bfloat16):
-            cells = model.embed(torch.cat(clips))
-            queries = text(torch.cat([bags[v] for v in videos]))
-        logits = scale.exp() * best_response(queries, cells, float(scale.exp()))
-        loss = contrast(logits, positive, own)
-        loss = loss + contrast(logits, positive, torch.ones_like(own))
+            cells = model.embed_cells(torch.cat(clips))
+        logits = matcher(cells, torch.cat([bags[i] for i in chosen]))
+        matches, pairs = torch.block_diag(*positive).bool(), torch.block_diag(*own).bool()
+        loss = contrastive_loss(logits, matches, pairs)
+        loss = loss + contrastive_loss(logits, matches, torch.ones_like(pairs))
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 5.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         schedule.step()
-        bar.set_postfix(loss=f'{loss.item():.2f}')
+        bar.set_postfix(loss=f'{float(loss):.2f}', refresh=False)
+    return model.eval(), matcher.eval()
 
 
 @torch.no_grad()
-def set_prototypes(model: ClipCNN, text: nn.Module, bags: list[Tensor], seed: int) -> None:
-    """The centres of the train sentences' vectors, as unit vectors."""
-    vectors = F.normalize(text(torch.cat(bags)).float(), dim=1).numpy()
-    vectors = vectors[np.unique(vectors.round(4), axis=0, return_index=True)[1]]
-    number = len(model.prototypes)
-    if len(vectors) > number:
-        vectors, _ = kmeans2(vectors, number, minit='++', seed=seed)
-    found = F.normalize(torch.from_numpy(vectors[:number]).float(), dim=1)
-    model.prototypes[: len(found)] = found
+def set_prototypes(
+    model: ClipCNN, matcher: SentenceMatcher, split: Split, bags: Tensor, seed: int
+) -> None:
+    """Put the prototypes where the sentences are, and measure the responses to clips."""
+    sentences = matcher.sentences(bags)
+    if len(sentences) <= model.out_dim:  # further ones between pairs of sentences
+        rng = torch.Generator().manual_seed(seed)
+        pairs = torch.randint(len(sentences), (2, model.out_dim - len(sentences)), generator=rng)
+        centres = torch.cat([sentences, sentences[pairs[0]] + sentences[pairs[1]]])
+    else:
+        found, _ = kmeans2(sentences.numpy(), model.out_dim, minit='++', rng=seed)
+        centres = torch.from_numpy(found)
+    model.prototypes.copy_(torch.nn.functional.normalize(centres, dim=1))
+    some = np.linspace(0, len(split.rows) - 1, min(60, len(split.rows))).astype(int)
+    responses = torch.cat([respond(model, split, i) for i in some])
+    model.mean.copy_(responses.mean(0))
+    model.std.copy_(responses.std(0).clamp(min=1e-3))
+
+
+@torch.no_grad()
+def respond(model: ClipCNN, split: Split, index: int) -> Tensor:
+    """Features of all clips of a video, (T, d)."""
+    with torch.autocast('cpu', torch.bfloat16):
+        return model(split.clips(index))
+
+
+def average_precision(relevant: np.ndarray, scores: np.ndarray) -> float:
+    """Area under precision and recall of a ranking; 0 where nothing is relevant."""
+    hits = relevant[np.argsort(-scores, kind='stable')]
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float(precision[hits].mean()) if hits.any() else 0.0
+
+
+@torch.no_grad()
+def report(
+    model: ClipCNN, matcher: SentenceMatcher, vocabulary: Vocabulary, train: Split, val: Split
+) -> None:
+    """Print how well sentences find their clips, and words are read from features."""
+    precision, chance = [], []
+    for i, sentences in enumerate(val.sentences):
+        with torch.autocast('cpu', torch.bfloat16):
+            cells = model.embed_cells(val.clips(i))
+        logits = matcher(cells, vocabulary(sentences)).numpy()
+        for inside, row in zip(val.inside(i).numpy(), logits):
+            if inside.any():
+                precision.append(average_precision(inside, row))
+                chance.append(inside.mean())
+    print(
+        f'sentences of {len(val.rows)} validation videos, average precision over the clips of '
+        f'their video: {np.mean(precision):.3f} (chance {np.mean(chance):.3f})'
+    )
+    (x, y), (u, v) = (_probe_data(model, vocabulary, s) for s in (train, val))
+    ridge = x.T @ x + 10.0 * torch.eye(x.shape[1])
+    scores = (u @ torch.linalg.solve(ridge, x.T @ y)).numpy()
+    found = [w for w in range(v.shape[1]) if v[:, w].sum() >= 20]
+    reached = [average_precision(v[:, w].numpy() > 0, scores[:, w]) for w in found]
+    print(
+        f'{len(found)} words read from the features of single clips by a linear probe, average '
+        f'precision: {np.mean(reached):.3f} (chance {float(v[:, found].mean()):.3f})'
+    )
+
+
+def _probe_data(model: ClipCNN, vocabulary: Vocabulary, split: Split) -> tuple[Tensor, Tensor]:
+    """Features (N, d + 1) of clips that some sentence describes, and its words (N, W)."""
+    features, words = [], []
+    for i in range(min(len(split.rows), 150)):
+        inside = split.inside(i).float()
+        described = inside.any(0)
+        x = respond(model, split, i)[described]
+        features.append(torch.cat([x, torch.ones(len(x), 1)], 1))
+        words.append(((vocabulary(split.sentences[i]) > 0).float().T @ inside > 0).T[described])
+    return torch.cat(features), torch.cat(words).float()
+
+
+def run(args: argparse.Namespace) -> None:
+    clips = dict(
+        clip_seconds=args.clip_seconds,
+        window_seconds=args.window_seconds,
+        frames_per_clip=args.frames,
+        size=args.size,
+    )
+    torch.manual_seed(args.seed)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    cache = args.cache or args.out.with_suffix('.frames')
+    split = Split(args.annotations, args, clips, cache)
+    vocabulary = Vocabulary([s for sentences in split.sentences for s in sentences])
+    bags = [vocabulary(sentences) for sentences in split.sentences]
+    model, matcher = train(split, bags, args)
+    set_prototypes(model, matcher, split, torch.cat(bags), args.seed)
+    meta = {
+        'backbone': dict(type='ClipCNN', num_frames=args.frames, out_dim=args.dim),
+        'clips': clips,
+        'steps': args.steps,
+        'seed': args.seed,
+    }
+    temporary = args.out.with_suffix('.tmp')
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, temporary)
+    os.replace(temporary, args.out)
+    print(f'wrote {args.out}: {len(vocabulary)} words, {args.dim} prototypes')
+    if args.val:
+        report(model, matcher, vocabulary, split, Split(args.val, args, clips, cache))
+    if not args.cache:
+        shutil.rmtree(cache)
 
 
 def main() -> None:
-    args = parse_args()
-    torch.manual_seed(args.seed)
-    begin = time.perf_counter()
     try:
-        if not args.ann_file.is_file():
-            raise FileNotFoundError(f'{args.ann_file}: no such file; give the train.jsonl')
-        root = args.video_root or args.ann_file.parent
-        rows, frames = read_videos(args.ann_file, root, args.workers)
-        bags = bags_of_words(rows)
+        run(parse_args())
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f'error: {error}') from None
-    options = dict(num_frames=CLIPS['frames_per_clip'], out_dim=args.dim)
-    model = ClipCNN(**options).to(memory_format=torch.channels_last).train()
-    text = nn.Sequential(nn.Linear(bags[0].shape[1], 256), nn.ReLU(), nn.Linear(256, 64))
-    train(model, text, rows, frames, bags, args)
-    set_prototypes(model, text, bags, args.seed)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_name(args.out.name + '.tmp')
-    meta = dict(backbone=dict(type='ClipCNN', **options), clips=CLIPS)
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), temporary)
-    os.replace(temporary, args.out)
-    print(f'wrote {args.out} in {time.perf_counter() - begin:.0f} s')
 
 
 if __name__ == '__main__':

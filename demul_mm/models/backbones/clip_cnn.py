@@ -49,9 +49,9 @@ class ClipCNN(BaseModule):
         self.trunk = nn.Sequential(
             nn.BatchNorm2d(a),
             nn.ReLU(inplace=True),
-            *_block(a, b, stride=2),
-            *_block(b, c, stride=1),
-            *_block(c, c, stride=1, size=1),
+            *_block(a, b, 3, stride=2),
+            *_block(b, c, 3),
+            *_block(c, c, 1),
             nn.Conv2d(c, embed_dim, 1),
         )
         self.prototypes = nn.Parameter(F.normalize(torch.randn(out_dim, embed_dim), dim=1))
@@ -83,6 +83,21 @@ class ClipCNN(BaseModule):
         weight = self.stem.weight.unflatten(1, (3, self.num_frames))
         weight = torch.einsum('octhw,ts->ocshw', weight, self.mix)
         return weight.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def best_response(queries: Tensor, cells: Tensor, sharpness: float) -> Tensor:
+    """Soft maximum over the cells of a clip of the cosine with each query.
+
+    Args:
+        queries: ``(Q, E)``, of any length.
+        cells: ``(B, E, S)`` unit vectors.
+        sharpness: 1 over the temperature of the soft maximum.
+
+    Returns:
+        ``(Q, B)``: the cosine itself where all cells agree.
+    """
+    cosine = torch.einsum('qe,bes->qbs', F.normalize(queries.float(), dim=1), cells)
+    return ((sharpness * cosine).logsumexp(2) - math.log(cells.shape[2])) / sharpness
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
