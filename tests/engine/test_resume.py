@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 
 from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
 from demul_mm.engine.hooks import AtomicCheckpointHook
+from demul_mm.models.backbones import TransformersLM
+from demul_mm.models.task_modules import TransformersTokenizer
 from demul_mm.registry import HOOKS
 
 allow_mmengine_checkpoints()
@@ -114,3 +116,17 @@ def test_the_outdated_checkpoint_goes_after_the_new_one_is_written(
     run(tmp_path, 'full-2', resume=True, **{'default_hooks.checkpoint.max_keep_ckpts': 1})
     assert [p.name for p in tmp_path.glob('epoch_*')] == ['epoch_4.pth']
     assert isinstance(HOOKS.build(dict(type='AtomicCheckpointHook')), AtomicCheckpointHook)
+
+
+def test_a_sentence_is_encoded_alike_whatever_is_beside_it() -> None:
+    """A resumed run has cached other sentences; the last bit of a feature would tell."""
+    words = ['the', 'disc', 'leaves', 'before', 'a', 'blue', 'square', 'spins', 'twice', 'slowly']
+    sentences = [' '.join((words * 3)[i : i + 2 + i % 19]) for i in range(21)]
+    ids, mask = TransformersTokenizer('minilm')(sentences)
+    together = TransformersLM('minilm')(ids, mask)
+    order = torch.randperm(21, generator=torch.Generator().manual_seed(0))
+    lm = TransformersLM('minilm')
+    apart = torch.empty_like(together)
+    for part in order.split(5):
+        apart[part] = lm(ids[part], mask[part])
+    assert torch.equal(apart, together)

@@ -25,7 +25,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=5))
 WORDS = ['red', 'blue', 'green', 'disc', 'square', 'cross', 'enters', 'leaves', 'spins', 'grows']
 
 
-def write_tiny_demul(folder: Path, schedule: str = 'adamw_20e') -> str:
+def write_tiny_demul(folder: Path, schedule: str = 'adamw_20e_bf16') -> str:
     """Write 7 train and 5 val videos with their features, and a config; returns its path."""
     rng = np.random.default_rng(0)
     (folder / 'features').mkdir(parents=True)
@@ -39,7 +39,7 @@ def write_tiny_demul(folder: Path, schedule: str = 'adamw_20e') -> str:
             queries = []
             for number in range(3):
                 start, length = rng.uniform(0, 0.6) * duration, rng.uniform(0.1, 0.4) * duration
-                text = 'the ' + ' '.join(rng.choice(WORDS, 3))
+                text = 'the ' + ' '.join(rng.choice(WORDS, rng.integers(2, 16)))
                 spans = [[start, start + length]]
                 queries.append(dict(query_id=f'{video_id}#{number}', query=text, spans=spans))
             lines.append(json.dumps(dict(video_id=video_id, duration=duration, queries=queries)))
