@@ -265,7 +265,7 @@ def test_product_quantised_index(
     assert index.stats()['bytes_by_part']['moments'] == index.stats()['moments'] * DIM // 2
     for a, b in zip(index.search(queries).hits, plain.search(queries).hits):
         assert len(set(a.video_ids[:20]) & set(b.video_ids[:20])) >= 10
-        assert a.scores[0] == pytest.approx(b.scores[0], abs=0.05)
+        assert a.scores[0] == pytest.approx(b.scores[0], abs=0.12)
     exact = index.search(queries, mode='exact').hits
     index.remove(['v4'])
     copy = MomentIndex.open(index.save(tmp_path / 'copy').path)
