@@ -122,7 +122,7 @@ def train(split: Split, bags: list[Tensor], args: argparse.Namespace) -> tuple:
             positive.append(insides[i][:, which])
             own.append(torch.ones_like(positive[-1]))
         with torch.autocast('cpu', torch.bfloat16):
-            cells = model.embed_cells(torch.cat(clips))
+            cells = model.embed(torch.cat(clips))
         logits = matcher(cells, torch.cat([bags[i] for i in chosen]))
         matches, pairs = torch.block_diag(*positive).bool(), torch.block_diag(*own).bool()
         loss = contrastive_loss(logits, matches, pairs)
@@ -141,7 +141,7 @@ def set_prototypes(
     model: ClipCNN, matcher: SentenceMatcher, split: Split, bags: Tensor, seed: int
 ) -> None:
     """Put the prototypes where the sentences are, and measure the responses to clips."""
-    sentences = matcher.sentences(bags)
+    sentences = torch.nn.functional.normalize(matcher.embed(bags), dim=1)
     if len(sentences) <= model.out_dim:  # further ones between pairs of sentences
         rng = torch.Generator().manual_seed(seed)
         pairs = torch.randint(len(sentences), (2, model.out_dim - len(sentences)), generator=rng)
@@ -178,7 +178,7 @@ def report(
     precision, chance = [], []
     for i, sentences in enumerate(val.sentences):
         with torch.autocast('cpu', torch.bfloat16):
-            cells = model.embed_cells(val.clips(i))
+            cells = model.embed(val.clips(i))
         logits = matcher(cells, vocabulary(sentences)).numpy()
         for inside, row in zip(val.inside(i).numpy(), logits):
             if inside.any():

@@ -43,6 +43,7 @@ class ClipCNN(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.num_frames = num_frames
         self.out_dim = out_dim
+        self.embed_dim = embed_dim
         self.sharpness = sharpness
         a, b, c = widths
         self.stem = nn.Conv2d(3 * num_frames, a, 6, stride=4, padding=1, bias=False)
@@ -55,11 +56,15 @@ class ClipCNN(BaseModule):
             nn.Conv2d(c, embed_dim, 1),
         )
         self.prototypes = nn.Parameter(F.normalize(torch.randn(out_dim, embed_dim), dim=1))
+        # A response's mean and deviation over the clips of the training split.
+        self.register_buffer('mean', torch.zeros(out_dim))
+        self.register_buffer('std', torch.ones(out_dim))
         self.register_buffer('mix', _mean_and_differences(num_frames), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips ``(B, 3, t, H, W)``, pixels 0 to 255 of any type, to features ``(B, d)``."""
-        return best_response(self.prototypes, self.embed(clips), self.sharpness).T
+        responses = best_response(self.prototypes, self.embed(clips), self.sharpness).T
+        return (responses - self.mean) / self.std
 
     def embed(self, clips: Tensor) -> Tensor:
         """Clips to the unit vectors of their ``S`` cells, ``(B, E, S)``."""
@@ -85,7 +90,7 @@ class ClipCNN(BaseModule):
         return weight.flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
 
-def best_response(queries: Tensor, cells: Tensor, sharpness: float) -> Tensor:
+def best_response(queries: Tensor, cells: Tensor, sharpness: float | Tensor) -> Tensor:
     """Soft maximum over the cells of a clip of the cosine with each query.
 
     Args:

@@ -1,0 +1,1 @@
+"""Pre-training of a small video backbone on the sentences of a moment retrieval data set."""
