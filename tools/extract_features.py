@@ -162,7 +162,8 @@ class FolderWriter:
         if self.suffix == 'npy':
             np.save(temporary, features)
         else:
-            save_file({'features': features}, temporary)
+            # safetensors writes the bytes as they lie in memory, whatever the order of the axes.
+            save_file({'features': np.ascontiguousarray(features)}, temporary)
         os.replace(temporary, self._file(video_id))
 
     def __enter__(self) -> 'FolderWriter':

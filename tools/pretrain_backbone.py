@@ -132,7 +132,7 @@ def train(split: Split, bags: list[Tensor], args: argparse.Namespace) -> tuple:
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         schedule.step()
-        bar.set_postfix(loss=f'{float(loss):.2f}', refresh=False)
+        bar.set_postfix(loss=f'{loss.item():.2f}', refresh=False)
     return model.eval(), matcher.eval()
 
 
@@ -141,7 +141,7 @@ def set_prototypes(
     model: ClipCNN, matcher: SentenceMatcher, split: Split, bags: Tensor, seed: int
 ) -> None:
     """Put the prototypes where the sentences are, and measure the responses to clips."""
-    sentences = torch.nn.functional.normalize(matcher.embed(bags), dim=1)
+    sentences = torch.nn.functional.normalize(matcher.embed(bags.unique(dim=0)), dim=1)
     if len(sentences) <= model.out_dim:  # further ones between pairs of sentences
         rng = torch.Generator().manual_seed(seed)
         pairs = torch.randint(len(sentences), (2, model.out_dim - len(sentences)), generator=rng)

@@ -1,0 +1,203 @@
+"""Pre-training of the small backbone and extraction of features, as a user runs them."""
+
+import contextlib
+import io
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demul_mm.datasets import FolderStore, PackedStore
+from demul_mm.datasets.transforms.decode_clips import decode_clips
+from tools.data.rendered import render_corpus
+from tools.pretraining.frames import FrameCache
+from tools.pretraining.objective import SentenceMatcher, contrastive_loss
+from tools.pretraining.sentences import Vocabulary
+
+pytest.importorskip('av')
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=32)
+
+
+def run_tool(tool: str, *arguments: object, fails: bool = False) -> str:
+    """Run a tool in this process; returns what it printed and why it stopped."""
+    output, code = io.StringIO(), None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        patch.setenv('OMP_WAIT_POLICY', 'PASSIVE')
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            try:
+                runpy.run_path(str(ROOT / tool), run_name='__main__')
+            except SystemExit as stop:
+                code = stop.code
+    assert bool(code) == fails, f'{code}: {output.getvalue()[-1000:]}'
+    return f'{output.getvalue()}{code}'
+
+
+@pytest.fixture(scope='module')
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('corpus')
+    return render_corpus(folder, train=5, val=2, seed=1, min_seconds=9, max_seconds=12)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(corpus: Path) -> Path:
+    """A backbone that has hardly been trained."""
+    out = corpus / 'backbone.pth'
+    run_tool(
+        'tools/pretrain_backbone.py', corpus / 'train.jsonl', '--out', out, '--steps', 3,
+        '--dim', 24, '--size', 32, '--workers', 0, '--val', corpus / 'val.jsonl',
+    )  # fmt: skip
+    return out
+
+
+def test_cached_clips_are_the_decoded_ones(corpus: Path, tmp_path: Path) -> None:
+    files = [(p.stem, str(p)) for p in sorted((corpus / 'videos').glob('train*.mp4'))]
+    cache = FrameCache(tmp_path, files, CLIPS, workers=0)
+    for video_id, path in files:
+        clips, duration = decode_clips(path, **CLIPS)
+        cached = cache.gather(video_id)
+        assert cached.shape == clips.shape
+        assert len(clips) == cache.num_clips(video_id) == len(cache.middles(video_id))
+        # Frames are kept at an even rate: one may be that of the moment before or after.
+        assert (cached == clips).all((1, 3, 4)).mean() > 0.4
+        assert np.abs(cached.astype(float) - clips).mean() < 2
+        assert cache.middles(video_id)[-1] < duration
+    some = np.array([4, 2])
+    assert np.array_equal(cache.gather(files[0][0], some), cache.gather(files[0][0])[some])
+    stamp = (tmp_path / 'frames.bin').stat().st_mtime_ns
+    FrameCache(tmp_path, files, CLIPS, workers=0)
+    assert (tmp_path / 'frames.bin').stat().st_mtime_ns == stamp
+
+
+def test_vocabulary() -> None:
+    sentences = ['The red disc spins.', 'The red ring spins', 'The blue disc leaves'] * 5
+    vocabulary = Vocabulary(sentences)
+    assert vocabulary.words == ['blue', 'disc', 'leaves', 'red', 'ring', 'spins', 'the']
+    bags = vocabulary(['A red DISC!', 'nothing known'])
+    weight = {w: float(x) for w, x in zip(vocabulary.words, bags[0])}
+    assert weight['red'] == weight['disc'] == pytest.approx(0.5**0.5)
+    assert weight['the'] == weight['blue'] == 0
+    assert float(bags[1].abs().sum()) == 0
+    assert vocabulary.weight[vocabulary.index['the']] == 0
+
+
+def test_contrastive_loss_equals_a_slow_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 6, generator=generator)
+    positive = torch.rand(4, 6, generator=generator) > 0.6
+    positive[:, 5] = False
+    allowed = positive | (torch.rand(4, 6, generator=generator) > 0.3)
+    by_clip, by_sentence = [], []
+    for q in range(4):
+        for b in range(6):
+            if positive[q, b]:
+                rivals = [logits[q, k] for k in range(6) if allowed[q, k] and not positive[q, k]]
+                both = torch.stack([logits[q, b], *rivals]).logsumexp(0)
+                by_clip.append(both - logits[q, b])
+    for b in range(6):
+        if positive[:, b].any():
+            right, offered = logits[positive[:, b], b], logits[allowed[:, b], b]
+            by_sentence.append(offered.logsumexp(0) - right.logsumexp(0))
+    expected = torch.stack(by_clip).mean() + 0.5 * torch.stack(by_sentence).mean()
+    assert torch.allclose(contrastive_loss(logits, positive, allowed), expected, atol=1e-5)
+    nothing = contrastive_loss(logits.requires_grad_(), positive & False, allowed)
+    assert nothing.item() == 0
+    nothing.backward()
+
+
+def test_matcher_learns_a_batch() -> None:
+    torch.manual_seed(0)
+    cells = torch.nn.functional.normalize(torch.randn(6, 8, 5), dim=1)
+    bags, positive = torch.eye(6), torch.eye(6).bool()
+    matcher = SentenceMatcher(6, 8, width=16)
+    optimizer = torch.optim.Adam(matcher.parameters(), lr=0.02)
+    for _ in range(150):
+        loss = contrastive_loss(matcher(cells, bags), positive, torch.ones(6, 6).bool())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (matcher(cells, bags).argmax(1) == torch.arange(6)).all()
+
+
+def test_checkpoint_describes_itself(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    assert content['meta']['backbone'] == dict(type='ClipCNN', num_frames=4, out_dim=24)
+    assert content['meta']['clips'] == CLIPS
+    prototypes = content['state_dict']['prototypes']
+    assert torch.allclose(prototypes.norm(dim=1), torch.ones(24), atol=1e-5)
+    assert float(content['state_dict']['std'].min()) > 0
+    assert not checkpoint.with_suffix('.frames').exists()
+
+
+def test_extract(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """The packed, .npy and .safetensors forms hold the same; a second run adds what is new."""
+    options = ['--checkpoint', checkpoint, '--workers', 0, '--batch', 7]
+    tool, train, val = 'tools/extract_features.py', corpus / 'train.jsonl', corpus / 'val.jsonl'
+    run_tool(tool, train, tmp_path / 'packed', *options)
+    packed = PackedStore(str(tmp_path / 'packed'))
+    assert sorted(packed.ids()) == [f'train_{i:05d}' for i in range(5)]
+    output = run_tool(tool, train, val, tmp_path / 'packed', *options)
+    assert '5 of 7 videos are there already' in output
+    packed = PackedStore(str(tmp_path / 'packed'))
+    assert len(list(packed.ids())) == 7
+    for row in map(json.loads, train.read_text().splitlines()):
+        rows, dim = packed.shape(row['video_id'])
+        assert dim == 24
+        assert abs(rows - 2 * row['duration']) <= 1
+    for form in ('npy', 'safetensors'):
+        run_tool(tool, corpus / 'videos', tmp_path / form, '--format', form, *options)
+        folder = FolderStore(str(tmp_path / form))
+        for video_id in packed.ids():
+            assert np.allclose(folder.load(video_id), packed.load(video_id), atol=0.02)
+
+
+def test_broken_videos_are_listed(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    good = corpus / 'videos' / 'val_00000.mp4'
+    shutil.copy(good, tmp_path / 'good.mp4')
+    (tmp_path / 'cut.mp4').write_bytes(good.read_bytes()[:3000])
+    (tmp_path / 'list.txt').write_text('cut.mp4\ngood.mp4\nnone.mp4\n')
+    output = run_tool(
+        'tools/extract_features.py', tmp_path / 'list.txt', tmp_path / 'out',
+        '--checkpoint', checkpoint, '--workers', 0, fails=True,
+    )  # fmt: skip
+    assert '2 of 3 videos were left out' in output
+    assert 'cut.mp4: cannot be opened' in output
+    assert 'none.mp4: no such video' in output
+    assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['good']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['{corpus}/none.jsonl', '{tmp}/o', '--checkpoint', '{checkpoint}'], 'no such file'),
+        (['{tmp}', '{tmp}/o', '--checkpoint', '{checkpoint}'], 'no videos'),
+        (['{corpus}/videos', '{tmp}/o'], 'give --checkpoint'),
+    ],
+)
+def test_wrong_input(
+    corpus: Path, checkpoint: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    filled = [a.format(corpus=corpus, tmp=tmp_path, checkpoint=checkpoint) for a in arguments]
+    assert message in run_tool('tools/extract_features.py', *filled, fails=True)
+
+
+def test_another_backbone_through_a_config(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / 'slow.py').write_text(
+        "backbone = dict(type='FrameEncoder', backbone=dict(type='mmaction.ResNet3dSlowOnly',"
+        ' depth=18, base_channels=4, pretrained=None))\n'
+        'clips = dict(num_clips=3, frames_per_clip=4, size=32)\n'
+    )
+    run_tool(
+        'tools/extract_features.py', corpus / 'val.jsonl', tmp_path / 'out',
+        '--config', tmp_path / 'slow.py', '--workers', 0,
+    )  # fmt: skip
+    store = PackedStore(str(tmp_path / 'out'))
+    assert store.shape('val_00000') == (3, 32)
+    assert np.isfinite(store.load('val_00001')).all()
