@@ -89,10 +89,13 @@ class DeMUL(BaseModel):
         self.confusion = MODELS.build(confusion) if confusion else None
         self.phrase_weight = phrase_weight
         self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
-        self.num_negatives = float((train_cfg or {}).get('num_negatives', 0.25))
-        test_cfg = test_cfg or {}
-        self.nms = TASK_UTILS.build(test_cfg.get('nms', dict(type='MomentNMS')))
-        self.max_pair_points = int(test_cfg.get('max_pair_points', 200_000))
+        training = _options('train_cfg', train_cfg, num_negatives=0.25)
+        testing = _options(
+            'test_cfg', test_cfg, nms=dict(type='MomentNMS'), max_pair_points=200_000
+        )
+        self.num_negatives = float(training['num_negatives'])
+        self.nms = TASK_UTILS.build(testing['nms'])
+        self.max_pair_points = int(testing['max_pair_points'])
         self.points = PointGenerator(self.pyramid.num_levels)
         divisor = self.data_preprocessor.pad_divisor
         if divisor % self.points.divisor:
@@ -211,8 +214,9 @@ class DeMUL(BaseModel):
         keep: Tensor | None = None,
     ) -> HeadOutput:
         rows, texts = videos.select(video), queries.select(query)
-        similarity = torch.einsum('rs,rms->rm', texts.shared, rows.shared)
-        base = self.head.base_logit(similarity)
+        with torch.autocast(video.device.type, enabled=False):  # the index's similarity, exactly
+            similarity = torch.einsum('rs,rms->rm', texts.shared, rows.shared)
+            base = self.head.base_logit(similarity)
         if self.neck is not None:
             fused = self.neck(rows, texts, points, base, keep)
         else:
@@ -357,3 +361,11 @@ class DeMUL(BaseModel):
             InstanceData(spans=s[v], scores=p[v], terms=t[v], phrase_alignment=a[v])
             for s, p, t, a, v in zip(*(column.cpu() for column in columns))
         ]
+
+
+def _options(part: str, given: dict | None, **defaults: object) -> dict:
+    """The defaults with what is given in their place; an option without a default is refused."""
+    unknown = sorted(set(given or {}) - set(defaults))
+    if unknown:
+        raise ValueError(f'{part} has no option {unknown[0]!r}; allowed: {", ".join(defaults)}')
+    return {**defaults, **(given or {})}

@@ -127,6 +127,12 @@ def test_a_batch_without_any_query_cannot_be_trained_on(trained: DeMUL):
         losses_of(trained, tiny_data((5,), (0,)))
 
 
+@pytest.mark.parametrize('part', ['train_cfg', 'test_cfg'])
+def test_a_misspelt_option_is_refused(part: str):
+    with pytest.raises(ValueError, match=rf'{part} has no option .max_pairs.; allowed: '):
+        tiny_model(**{part: dict(max_pairs=3)})
+
+
 def test_modes(trained: DeMUL):
     data = trained.data_preprocessor(tiny_data((8,), (1,)))
     with torch.no_grad():

@@ -118,6 +118,15 @@ def test_the_hardest_negatives_are_the_most_similar_other_videos():
     assert negatives(similarity, [0, 1], torch.eye(2), 0) == set()
 
 
+def test_a_share_of_the_queries_meets_a_rival():
+    """The half whose rival comes nearest to its own video."""
+    similarity = [[0.9, 0.1, 0.5], [0.9, 0.8, 0.7], [0.2, 0.1, 0.9], [0.9, 0.95, 0.3]]
+    owner, meaning = [0, 1, 2, 0], torch.eye(4)
+    assert negatives(similarity, owner, meaning, 0.5) == {(1, 0), (3, 1)}
+    assert negatives(similarity, owner, meaning, 0.01) == {(1, 0)}
+    assert len(negatives(similarity, owner, meaning, 1.5)) == 6
+
+
 def test_likely_false_negatives_are_skipped_while_others_are_left():
     meaning = torch.tensor([[1.0, 0.95, 0.1], [0.95, 1.0, 0.1], [0.1, 0.1, 1.0]])
     similarity = [[0.9, 0.8, 0.2], [0.8, 0.9, 0.2], [0.5, 0.6, 0.9]]

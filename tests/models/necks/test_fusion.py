@@ -83,12 +83,15 @@ def test_untrained_it_is_the_dual_encoder(start: Pairs, stages, survivors):
         assert torch.equal(stage[found.mask], start.base.gather(1, found.cell)[found.mask])
 
 
-def test_the_untrained_model_ranks_cells_by_similarity(fresh: DeMUL):
+@pytest.mark.parametrize('bfloat16', [False, True])
+def test_the_untrained_model_ranks_cells_by_similarity(fresh: DeMUL, bfloat16: bool):
+    """By the exact one, also where the layers are not exact."""
     ready = fresh.data_preprocessor(tiny_data())['inputs']
     with torch.no_grad():
         videos, queries = fresh.encode_video(ready), fresh.encode_query(list(SENTENCES[:3]))
         number = torch.arange(3)
-        out = fresh._fuse(videos, queries, number, number, fresh.points(24))
+        with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
+            out = fresh._fuse(videos, queries, number, number, fresh.points(24))
         similarity = torch.einsum('rs,rms->rm', queries.shared, videos.shared)
     for r in range(3):
         chosen = out.cell[r][out.mask[r]]
