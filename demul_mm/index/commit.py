@@ -21,7 +21,7 @@ from demul_mm.index.storage import (
 from demul_mm.index.writing import BLOCK, Pending
 
 if TYPE_CHECKING:
-    from demul_mm.index.base import MomentIndex
+    from demul_mm.index.folder import IndexFolder
 
 # So many small segments at the end of an index are merged into one.
 MAX_SMALL_SEGMENTS = 8
@@ -39,7 +39,7 @@ def next_segment(root: Path, old: dict[str, Any] | None) -> int:
 
 
 def new_manifest(
-    index: 'MomentIndex', settings: dict[str, Any], pending: Pending, old: dict[str, Any] | None
+    index: 'IndexFolder', settings: dict[str, Any], pending: Pending, old: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The manifest of an index that was just built."""
     manifest = dict(

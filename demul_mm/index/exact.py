@@ -21,7 +21,7 @@ class ExactIndex(MomentIndex):
     def _update_level1(self, snapshot: Snapshot, old: dict[str, Any] | None) -> dict[str, Any]:
         return dict(kind='exact')
 
-    def _open_level1(self, snapshot: Snapshot, verify: bool) -> None:
+    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> None:
         return None
 
     def _candidates(

@@ -115,11 +115,13 @@ class FaissIndex(MomentIndex):
         path = check_file(snapshot.root, section['files'][0], verify)
         return import_faiss().read_index(str(path))
 
-    def _open_level1(self, snapshot: Snapshot, verify: bool) -> _Level1:
+    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> _Level1:
         section = snapshot.manifest['level1']
         parts = []
         if section['files']:
-            parts.append((self._read(snapshot, section, verify), 0))
+            same = known is not None and known.section['files'] == section['files']
+            index = known.parts[0][0] if same else self._read(snapshot, section, verify)
+            parts.append((index, 0))
         total, start = int(snapshot.prototype_bases[-1]), section['prototypes']
         if total > start:
             faiss = import_faiss()

@@ -177,7 +177,7 @@ class MilvusIndex(MomentIndex):
 
     # Opening and searching.
 
-    def _open_level1(self, snapshot: Snapshot, verify: bool) -> _Level1:
+    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> _Level1:
         bases = {
             int(segment.name): (int(base), segment.num_prototypes)
             for segment, base in zip(snapshot.segments, snapshot.prototype_bases)

@@ -131,7 +131,6 @@ class EntryWriter:
         self._buffer: list[VideoEntry] = []
         self._in_segment: set[str] = set()
         self._writer: SegmentWriter | None = None
-        self.replaced: list[int] = []  # ordinals
 
     def _open(self, info: dict[str, Any]) -> Segment:
         return Segment(self._root, info, self._codec(), verify=True)
@@ -165,6 +164,17 @@ class EntryWriter:
                 'videos that are not among these; give all of them again, or resume=False '
                 '(--no-resume) to start afresh'
             )
+
+    def replaced(self) -> np.ndarray:
+        """Ordinals of the videos in the snapshot that new ones stand for."""
+        if not self._snapshot or self._on_existing != 'replace':
+            return np.zeros(0, np.int64)
+        found = [
+            self._snapshot.find(segment.video_ids(np.arange(segment.num_videos)))
+            for segment in self._finished
+        ]
+        ordinals = np.concatenate([np.zeros(0, np.int64), *found])
+        return ordinals[ordinals >= 0]
 
     def _to_load(self, source: EntrySource) -> tuple[Iterable[VideoEntry], int]:
         """What of a source must still be encoded, and how many videos a killed run had written."""
@@ -201,8 +211,6 @@ class EntryWriter:
                 if self._on_existing == 'skip':
                     continue
             self._write(entry)
-        if self._on_existing == 'replace':
-            self.replaced.extend(held[held >= 0].tolist())
         self._progress(len(block))
         return len(resumed)
 

@@ -21,6 +21,7 @@ from demul_mm.index import (
     IndexMismatchError,
     IndexStorageError,
     MomentIndex,
+    VideoEntry,
 )
 from demul_mm.index import storage as storage_module
 from demul_mm.index.storage import writer_lock
@@ -298,6 +299,23 @@ def test_a_removal_leaves_an_unfinished_addition_alone(root: Path) -> None:
     assert source.loaded == [f'new{i}' for i in range(200, 250)]
     assert index.stats()['videos'] == 248 + 250
     assert index.search(make_entries(4, 'new')[3].moments).hits[0].videos[0] == 'new3'
+
+
+def test_a_resumed_replacement_replaces(root: Path) -> None:
+    """Also what the killed run had written."""
+    index = MomentIndex.open(root)
+    newer = [
+        VideoEntry(old.video_id, other.moments, other.spans, 60.0)
+        for old, other in zip(make_entries(120), make_entries(120, 'new'))
+    ]
+    with pytest.raises(Stopped):
+        index.add(stop_after(newer, 110), on_existing='replace')
+    index.add(Source(newer), on_existing='replace')
+    assert index.stats()['videos'] == 250  # v17, removed before, is back
+    for number in (3, 115):
+        hits = index.search(newer[number].moments[:1]).hits[0]
+        assert hits.videos.count(f'v{number}') == 1
+        assert hits.scores[0] == pytest.approx(1, abs=2e-3)
 
 
 @pytest.mark.slow
