@@ -101,6 +101,8 @@ def load_backbone(config: str | None, checkpoint: str | None) -> tuple[nn.Module
     model = MODELS.build(meta['backbone'])
     if content:
         load_weights(model, content.get('state_dict', content), str(checkpoint))
+    elif hasattr(model, 'init_weights'):
+        model.init_weights()  # what the config itself names as pretrained
     clips = {**meta.get('clips', DEFAULT_CLIPS)}
     return model.eval(), clips, {**provenance, 'backbone': meta['backbone'], 'clips': clips}
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +214,23 @@ def test_a_constant_window_scores_little(scripts: Path) -> None:
     assert best < 20
 
 
+def test_actors_meet_only_where_it_is_said(scripts: Path) -> None:
+    """Whoever overlaps on the picture is in a touch event, or on its way to or from one."""
+    meetings = 0
+    for _, truth in zip(*read(scripts, 'train')):
+        tracks = np.array(truth['tracks'], float)  # (N, seconds, 5)
+        touches = [e for e in truth['events'] if e['action'] == 'touch']
+        for a in range(len(tracks)):
+            for b in range(a):
+                (t, x, y, r, here), (_, u, v, q, there) = tracks[a].T, tracks[b].T
+                near = (np.hypot(x - u, y - v) < 0.93 * (r + q)) & (here > 0) & (there > 0)
+                spans = [e['span'] for e in touches if {e['actor'], e['other']} == {a, b}]
+                for second in t[near]:
+                    meetings += 1
+                    assert any(start - 1 <= second <= end + 1 for start, end in spans)
+    assert meetings > 50
+
+
 def test_same_seed_same_annotations(tmp_path: Path) -> None:
     a = render_corpus(tmp_path / 'a', train=4, val=3, seed=7, videos=False)
     b = render_corpus(tmp_path / 'b', train=6, val=1, seed=7, videos=False)
@@ -306,6 +325,24 @@ def test_other_arguments_are_refused(corpus: Path) -> None:
 def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         render_corpus(tmp_path, **arguments)
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def run(*arguments: str) -> object:
+        tool = str(Path(__file__).parents[2] / 'tools/data/rendered/make_corpus.py')
+        monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'c'), '--val', '1', *arguments])
+        try:
+            runpy.run_path(tool, run_name='__main__')
+        except SystemExit as stop:
+            return stop.code
+        return None
+
+    small = ('--train', '1', '--min-seconds', '8', '--max-seconds', '9', '--workers', '1')
+    assert run(*small, '--preview', str(tmp_path / 'sheet.png')) is None
+    assert 'wrote' in capsys.readouterr().out
+    assert (tmp_path / 'sheet.png').stat().st_size > 1000
+    assert json.loads((tmp_path / 'c/manifest.json').read_text())['complete']
+    assert 'seed=0 (now 1)' in str(run(*small, '--seed', '1'))
 
 
 def test_contact_sheet(corpus: Path, tmp_path: Path) -> None:

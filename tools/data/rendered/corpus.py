@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from tqdm import tqdm
 
@@ -201,6 +202,7 @@ def render_corpus(
         'format': 'demul_mm.rendered',
         'version': FORMAT_VERSION,
         'arguments': asdict(config),
+        'made_with': {'numpy': np.__version__, 'av': av.__version__},
         'held_out': [list(c) for c in held_out_combinations()],
         'counts': {},
         'complete': False,
