@@ -35,6 +35,6 @@ model = dict(
     data_preprocessor=dict(pad_divisor=16),
     pyramid=dict(num_levels=5),
     neck=dict(survivors=48))
-train_cfg = dict(max_epochs=10, val_interval=5)
+train_cfg = dict(max_epochs=7, val_interval=7)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'), logger=dict(interval=10))
