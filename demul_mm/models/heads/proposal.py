@@ -13,9 +13,6 @@ def decode_distances(
 ) -> Tensor:
     """Distances from the cells' centres to spans inside the video.
 
-    The gradient passes through the video's borders as if they were not there, or a distance that
-    is too long could not learn to be shorter.
-
     Args:
         distance: ``(R, M, 2)`` to start and end, at least 0, in strides of the cell.
         centers: ``(M,)`` or ``(R, M)`` middle of each cell, in clips.
@@ -29,11 +26,9 @@ def decode_distances(
     low = centers - strides / 2
     # A cell that the video's end cuts has its centre in the middle of what is left.
     center = (low + torch.minimum(low + strides, stop)) / 2
-    start = center - distance[..., 0] * strides
-    end = center + distance[..., 1] * strides
-    spans = torch.stack([start, end], -1)
-    inside = torch.stack([start.clamp(min=0), torch.minimum(end, stop)], -1)
-    return inside.detach() + (spans - spans.detach())
+    start = (center - distance[..., 0] * strides).clamp(min=0)
+    end = torch.minimum(center + distance[..., 1] * strides, stop)
+    return torch.stack([start, end], -1)
 
 
 @MODELS.register_module()
