@@ -19,6 +19,8 @@ from demul_mm.retrieval.fusion import localize_pairs
 from demul_mm.structures import QueryEncoding
 
 MODES = ('fast', 'full', 'exact')
+# Queries whose videos are held in memory at once.
+FUSED_QUERIES = 64
 
 # Encodings of videos by id; ids that cannot be had are left out.
 GetEncodings = Callable[[Sequence[str]], Mapping[str, EncodedVideo]]
@@ -160,21 +162,47 @@ class CorpusSearcher:
         if fast:
             answers = [CorpusAnswer(_plain(h), list(h.videos), h, []) for h in found.hits]
             return answers, timings
+        timings.update(encode_videos=0.0, fuse=0.0, merge=0.0)
+        answers = []
+        for start in range(0, len(found.hits), FUSED_QUERIES):
+            hits = found.hits[start : start + FUSED_QUERIES]
+            rows = torch.arange(start, start + len(hits), device=queries.shared.device)
+            answers += self._fuse(
+                queries.select(rows), hits, num_fused, num_moments, per_video, timings
+            )
+        return answers, timings
+
+    def _fuse(
+        self,
+        queries: QueryEncoding,
+        hits: Sequence[MomentHits],
+        num_fused: int,
+        num_moments: int,
+        per_video: int | None,
+        timings: dict[str, float],
+    ) -> list[CorpusAnswer]:
+        """Fuse the best videos of each query; the seconds it takes are added to ``timings``."""
+        assert self.encodings is not None
         clock = [time.perf_counter()]
-        names, wanted, videos = self._survivors(found.hits, num_fused)
+        asked = list(dict.fromkeys(v for h in hits for v in h.videos[:num_fused]))
+        have = self.encodings(asked)
+        names = [name for name in asked if name in have]
+        place = {name: i for i, name in enumerate(names)}
+        wanted = [[place[v] for v in h.videos[:num_fused] if v in place] for h in hits]
         clock.append(time.perf_counter())
-        fused = localize_pairs(self.model, videos, queries, wanted)
+        found = localize_pairs(self.model, [have[name] for name in names], queries, wanted)
         clock.append(time.perf_counter())
         answers = []
-        for hits, choice, moments in zip(found.hits, wanted, fused):
-            ids = [names[v] for v in choice]
-            merged = self._merge(ids, moments, per_video)
-            rest = [moment for moment in _plain(hits) if moment.video_id not in set(ids)]
-            ranking = list(dict.fromkeys(moment.video_id for moment in merged + rest))
-            answers.append(CorpusAnswer((merged + rest)[:num_moments], ranking, hits, ids))
+        for h, choice, moments in zip(hits, wanted, found):
+            fused = [names[v] for v in choice]
+            rows = self._merge(fused, moments, per_video)
+            rows += [moment for moment in _plain(h) if moment.video_id not in fused]
+            ranking = list(dict.fromkeys(row.video_id for row in rows))
+            answers.append(CorpusAnswer(rows[:num_moments], ranking, h, fused))
         clock.append(time.perf_counter())
-        timings.update(zip(('encode_videos', 'fuse', 'merge'), np.diff(clock).tolist()))
-        return answers, timings
+        for step, seconds in zip(('encode_videos', 'fuse', 'merge'), np.diff(clock).tolist()):
+            timings[step] += seconds
+        return answers
 
     def _limited(self, per_video: int | None) -> MomentNMS | None:
         if per_video is None:
@@ -199,18 +227,6 @@ class CorpusSearcher:
     def _probability(self, terms: Tensor) -> Tensor:
         calibrator = self.model.calibrator
         return calibrator(terms.sum(-1).to(calibrator.scale.device)).cpu()
-
-    def _survivors(
-        self, hits: Sequence[MomentHits], num_fused: int
-    ) -> tuple[list[str], list[list[int]], list[EncodedVideo]]:
-        """The videos that any query fuses, which each fuses, and their encodings."""
-        assert self.encodings is not None
-        asked = list(dict.fromkeys(v for h in hits for v in h.videos[:num_fused]))
-        have = self.encodings(asked)
-        names = [name for name in asked if name in have]
-        place = {name: i for i, name in enumerate(names)}
-        wanted = [[place[v] for v in h.videos[:num_fused] if v in place] for h in hits]
-        return names, wanted, [have[name] for name in names]
 
 
 def _check(mode: str, encodings: GetEncodings | None, depths: Mapping[str, int]) -> None:

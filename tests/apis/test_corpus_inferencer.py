@@ -120,8 +120,11 @@ def test_a_batch_of_queries_is_each_alone(search: CorpusInferencer) -> None:
             assert_same_rows(rows_of(result), rows_of(alone))
 
 
-def test_small_passes_change_nothing(search: CorpusInferencer) -> None:
+def test_small_passes_change_nothing(
+    search: CorpusInferencer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = search(SENTENCES, num_fused=4)
+    monkeypatch.setattr('demul_mm.retrieval.search.FUSED_QUERIES', 2)
     budget = search.model.max_pair_points
     try:
         search.model.max_pair_points = 1
