@@ -116,7 +116,7 @@ def test_matcher_learns_a_batch() -> None:
     torch.manual_seed(0)
     cells = torch.nn.functional.normalize(torch.randn(6, 8, 5), dim=1)
     bags, positive = torch.eye(6), torch.eye(6).bool()
-    matcher = SentenceMatcher(6, 8, width=16)
+    matcher = SentenceMatcher(6, 8)
     optimizer = torch.optim.Adam(matcher.parameters(), lr=0.02)
     for _ in range(150):
         loss = contrastive_loss(matcher(cells, bags), positive, torch.ones(6, 6).bool())

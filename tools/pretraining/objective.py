@@ -11,21 +11,18 @@ from demul_mm.models.backbones.clip_cnn import best_response
 class SentenceMatcher(nn.Module):
     """Rates how well a clip fits a sentence: by the place in it that fits best.
 
-    Since one place must account for the whole sentence, its words are bound to one thing. What the
-    cells of a clip learn is therefore compositional: they rate combinations of words that no
-    training sentence had.
+    Since one place must account for the whole sentence, its words are bound to one thing; and
+    since a sentence is the sum of its words, combinations that no training sentence had are rated
+    as well.
 
     Args:
         num_words: W, size of the vocabulary.
         embed_dim: E, width of a cell.
-        width: Hidden width.
     """
 
-    def __init__(self, num_words: int, embed_dim: int, width: int = 256) -> None:
+    def __init__(self, num_words: int, embed_dim: int) -> None:
         super().__init__()
-        self.embed = nn.Sequential(
-            nn.Linear(num_words, width), nn.ReLU(inplace=True), nn.Linear(width, embed_dim)
-        )
+        self.embed = nn.Linear(num_words, embed_dim)
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
     def forward(self, cells: Tensor, bags: Tensor) -> Tensor:
