@@ -9,7 +9,7 @@ model = dict(
         pad_divisor=32),
     language=dict(
         type='LanguageEncoder',
-        lm=dict(type='TransformersLM', name='minilm', tune='none'),
+        lm=dict(type='TransformersLM', name='minilm', tune='none', dtype='bfloat16'),
         dim=128,
         num_phrases=4),
     streams=dict(visual=dict(type='TemporalTower', in_dim=256, dim=128, depth=1)),

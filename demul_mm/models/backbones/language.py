@@ -1,5 +1,7 @@
 """The language side: a pre-trained model for the words, and a hierarchy on top of it."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MMLogger
@@ -54,6 +56,33 @@ class _Shared(list):
         return self
 
 
+class TokenCache(dict):
+    """Token features of a frozen model by the bytes of the ids, as float16.
+
+    All models of a process that read the same folder in the same type share one: the variants of
+    an ablation, and the copy that averages the weights.
+    """
+
+    known: ClassVar[dict[str, 'TokenCache']] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes = 0
+
+    @classmethod
+    def of(cls, model: str) -> 'TokenCache':
+        """The cache of a model."""
+        return cls.known.setdefault(model, cls())
+
+    def __deepcopy__(self, memo: dict) -> 'TokenCache':
+        return self
+
+    def keep(self, key: bytes, row: Tensor) -> None:
+        """Keep ``row (L, E)``."""
+        self[key] = row.clone()
+        self.num_bytes += row.nbytes
+
+
 @MODELS.register_module()
 class TransformersLM(nn.Module):
     """Token features of any ``transformers`` encoder.
@@ -67,20 +96,31 @@ class TransformersLM(nn.Module):
             network.
         tune: ``'none'``, ``'all'``, or the number of last layers to train.
         cache_mb: memory for the features of a frozen model; sentences beyond it are recomputed.
+        dtype: in which a frozen model runs, ``'float32'`` or ``'bfloat16'``: twice as fast on
+            hardware that has it, at a cosine of .9999 between the features.
     """
 
     def __init__(
-        self, name: str = 'minilm', tune: str | int = 'none', cache_mb: int = 1024
+        self,
+        name: str = 'minilm',
+        tune: str | int = 'none',
+        cache_mb: int = 1024,
+        dtype: str = 'float32',
     ) -> None:
         super().__init__()
-        lm = _load_quietly(resolve_language_model(name))
+        if dtype not in ('float32', 'bfloat16'):
+            raise ValueError(f"dtype is {dtype!r}; allowed: 'float32', 'bfloat16'")
+        folder = resolve_language_model(name)
+        lm = _load_quietly(folder)
         self.out_dim: int = lm.config.hidden_size
         self.frozen = tune in ('none', 0)
-        self._cache: dict[bytes, Tensor] = {}
-        self._cache_free = cache_mb * 2**20
+        shared = self.frozen and cache_mb > 0
+        self._cache = TokenCache.of(f'{folder} in {dtype}') if shared else TokenCache()
+        self._cache_bytes = cache_mb * 2**20
+        self._said_full = False
         _tune(lm, tune)
         if self.frozen:
-            self._hidden = _Shared([lm.eval()])
+            self._hidden = _Shared([lm.to(getattr(torch, dtype)).eval()])
         else:
             self.lm = lm
 
@@ -119,13 +159,11 @@ class TransformersLM(nn.Module):
                     out = lm(input_ids=x, attention_mask=valid.long()).last_hidden_state
                 for key, row in zip(chunk, out.cpu()):
                     rows[key] = row[: lengths[fresh[key]]].to(torch.float16)
-        for key in rows:
-            size = rows[key].nbytes
-            if self._cache_free >= size:
-                self._cache[key] = rows[key].clone()
-                self._cache_free -= size
-            elif self._cache_free > 0:
-                self._cache_free = 0
+        for key, row in rows.items():
+            if self._cache.num_bytes + row.nbytes <= self._cache_bytes:
+                self._cache.keep(key, row)
+            elif not self._said_full:
+                self._said_full = True
                 MMLogger.get_current_instance().warning(
                     f'the language cache is full with {len(self._cache)} sentences; the others '
                     'are recomputed each time: raise cache_mb'

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from demul_mm.models.backbones import LanguageEncoder, TransformersLM
+from demul_mm.models.backbones.language import TokenCache
 from demul_mm.registry import MODELS
 from tests.models.tiny import DIM, TOKENS, TinyTokenizer
 
@@ -31,6 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     BertModel(config).save_pretrained(path)
     return str(path)
+
+
+def frozen(folder: str, **options: object) -> TransformersLM:
+    """A frozen model as a new process has it: no other has filled its cache."""
+    TokenCache.known.clear()
+    return TransformersLM(folder, **options)
 
 
 def sentences(number: int, length: int = 9) -> tuple[Tensor, Tensor]:
@@ -55,7 +62,7 @@ class Calls:
 
 
 def test_cached_features_are_those_of_the_model(folder: str):
-    lm, plain = TransformersLM(folder), TransformersLM(folder, cache_mb=0)
+    lm, plain = frozen(folder), frozen(folder, cache_mb=0)
     ids, mask = sentences(6)
     expected = plain._hidden[0](input_ids=ids, attention_mask=mask.long()).last_hidden_state
     for _ in range(3):
@@ -68,7 +75,7 @@ def test_cached_features_are_those_of_the_model(folder: str):
 
 
 def test_a_sentence_runs_once_whatever_it_is_padded_to(folder: str):
-    lm = TransformersLM(folder)
+    lm = frozen(folder)
     calls = Calls(lm)
     ids, mask = sentences(4)
     first = lm(ids, mask)
@@ -85,14 +92,14 @@ def test_a_sentence_runs_once_whatever_it_is_padded_to(folder: str):
 def test_a_sentence_is_the_same_to_the_last_bit_in_any_company(folder: str):
     """Else a resumed run, whose cache starts empty, would not be the run that was interrupted."""
     ids, mask = sentences(21)
-    together = TransformersLM(folder)(ids, mask)
+    together = frozen(folder)(ids, mask)
     for company in ([3], [20, 3, 7], list(range(11))):
-        found = TransformersLM(folder)(ids[company], mask[company])
+        found = frozen(folder)(ids[company], mask[company])
         assert torch.equal(found, together[company])
 
 
 def test_without_a_cache_every_sentence_runs_each_time(folder: str):
-    lm = TransformersLM(folder, cache_mb=0)
+    lm = frozen(folder, cache_mb=0)
     calls = Calls(lm)
     for _ in range(3):
         lm(*sentences(4))
@@ -102,7 +109,7 @@ def test_without_a_cache_every_sentence_runs_each_time(folder: str):
 def test_the_cache_keeps_to_its_limit_and_says_so_once(folder: str, monkeypatch):
     warnings: list[str] = []
     monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', warnings.append)
-    lm = TransformersLM(folder, cache_mb=1)
+    lm = frozen(folder, cache_mb=1)
     ids, mask = sentences(160, length=60)
     before = [lm(ids[i : i + 40], mask[i : i + 40]) for i in range(0, 160, 40)]
     size = sum(rows.nbytes for rows in lm._cache.values())
@@ -115,16 +122,36 @@ def test_the_cache_keeps_to_its_limit_and_says_so_once(folder: str, monkeypatch)
 
 
 def test_a_frozen_model_is_no_part_of_the_weights(folder: str):
-    lm = TransformersLM(folder)
+    lm = frozen(folder)
     assert not list(lm.parameters())
     assert not lm.state_dict()
     features = lm(*sentences(3))
     assert not features.requires_grad
     # Nor has training mode, with its dropout, or autocasting a say.
-    other = TransformersLM(folder).train()
+    other = frozen(folder).train()
     with torch.autocast('cpu', torch.bfloat16):
         assert torch.equal(other(*sentences(3)), features)
     assert copy.deepcopy(lm)._hidden[0] is lm._hidden[0]
+
+
+def test_models_of_one_process_share_what_they_computed(folder: str):
+    first, second = frozen(folder), TransformersLM(folder)
+    calls = Calls(second)
+    assert torch.equal(first(*sentences(4)), second(*sentences(4)))
+    assert calls.rows == 0
+    other = TransformersLM(folder, dtype='bfloat16')
+    calls = Calls(other)
+    other(*sentences(4))
+    assert calls.rows == 4
+
+
+def test_bfloat16_features_are_close(folder: str):
+    exact, rounded = frozen(folder)(*sentences(6)), frozen(folder, dtype='bfloat16')(*sentences(6))
+    assert rounded.dtype == torch.float32
+    mask = sentences(6)[1]
+    assert torch.nn.functional.cosine_similarity(exact, rounded, dim=-1)[mask].min() > 0.999
+    with pytest.raises(ValueError, match="'float32', 'bfloat16'"):
+        TransformersLM(folder, dtype='float16')
 
 
 # -- tuned ---------------------------------------------------------------------------------------
