@@ -3,5 +3,13 @@
 from demul_mm.engine.hooks.atomic_checkpoint import AtomicCheckpointHook
 from demul_mm.engine.hooks.calibration import CalibrationHook
 from demul_mm.engine.hooks.epoch_seed import EpochSeedHook
+from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
+from demul_mm.engine.hooks.two_stage import TwoStageHook
 
-__all__ = ['AtomicCheckpointHook', 'CalibrationHook', 'EpochSeedHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'CalibrationHook',
+    'EpochSeedHook',
+    'HardVideoMiningHook',
+    'TwoStageHook',
+]

@@ -1,38 +1,19 @@
 """The unified localization head: multi-scale candidates, rated by one joint score."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demul_mm.models.heads.candidates import WINDOW, HeadOutput, of_points, with_spans
 from demul_mm.models.heads.proposal import decode_distances
 from demul_mm.models.losses import segment_logsumexp
+from demul_mm.models.task_modules.assigner import assign_by_iou
 from demul_mm.models.task_modules.curves import coherence, sample_curve, smooth
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import FusedPairs, MomentCandidates, pairwise_iou, span_iou
-
-
-class HeadOutput(NamedTuple):
-    """What the head says of ``R`` pairs; spans and distances in clips."""
-
-    semantic: Tensor  # (R, K) logit: does the candidate match the query
-    dense_logit: Tensor  # (R, M) the same for every cell, after the first stage
-    stage_logits: Tensor  # (R, stages, K) the same after each fusion stage
-    quality: Tensor  # (R, K) logit: how well do its borders fit
-    spans: Tensor  # (R, K, 2) clips
-    cell: Tensor  # (R, K) the cell of each candidate
-    phrase_alignment: Tensor  # (R, K, phrases)
-    start: Tensor  # (R, T) logit of each clip holding the start
-    end: Tensor  # (R, T)
-    inside: Tensor  # (R, T) logit of each clip belonging to the moment
-    video: Tensor  # (R,) similarity of query and video in the shared space
-    mask: Tensor  # (R, K)
-    clip_mask: Tensor  # (R, T)
-    cell_mask: Tensor  # (R, M)
-    num_clips: Tensor  # (R,)
-    query: Tensor  # (R,) int64, which query the pair belongs to
 
 
 @MODELS.register_module()
@@ -44,6 +25,9 @@ class UnifiedMomentHead(nn.Module):
 
     Args:
         dim: width ``D`` of the fused points.
+        candidates: configs of further candidates beside the points, as ``SparseMapCandidates``.
+        regress: whether borders are regressed; else a candidate is a fixed window around its point
+            (or its span as it was proposed), and the head only classifies.
         profile: config of what a candidate sees of the curves around it; None for nothing.
         num_curves: further curves without a meaning of their own, for the profile.
         joint: config of the joint score.
@@ -51,6 +35,8 @@ class UnifiedMomentHead(nn.Module):
         loss_semantic: config of the classification loss.
         loss_span: config of the regression loss.
         loss_joint: config of the loss over all candidates of a query.
+        distillation: config of the loss that teaches the shared space the joint score; None for
+            none.
         quality_weight: weight of the quality loss.
         boundary_weight: weight of the start and end curves' loss.
         inside_weight: weight of the inside curve's loss.
@@ -62,6 +48,8 @@ class UnifiedMomentHead(nn.Module):
     def __init__(
         self,
         dim: int = 128,
+        candidates: Sequence[dict] = (),
+        regress: bool = True,
         profile: dict | None = None,
         num_curves: int = 4,
         joint: dict | None = None,
@@ -69,6 +57,7 @@ class UnifiedMomentHead(nn.Module):
         loss_semantic: dict | None = None,
         loss_span: dict | None = None,
         loss_joint: dict | None = None,
+        distillation: dict | None = None,
         quality_weight: float = 1.0,
         boundary_weight: float = 0.1,
         inside_weight: float = 0.5,
@@ -78,15 +67,18 @@ class UnifiedMomentHead(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
+        self.candidates = nn.ModuleList(MODELS.build(config) for config in candidates)
+        self.regress = regress
         channels = 4 + (num_curves if profile else 0)
         self.profile = MODELS.build({'channels': channels, **profile}) if profile else None
         self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout))
         self.rate = nn.Linear(dim, 2)  # semantic correction, quality
-        self.place = nn.Linear(dim, 2)  # distances to start and end
+        self.place = nn.Linear(dim, 2) if regress else None  # distances to start and end
         self.curves = nn.Linear(dim, channels - 1)  # start, end, inside, and for the profile
         nn.init.zeros_(self.rate.weight)
         nn.init.zeros_(self.rate.bias)
-        nn.init.constant_(self.place.bias, 2.0)
+        if self.place is not None:
+            nn.init.constant_(self.place.bias, WINDOW)
         self.scale = nn.Parameter(torch.tensor(10.0))
         self.bias = nn.Parameter(torch.tensor(-5.0))
         self.joint = MODELS.build(joint or dict(type='JointScore'))
@@ -94,6 +86,7 @@ class UnifiedMomentHead(nn.Module):
         self.loss_semantic = MODELS.build(loss_semantic or dict(type='QualityFocalLoss'))
         self.loss_span = MODELS.build(loss_span or dict(type='SpanDIoULoss'))
         self.loss_joint = MODELS.build(loss_joint or dict(type='ListwiseLoss'))
+        self.distillation = MODELS.build(distillation) if distillation else None
         self.quality_weight = quality_weight
         self.boundary_weight = boundary_weight
         self.inside_weight = inside_weight
@@ -123,32 +116,42 @@ class UnifiedMomentHead(nn.Module):
             num_clips: ``(R,)``.
             query: ``(R,)`` int64: pairs with one number belong to one query.
         """
-        centers, strides = points.centers[fused.cell], points.strides[fused.cell]
         curves = self.curves(fused.clips)  # (R, T, C - 1)
         start, end, inside = curves[..., :3].float().unbind(-1)
         clip_mask = cell_mask[:, : start.shape[1]]
-        x = self.norm(fused.points)
+        found = with_spans(
+            of_points(fused, similarity, points),
+            [further(fused.clips, start, end, clip_mask) for further in self.candidates],
+            similarity[:, : start.shape[1]] * clip_mask,
+            fused.dense_logit[:, : start.shape[1]].float() * clip_mask,
+        )
+        x = self.norm(found.x)
         if self.profile is not None:
             relevance = fused.dense_logit[:, : start.shape[1], None].to(curves.dtype)
             shape = torch.cat([curves, relevance], -1).tanh()
-            x = x + self.profile(shape, clip_mask, centers, strides).to(x.dtype)
+            x = x + self.profile(shape, clip_mask, found.centers, found.strides).to(x.dtype)
         rate, place = self.hidden(x).chunk(2, -1)  # (R, K, D) each
         correction, quality = self.rate(rate).float().unbind(-1)
-        distance = F.softplus(self.place(place).float())  # (R, K, 2) in strides
-        stages = fused.stage_logits.float()
+        if self.place is not None:
+            distance = F.softplus(self.place(place).float())  # (R, K, 2) in strides
+        else:
+            distance = found.centers.new_full((*found.centers.shape, 2), WINDOW)
+        stages = found.stage_logits.float()
         return HeadOutput(
             semantic=stages[:, -1] + correction,
+            similarity=found.similarity,
             dense_logit=fused.dense_logit.float(),
             stage_logits=stages,
             quality=quality,
-            spans=decode_distances(distance, centers, strides, num_clips),
+            spans=decode_distances(distance, found.centers, found.strides, num_clips),
             cell=fused.cell,
-            phrase_alignment=fused.phrase_alignment,
+            anchors=found.anchors,
+            phrase_alignment=found.phrase_alignment,
             start=start,
             end=end,
             inside=inside,
             video=self.video_similarity(similarity, cell_mask),
-            mask=fused.mask,
+            mask=found.mask,
             clip_mask=clip_mask,
             cell_mask=cell_mask,
             num_clips=num_clips,
@@ -211,8 +214,12 @@ class UnifiedMomentHead(nn.Module):
         clips = out.num_clips[:, None, None].to(spans.dtype)
         truth = spans * clips
         cell_positive, cell_own = self.assigner(points, out.cell_mask, truth, span_mask)
-        positive = cell_positive.gather(1, out.cell) & out.mask
+        positive = cell_positive.gather(1, out.cell)
         own = cell_own.gather(1, out.cell[..., None].expand(-1, -1, 2))
+        if self.candidates:
+            more, more_own = assign_by_iou(out.anchors, truth, span_mask)
+            positive, own = torch.cat([positive, more], 1), torch.cat([own, more_own], 1)
+        positive = positive & out.mask
         found = out.spans.detach()
         iou = pairwise_iou(found, truth).masked_fill(~span_mask[:, None], 0.0)
         iou = iou.amax(-1) if iou.shape[-1] else out.semantic.new_zeros(out.semantic.shape)
@@ -229,7 +236,8 @@ class UnifiedMomentHead(nn.Module):
                 F.binary_cross_entropy_with_logits(out.quality, iou, reduction='none'), matched
             ),
         )
-        dense_target = torch.zeros_like(out.dense_logit).scatter(1, out.cell, target)
+        of_cells = target[:, : out.cell.shape[1]]
+        dense_target = torch.zeros_like(out.dense_logit).scatter(1, out.cell, of_cells)
         stages = [(out.dense_logit, dense_target, out.cell_mask)]
         stages += [(stage, target, out.mask) for stage in out.stage_logits[:, 1:-1].unbind(1)]
         losses['loss_stages'] = self.stage_weight * sum(
@@ -238,6 +246,10 @@ class UnifiedMomentHead(nn.Module):
         losses.update(self._curve_losses(out, truth, span_mask))
         scores, _ = self.score(out, found)
         losses['loss_joint'] = self.loss_joint(scores, iou, out.mask, out.query)
+        if self.distillation is not None:
+            losses['loss_distillation'] = self.distillation(
+                out.similarity, scores, out.mask, out.query
+            )
         return losses
 
     def _curve_losses(self, out: HeadOutput, truth: Tensor, span_mask: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from demul_mm.models.heads.unified import HeadOutput
+from demul_mm.models.heads.candidates import HeadOutput
 from demul_mm.models.localizers.pairs import chunk_pairs, hardest_negatives, own_pairs, pad_spans
 from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
@@ -96,6 +96,7 @@ class DeMUL(BaseModel):
         self.num_negatives = float(training['num_negatives'])
         self.nms = TASK_UTILS.build(testing['nms'])
         self.max_pair_points = int(testing['max_pair_points'])
+        self.fusing = True  # TwoStageHook trains the encoders without fusion first
         self.points = PointGenerator(self.pyramid.num_levels)
         divisor = self.data_preprocessor.pad_divisor
         if divisor % self.points.divisor:
@@ -217,7 +218,7 @@ class DeMUL(BaseModel):
         with torch.autocast(video.device.type, enabled=False):  # the index's similarity, exactly
             similarity = torch.einsum('rs,rms->rm', texts.shared, rows.shared)
             base = self.head.base_logit(similarity)
-        if self.neck is not None:
+        if self.neck is not None and (self.fusing or not self.training):
             fused = self.neck(rows, texts, points, base, keep)
         else:
             fused = dual_encoder_pairs(rows, points, base)
@@ -239,15 +240,15 @@ class DeMUL(BaseModel):
         with exact:
             truth = spans * videos.num_clips[owner][:, None, None]
             assigned = self.head.assigner(points, videos.mask[owner], truth, span_mask)
+            cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
+            near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))  # (Q, V)
             losses = self._shared_losses(
-                videos, queries, owner, truth, span_mask, points, *assigned
+                videos, queries, owner, truth, span_mask, points, *assigned, cells, near
             )
         query = torch.arange(len(owner), device=device)
-        with torch.no_grad(), exact:
-            cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
-            near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))
-            soft = queries.meaning @ queries.meaning.T
-            rival, rival_query = hardest_negatives(near, owner, soft, self.num_negatives)
+        rival, rival_query = hardest_negatives(
+            near.detach(), owner, queries.meaning @ queries.meaning.T, self.num_negatives
+        )
         keep = torch.cat([assigned[0], assigned[0][rival_query] & False])
         video, query = torch.cat([owner, rival]), torch.cat([query, rival_query])
         out = self._fuse(videos, queries, video, query, points, keep)
@@ -256,6 +257,10 @@ class DeMUL(BaseModel):
         span_mask = torch.cat([span_mask, span_mask[rival_query] & False])
         with exact:
             losses.update(self.head.loss_by_feat(out, spans, span_mask, points))
+        if self.neck is not None and not self.fusing:  # DDP wants a gradient everywhere
+            unused = [*self.neck.parameters(), *self.decoupler.language.recombine.parameters()]
+            unused += self.decoupler.language.norm.parameters()
+            losses['loss_unused'] = sum(parameter.sum() for parameter in unused) * 0.0
         return losses
 
     def _shared_losses(
@@ -268,10 +273,13 @@ class DeMUL(BaseModel):
         points: PyramidPoints,
         positive: Tensor,
         own: Tensor,
+        cells: Tensor,
+        near: Tensor,
     ) -> dict[str, Tensor]:
         """Losses that need no fusion: retrieval, proposals, decoupling, phrases.
 
-        ``truth (Q, G, 2)`` and ``own (Q, M, 2)`` are in clips.
+        ``truth (Q, G, 2)`` and ``own (Q, M, 2)`` are in clips; ``cells (Q, V, M)`` and ``near
+        (Q, V)`` are similarities.
         """
         clips = videos.num_clips[owner][:, None, None]
         number = positive.sum().clamp(min=1)
@@ -284,8 +292,6 @@ class DeMUL(BaseModel):
         weight = positive / positive.sum(1, keepdim=True).clamp(min=1)
         moment = torch.einsum('qm,qms->qs', weight, videos.shared[owner])  # (Q, S)
         if self.retrieval is not None:
-            cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
-            near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))
             touches = self._touches(points, truth, span_mask)
             losses.update(
                 self.retrieval(

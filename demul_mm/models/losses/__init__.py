@@ -1,6 +1,7 @@
 """Losses."""
 
 from demul_mm.models.losses.localization import (
+    FusionDistillation,
     ListwiseLoss,
     QualityFocalLoss,
     SpanDIoULoss,
@@ -15,6 +16,7 @@ from demul_mm.models.losses.retrieval import RetrievalLoss
 
 __all__ = [
     'CrossCorrelationLoss',
+    'FusionDistillation',
     'ListwiseLoss',
     'ModalityConfusionLoss',
     'MultiPositiveInfoNCE',

@@ -87,10 +87,8 @@ class ListwiseLoss(nn.Module):
             query: ``(R,)`` int64: pairs of one query compete.
         """
         wanted = mask & (iou >= self.min_iou)
-        floor = torch.finfo(scores.dtype).min
         weight = torch.where(wanted, (iou / self.temperature).exp(), 0.0)
-        log_total = segment_logsumexp(scores.masked_fill(~mask, floor), query)  # (R,)
-        log_prob = (scores - log_total[:, None]).masked_fill(~mask, 0.0)
+        log_prob = _segment_log_softmax(scores, mask, query)
         num = int(query.shape[0])
         total = weight.new_zeros(num).index_add(0, query, weight.sum(1))
         share = weight / total[query].clamp(min=1e-6)[:, None]
@@ -98,6 +96,55 @@ class ListwiseLoss(nn.Module):
         gain = weight.new_zeros(num).index_add(0, query, surprise.sum(1))
         has_target = total > 0
         return -self.loss_weight * gain.sum() / has_target.sum().clamp(min=1)
+
+
+@MODELS.register_module()
+class FusionDistillation(nn.Module):
+    """Teach the shared space how fusion ranks the candidates of a query.
+
+    Divergence of a softmax over the similarities that the index sees from one over the fused joint
+    scores, over the same candidates in all of the query's videos. The teacher gets no gradient.
+    What fusion finds out then serves the search before it (Miech et al., "Thinking Fast and Slow",
+    CVPR 2021, section 3.3).
+
+    Args:
+        temperature: of the similarities, as in the contrast that trains them.
+        teacher_temperature: of the joint scores.
+        loss_weight: factor of the result.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        teacher_temperature: float = 1.0,
+        loss_weight: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.teacher_temperature = teacher_temperature
+        self.loss_weight = loss_weight
+
+    def forward(self, similarity: Tensor, scores: Tensor, mask: Tensor, query: Tensor) -> Tensor:
+        """One number for ``R`` pairs, at least 0.
+
+        Args:
+            similarity: ``(R, K)`` cosines of query and candidate in the shared space.
+            scores: ``(R, K)`` fused joint scores of the same candidates.
+            mask: ``(R, K)``.
+            query: ``(R,)`` int64: pairs of one query compete.
+        """
+        student = _segment_log_softmax(similarity / self.temperature, mask, query)
+        teacher = _segment_log_softmax(scores.detach() / self.teacher_temperature, mask, query)
+        divergence = (teacher.exp() * mask * (teacher - student)).sum()
+        number = torch.zeros_like(query).index_fill(0, query, 1).sum()  # of queries
+        return self.loss_weight * divergence / number.clamp(min=1)
+
+
+def _segment_log_softmax(logits: Tensor, mask: Tensor, segment: Tensor) -> Tensor:
+    """Log-softmax over the valid entries of all rows of a segment, 0 where invalid."""
+    floor = torch.finfo(logits.dtype).min
+    total = segment_logsumexp(logits.masked_fill(~mask, floor), segment)
+    return (logits - total[:, None]).masked_fill(~mask, 0.0)
 
 
 def segment_logsumexp(logits: Tensor, segment: Tensor) -> Tensor:

@@ -5,6 +5,29 @@ from torch import Tensor
 
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import TASK_UTILS
+from demul_mm.structures import pairwise_iou
+
+
+def assign_by_iou(
+    anchors: Tensor, spans: Tensor, span_mask: Tensor, min_iou: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Assign spans to moments by overlap.
+
+    Args:
+        anchors: ``(R, P, 2)``.
+        spans: ``(R, G, 2)`` true moments in the unit of ``anchors``.
+        span_mask: ``(R, G)``.
+        min_iou: from which an anchor is positive.
+
+    Returns:
+        positive ``(R, P)`` bool, and the moment that each anchor overlaps most, ``(R, P, 2)``:
+        zeros without truth.
+    """
+    if not spans.shape[1]:
+        return anchors[..., 0] < -torch.inf, torch.zeros_like(anchors)
+    iou = pairwise_iou(anchors, spans).masked_fill(~span_mask[:, None], -1.0)  # (R, P, G)
+    best, owner = iou.max(-1)
+    return best >= min_iou, spans.gather(1, owner[..., None].expand(-1, -1, 2))
 
 
 @TASK_UTILS.register_module()

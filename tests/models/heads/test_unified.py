@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from demul_mm.models.heads import TERMS, UnifiedMomentHead
+from demul_mm.models.heads.candidates import HeadOutput
 from demul_mm.models.heads.proposal import decode_distances
-from demul_mm.models.heads.unified import HeadOutput
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules import PointGenerator
 from tests.models.tiny import DIM, SENTENCES, tiny_data
@@ -26,11 +26,13 @@ def output(spans: Tensor, clips: int = 8, **changes: Tensor) -> HeadOutput:
     mask = POINTS.valid(torch.tensor([clips]))
     fields = dict(
         semantic=torch.zeros(1, number),
+        similarity=torch.zeros(1, number),
         dense_logit=torch.zeros(1, CELLS),
         stage_logits=torch.zeros(1, 2, number),
         quality=torch.zeros(1, number),
         spans=spans,
         cell=torch.arange(number)[None],
+        anchors=torch.zeros(1, 0, 2),
         phrase_alignment=torch.zeros(1, number, 3),
         start=torch.zeros(1, 8),
         end=torch.zeros(1, 8),

@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from demul_mm.models.losses import ListwiseLoss, QualityFocalLoss, SpanDIoULoss, segment_logsumexp
+from demul_mm.models.losses import (
+    FusionDistillation,
+    ListwiseLoss,
+    QualityFocalLoss,
+    SpanDIoULoss,
+    segment_logsumexp,
+)
 
 
 def test_quality_focal_loss_without_focus_is_cross_entropy():
@@ -133,3 +139,31 @@ def test_listwise_gradient_passes_over_masked_candidates():
     ListwiseLoss()(scores, iou, mask, query).backward()
     assert not scores.grad[~mask].any()
     assert bool(scores.grad[:3][mask[:3]].all())
+
+
+def test_distillation_is_the_divergence_of_each_query_over_its_videos() -> None:
+    scores, _, mask, query = listwise_case()
+    similarity = torch.rand(4, 4, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    loss = FusionDistillation(temperature=0.1, teacher_temperature=2.0, loss_weight=3.0)
+    expected = []
+    for rows in ([0, 1], [2], [3]):
+        valid = mask[rows]
+        student = (similarity[rows][valid] / 0.1).log_softmax(0)
+        teacher = (scores[rows][valid] / 2).softmax(0)
+        expected.append(F.kl_div(student, teacher, reduction='sum'))
+    found = loss(similarity, scores, mask, query)
+    torch.testing.assert_close(found, sum(expected))  # a mean of three, times three
+
+
+def test_distillation_teaches_the_similarity_and_not_the_score() -> None:
+    scores, _, mask, query = listwise_case()
+    similarity = torch.zeros(4, 4, requires_grad=True)
+    scores.requires_grad_()
+    FusionDistillation()(similarity, scores, mask, query).backward()
+    assert scores.grad is None
+    assert bool(similarity.grad[mask].any())
+    assert not similarity.grad[~mask].any()
+    # A student that agrees has nothing to learn.
+    agreed = (scores.detach() * 0.07).requires_grad_()
+    loss = FusionDistillation()(agreed, scores, mask, query)
+    assert loss.item() == pytest.approx(0, abs=1e-5)

@@ -1,0 +1,36 @@
+"""Encoders first, fusion after."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from demul_mm.models.localizers import DeMUL
+from demul_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TwoStageHook(Hook):
+    """Train the first epochs without fusion, which makes a step cheaper.
+
+    In these epochs the head sees what the video alone says and the similarity, as it does without a
+    neck. The gates of the neck are closed when its training begins, so nothing jumps.
+
+    Args:
+        epochs: epochs without fusion.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, epochs: int) -> None:
+        if epochs < 0:
+            raise ValueError(f'epochs is {epochs}; give 0 or more epochs without fusion')
+        self.epochs = epochs
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, DeMUL) or model.neck is None:
+            raise TypeError(
+                f'TwoStageHook trains a DeMUL with a fusion neck, not {type(model).__name__}: '
+                'take it out of custom_hooks'
+            )
+        model.fusing = runner.epoch >= self.epochs
