@@ -74,7 +74,7 @@ RUNNER_CONSTRUCTORS = _child('runner constructor', MMENGINE_RUNNER_CONSTRUCTORS)
 LOOPS = _child('loop', MMENGINE_LOOPS, 'demul_mm.engine')
 HOOKS = _child('hook', MMENGINE_HOOKS, 'demul_mm.engine')
 LOG_PROCESSORS = _child('log processor', MMENGINE_LOG_PROCESSORS)
-OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS)
+OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'demul_mm.engine')
 OPTIM_WRAPPERS = _child('optimizer wrapper', MMENGINE_OPTIM_WRAPPERS, 'demul_mm.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS

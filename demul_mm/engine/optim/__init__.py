@@ -1,5 +1,6 @@
 """Optimizer wrappers."""
 
 from demul_mm.engine.optim.autocast_optim_wrapper import AutocastOptimWrapper
+from demul_mm.engine.optim.muon import MuonAdamW
 
-__all__ = ['AutocastOptimWrapper']
+__all__ = ['AutocastOptimWrapper', 'MuonAdamW']

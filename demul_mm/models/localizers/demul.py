@@ -6,7 +6,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from demul_mm.models.heads.candidates import HeadOutput
-from demul_mm.models.localizers.pairs import chunk_pairs, hardest_negatives, own_pairs, pad_spans
+from demul_mm.models.localizers.pairs import (
+    chunk_pairs,
+    hardest_negatives,
+    own_pairs,
+    pad_spans,
+    same_moment,
+)
 from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.models.task_modules.points import PyramidPoints
@@ -291,6 +297,7 @@ class DeMUL(BaseModel):
         )
         weight = positive / positive.sum(1, keepdim=True).clamp(min=1)
         moment = torch.einsum('qm,qms->qs', weight, videos.shared[owner])  # (Q, S)
+        unit = torch.nn.functional.normalize(moment, dim=-1)
         if self.retrieval is not None:
             touches = self._touches(points, truth, span_mask)
             losses.update(
@@ -303,6 +310,8 @@ class DeMUL(BaseModel):
                     cell_mask=videos.mask,
                     meaning=queries.meaning,
                     query=queries.shared,
+                    moment=unit,
+                    same=same_moment(truth, span_mask, owner),
                     memory=self.memory,
                 )
             )
@@ -315,8 +324,7 @@ class DeMUL(BaseModel):
         if self.confusion is not None:
             losses['loss_confusion'] = self.confusion(moment, queries.shared)
         if self.memory is not None and self.training:
-            unit = torch.nn.functional.normalize(moment.detach(), dim=-1)
-            self.memory.push(queries.meaning, unit)
+            self.memory.push(queries.meaning, unit.detach())
         return losses
 
     @staticmethod

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from demul_mm.structures import MomentDataSample
+from demul_mm.structures import MomentDataSample, span_iou
 
 
 def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
@@ -31,6 +31,23 @@ def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tupl
         spans[i, : len(row)] = row.clamp(0, 1)
         mask[i, : len(row)] = True
     return spans.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+
+def same_moment(spans: Tensor, mask: Tensor, owner: Tensor, min_iou: float = 0.7) -> Tensor:
+    """``(Q, Q)``: queries about one video whose first moments are nearly the same, and itself.
+
+    Args:
+        spans: ``(Q, G, 2)``.
+        mask: ``(Q, G)``.
+        owner: ``(Q,)`` the video of each query.
+        min_iou: from which two moments count as one.
+    """
+    alone = torch.eye(len(owner), dtype=torch.bool, device=owner.device)
+    if not spans.shape[1]:
+        return alone
+    near = span_iou(spans[:, None, 0], spans[None, :, 0]) >= min_iou
+    known = mask[:, :1] & mask[None, :, 0]
+    return alone | (near & known & (owner[:, None] == owner))
 
 
 def hardest_negatives(

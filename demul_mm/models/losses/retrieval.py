@@ -18,6 +18,7 @@ class RetrievalLoss(nn.Module):
     Args:
         contrast: config of the contrast used for all three.
         moment_weight: query against all cells.
+        query_weight: a query's moment against all queries, those of its own video among them.
         video_weight: query against videos, and videos against queries.
     """
 
@@ -25,11 +26,13 @@ class RetrievalLoss(nn.Module):
         self,
         contrast: dict | None = None,
         moment_weight: float = 0.5,
+        query_weight: float = 0.5,
         video_weight: float = 0.5,
     ) -> None:
         super().__init__()
         self.contrast = MODELS.build(contrast or dict(type='MultiPositiveInfoNCE'))
         self.moment_weight = moment_weight
+        self.query_weight = query_weight
         self.video_weight = video_weight
 
     def forward(
@@ -42,6 +45,8 @@ class RetrievalLoss(nn.Module):
         cell_mask: Tensor,
         meaning: Tensor,
         query: Tensor,
+        moment: Tensor,
+        same: Tensor,
         memory: SemanticMemory | None,
     ) -> dict[str, Tensor]:
         """Losses of ``Q`` queries against ``V`` videos of ``M`` cells.
@@ -54,7 +59,9 @@ class RetrievalLoss(nn.Module):
             counted: ``(Q, M)`` the cells of its own video that are positive or clearly negative.
             cell_mask: ``(V, M)``.
             meaning: ``(Q, E)`` caption vectors.
-            query: ``(Q, S)`` shared vectors, for the memory.
+            query: ``(Q, S)`` shared vectors.
+            moment: ``(Q, S)`` unit vectors of the queries' moments.
+            same: ``(Q, Q)`` queries that tell of one moment.
             memory: pairs of earlier batches, or None.
         """
         num, count, size = cells.shape
@@ -75,8 +82,11 @@ class RetrievalLoss(nn.Module):
         every = torch.ones_like(mine)
         forward = self.contrast(videos, mine, every, soft)
         backward = self.contrast(videos.T, mine.T, every.T, soft.T)
+        of_queries = memory.soft_label(meaning, meaning) if memory is not None else None
+        back = self.contrast(moment @ query.T, same, torch.ones_like(same), of_queries)
         return dict(
             loss_moment=self.moment_weight * self.contrast(similarity, hit, mask, soft_cells),
+            loss_query=self.query_weight * back,
             loss_video=self.video_weight * (forward + backward) / 2,
         )
 

@@ -1,0 +1,134 @@
+"""Orthogonalised momentum for matrices, AdamW for everything else."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+
+from demul_mm.registry import OPTIMIZERS
+
+# Of the quintic iteration that drives all singular values towards 1 (Jordan et al., 2024).
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest matrices with singular values of about 1, by Newton-Schulz iterations.
+
+    Args:
+        matrices: ``(N, a, b)``.
+        steps: iterations.
+
+    Returns:
+        ``(N, a, b)`` in bfloat16; singular values between .7 and 1.2.
+    """
+    a, b, c = COEFFICIENTS
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).bfloat16()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x
+    return x.mT if tall else x
+
+
+@OPTIMIZERS.register_module()
+class MuonAdamW(Optimizer):
+    """Muon for the weights of linear layers, AdamW for all else, with one learning rate.
+
+    Muon (Jordan et al., 2024) replaces the momentum of a matrix by the nearest orthogonal one, so
+    that rare directions are learned as fast as frequent ones; updates are scaled to the size of
+    AdamW's (Liu et al., "Muon is Scalable for LLM Training", 2025, section 2.2). Matrices of one
+    shape are orthogonalised together.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate of both.
+        weight_decay: decoupled, of both.
+        momentum: of Muon, with Nesterov's correction.
+        betas: of AdamW.
+        eps: of AdamW.
+        min_size: matrices with a smaller side are left to AdamW.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-2,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        min_size: int = 8,
+    ) -> None:
+        if lr < 0 or weight_decay < 0 or not 0 <= momentum < 1:
+            raise ValueError(
+                f'lr is {lr}, weight_decay {weight_decay}, momentum {momentum}; the first two must '
+                'be at least 0, momentum in [0, 1)'
+            )
+        self.min_size = min_size
+        defaults = dict(
+            lr=lr, weight_decay=weight_decay, momentum=momentum, betas=tuple(betas), eps=eps
+        )
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One update of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            trained = [p for p in group['params'] if p.grad is not None]
+            matrices = [p for p in trained if p.ndim == 2 and min(p.shape) >= self.min_size]
+            known = {id(p) for p in matrices}
+            self._muon(matrices, group)
+            self._adamw([p for p in trained if id(p) not in known], group)
+        return loss
+
+    def _muon(self, params: list[Tensor], group: dict) -> None:
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for p in params:
+            by_shape.setdefault(p.shape, []).append(p)
+        for shape, same in by_shape.items():
+            grads = [p.grad for p in same]
+            buffers = [
+                self.state[p].setdefault('momentum_buffer', torch.zeros_like(p)) for p in same
+            ]
+            torch._foreach_mul_(buffers, group['momentum'])
+            torch._foreach_add_(buffers, grads)
+            nesterov = torch.stack(buffers).mul_(group['momentum']).add_(torch.stack(grads))
+            scale = group['lr'] * 0.2 * max(shape) ** 0.5
+            update = orthogonalize(nesterov).to(same[0].dtype)
+            torch._foreach_mul_(same, 1 - group['lr'] * group['weight_decay'])
+            torch._foreach_add_(same, list(update.unbind()), alpha=-scale)
+
+    def _adamw(self, params: list[Tensor], group: dict) -> None:
+        if not params:
+            return
+        for p in params:
+            if not self.state[p]:
+                self.state[p] = dict(
+                    step=torch.zeros((), dtype=torch.float32, device=p.device),
+                    exp_avg=torch.zeros_like(p),
+                    exp_avg_sq=torch.zeros_like(p),
+                )
+        columns = {key: [self.state[p][key] for p in params] for key in self.state[params[0]]}
+        adamw(
+            params,
+            [p.grad for p in params],
+            columns['exp_avg'],
+            columns['exp_avg_sq'],
+            [],
+            columns['step'],
+            fused=True,
+            amsgrad=False,
+            beta1=group['betas'][0],
+            beta2=group['betas'][1],
+            lr=group['lr'],
+            weight_decay=group['weight_decay'],
+            eps=group['eps'],
+            maximize=False,
+        )
