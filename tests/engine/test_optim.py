@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from demul_mm.engine.optim import AutocastOptimWrapper
+from demul_mm.engine.optim import AutocastOptimWrapper, MuonAdamW
+from demul_mm.engine.optim.muon import orthogonalize
 
 
 def wrapper(model: nn.Module, lr: float = 0.1, **options: object) -> AutocastOptimWrapper:
@@ -60,3 +61,65 @@ def test_gradients_are_clipped() -> None:
         loss = 100 * model(torch.ones(1, 4)).float().sum()
     optim.update_params(loss)
     assert float((model.weight.detach() - before).norm()) == pytest.approx(0.5, rel=1e-3)
+
+
+# -- Muon ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('shape', [(16, 16), (8, 24), (24, 8)])
+def test_orthogonal_matrices_keep_their_directions(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(3, *shape)
+    found = orthogonalize(matrices).float()
+    values = torch.linalg.svdvals(found)
+    assert 0.5 < values.min() <= values.max() < 1.3
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    near = torch.nn.functional.cosine_similarity(found.flatten(1), (u @ v).flatten(1))
+    assert near.min() > 0.95
+
+
+def test_matrices_take_muon_and_the_rest_takes_adamw() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 9), nn.LayerNorm(9), nn.Linear(9, 2))
+    other = nn.Sequential(nn.Linear(12, 9), nn.LayerNorm(9), nn.Linear(9, 2))
+    other.load_state_dict(model.state_dict())
+    optimizer = MuonAdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+    adamw = torch.optim.AdamW(other.parameters(), lr=0.01, weight_decay=0.1)
+    x, before = torch.randn(5, 12), model[0].weight.detach().clone()
+    for each, optim in ((model, optimizer), (other, adamw)):
+        each(x).square().sum().backward()
+        optim.step()
+    for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters()):
+        assert (name == '0.weight') != torch.allclose(a, b, atol=1e-6), name
+    momentum = optimizer.state[model[0].weight]['momentum_buffer']
+    expected = before * (1 - 0.01 * 0.1)
+    nesterov = momentum * 0.95 + model[0].weight.grad
+    expected -= 0.01 * 0.2 * 12**0.5 * orthogonalize(nesterov[None])[0].float()
+    torch.testing.assert_close(model[0].weight.detach(), expected)
+
+
+def test_a_restored_muon_goes_on_as_it_was() -> None:
+    def run(steps: int, state: dict | None = None, start: dict | None = None) -> tuple:
+        torch.manual_seed(0)
+        model = nn.Linear(12, 9)
+        if start:
+            model.load_state_dict(start)
+        optimizer = MuonAdamW(model.parameters(), lr=0.01)
+        if state:
+            optimizer.load_state_dict(state)
+        x = torch.randn(5, 12)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step()
+        return optimizer.state_dict(), model.state_dict()
+
+    whole = run(4)
+    parts = run(2, *run(2))
+    assert torch.equal(whole[1]['weight'], parts[1]['weight'])
+    assert torch.equal(whole[1]['bias'], parts[1]['bias'])
+
+
+def test_muon_refuses_wrong_options() -> None:
+    with pytest.raises(ValueError, match=r'momentum 1\.0'):
+        MuonAdamW(nn.Linear(2, 2).parameters(), momentum=1.0)

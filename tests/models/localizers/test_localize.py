@@ -11,6 +11,7 @@ from demul_mm.models.localizers.pairs import (
     hardest_negatives,
     own_pairs,
     pad_spans,
+    same_moment,
 )
 from demul_mm.structures import MomentCandidates
 from tests.models.tiny import SENTENCES, tiny_data, tiny_sample
@@ -133,3 +134,13 @@ def test_likely_false_negatives_are_skipped_while_others_are_left():
     found = negatives(similarity, [0, 1, 2], meaning, 1)
     assert found == {(0, 2), (1, 2), (2, 1)}
     assert negatives(similarity, [0, 1, 2], meaning, 2) >= {(0, 1), (1, 0)}  # none other is left
+
+
+def test_queries_about_nearly_the_same_part_of_one_video_tell_of_one_moment() -> None:
+    spans = torch.tensor([[0.0, 10.0], [1.0, 10.0], [4.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
+    mask = torch.tensor([1, 1, 1, 1, 0]).bool()[:, None]
+    owner = torch.tensor([0, 0, 0, 1, 1])
+    found = same_moment(spans[:, None], mask, owner)
+    assert found.nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 2], [3, 3], [4, 4]]
+    nothing = same_moment(torch.zeros(2, 0, 2), torch.zeros(2, 0, dtype=torch.bool), owner[:2])
+    assert nothing.equal(torch.eye(2, dtype=torch.bool))

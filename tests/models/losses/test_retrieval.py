@@ -28,6 +28,8 @@ def case(num_cells: int = 4) -> dict:
         cell_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]).bool(),
         meaning=torch.eye(3),  # captions that have nothing in common
         query=F.normalize(torch.randn(3, 6), dim=-1),
+        moment=F.normalize(torch.randn(3, 6), dim=-1),
+        same=torch.eye(3, dtype=torch.bool),
         memory=None,
     )
 
@@ -76,6 +78,19 @@ def test_videos_against_queries_both_ways():
     torch.testing.assert_close(found, expected)
 
 
+def test_a_moment_against_all_queries():
+    inputs = case()
+    found = RetrievalLoss(CONTRAST, query_weight=0.5)(**inputs)['loss_query']
+    near = inputs['moment'] @ inputs['query'].T
+    losses = [contrast(near[q, q][None], near[q][torch.arange(3) != q]) for q in range(3)]
+    torch.testing.assert_close(found, 0.5 * sum(losses) / 3)
+    # Two sentences about one moment are both right.
+    inputs['same'] = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    found = RetrievalLoss(CONTRAST, query_weight=0.5)(**inputs)['loss_query']
+    losses[:2] = [contrast(near[q, :2], near[q, 2:]) for q in (0, 1)]
+    torch.testing.assert_close(found, 0.5 * sum(losses) / 3)
+
+
 def test_the_same_event_elsewhere_is_not_a_negative():
     inputs = case()
     inputs['meaning'] = F.normalize(torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 0, 0]]), dim=-1)
@@ -104,6 +119,8 @@ def test_half_a_likeness_halves_a_negative():
         cell_mask=torch.ones(1, 1, dtype=torch.bool),
         meaning=torch.tensor([[1.0, 0.0]]),
         query=torch.tensor([[0.6, 0.8]]),
+        moment=torch.tensor([[1.0, 0.0]]),
+        same=torch.ones(1, 1, dtype=torch.bool),
         memory=memory,
     )
     found = RetrievalLoss(CONTRAST, moment_weight=1.0)(**inputs)['loss_moment']
