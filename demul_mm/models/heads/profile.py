@@ -1,6 +1,7 @@
 """What the query's curves look like around each candidate."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.registry import MODELS
@@ -34,7 +35,8 @@ class CurveProfile(nn.Module):
         """Profiles of ``K`` candidates of each of ``R`` pairs.
 
         Args:
-            curves: ``(R, T, C)``, the value of clip ``t`` standing at ``t + 0.5``.
+            curves: ``(R, T, C)``, the value of clip ``t`` standing at ``t + 0.5``, linear between
+                and falling to 0 outside of the video.
             mask: ``(R, T)``.
             centers: ``(R, K)`` in clips.
             strides: ``(R, K)`` in clips.
@@ -42,17 +44,13 @@ class CurveProfile(nn.Module):
         Returns:
             ``(R, K, D)``.
         """
-        rows, length, channels = curves.shape
+        length = curves.shape[1]
         keep = mask[..., None].to(curves.dtype)
         table = torch.cat([curves * keep, keep], -1)  # the last channel tells what is video
-        x = (centers[..., None] + strides[..., None] * self.offsets - 0.5).flatten(1)
-        last = mask.sum(1, keepdim=True).clamp(min=1) - 1.0  # not of the padding
-        inside = ((x > -0.5) & (x < last + 0.5))[..., None].to(curves.dtype)
-        x = torch.minimum(x.clamp(min=0), last)  # (R, K * places)
-        low = x.floor()
-        part = (x - low)[..., None].to(curves.dtype)
-        first = low.long()[..., None].expand(-1, -1, channels + 1)
-        second = (first + 1).clamp(max=length - 1)
-        sampled = table.gather(1, first) * (1 - part) + table.gather(1, second) * part
-        sampled = (sampled * inside).view(rows, centers.shape[1], -1)
-        return self.project(sampled)
+        places = centers[..., None] + strides[..., None] * self.offsets  # (R, K, P) in clips
+        grid = torch.stack([2 * places / length - 1, torch.zeros_like(places)], -1)
+        with torch.autocast(curves.device.type, enabled=False):
+            sampled = F.grid_sample(  # (R, C + 1, K, P)
+                table.float().transpose(1, 2)[:, :, None], grid, align_corners=False
+            )
+        return self.project(sampled.permute(0, 2, 3, 1).flatten(2))
