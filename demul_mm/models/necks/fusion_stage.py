@@ -65,7 +65,8 @@ class FusionStage(nn.Module):
     def __init__(self, dim: int, num_heads: int, among_survivors: bool, reads_video: bool) -> None:
         super().__init__()
         self.among_survivors = among_survivors
-        self.query = nn.Linear(dim, dim)
+        # One matrix between the two sides of a dot product is as good as two, and it is applied to
+        # the text: the video has a hundred times as many rows.
         self.key_value = nn.Linear(dim, 2 * dim)
         self.context = nn.Linear(dim, dim)
         self.gate_video = nn.Linear(dim, dim)
@@ -80,8 +81,8 @@ class FusionStage(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), change)
         self.scale = dim**-0.5
         if reads_video:
-            self.read_key_value = nn.Linear(dim, 2 * dim)
             self.read_query = nn.Linear(dim, dim)
+            self.read_value = nn.Linear(dim, dim)
             self.beta = nn.Parameter(torch.zeros(()))
 
     def forward(
@@ -108,7 +109,7 @@ class FusionStage(nn.Module):
             unit each point attended to ``(R, M, U)``.
         """
         key, value = self.key_value(text).chunk(2, -1)
-        logits = self.query(video) @ key.transpose(1, 2) * self.scale  # (R, M, U)
+        logits = video @ key.transpose(1, 2) * self.scale  # (R, M, U)
         attention = _attend_or_not(logits, text_mask[:, None])
         context = self.context(video * (attention @ value))  # (R, M, D)
         gate = (self.gate_video(video) + self.gate_context(context)).sigmoid()
@@ -121,9 +122,8 @@ class FusionStage(nn.Module):
 
     def read(self, text: Tensor, video: Tensor, mask: Tensor) -> Tensor:
         """Text ``(R, U, D)`` updated by what it attends to in ``video (R, M, D)``."""
-        key, value = self.read_key_value(video).chunk(2, -1)
-        logits = self.read_query(text) @ key.transpose(1, 2) * self.scale  # (R, U, M)
-        heard = masked_softmax(logits, mask[:, None]) @ value
+        logits = self.read_query(text) @ video.transpose(1, 2) * self.scale  # (R, U, M)
+        heard = self.read_value(masked_softmax(logits, mask[:, None]) @ video)
         return text + (GATE_GAIN * self.beta).tanh() * heard
 
 
