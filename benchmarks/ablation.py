@@ -1,68 +1,98 @@
 """Train variants of a config with several seeds, test them, and write a table.
 
-The first config is the full model; the others are named by what their file name adds to its. Each
-run is kept with its result: the same command goes on where it was stopped, and a run whose
-settings changed is done anew (after a change of the code, take another --work-dir; the page names
-the commit of every run). With --seconds every variant trains for about the same time: its
-first steps are timed, and it gets as many whole epochs as fit (at least one).
+A suite (``benchmarks/suites.py``) names a full model, its variants, their seeds and how long each
+trains; configs can be given instead. The first config is the full model; the others are named after
+their files. Each run is kept with its result: the same command goes on where it was stopped, and a
+run whose settings changed is done anew (after a change of the code, take another --work-dir; the
+page names the commit of every run).
+
+With --seconds every variant trains for about the same time: its first steps are timed, and it gets
+as many whole epochs as fit (at least one). Time is that of the processor, with one thread a run, so
+that other runs beside it do not count.
 
 Examples:
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/ablation.py --epochs 6 \\
-        --cfg-options train_dataloader.dataset.max_videos=3000
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/ablation.py --seconds 240 --seeds 0 1 2
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/ablation.py configs/demul_anet_simulated.py \\
-        configs/ablations/demul_anet_simulated_no_fusion.py --epochs 6 --out work_dirs/fusion.md
+    python benchmarks/ablation.py --suite rendered activitynet tacos --jobs 2
+    python benchmarks/ablation.py configs/demul_anet_simulated.py \\
+        configs/ablations/activitynet/no_fusion.py --seconds 240 --seeds 0 1 2
+    python benchmarks/ablation.py configs/demul_anet_simulated.py \\
+        configs/ablations/activitynet/no_fusion.py --epochs 6 --out work_dirs/fusion.md
 """
+
+import os
+
+# Before torch is loaded: runs stand side by side, one thread each.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
 import hashlib
 import json
-import os
 import shlex
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 from mmengine.config import DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from suites import ROOT, SUITES, Length, Suite
 from tqdm import tqdm
 
 from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
 from demul_mm.engine.cli import launch, load_config
 from demul_mm.evaluation.tables import split_floors
 
-ROOT = Path(__file__).resolve().parents[1]
-FULL = ROOT / 'configs' / 'demul_anet_simulated.py'
-TIMED_STEPS = 24
+TIMED_STEPS = 16
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    ablations = sorted((ROOT / 'configs' / 'ablations').glob(f'{FULL.stem}_*.py'))
-    parser.add_argument(
-        'configs',
-        nargs='*',
-        type=Path,
-        default=[FULL, *ablations],
-        help=f'the full model, then its variants (default: {FULL.stem} and configs/ablations)',
-    )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
-    length = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument('configs', nargs='*', type=Path, help='the full model, then its variants')
+    parser.add_argument('--suite', nargs='+', choices=SUITES, default=[], help='instead of configs')
+    parser.add_argument('--seeds', type=int, nargs='+', help='of every variant; default: 0 1 2')
+    length = parser.add_mutually_exclusive_group()
     length.add_argument('--epochs', type=int, help='train each run so many epochs')
     length.add_argument('--seconds', type=float, help='train each run for about so long')
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
-    parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'ablation.md')
+    parser.add_argument('--out', type=Path, help='page to write; default: docs/ablation/<suite>.md')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='for all configs')
     args = parser.parse_args()
+    if bool(args.suite) == bool(args.configs):
+        parser.error('give configs, or a --suite')
+    if args.configs and args.epochs is None and args.seconds is None:
+        parser.error('with configs, give --epochs or --seconds')
     if args.epochs is not None and args.epochs < 1:
         parser.error(f'--epochs {args.epochs}: give at least 1')
     return args
+
+
+def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
+    """The suites asked for, with what the command line changes."""
+    if args.configs:
+        found = {
+            'ablation': Suite(args.configs[0], {p.stem: p for p in args.configs[1:]}, Length())
+        }
+    else:
+        found = {name: SUITES[name] for name in args.suite}
+    for name, suite in found.items():
+        length = suite.length
+        if args.epochs is not None or args.seconds is not None:
+            length = Length(args.epochs, args.seconds)
+        found[name] = suite._replace(
+            length=length,
+            seeds={} if args.seeds else suite.seeds,
+            every=tuple(args.seeds) if args.seeds else suite.every,
+            options={**suite.options, **(args.cfg_options or {})},
+        )
+    return found
 
 
 class TrainingClock(Hook):
@@ -72,10 +102,10 @@ class TrainingClock(Hook):
         self.seconds = runner.message_hub.get_info('training_seconds', 0.0)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        self._start = time.perf_counter()
+        self._start = time.process_time()
 
     def after_train_epoch(self, runner: Runner) -> None:  # before the checkpoint is saved
-        self.seconds += time.perf_counter() - self._start
+        self.seconds += time.process_time() - self._start
         runner.message_hub.update_info('training_seconds', self.seconds)
 
 
@@ -87,7 +117,7 @@ class StepTimer(Hook):
     """Times the first steps, the first half of them to warm up, then ends the run."""
 
     def before_train(self, runner: Runner) -> None:
-        self._ends = [time.perf_counter()]
+        self._ends = [time.process_time()]
 
     def after_train_iter(
         self,
@@ -96,7 +126,7 @@ class StepTimer(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        self._ends.append(time.perf_counter())
+        self._ends.append(time.process_time())
         if len(self._ends) > min(TIMED_STEPS, len(runner.train_dataloader)):
             steps = [b - a for a, b in zip(self._ends, self._ends[1:])]
             mean = statistics.fmean(steps[len(steps) // 2 :])
@@ -105,10 +135,7 @@ class StepTimer(Hook):
 
 
 def write_json(path: Path, value: Mapping) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps(value, indent=1))
-    os.replace(temporary, path)
+    write_page(path, json.dumps(value, indent=1))
 
 
 def commit() -> str:
@@ -131,33 +158,35 @@ def prepare(path: Path, options: Mapping | None, epochs: int, seed: int, folder:
     return Runner.from_cfg(config)
 
 
-def epochs_of(path: Path, args: argparse.Namespace, folder: Path) -> int:
+def epochs_of(path: Path, suite: Suite, folder: Path) -> int:
     """How many epochs a variant trains; what was timed once is kept."""
-    if args.epochs is not None:
-        return args.epochs
+    if suite.length.epochs is not None:
+        return suite.length.epochs
     kept = folder / 'epochs.json'
     if not kept.is_file():
-        runner = prepare(path, args.cfg_options, 1, args.seeds[0], folder / 'timing')
+        runner = prepare(path, suite.options, 1, 0, folder / f'timing_{os.getpid()}')
         timer = StepTimer()
         runner.register_hook(timer)
         try:
             runner.train()
         except _Timed:
             seconds = timer.epoch_seconds
-        epochs = max(1, round(args.seconds / seconds))
+        assert suite.length.seconds is not None
+        epochs = max(1, round(suite.length.seconds / seconds))
         write_json(kept, dict(epochs=epochs, epoch_seconds=seconds))
     return json.loads(kept.read_text())['epochs']
 
 
-def run(path: Path, seed: int, args: argparse.Namespace) -> dict:
+def run(path: Path, seed: int, suite: Suite, work_dir: Path) -> dict:
     """Train and test one variant with one seed, or read its result."""
-    settings = load_config(str(path), args.cfg_options, '.').pretty_text
-    digest = hashlib.sha1(f'{args.epochs} {args.seconds}\n{settings}'.encode()).hexdigest()[:8]
-    folder = args.work_dir / f'{path.stem}_{digest}'
+    allow_mmengine_checkpoints()
+    settings = load_config(str(path), suite.options, '.').pretty_text
+    digest = hashlib.sha1(f'{tuple(suite.length)}\n{settings}'.encode()).hexdigest()[:8]
+    folder = work_dir / f'{path.parent.name}_{path.stem}_{digest}'
     result = folder / f'seed_{seed}' / 'result.json'
     if not result.is_file():
-        epochs = epochs_of(path, args, folder)
-        runner = prepare(path, args.cfg_options, epochs, seed, result.parent)
+        epochs = epochs_of(path, suite, folder)
+        runner = prepare(path, suite.options, epochs, seed, result.parent)
         clock = TrainingClock()
         runner.register_hook(clock)
         runner.train()
@@ -207,18 +236,17 @@ def table(results: Mapping[str, Sequence[Mapping]]) -> list[str]:
     return lines
 
 
-def document(results: Mapping[str, Sequence[Mapping]], command: str, seeds: Sequence[int]) -> str:
+def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
     """The page: how it was made, what it is no measure of, and the table."""
     runs = [one for of_name in results.values() for one in of_name]
     commits = ', '.join(f'`{name}`' for name in sorted({one['commit'] for one in runs}))
     lines = ['# Ablations', '', f'Made by `{command}` at commit {commits}.']
     if any(one['simulated'] for one in runs):
         lines.append('**Simulated features**: no measure of accuracy on real videos.')
-    kind = 'mean ± sample standard deviation' if len(seeds) > 1 else 'one seed, no deviation'
     lines += [
-        f'Seeds {", ".join(map(str, seeds))}: {kind}. The last weights are tested, not the best.',
-        'Floors never read the sentence; an oracle ranks the candidates that its model returned',
-        'perfectly.',
+        'Mean ± sample standard deviation where a variant has several seeds. Training time is that',
+        'of the processor, one thread. The last weights are tested, not the best. Floors never read',
+        'the sentence; an oracle ranks the candidates that its model returned perfectly.',
         '',
         *table(results),
         '',
@@ -226,26 +254,53 @@ def document(results: Mapping[str, Sequence[Mapping]], command: str, seeds: Sequ
     return '\n'.join(lines)
 
 
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """'full', then what each file name adds to the first."""
-    first = paths[0].stem
-    return ['full', *(path.stem.removeprefix(f'{first}_') for path in paths[1:])]
+def write_page(path: Path, text: str) -> None:
+    """Write a page in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def main() -> None:
     args = parse_args()
-    allow_mmengine_checkpoints()
-    results: dict[str, list[dict]] = {name: [] for name in short_names(args.configs)}
+    suites = suites_of(args)
+    results: dict[str, dict[str, dict[int, dict]]] = {
+        name: {variant: {} for variant in suite.variants()} for name, suite in suites.items()
+    }
     # All variants of a seed before the next seed: a run that is stopped has something of each.
-    jobs = [(seed, *pair) for seed in args.seeds for pair in zip(results, args.configs)]
-    for seed, name, path in tqdm(jobs, unit='run'):
-        results[name].append(run(path, seed, args))
+    jobs = sorted(
+        (
+            (seed, name, variant)
+            for name, suite in suites.items()
+            for variant in suite.variants()
+            for seed in suite.seeds_of(variant)
+        ),
+        key=lambda job: job[0],
+    )
     command = shlex.join(['python', 'benchmarks/ablation.py', *sys.argv[1:]])
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_suffix('.tmp')
-    temporary.write_text(document(results, command, args.seeds))
-    os.replace(temporary, args.out)
-    print(f'wrote {args.out}')
+    # Each worker is a process of its own, so that a run's time is its own.
+    with ProcessPoolExecutor(args.jobs, get_context('spawn')) as pool:
+        waiting: dict[Future, tuple[int, str, str]] = {
+            pool.submit(run, suites[name].variants()[variant], seed, suites[name], args.work_dir): (
+                seed,
+                name,
+                variant,
+            )
+            for seed, name, variant in jobs
+        }
+        try:
+            for done in tqdm(as_completed(waiting), total=len(jobs), unit='run'):
+                seed, name, variant = waiting[done]
+                results[name][variant][seed] = done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for name, of_suite in results.items():
+        ordered = {v: [runs[seed] for seed in sorted(runs)] for v, runs in of_suite.items()}
+        out = args.out or ROOT / 'docs' / 'ablation' / f'{name}.md'
+        write_page(out, document(ordered, command))
+        print(f'wrote {out}')
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ _base_ = [
     './_base_/datasets/rendered.py',
     './_base_/features/clip_cnn.py',
     './_base_/models/demul.py',
-    './_base_/schedules/adamw_20e_bf16.py',
+    './_base_/schedules/muon_20e_bf16.py',
     './_base_/default_runtime.py',
 ]
 num_clips = 64
@@ -30,11 +30,15 @@ test_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     dataset=dict(features={{_base_.features}}, pipeline=test_pipeline))
+# So short a training cannot overfit: no dropout.
 model = dict(
-    streams=dict(visual=dict(in_dim={{_base_.feature_dim}})),
+    streams=dict(visual=dict(in_dim={{_base_.feature_dim}}, dropout=0.0)),
+    language=dict(dropout=0.0),
     data_preprocessor=dict(pad_divisor=16),
-    pyramid=dict(num_levels=5),
-    neck=dict(survivors=48))
+    pyramid=dict(num_levels=5, dropout=0.0),
+    decoupler=dict(dropout=0.0),
+    neck=dict(survivors=48),
+    head=dict(dropout=0.0))
 train_cfg = dict(max_epochs=7, val_interval=7)
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3), clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(optimizer=dict(lr=1e-2), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'), logger=dict(interval=10))

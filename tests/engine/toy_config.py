@@ -1,4 +1,4 @@
-_base_ = ['../../configs/_base_/default_runtime.py', '../../configs/_base_/schedules/adamw_20e.py']
+_base_ = ['../../configs/_base_/default_runtime.py', '../../configs/_base_/schedules/muon_20e.py']
 custom_imports = dict(imports=['tests.engine.toy'])
 
 model = dict(type='ToyModel', pause=0.0)

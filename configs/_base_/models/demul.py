@@ -9,7 +9,9 @@ model = dict(
         pad_divisor=32),
     language=dict(
         type='LanguageEncoder',
-        lm=dict(type='TransformersLM', name='minilm', tune='none', dtype='bfloat16'),
+        # What the words are alone beside what they mean together: colours and numbers stay apart.
+        lm=dict(
+            type='TransformersLM', name='minilm', tune='none', layers=(0, -1), dtype='bfloat16'),
         dim=128,
         num_phrases=4),
     streams=dict(visual=dict(type='TemporalTower', in_dim=256, dim=128, depth=1)),

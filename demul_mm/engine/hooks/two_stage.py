@@ -16,15 +16,15 @@ class TwoStageHook(Hook):
     neck. The gates of the neck are closed when its training begins, so nothing jumps.
 
     Args:
-        epochs: epochs without fusion.
+        share: of the epochs, in [0, 1): those without fusion come first.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self, epochs: int) -> None:
-        if epochs < 0:
-            raise ValueError(f'epochs is {epochs}; give 0 or more epochs without fusion')
-        self.epochs = epochs
+    def __init__(self, share: float = 0.5) -> None:
+        if not 0 <= share < 1:
+            raise ValueError(f'share is {share}; it must be in [0, 1)')
+        self.share = share
 
     def before_train_epoch(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -33,4 +33,4 @@ class TwoStageHook(Hook):
                 f'TwoStageHook trains a DeMUL with a fusion neck, not {type(model).__name__}: '
                 'take it out of custom_hooks'
             )
-        model.fusing = runner.epoch >= self.epochs
+        model.fusing = runner.epoch >= int(self.share * runner.max_epochs)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
-from demul_mm.models.layers import ChannelDropout, masked_softmax
+from demul_mm.models.layers import masked_softmax
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.registry import MODELS
 
@@ -117,6 +117,7 @@ class TransformersLM(nn.Module):
         lm = _load_quietly(folder)
         self.layers = tuple(layers)
         self.out_dim: int = lm.config.hidden_size * len(self.layers)
+        self.meaning_dim: int = lm.config.hidden_size  # of the last of the layers
         self.frozen = tune in ('none', 0)
         shared = self.frozen and cache_mb > 0
         self._cache = (
@@ -211,10 +212,11 @@ class LanguageEncoder(nn.Module):
         if any(n % 2 == 0 for n in ngrams):
             raise ValueError(f'ngrams are {ngrams}; each must be odd, to have a word in the middle')
         self.lm = MODELS.build(lm)
+        self.meaning_dim: int = getattr(self.lm, 'meaning_dim', self.lm.out_dim)
         self.project = nn.Sequential(
             nn.LayerNorm(self.lm.out_dim), nn.Linear(self.lm.out_dim, dim), nn.GELU()
         )
-        self.dropout = ChannelDropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.convs = nn.ModuleList(nn.Conv1d(dim, dim, n, padding=n // 2) for n in ngrams)
         self.word_norm = nn.LayerNorm(dim)
         self.slots = nn.Parameter(torch.randn(num_phrases, dim))
@@ -235,11 +237,12 @@ class LanguageEncoder(nn.Module):
         Returns:
             words ``(Q, L, D)``, phrases ``(Q, K, D)``, sentence ``(Q, D)``, the phrases' attention
             over words ``(Q, K, L)``, and the unit mean of the token features ``(Q, E)``, without
-            gradient.
+            gradient (of the last layer alone, where the token model gives several).
         """
         keep = mask[..., None]
         tokens = self.lm(ids, mask)  # (Q, L, E)
-        meaning = F.normalize((tokens.detach() * keep).sum(1).float(), dim=-1)
+        told = tokens[..., -self.meaning_dim :].detach()
+        meaning = F.normalize((told * keep).sum(1).float(), dim=-1)
         x = self.dropout(self.project(tokens)) * keep  # (Q, L, D)
         grams = torch.stack([conv(x.transpose(1, 2)) for conv in self.convs]).amax(0)
         grams = F.gelu(grams.transpose(1, 2))  # (Q, L, D) the best n-gram around each word

@@ -1,11 +1,9 @@
 """Building blocks that several parts of the model share."""
 
 from demul_mm.models.layers.attention import LocalAttention, masked_softmax
-from demul_mm.models.layers.dropout import ChannelDropout
 from demul_mm.models.layers.temporal import NeighbourMix, TemporalBlock, relative_position
 
 __all__ = [
-    'ChannelDropout',
     'LocalAttention',
     'NeighbourMix',
     'TemporalBlock',

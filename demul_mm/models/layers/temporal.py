@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from demul_mm.models.layers.attention import LocalAttention
-from demul_mm.models.layers.dropout import ChannelDropout
 from demul_mm.models.task_modules.points import PyramidPoints
 
 
@@ -76,10 +75,10 @@ class TemporalBlock(nn.Module):
         self.ffn = nn.Sequential(
             nn.Linear(dim, ffn_ratio * dim),
             nn.GELU(),
-            ChannelDropout(dropout),
+            nn.Dropout(dropout),
             nn.Linear(ffn_ratio * dim, dim),
         )
-        self.dropout = ChannelDropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """``x (V, T, D)`` with zeros where ``mask (V, T)`` is False; so is the result."""

@@ -1,4 +1,4 @@
-_base_ = ['./adamw_20e.py']
+_base_ = ['./muon_20e.py']
 
 # bfloat16 forward passes on CPU as on GPU.
 optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16')

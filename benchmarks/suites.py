@@ -1,0 +1,96 @@
+"""What the ablation benchmark trains: full models, their variants, seeds and sizes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+BASELINES = ('full', 'dual_encoder', 'plain_detector')
+
+
+class Length(NamedTuple):
+    """How long a run trains: so many epochs, or as many whole ones as fit into the seconds."""
+
+    epochs: int | None = None
+    seconds: float | None = None
+
+
+class Suite(NamedTuple):
+    """A full model and its variants on one data set."""
+
+    full: Path
+    others: Mapping[str, Path]
+    length: Length
+    every: Sequence[int] = (0, 1, 2)  # seeds of the variants that seeds does not name
+    seeds: Mapping[str, Sequence[int]] = {}
+    options: Mapping[str, Any] = {}  # for all configs
+
+    def variants(self) -> dict[str, Path]:
+        """The full model first."""
+        return {'full': self.full, **self.others}
+
+    def seeds_of(self, variant: str) -> Sequence[int]:
+        """The seeds of one variant."""
+        return self.seeds.get(variant, self.every)
+
+
+def variants_of(folder: str) -> dict[str, Path]:
+    """The configs of a folder in configs/ablations by name, but for what changes no ranking."""
+    paths = sorted((ROOT / 'configs' / 'ablations' / folder).glob('*.py'))
+    return {path.stem: path for path in paths if path.stem != 'no_calibration'}
+
+
+def corpus_test(num_fused: int) -> dict[str, Any]:
+    """Test every query in its own video and in the corpus of all of them."""
+    return {
+        'test_cfg': dict(
+            type='CorpusTestLoop', num_videos=2 * num_fused, num_fused=num_fused, num_moments=100
+        ),
+        'test_evaluator': [
+            dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge'),
+            dict(type='CorpusMomentMetric', topk=(1, 10, 100), ious=(0.7,)),
+        ],
+        **{f'{part}_dataloader.num_workers': 0 for part in ('train', 'val', 'test')},
+    }
+
+
+SUITES = {
+    # 400 films; `make demo` renders them and extracts their features.
+    'rendered': Suite(
+        ROOT / 'configs' / 'demul_demo.py',
+        variants_of('rendered'),
+        Length(seconds=100),
+        options={
+            **corpus_test(10),
+            **{
+                f'{part}_dataloader.dataset.data_root': f'{ROOT}/work_dirs/demo/data/'
+                for part in ('train', 'val', 'test')
+            },
+        },
+    ),
+    # 2,500 videos to train on, 300 of val_2 to test on; simulated features.
+    'activitynet': Suite(
+        ROOT / 'configs' / 'demul_anet_simulated.py',
+        variants_of('activitynet'),
+        Length(seconds=200),
+        every=(0,),
+        seeds={name: (0, 1, 2) for name in BASELINES},
+        options={
+            **corpus_test(10),
+            'train_dataloader.dataset.max_videos': 2500,
+            'train_dataloader.dataset.missing': 'skip',
+            'val_dataloader.dataset.max_videos': 150,
+            'val_dataloader.dataset.missing': 'skip',
+            'test_dataloader.dataset.max_videos': 300,
+            'test_dataloader.dataset.missing': 'skip',
+        },
+    ),
+    # 75 videos to train on, 25 to test on; simulated features.
+    'tacos': Suite(
+        ROOT / 'configs' / 'demul_tacos_simulated.py',
+        variants_of('tacos'),
+        Length(seconds=200),
+        every=(0,),
+        options=corpus_test(5),
+    ),
+}

@@ -1,0 +1,3 @@
+# Pairs of likely borders beside the pyramid's points.
+_base_ = ['../../demul_demo.py']
+model = dict(head=dict(candidates=[dict(type='StartEndCandidates', dim=128)]))
