@@ -244,8 +244,8 @@ def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
     if any(one['simulated'] for one in runs):
         lines.append('**Simulated features**: no measure of accuracy on real videos.')
     lines += [
-        'Mean ± sample standard deviation where a variant has several seeds. Training time is that',
-        'of the processor, one thread. The last weights are tested, not the best. Floors never read',
+        'Mean ± sample standard deviation where a variant has several seeds. Training time is',
+        'processor time of one thread. The last weights are tested, not the best. Floors never read',
         'the sentence; an oracle ranks the candidates that its model returned perfectly.',
         '',
         *table(results),
