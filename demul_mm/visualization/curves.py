@@ -1,6 +1,6 @@
 """Curves of what was measured, drawn with matplotlib without its global state."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,35 +55,43 @@ def _draw_lines(axes: Axes, values: Sequence[float], points: Sequence[ExitPoint]
     axes.margins(x=0.06, y=0.15)
 
 
-def draw_no_match(own: np.ndarray, other: np.ndarray, auc: float) -> Figure:
-    """Best probabilities where there is a moment and where there is none, and the ROC curve.
+def draw_no_match(
+    own: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], auc: Mapping[str, float]
+) -> Figure:
+    """Scores where there is a moment and where there is none, and their ROC curves.
 
     Args:
-        own: ``(N,)`` in [0, 1] of queries in their own video.
-        other: ``(N,)`` of the same in a video without their moment.
-        auc: area under the curve.
+        own: by score, ``(N,)`` of queries in the video that holds their moment.
+        other: the same in a video without it.
+        auc: area under each curve.
     """
-    figure = Figure(figsize=(9.5, 4.0), dpi=120, layout='constrained')
-    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
-    bins = np.linspace(0, 1, 26)
-    for values, colour, label in (
-        (other, TERM, 'in a video without the moment'),
-        (own, PREDICTED, 'in the own video'),
-    ):
-        left.hist(values, bins, color=colour, alpha=0.75, label=label)
-    left.set_xlabel('best probability', fontsize=8.5, color=FAINT)
-    left.set_ylabel('queries', fontsize=8.5, color=FAINT)
-    left.legend(frameon=False, fontsize=8, labelcolor=INK)
-    limits = np.concatenate([[-1.0], np.unique(np.concatenate([own, other])), [2.0]])
-    detected = [(other < limit).mean() for limit in limits]
-    alarms = [(own < limit).mean() for limit in limits]
-    right.plot(alarms, detected, color=PREDICTED, linewidth=1.6)
-    right.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
-    right.set(xlim=(0, 1), ylim=(0, 1))
-    right.set_title(f'AUC {auc:.3f}', loc='left', fontsize=9, color=INK)
-    right.set_xlabel('false alarms', fontsize=8.5, color=FAINT)
-    right.set_ylabel('detected', fontsize=8.5, color=FAINT)
-    for axes in (left, right):
+    names = {'probability': 'best probability', 'likeness': 'likeness of query and video'}
+    figure = Figure(figsize=(12, 3.8), dpi=110, layout='constrained')
+    *panels, curve = figure.subplots(1, len(names) + 1)
+    for axes, (name, title) in zip(panels, names.items()):
+        both = np.concatenate([own[name], other[name]])
+        bins = np.linspace(both.min(), max(both.max(), both.min() + 1e-6), 30)
+        for values, colour, label in (
+            (other[name], TERM, 'in a video without the moment'),
+            (own[name], PREDICTED, 'in the own video'),
+        ):
+            axes.hist(values, bins, color=colour, alpha=0.7, label=label)
+        axes.set_xlabel(title, fontsize=8.5, color=FAINT)
+    panels[0].set_ylabel('queries', fontsize=8.5, color=FAINT)
+    panels[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    for (name, title), colour in zip(names.items(), (TERM, PREDICTED)):
+        limits = np.unique(np.concatenate([own[name], other[name]]))
+        limits = np.append(limits, limits[-1] + 1)
+        alarms = [(own[name] < limit).mean() for limit in limits]
+        detected = [(other[name] < limit).mean() for limit in limits]
+        label = f'{title}: AUC {auc[name]:.3f}'
+        curve.plot(alarms, detected, color=colour, linewidth=1.8, label=label)
+    curve.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+    curve.set(xlim=(0, 1), ylim=(0, 1))
+    curve.set_xlabel('false alarms', fontsize=8.5, color=FAINT)
+    curve.set_ylabel('detected', fontsize=8.5, color=FAINT)
+    curve.legend(frameon=False, fontsize=8, labelcolor=INK, loc='lower right')
+    for axes in (*panels, curve):
         axes.grid(color=LINE, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
