@@ -245,8 +245,8 @@ def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
         lines.append('**Simulated features**: no measure of accuracy on real videos.')
     lines += [
         'Mean ± sample standard deviation where a variant has several seeds. Training time is',
-        'processor time of one thread. The last weights are tested, not the best. Floors never read',
-        'the sentence; an oracle ranks the candidates that its model returned perfectly.',
+        'processor time of one thread. The last weights are tested, not the best. Floors never',
+        'read the sentence; an oracle ranks the candidates that its model returned perfectly.',
         '',
         *table(results),
         '',

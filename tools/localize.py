@@ -43,6 +43,14 @@ def parse_args() -> argparse.Namespace:
         default=0.0,
         help='leave out moments that are less probable than this (default: %(default)s)',
     )
+    parser.add_argument(
+        '--no-match-threshold',
+        type=float,
+        default=0.05,
+        metavar='SHARE',
+        help='answer "no such moment" where the query is less like the video than this share of '
+        'held-out queries were like theirs; 0: never (default: %(default)s)',
+    )
     parser.add_argument('--out-dir', help='write a picture of each video here')
     parser.add_argument('--json', metavar='FILE', help='write the answers as JSON')
     parser.add_argument('--cache-dir', help='keep encodings here for the next time')
@@ -55,7 +63,7 @@ def show(result: dict) -> None:
     if result['error']:
         print(f'  not read: {result["error"]}')
     elif result['no_moment']:
-        print('  no such moment')
+        print(f'  no such moment (match {result["match"]:.2f})')
     for (start, end), probability in zip(result['spans'], result['probabilities']):
         print(f'  {start:8.2f} s  {end:8.2f} s  probability {probability:.3f}')
 
@@ -78,6 +86,7 @@ def main() -> None:
         durations=args.duration,
         num_moments=args.top,
         no_moment_threshold=args.threshold,
+        no_match_threshold=args.no_match_threshold,
         out_dir=args.out_dir,
     )
     for result in results:

@@ -11,7 +11,6 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from demul_mm.apis.loading import load_model
-from demul_mm.apis.phrases import phrase_clips, phrase_texts, token_places
 from demul_mm.apis.videos import (
     Extractor,
     ListedVideos,
@@ -21,9 +20,10 @@ from demul_mm.apis.videos import (
     describe_all,
 )
 from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.models.task_modules import phrase_map
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
-from demul_mm.structures import MomentDataSample, QueryEncoding
+from demul_mm.structures import MomentDataSample, PhraseMap
 from demul_mm.visualization import MomentVisualizer
 
 Queries = str | Sequence[str] | Sequence[Sequence[str]]
@@ -74,12 +74,13 @@ class MomentInferencer:
         batch_size: int = 8,
         num_moments: int = 5,
         no_moment_threshold: float = 0.0,
+        no_match_threshold: float = 0.0,
         out_dir: str | Path | None = None,
     ) -> list[dict[str, Any]]:
         """Localise.
 
         Each keyword belongs to one stage: ``durations`` to reading, ``batch_size`` to encoding,
-        ``num_moments`` and ``no_moment_threshold`` to the answer, ``out_dir`` to the pictures.
+        ``num_moments`` and the two thresholds to the answer, ``out_dir`` to the pictures.
 
         Args:
             videos: one or several of: a video file; a feature file (.npy, .npz, .safetensors) or
@@ -90,11 +91,14 @@ class MomentInferencer:
             batch_size: videos encoded at once.
             num_moments: moments of each answer, at most; the model's suppression may leave fewer.
             no_moment_threshold: moments less probable than this are left out.
+            no_match_threshold: a query that matches the video less than this gets no moment at
+                all; of the queries whose moment is there, about this share is turned away too.
             out_dir: where a picture of each video is written, ``<video>.png``.
 
         Returns:
             A dict for each video and query, video by video: ``video_id``, ``query``, ``duration``
-            (seconds), ``spans`` ``[[start, end], ...]`` in seconds, best first,
+            (seconds), ``match`` (how usual it is for a query whose moment is in the video to be no
+            more like it, in [0, 1]), ``spans`` ``[[start, end], ...]`` in seconds, best first,
             ``probabilities`` that the IoU with the truth is at least .5, ``terms`` (for each
             span, what each term of its score gave), ``phrases`` (for each phrase of the query its
             ``text``, its ``weight`` in each span, and its cosine with each of the video's
@@ -106,15 +110,17 @@ class MomentInferencer:
         """
         listed = _as_list(videos)
         asked = _queries_of(queries, len(listed))
-        if not 0 <= no_moment_threshold <= 1:
-            raise ValueError(
-                f'no_moment_threshold is {no_moment_threshold}; a probability is in [0, 1]'
-            )
+        for name, limit in (
+            ('no_moment_threshold', no_moment_threshold),
+            ('no_match_threshold', no_match_threshold),
+        ):
+            if not 0 <= limit <= 1:
+                raise ValueError(f'{name} is {limit}; it must be in [0, 1]')
         if num_moments < 1:
             raise ValueError(f'num_moments is {num_moments}; it must be at least 1')
         specs = describe_all(self.reader, listed, durations)
         encoded, errors = self._encode(specs, batch_size)
-        found, texts = self._localize(encoded, asked)
+        found, maps = self._localize(encoded, asked)
         results = []
         for i, video in enumerate(encoded):
             for q, sentence in enumerate(asked[i]):
@@ -122,11 +128,15 @@ class MomentInferencer:
                 if video is None:
                     answer['error'] = errors[i]
                 else:
-                    moments = found[i][q][found[i][q].scores >= no_moment_threshold]
-                    answer.update(self._answer(video, moments[:num_moments], texts[i][q]))
+                    moments = found[i][q]
+                    match = self._match(moments)
+                    probable = moments.scores >= no_moment_threshold
+                    number = num_moments if match >= no_match_threshold else 0
+                    found[i][q] = moments[probable][:number]
+                    answer.update(self._answer(video, found[i][q], maps[i][q]), match=match)
                 results.append(answer)
         if out_dir is not None:
-            self._draw(Path(out_dir), specs, encoded, asked, found)
+            self._draw(Path(out_dir), specs, encoded, asked, found, maps)
         return results
 
     def _encode(
@@ -151,8 +161,8 @@ class MomentInferencer:
 
     def _localize(
         self, encoded: Sequence[EncodedVideo | None], asked: Sequence[Sequence[str]]
-    ) -> tuple[list[list[InstanceData]], list[list[dict]]]:
-        """For each video and query the moments, and what is known of its phrases."""
+    ) -> tuple[list[list[InstanceData]], list[list[PhraseMap]]]:
+        """For each video and query the moments, and which phrase is like which clips."""
         sentences = list(dict.fromkeys(q for row in asked for q in row))
         place = {sentence: i for i, sentence in enumerate(sentences)}
         with torch.no_grad():
@@ -163,22 +173,24 @@ class MomentInferencer:
         rows = queries.select(torch.tensor([q for _, q in flat], device=queries.shared.device))
         wanted = [[n] for n, _ in flat]
         moments = iter(localize_pairs(self.model, list(good.values()), rows, wanted))
-        texts = [self._phrases(sentence, queries, i) for i, sentence in enumerate(sentences)]
         found: list[list[InstanceData]] = [[] for _ in encoded]
-        for i in good:
+        maps: list[list[PhraseMap]] = [[] for _ in encoded]
+        tokenizer = self.model.data_preprocessor.tokenizer
+        for i, video in good.items():
             found[i] = [next(moments)[0] for _ in asked[i]]
-        return found, [[texts[place[q]] for q in row] for row in asked]
+            cells, number = video.encoding.shared[0], int(video.encoding.num_clips[0])
+            for sentence in asked[i]:
+                row = queries.select(torch.tensor([place[sentence]], device=queries.shared.device))
+                maps[i].append(phrase_map(tokenizer, sentence, row, cells.to(row.shared), number))
+        return found, maps
 
-    def _phrases(self, sentence: str, queries: QueryEncoding, row: int) -> dict:
-        number = int(queries.word_mask[row].sum())
-        places = token_places(self.model.data_preprocessor.tokenizer, sentence, number)
-        attention = queries.phrase_attention[row, :, : len(places)].cpu()
-        vectors = queries.phrase_shared[row].cpu()
-        return dict(texts=phrase_texts(sentence, places, attention), vectors=vectors)
+    def _match(self, moments: InstanceData) -> float:
+        """How usual so low a likeness of query and video is where the moment is there."""
+        calibrator = self.model.calibrator
+        likeness = moments.terms[:1, TERMS.index('video')].to(calibrator.match_levels.device)
+        return round(float(calibrator.match(likeness)), 4)
 
-    def _answer(self, video: EncodedVideo, moments: InstanceData, phrases: dict) -> dict:
-        number = int(video.encoding.num_clips[0])
-        clips = phrase_clips(phrases['vectors'], video.encoding.shared[0], number)
+    def _answer(self, video: EncodedVideo, moments: InstanceData, phrases: PhraseMap) -> dict:
         weights = moments.phrase_alignment.T  # (K, moments)
         return dict(
             duration=video.duration,
@@ -188,7 +200,7 @@ class MomentInferencer:
             phrases=[
                 dict(text=text, weight=weight, clips=row)
                 for text, weight, row in zip(
-                    phrases['texts'], _rounded(weights, 4), _rounded(clips, 4)
+                    phrases.texts, _rounded(weights, 4), _rounded(phrases.clips, 4)
                 )
             ],
             no_moment=not len(moments.scores),
@@ -201,13 +213,17 @@ class MomentInferencer:
         encoded: Sequence[EncodedVideo | None],
         asked: Sequence[Sequence[str]],
         found: Sequence[Sequence[InstanceData]],
+        maps: Sequence[Sequence[PhraseMap]],
     ) -> None:
-        for spec, video, queries, moments in zip(specs, encoded, asked, found):
+        rows = zip(specs, encoded, asked, found, maps)
+        for spec, video, queries, moments, phrases in rows:
             if video is None or isinstance(spec, str):
                 continue
             sample = MomentDataSample()
-            sample.set_metainfo(dict(video_id=spec.name, duration=video.duration))
+            seconds = dict(duration=video.duration, extent=video.extent)
+            sample.set_metainfo(dict(video_id=spec.name, **seconds))
             sample.queries, sample.pred_moments = list(queries), list(moments)
+            sample.pred_phrases = list(phrases)
             self.visualizer.add_datasample(
                 spec.name,
                 sample,
@@ -221,6 +237,7 @@ _EMPTY: dict[str, Any] = dict(
     video_id='',
     query='',
     duration=None,
+    match=None,
     spans=[],
     probabilities=[],
     terms=[],

@@ -12,6 +12,8 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
+# Buffers that older checkpoints lack, and that are of no harm as they start.
+ADDED_LATER = ('calibrator.match_levels',)
 ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'
 
 
@@ -114,7 +116,11 @@ def check_fits(model: nn.Module, path: str | Path) -> None:
         for name, value in content.items()
         if isinstance(value, torch.Tensor)
     }
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    wanted = {
+        name: tuple(value.shape)
+        for name, value in model.state_dict().items()
+        if name in given or not name.endswith(ADDED_LATER)
+    }
     unfit = [name for name, shape in wanted.items() if given.get(name) != shape]
     if unfit:
         name = unfit[0]

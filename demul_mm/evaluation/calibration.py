@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from demul_mm.evaluation.metrics.moment_recall import best_iou
 from demul_mm.evaluation.predictions import PredictionEntry, pad_entries
@@ -59,3 +60,13 @@ def reliability(scores: np.ndarray, hits: np.ndarray, num_bins: int = 15) -> Rel
     ece = float(np.abs(confidence - accuracy) @ count[used] / len(scores))
     brier = float(np.mean((scores - hits) ** 2))
     return Reliability(confidence, accuracy, count[used], ece, brier)
+
+
+def roc_auc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """How often a score of ``positive (N,)`` exceeds one of ``negative (M,)``; ties count a half.
+
+    The area under the ROC curve: 1 tells the two apart, 0.5 tells nothing.
+    """
+    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
+    wins = ranks.sum() - len(positive) * (len(positive) + 1) / 2
+    return float(wins / (len(positive) * len(negative)))

@@ -14,9 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from demul_mm.structures import PhraseMap
+
 FORMAT = 'demul_mm.predictions'
 VERSION = 1
 REQUIRED_KEYS = ('query_id', 'video_id', 'duration', 'gt', 'pred')
+
+
+class PhraseEntry(TypedDict):
+    """A phrase of a query, from a model that was asked to explain itself."""
+
+    text: str
+    clips: list[float]  # how much each clip of the video is like it: a cosine
+    weights: list[float]  # for each row of pred, how much it attended to the phrase
 
 
 class PredictionEntry(TypedDict, total=False):
@@ -32,6 +42,8 @@ class PredictionEntry(TypedDict, total=False):
     videos: list[str]  # of the corpus, best first; without it those of `corpus`
     tags: list[str]
     terms: list[list[float]]  # for each row of pred, what each term of the joint score gave
+    phrases: list[PhraseEntry]
+    extent: float  # seconds that the clips of the phrases cover
 
 
 class PaddedMoments(NamedTuple):
@@ -84,7 +96,14 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
         )
     per_query = {
         key: sample.get(key)
-        for key in ('query_ids', 'gt_spans', 'pred_moments', 'pred_corpus', 'pred_videos')
+        for key in (
+            'query_ids',
+            'gt_spans',
+            'pred_moments',
+            'pred_phrases',
+            'pred_corpus',
+            'pred_videos',
+        )
     }
     for key, value in per_query.items():
         if value is not None and len(value) != num_queries:
@@ -109,6 +128,9 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             entry['pred'], order = _pred_rows(moments)
             if 'terms' in moments:
                 entry['terms'] = [[round(v, 4) for v in moments.terms[i].tolist()] for i in order]
+            if per_query['pred_phrases'] is not None:
+                entry['phrases'] = _phrases(sample['pred_phrases'][q], moments, order)
+                entry['extent'] = plain_floats([sample.get('extent', sample['duration'])])[0]
         if per_query['pred_corpus'] is not None:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
         if per_query['pred_videos'] is not None:
@@ -118,6 +140,18 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             entry['tags'] = [str(tag) for tag in [*tags.get(query_ids[q], ()), *own_type]]
         entries.append(entry)
     return entries
+
+
+def _phrases(found: PhraseMap, moments: Any, order: Sequence[int]) -> list[PhraseEntry]:
+    weights = moments.phrase_alignment[list(order)].T.tolist()  # (K, M)
+    return [
+        PhraseEntry(
+            text=text,
+            clips=[round(value, 3) for value in row],
+            weights=[round(value, 3) for value in weight],
+        )
+        for text, row, weight in zip(found.texts, found.clips.tolist(), weights)
+    ]
 
 
 def _pred_rows(moments: Any) -> tuple[list[list[float]], list[int]]:

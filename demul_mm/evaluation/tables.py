@@ -29,6 +29,24 @@ def format_table(rows: Mapping[str, Mapping[str, float]], decimals: int = 2) -> 
         rows: row name to metrics; a metric that a row lacks is shown as '-'.
         decimals: digits after the point; whole numbers (counts) have none.
     """
+    cells = _cells(rows, decimals)
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = []
+    for line in cells:
+        first = line[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
+        lines.append('  '.join([first, *rest]).rstrip())
+    return '\n'.join(lines)
+
+
+def format_markdown(rows: Mapping[str, Mapping[str, float]], decimals: int = 2) -> str:
+    """The same table in Markdown."""
+    lines = ['| ' + ' | '.join(line) + ' |' for line in _cells(rows, decimals)]
+    lines.insert(1, '| --- |' + ' ---: |' * (lines[0].count('|') - 2))
+    return '\n'.join(lines)
+
+
+def _cells(rows: Mapping[str, Mapping[str, float]], decimals: int) -> list[list[str]]:
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
 
     def show(value: float) -> str:
@@ -37,10 +55,4 @@ def format_table(rows: Mapping[str, Mapping[str, float]], decimals: int = 2) -> 
     cells = [['', *columns]]
     for name, row in rows.items():
         cells.append([name, *(show(row[key]) if key in row else '-' for key in columns)])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns) + 1)]
-    lines = []
-    for line in cells:
-        first = line[0].ljust(widths[0])
-        rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
-        lines.append('  '.join([first, *rest]).rstrip())
-    return '\n'.join(lines)
+    return cells

@@ -3,6 +3,7 @@
 from demul_mm.structures.encodings import (
     FusedPairs,
     MomentCandidates,
+    PhraseMap,
     QueryEncoding,
     VideoEncoding,
 )
@@ -13,6 +14,7 @@ __all__ = [
     'FusedPairs',
     'MomentCandidates',
     'MomentDataSample',
+    'PhraseMap',
     'QueryEncoding',
     'VideoEncoding',
     'pairwise_iou',

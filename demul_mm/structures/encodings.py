@@ -62,3 +62,11 @@ class MomentCandidates(NamedTuple):
     terms: Tensor  # (R, K, 5) weighted terms of the joint score; they sum to it
     mask: Tensor  # (R, K)
     phrase_alignment: Tensor  # (R, K, phrases) which phrase each candidate attended to
+
+
+class PhraseMap(NamedTuple):
+    """What the ``K`` phrases of one query are, and how much each of ``T`` clips is like them."""
+
+    texts: list[str]  # K: the words that make up each phrase, "..." where some are left out
+    words: Tensor  # (K, L) attention of each phrase over the query's tokens
+    clips: Tensor  # (K, T) cosine of phrase and clip in the space they share

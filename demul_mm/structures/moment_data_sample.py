@@ -6,6 +6,8 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
+from demul_mm.structures.encodings import PhraseMap
+
 
 class MomentDataSample(BaseDataElement):
     """One video and ``Q`` queries about it.
@@ -26,6 +28,9 @@ class MomentDataSample(BaseDataElement):
             ``spans (M, 2)`` seconds, ``scores (M,)``, and optionally ``terms (M, 5)``, what each
             term of the joint score gave, and ``phrase_alignment (M, K)``, how much of each phrase
             of the query the moment attended to.
+        pred_phrases (list[PhraseMap]): for each query, the words of its phrases and how much each
+            clip of the video is like them; only where the model was asked to explain itself
+            (``test_cfg=dict(explain=True)``).
         pred_corpus (list[list]): for each query the moments found in the whole corpus, best first:
             ``[video_id, start, end, score]``.
         pred_videos (list[list[str]]): for each query the best videos of the corpus, best first.
@@ -67,3 +72,15 @@ class MomentDataSample(BaseDataElement):
     @pred_moments.deleter
     def pred_moments(self) -> None:
         del self._pred_moments
+
+    @property
+    def pred_phrases(self) -> list[PhraseMap]:
+        return self._pred_phrases
+
+    @pred_phrases.setter
+    def pred_phrases(self, value: Sequence[PhraseMap]) -> None:
+        self.set_field(list(value), '_pred_phrases', dtype=list)
+
+    @pred_phrases.deleter
+    def pred_phrases(self) -> None:
+        del self._pred_phrases

@@ -13,9 +13,18 @@ from matplotlib.ticker import MaxNLocator
 
 from demul_mm.evaluation.calibration import Reliability
 from demul_mm.visualization.frames import KeyFrame
-
-INK, FAINT, LINE = '#22262b', '#737b85', '#d9dde2'
-TRUTH, PREDICTED, TERM = '#0f8a6a', '#3b67d6', '#a2abb6'
+from demul_mm.visualization.phrases import (
+    FAINT,
+    INK,
+    LINE,
+    PREDICTED,
+    TERM,
+    TRUTH,
+    PhraseRows,
+    draw_phrases,
+    draw_weights,
+    phrase_height,
+)
 
 
 class TimelineRow(NamedTuple):
@@ -23,8 +32,9 @@ class TimelineRow(NamedTuple):
 
     query: str
     truth: Sequence[Sequence[float]]  # [[start, end], ...]
-    predicted: Sequence[Sequence[float]]  # [[start, end, score], ...], best first
+    predicted: Sequence[Sequence[float]] | None  # [[start, end, score], ...]; None: not to be drawn
     terms: Sequence[float] = ()  # of the best prediction
+    phrases: PhraseRows | None = None
 
 
 def figure_image(figure: Figure) -> np.ndarray:
@@ -64,23 +74,37 @@ def draw_timeline(
     with_terms = bool(term_names) and any(len(row.terms) for row in rows)
     given = [value for row in rows for value in row.terms]
     limits = (min([0.0, *given]), max([0.0, *given]))  # the same in all rows
-    strip = 1.0 if frames else 0.0
     row_height = 0.42 + 0.17 * (1 + max_predictions)
-    height = 0.75 + strip + row_height * max(len(rows), 1)
-    figure = Figure(figsize=(11.5 if with_terms else 9.5, height), dpi=110, layout='constrained')
+    heights = [1.0] if frames else []
+    for row in rows:
+        heights += [row_height] + ([phrase_height(row.phrases)] if row.phrases else [])
+    size = (11.5 if with_terms else 9.5, 0.75 + (sum(heights) or row_height))
+    figure = Figure(figsize=size, dpi=110, layout='constrained')
     figure.suptitle(title, x=0.01, ha='left', fontsize=11, color=INK, fontweight='bold')
-    ratios = ([strip] if frames else []) + [row_height] * len(rows)
     widths = [4, 1] if with_terms else [1]
-    grid = figure.add_gridspec(max(len(ratios), 1), len(widths), width_ratios=widths,
-                               height_ratios=ratios or [1])  # fmt: skip
+    grid = figure.add_gridspec(max(len(heights), 1), len(widths), width_ratios=widths,
+                               height_ratios=heights or [1])  # fmt: skip
+    line = 0
     if frames:
         _draw_strip(figure.add_subplot(grid[0, 0]), frames)
+        line = 1
     for i, row in enumerate(rows):
-        line = i + bool(frames)
-        last = i == len(rows) - 1
-        _draw_row(figure.add_subplot(grid[line, 0]), row, duration, max_predictions, last)
+        axes = figure.add_subplot(grid[line, 0])
+        _draw_row(axes, row, duration, max_predictions)
         if with_terms and len(row.terms):
             _draw_terms(figure.add_subplot(grid[line, 1]), row.terms, term_names, limits)
+        if row.phrases is not None:
+            line += 1
+            axes.tick_params(labelbottom=False)
+            axes = figure.add_subplot(grid[line, 0])
+            best = row.predicted[0] if row.predicted else None
+            draw_phrases(axes, row.phrases, duration, row.truth, best)
+            if with_terms and len(row.phrases.weights):
+                draw_weights(figure.add_subplot(grid[line, 1]), row.phrases)
+        axes.tick_params(labelbottom=i == len(rows) - 1)
+        if i == len(rows) - 1:
+            axes.set_xlabel('seconds', fontsize=7.5, color=FAINT)
+        line += 1
     return figure
 
 
@@ -95,15 +119,16 @@ def _draw_strip(axes: Axes, frames: Sequence[KeyFrame]) -> None:
     axes.axis('off')
 
 
-def _draw_row(
-    axes: Axes, row: TimelineRow, duration: float, max_predictions: int, last: bool
-) -> None:
+def _draw_row(axes: Axes, row: TimelineRow, duration: float, max_predictions: int) -> None:
     axes.set_title(row.query, loc='left', fontsize=9, color=INK, pad=3)
     axes.set_xlim(0, duration)
     axes.set_ylim(max_predictions + 0.6, -0.6)
     for start, end in row.truth:
         axes.barh(0, end - start, left=start, height=0.62, color=TRUTH)
-    for place, (start, end, score) in enumerate(row.predicted[:max_predictions]):
+    predicted = row.predicted or []
+    if row.predicted is not None and not len(row.predicted):
+        axes.text(0, 1, 'no such moment', va='center', fontsize=7.5, color=FAINT)
+    for place, (start, end, score) in enumerate(predicted[:max_predictions]):
         shade = 1.0 if place == 0 else 0.45
         axes.barh(place + 1, end - start, left=start, height=0.62, color=PREDICTED, alpha=shade)
         at_left = end > 0.88 * duration
@@ -112,12 +137,10 @@ def _draw_row(
                   fontsize=7, color=FAINT)  # fmt: skip
     axes.set_yticks([0, 1], ['true', 'predicted'])
     axes.xaxis.set_major_locator(MaxNLocator(8))
-    axes.tick_params(length=0, labelsize=7.5, labelcolor=FAINT, labelbottom=last)
+    axes.tick_params(length=0, labelsize=7.5, labelcolor=FAINT)
     axes.grid(axis='x', color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
-    if last:
-        axes.set_xlabel('seconds', fontsize=7.5, color=FAINT)
 
 
 def _draw_terms(

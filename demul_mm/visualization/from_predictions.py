@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import MMLogger
 
 from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.visualization.frames import KeyFrame, even_times, read_key_frames
+from demul_mm.visualization.phrases import PhraseRows
 from demul_mm.visualization.report import (
     ReportHit,
     ReportMoment,
@@ -84,6 +86,17 @@ def report_videos(
         ]
         videos.append(ReportVideo(video_id, duration, queries, frames))
     return videos
+
+
+def entry_phrases(entry: PredictionEntry) -> PhraseRows | None:
+    """The phrases of an entry, where it has them."""
+    phrases = entry.get('phrases')
+    if not phrases:
+        return None
+    weights = [phrase['weights'][0] for phrase in phrases if phrase['weights']]
+    clips = np.array([phrase['clips'] for phrase in phrases])
+    texts = [phrase['text'] for phrase in phrases]
+    return PhraseRows(texts, clips, weights, entry.get('extent', entry['duration']))
 
 
 def _moments(entry: PredictionEntry, limit: int) -> list[ReportMoment]:

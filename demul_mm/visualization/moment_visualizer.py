@@ -10,11 +10,15 @@ from demul_mm.registry import VISUALIZERS
 from demul_mm.structures import MomentDataSample
 from demul_mm.visualization.charts import TimelineRow, draw_timeline, figure_image, save_figure
 from demul_mm.visualization.frames import even_times, read_key_frames
+from demul_mm.visualization.phrases import PhraseRows
 
 
 @VISUALIZERS.register_module()
 class MomentVisualizer(Visualizer):
     """Draws data samples: a row for each query, with key frames where the video is at hand.
+
+    Where the sample says which phrases are like which clips (``pred_phrases``), that is drawn
+    under the query's row.
 
     Args:
         name: of the instance.
@@ -92,11 +96,18 @@ def _row(
 ) -> TimelineRow:
     truth = sample.gt_spans[query].tolist() if draw_gt and 'gt_spans' in sample else []
     if not draw_pred or 'pred_moments' not in sample:
-        return TimelineRow(sample.queries[query], truth, [])
+        return TimelineRow(sample.queries[query], truth, None)
     moments = sample.pred_moments[query]
     order = moments.scores.argsort(descending=True, stable=True).tolist()
     spans, scores = moments.spans.tolist(), moments.scores.tolist()
     predicted = [[*spans[i], scores[i]] for i in order]
     show_terms = draw_terms and 'terms' in moments and order
     terms = moments.terms[order[0]].tolist() if show_terms else []
-    return TimelineRow(sample.queries[query], truth, predicted, terms)
+    phrases = None
+    if 'pred_phrases' in sample:
+        found = sample.pred_phrases[query]
+        shown = 'phrase_alignment' in moments and order
+        weights = moments.phrase_alignment[order[0]].tolist() if shown else []
+        extent = sample.metainfo.get('extent', sample.duration)
+        phrases = PhraseRows(found.texts, found.clips.numpy(), weights, extent)
+    return TimelineRow(sample.queries[query], truth, predicted, terms, phrases)

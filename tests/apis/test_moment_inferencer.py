@@ -145,6 +145,22 @@ def test_no_moment_below_the_threshold(find: MomentInferencer) -> None:
     assert len(find('v0', SENTENCES[0], durations=[26.0], num_moments=2)[0]['spans']) == 2
 
 
+def test_no_moment_where_the_query_does_not_match_the_video(find: MomentInferencer) -> None:
+    calibrator = find.model.calibrator
+    ask = dict(videos='v0', queries=list(SENTENCES), durations=[26.0])
+    assert [result['match'] for result in find(**ask)] == [1.0] * len(SENTENCES)  # not fitted
+    likeness = [result['terms'][0]['video'] for result in find(**ask)]
+    middle = sorted(likeness)[2]
+    calibrator.match_levels.copy_(torch.linspace(middle - 0.5, middle + 0.5, 99))
+    calibrator.match_levels[49] = middle - 1e-3
+    results = find(**ask, no_match_threshold=0.5)
+    for result, value in zip(results, likeness):
+        assert result['no_moment'] == (value < middle - 1e-4) == (not result['spans'])
+        assert (result['match'] < 0.5) == result['no_moment']
+        assert len(result['phrases']) == 3
+    assert [r['spans'] for r in find(**ask)] != [r['spans'] for r in results]
+
+
 def test_phrases_say_which_words_and_clips(find: MomentInferencer) -> None:
     (result,) = find('v0', SENTENCES[2], durations=[26.0])
     assert len(result['phrases']) == 3
@@ -178,6 +194,7 @@ def test_queries_for_each_video(find: MomentInferencer) -> None:
         (lambda find: find('v0', 'a disc', durations=[26.0, 3.0]), ValueError),
         (lambda find: find('v0', 'a disc', durations=[26.0], num_moments=0), ValueError),
         (lambda find: find('v0', 'a disc', no_moment_threshold=2.0), ValueError),
+        (lambda find: find('v0', 'a disc', durations=[26.0], no_match_threshold=-1), ValueError),
         (lambda find: find('clip.mp4', 'a disc'), ValueError),
     ],
 )

@@ -16,6 +16,7 @@ from demul_mm.engine.checkpoint import (
     read_checkpoint,
     write_atomically,
 )
+from demul_mm.models.task_modules import ScoreCalibrator
 
 allow_mmengine_checkpoints()
 
@@ -98,5 +99,22 @@ def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     check_fits(torch.nn.Linear(2, 3), path)
     with pytest.raises(ValueError, match=r'1 of 2 .* first is weight, \(3, 4\) .* shape \(3, 2\)'):
         check_fits(torch.nn.Linear(4, 3), path)
+    model = torch.nn.Linear(2, 3)
+    model.calibrator = ScoreCalibrator()
+    state.update({f'calibrator.{k}': v for k, v in model.calibrator.state_dict().items()})
+    torch.save(dict(state_dict=state), path)
+    check_fits(model, path)
+    state.pop('calibrator.match_levels')  # came later
+    torch.save(dict(state_dict=state), path)
+    check_fits(model, path)
+    state.pop('calibrator.bias')
+    torch.save(dict(state_dict=state), path)
+    with pytest.raises(ValueError, match=r'first is calibrator\.bias'):
+        check_fits(model, path)
+
+
+def test_a_checkpoint_of_other_names_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=torch.nn.Linear(2, 3).state_dict()), path)
     with pytest.raises(ValueError, match=r'2 of 2 weights differ, the first is 0.weight.*missing'):
         check_fits(torch.nn.Sequential(torch.nn.Linear(2, 3)), path)

@@ -174,7 +174,7 @@ def test_eval_metric_tool_gives_the_same_numbers(tmp_path, run_tool):
     entries = _random_entries(40, noise=5, seed=4)
     dump, out = tmp_path / 'dump.json', tmp_path / 'out.json'
     save_predictions(dump, entries, {'split': 'val'})
-    options = ('--cfg-options', 'iou_op=gt', 'topk=1,3', '--by', 'length', '--out', out)
+    options = ('--cfg-options', 'iou_op=gt', 'topk=1,3', '--out', out, '--by', 'length', 'duration')
     code, printed = run_tool(EVAL_METRIC, dump, *options)
     assert code == 0
     assert 'floor/whole_video' in printed
@@ -182,7 +182,11 @@ def test_eval_metric_tool_gives_the_same_numbers(tmp_path, run_tool):
     written = json.loads(out.read_text())
     metric = MomentRecall(iou_op='gt', topk=(1, 3))
     assert written['metrics'] == metric.compute_entries(entries)
-    assert set(written) == {'meta', 'metrics', 'by_length'}
+    assert set(written) == {'meta', 'metrics', 'by_length', 'by_duration'}
+    for name, part in group_entries(entries, 'length').items():
+        wanted = {'queries': len(part), **metric.compute_entries(part)}
+        assert written['by_length'][name] == wanted
+        assert f'  {name}: floor/constant_window' in printed
 
 
 def test_eval_metric_tool_takes_the_evaluator_of_a_config(tmp_path, run_tool):

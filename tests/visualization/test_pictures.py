@@ -7,10 +7,12 @@ import torch
 from mmengine.structures import InstanceData
 
 from demul_mm.evaluation.calibration import reliability
+from demul_mm.evaluation.predictions import entries_from_sample
 from demul_mm.registry import VISUALIZERS
-from demul_mm.structures import MomentDataSample
+from demul_mm.structures import MomentDataSample, PhraseMap
 from demul_mm.visualization.charts import draw_reliability, figure_image
 from demul_mm.visualization.frames import encode_jpeg, even_times, read_key_frames
+from demul_mm.visualization.from_predictions import entry_phrases
 from tests.visualization.helpers import write_video
 
 
@@ -89,3 +91,41 @@ def test_reliability_picture_is_drawn():
     image = figure_image(draw_reliability(table, 'x'))
     assert image.dtype == np.uint8
     assert (image != 255).any()
+
+
+def _explained() -> MomentDataSample:
+    sample = _sample()
+    for moments in sample.pred_moments:
+        moments.phrase_alignment = torch.full((len(moments.scores), 2), 0.5)
+    clips = torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 0.5, 0.0, 0.0]])
+    sample.pred_phrases = [PhraseMap(['red', 'disc'], torch.rand(2, 3), clips)] * 2
+    return sample
+
+
+def test_phrases_are_drawn_where_they_are_known(tmp_path):
+    visualizer = VISUALIZERS.build(dict(type='MomentVisualizer', name='phrases'))
+    dark = []
+    for name, sample in (('plain', _sample()), ('explained', _explained())):
+        visualizer.add_datasample('v', sample, out_file=tmp_path / f'{name}.png')
+        image = cv2.imread(str(tmp_path / f'{name}.png'))[..., ::-1].astype(int)
+        dark.append((np.abs(image - (0x54, 0x1A, 0x12)).sum(-1) < 8).sum(0))
+    assert dark[0].max() == 0
+    # The clip most like a phrase is the third of four, in both queries' maps.
+    columns = np.flatnonzero(dark[1])
+    middle = columns.mean() / len(dark[1])
+    assert 0.4 < middle < 0.7
+    assert np.array_equal(np.diff(columns), np.ones(len(columns) - 1))
+
+
+def test_entries_keep_the_phrases(tmp_path):
+    sample = _explained()
+    first, second = entries_from_sample(sample.to_dict())
+    assert [phrase['text'] for phrase in first['phrases']] == ['red', 'disc']
+    assert first['phrases'][0] == dict(text='red', clips=[0, 0, 1, 0], weights=[0.5, 0.5])
+    assert second['phrases'][1]['weights'] == []  # no prediction
+    assert first['extent'] == 10.0
+    rows = entry_phrases(first)
+    assert rows.clips.tolist() == [[0, 0, 1, 0], [0, 0.5, 0, 0]]
+    assert list(rows.weights) == [0.5, 0.5]
+    assert 'phrases' not in entries_from_sample(_sample().to_dict())[0]
+    assert entry_phrases(entries_from_sample(_sample().to_dict())[0]) is None

@@ -23,7 +23,7 @@ from demul_mm.registry import METRICS
 EXAMPLES = """
   python tools/analysis_tools/eval_metric.py work_dirs/anet/val_2.json
   python tools/analysis_tools/eval_metric.py x.json --metric MomentRecall --cfg-options iou_op=gt
-  python tools/analysis_tools/eval_metric.py x.json --metric MomentRecall --by length
+  python tools/analysis_tools/eval_metric.py x.json --by length duration
   python tools/analysis_tools/eval_metric.py x.json --config configs/demul_didemo.py --out y.json
 """
 
@@ -42,7 +42,13 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='options of the metric (iou_op=gt topk=1,5), or of the config with --config',
     )
-    parser.add_argument('--by', choices=GROUPINGS, help='also score groups of queries apart')
+    parser.add_argument(
+        '--by',
+        choices=GROUPINGS,
+        nargs='+',
+        default=[],
+        help='also score groups of queries apart, each beside its own floors',
+    )
     parser.add_argument('--out', help='write the numbers with all digits to this JSON file')
     return parser.parse_args()
 
@@ -79,6 +85,16 @@ def score(metrics: list[BaseMetric], entries: list[PredictionEntry]) -> dict[str
     return scored
 
 
+def group_rows(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Table rows: the model in each group, and under it what the floors score there."""
+    rows = {}
+    for name, numbers in groups.items():
+        kinds = split_floors(numbers)
+        rows[name] = kinds.pop('model')
+        rows.update({f'  {name}: {kind}': row for kind, row in kinds.items()})
+    return rows
+
+
 def main() -> None:
     args = parse_args()
     meta, entries = load_predictions(args.predictions)
@@ -88,14 +104,12 @@ def main() -> None:
     described = ', '.join(f'{key}: {value}' for key, value in meta.items())
     print(f'{args.predictions}: {len(entries)} queries ({described or "no meta information"})')
     print(format_table(split_floors(report['metrics'])))
-    if args.by:
-        groups = group_entries(entries, args.by)
-        report[f'by_{args.by}'] = {name: score(metrics, part) for name, part in groups.items()}
-        rows = {
-            name: {'queries': len(groups[name]), **split_floors(numbers)['model']}
-            for name, numbers in report[f'by_{args.by}'].items()
+    for by in args.by:
+        groups = group_entries(entries, by)
+        report[f'by_{by}'] = {
+            name: {'queries': len(part), **score(metrics, part)} for name, part in groups.items()
         }
-        print(f'\nby {args.by}\n{format_table(rows)}')
+        print(f'\nby {by}\n{format_table(group_rows(report[f"by_{by}"]))}')
     if args.out:
         write_text_atomically(args.out, json.dumps(report, indent=2) + '\n')
 

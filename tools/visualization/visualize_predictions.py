@@ -16,6 +16,7 @@ from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.visualization.charts import TimelineRow, draw_timeline, save_figure
 from demul_mm.visualization.frames import even_times
 from demul_mm.visualization.from_predictions import (
+    entry_phrases,
     find_videos,
     frames_or_none,
     group_by_video,
@@ -28,6 +29,9 @@ EXAMPLES = """
   python tools/visualization/visualize_predictions.py val_2.json --html report.html
   python tools/visualization/visualize_predictions.py x.json --videos data/videos --html report.html
   python tools/visualization/visualize_predictions.py x.json --pictures pictures/ --max-videos 50
+
+which phrase is like which clips is drawn if the model was asked to say so when it was tested:
+  python tools/test.py CONFIG best.pth --dump x.json --cfg-options model.test_cfg.explain=True
 """
 
 
@@ -65,10 +69,12 @@ def write_pictures(
         if out.exists():
             continue
         duration = own[0]['duration']
-        rows = [
-            TimelineRow(e.get('query', ''), e['gt'], e['pred'], e.get('terms', [[]])[0])
-            for e in own
-        ]
+        rows = []
+        for e in own:
+            terms = e['terms'][0] if e.get('terms') else []
+            rows.append(
+                TimelineRow(e.get('query', ''), e['gt'], e['pred'], terms, entry_phrases(e))
+            )
         frames = frames_or_none(paths.get(video_id), even_times(duration, 10), height=90)
         title = f'{video_id}   {duration:.1f} s'
         save_figure(draw_timeline(title, duration, rows, frames, TERMS), out)

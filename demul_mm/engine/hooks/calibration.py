@@ -8,14 +8,20 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.task_modules import ScoreCalibrator
 from demul_mm.registry import HOOKS
 from demul_mm.structures import MomentDataSample, span_iou
+
+VIDEO = TERMS.index('video')
 
 
 @HOOKS.register_module()
 class CalibrationHook(Hook):
     """After each validation, fit the model's calibrator on its top predictions.
+
+    Their scores and hits give the probability, and the term of the joint score that is the
+    likeness of query and video gives what is usual where the video holds the moment.
 
     The best checkpoint is saved after that and holds its own calibration; the checkpoint of an
     epoch is saved before that epoch's validation and holds the calibration of the one before. The
@@ -31,7 +37,7 @@ class CalibrationHook(Hook):
 
     def __init__(self, iou_thr: float = 0.5) -> None:
         self.iou_thr = iou_thr
-        self._top: list[tuple[int, float, bool]] = []
+        self._top: list[tuple[int, float, bool, float]] = []
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._top = []
@@ -48,7 +54,9 @@ class CalibrationHook(Hook):
                 if len(moments.spans) and len(truth):
                     iou = span_iou(moments.spans[:1], truth.to(moments.spans)).max()
                     joint = float(moments.terms[0].sum())
-                    self._top.append((int(sample.sample_idx), joint, bool(iou >= self.iou_thr)))
+                    video = float(moments.terms[0, VIDEO])
+                    hit = bool(iou >= self.iou_thr)
+                    self._top.append((int(sample.sample_idx), joint, hit, video))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         rows = sorted({row for part in all_gather_object(self._top) for row in part})
@@ -60,8 +68,10 @@ class CalibrationHook(Hook):
             )
             return
         scores = torch.tensor([row[1] for row in rows])
+        likeness = torch.tensor([row[3] for row in rows])
         for calibrator in self._calibrators(runner):
             calibrator.fit(scores, hits)
+            calibrator.fit_match(likeness.to(calibrator.match_levels.device))
         runner.logger.info(
             f'calibrated on {len(rows)} predictions: probability = '
             f'sigmoid({float(calibrator.scale):.3f} * score + {float(calibrator.bias):.3f})'

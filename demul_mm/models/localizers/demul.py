@@ -14,7 +14,7 @@ from demul_mm.models.localizers.pairs import (
     same_moment,
 )
 from demul_mm.models.necks.fusion import dual_encoder_pairs
-from demul_mm.models.task_modules import PointGenerator
+from demul_mm.models.task_modules import PointGenerator, phrase_map
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import (
@@ -50,7 +50,8 @@ class DeMUL(BaseModel):
         train_cfg: ``num_negatives``: videos of the batch that each query is also fused with; below
             1, the share of queries that are fused with one.
         test_cfg: ``nms``: config of the suppression; ``max_pair_points``: pairs times cells that
-            are fused at once, which bounds the memory of long videos with many queries.
+            are fused at once, which bounds the memory of long videos with many queries;
+            ``explain``: also say in ``pred_phrases`` which phrase is like which clips.
         data_preprocessor: config of the data preprocessor.
         init_cfg: as in mmengine.
     """
@@ -97,11 +98,16 @@ class DeMUL(BaseModel):
         self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
         training = _options('train_cfg', train_cfg, num_negatives=0.25)
         testing = _options(
-            'test_cfg', test_cfg, nms=dict(type='MomentNMS'), max_pair_points=200_000
+            'test_cfg',
+            test_cfg,
+            nms=dict(type='MomentNMS'),
+            max_pair_points=200_000,
+            explain=False,
         )
         self.num_negatives = float(training['num_negatives'])
         self.nms = TASK_UTILS.build(testing['nms'])
         self.max_pair_points = int(testing['max_pair_points'])
+        self.explain = bool(testing['explain'])
         self.fusing = True  # TwoStageHook trains the encoders without fusion first
         self.points = PointGenerator(self.pyramid.num_levels)
         divisor = self.data_preprocessor.pad_divisor
@@ -356,7 +362,20 @@ class DeMUL(BaseModel):
         for sample in data_samples:
             sample.pred_moments = moments[: len(sample.queries)]
             moments = moments[len(sample.queries) :]
+        if self.explain:
+            self._explain(videos, queries, data_samples)
         return data_samples
+
+    def _explain(
+        self, videos: VideoEncoding, queries: QueryEncoding, data_samples: list[MomentDataSample]
+    ) -> None:
+        """Fill ``pred_phrases`` of each data sample."""
+        tokenizer = self.data_preprocessor.tokenizer
+        rows = iter(queries.select(row[None]) for row in torch.arange(len(queries.shared)))
+        for sample, cells, number in zip(data_samples, videos.shared, videos.num_clips.tolist()):
+            sample.pred_phrases = [
+                phrase_map(tokenizer, text, next(rows), cells, number) for text in sample.queries
+            ]
 
     def select(
         self, found: MomentCandidates, extents: list[float], durations: list[float]

@@ -3,6 +3,7 @@
 from demul_mm.models.task_modules.assigner import ScaleAssigner
 from demul_mm.models.task_modules.calibrator import ScoreCalibrator
 from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
+from demul_mm.models.task_modules.phrases import phrase_map
 from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
@@ -16,4 +17,5 @@ __all__ = [
     'SemanticMemory',
     'SoftNMS',
     'TransformersTokenizer',
+    'phrase_map',
 ]

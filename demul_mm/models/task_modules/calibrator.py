@@ -1,4 +1,4 @@
-"""From a joint score to a probability."""
+"""From a joint score to a probability, and from a video's likeness to whether it matches at all."""
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +13,23 @@ class ScoreCalibrator(nn.Module):
     Fitted on held-out train videos, never on the test split, so that the probability is that of
     IoU >= .5. It keeps the order of scores. The two numbers are buffers: they are saved with the
     weights, and no optimizer touches them.
+
+    That probability takes for granted that the video holds the moment. Whether it does is asked of
+    another number, how much the query is like the video: :meth:`match` says how usual so low a
+    likeness is for queries whose moment is there.
     """
 
     scale: Tensor
     bias: Tensor
     num_fitted: Tensor
+    match_levels: Tensor  # (99,) percentiles of the likeness of held-out queries and their videos
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer('scale', torch.tensor(1.0))
         self.register_buffer('bias', torch.tensor(0.0))
         self.register_buffer('num_fitted', torch.tensor(0))
+        self.register_buffer('match_levels', torch.full((99,), float('nan')))
 
     def forward(self, score: Tensor) -> Tensor:
         """Scores of any shape to probabilities."""
@@ -60,3 +66,24 @@ class ScoreCalibrator(nn.Module):
         self.scale.copy_(slope)
         self.bias.copy_(w[1] - slope * center)
         self.num_fitted.fill_(len(scores))
+
+    @torch.no_grad()
+    def fit_match(self, likeness: Tensor) -> None:
+        """Keep the percentiles of the likeness of queries and the videos that hold their moments.
+
+        Args:
+            likeness: ``(N,)`` of held-out queries, larger is more alike.
+        """
+        share = torch.arange(1, 100, device=likeness.device, dtype=torch.float64) / 100
+        self.match_levels.copy_(likeness.double().quantile(share))
+
+    def match(self, likeness: Tensor) -> Tensor:
+        """How usual it is for a query to be no more like its own video: ``likeness`` to [0, 1].
+
+        Of queries whose moment is in the video, about a share ``p`` gets a value below ``p``, so a
+        threshold of ``p`` gives that share of false alarms. All ones where nothing was fitted.
+        """
+        if bool(self.match_levels.isnan().any()):
+            return torch.ones_like(likeness)
+        below = torch.searchsorted(self.match_levels, likeness.to(self.match_levels), right=True)
+        return (below / 99).to(likeness.dtype)

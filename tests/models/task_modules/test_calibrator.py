@@ -85,3 +85,19 @@ def test_it_takes_hits_and_misses(hits: list[bool]):
     message = rf'{len(hits)} predictions with {sum(hits)} hits: it takes hits and misses'
     with pytest.raises(ValueError, match=message):
         ScoreCalibrator().fit(torch.randn(len(hits)), torch.tensor(hits, dtype=torch.bool))
+
+
+def test_match_gives_the_share_of_false_alarms_that_was_asked_for():
+    rng = torch.Generator().manual_seed(0)
+    calibrator, copy = ScoreCalibrator(), ScoreCalibrator()
+    assert calibrator.match(torch.tensor([-9.0, 9.0])).tolist() == [1, 1]  # not fitted
+    calibrator.fit_match(torch.randn(5000, generator=rng))
+    copy.load_state_dict(calibrator.state_dict())
+    found = copy.match(torch.randn(5000, generator=rng))
+    for share in (0.01, 0.05, 0.1, 0.5, 0.9):
+        assert (found < share).float().mean().item() == pytest.approx(share, abs=0.02)
+    assert copy.match(torch.tensor([-9.0, 0.0, 9.0])).tolist() == pytest.approx(
+        [0, 0.5, 1], abs=0.03
+    )
+    ordered = copy.match(torch.linspace(-3, 3, 50))
+    assert bool((ordered.diff() >= 0).all())

@@ -1,0 +1,1 @@
+"""Measuring a trained model from the inside: what its parts carry, and what they cost."""

@@ -1,0 +1,80 @@
+"""Which phrase of a query is like which clips, drawn under its time line."""
+
+from collections.abc import Sequence
+from textwrap import shorten
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator
+
+INK, FAINT, LINE = '#22262b', '#737b85', '#d9dde2'
+TRUTH, PREDICTED, TERM = '#0f8a6a', '#3b67d6', '#a2abb6'
+SHADES = LinearSegmentedColormap.from_list('likeness', ['#f5f6f8', '#f3c98b', '#c8501e', '#541a12'])
+PHRASE_HEIGHT = 0.21  # inches
+
+
+class PhraseRows(NamedTuple):
+    """The ``K`` phrases of a query and ``T`` clips."""
+
+    texts: Sequence[str]  # K
+    clips: np.ndarray  # (K, T) cosines
+    weights: Sequence[float]  # K: how much the best prediction attended to each; may be empty
+    extent: float  # seconds that the clips cover
+
+
+def phrase_height(rows: PhraseRows | None) -> float:
+    """Inches that the phrases take."""
+    return 0.12 + PHRASE_HEIGHT * len(rows.texts) if rows is not None else 0.0
+
+
+def draw_phrases(
+    axes: Axes,
+    rows: PhraseRows,
+    duration: float,
+    truth: Sequence[Sequence[float]] = (),
+    best: Sequence[float] | None = None,
+) -> None:
+    """A heat map, phrases by time, on the time line's axis; borders of the moments stand in it.
+
+    Args:
+        axes: to draw in.
+        rows: the phrases.
+        duration: of the video in seconds.
+        truth: true moments ``[[start, end], ...]``.
+        best: the best prediction ``[start, end, ...]``.
+    """
+    number = len(rows.texts)
+    low, high = float(rows.clips.min()), float(rows.clips.max())
+    axes.imshow(rows.clips, aspect='auto', cmap=SHADES, interpolation='nearest', vmin=low,
+                vmax=high, extent=(0, rows.extent, number - 0.5, -0.5))  # fmt: skip
+    for spans, colour in ((truth, TRUTH), ([best] if best is not None else [], PREDICTED)):
+        for start, end, *_ in spans:
+            axes.plot([start, start, end, end, start], [-0.5, number - 0.5, number - 0.5, -0.5,
+                      -0.5], color=colour, linewidth=1.6, clip_on=False, zorder=3)  # fmt: skip
+    axes.set_xlim(0, duration)
+    axes.set_ylim(number - 0.5, -0.5)
+    for k in range(1, number):
+        axes.axhline(k - 0.5, color='white', linewidth=1.2)
+    names = [shorten(text, 34, placeholder=' …') or '–' for text in rows.texts]
+    axes.set_yticks(range(number), names)
+    axes.tick_params(length=0, labelsize=7.5, labelcolor=INK)
+    axes.tick_params(axis='x', labelcolor=FAINT)
+    axes.spines[:].set_visible(False)
+    scale = f'cosine {low:.2f} (light) to {high:.2f} (dark)'
+    axes.text(1.0, -0.52, scale, fontsize=6.5, color=FAINT, ha='right', va='bottom',
+              transform=axes.get_yaxis_transform())  # fmt: skip
+
+
+def draw_weights(axes: Axes, rows: PhraseRows) -> None:
+    """How much the best prediction attended to each phrase, beside the heat map."""
+    places = range(len(rows.weights))
+    axes.barh(places, rows.weights, height=0.6, color=TERM)
+    axes.set_xlim(0, max([1.0, *rows.weights]))
+    axes.set_ylim(len(rows.texts) - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.set_title('attended by the best', loc='left', fontsize=6.5, color=FAINT, pad=2)
+    axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.spines[:].set_visible(False)
