@@ -64,13 +64,11 @@ def shrunk(node: dict) -> dict:
     return small
 
 
-def video(config: Config, seed: int, split: str) -> dict:
-    """A packed item of random features, made by all steps of the pipeline that follow loading."""
+def loaded_video(config: Config, steps: list[dict], seed: int) -> dict:
+    """An item with random features, as the loading steps leave it."""
     rng = np.random.default_rng(seed)
-    steps = config[f'{split}_dataloader'].dataset.pipeline
-    loads = [step for step in steps if step['type'].split('.')[-1].startswith('LoadVideo')]
-    streams = {}
-    for step in loads:
+    streams: dict[str, np.ndarray] = {}
+    for step in filter(loads, steps):
         if step['type'].endswith('LoadVideoClips'):
             frames = (CLIPS, 3, step.get('frames_per_clip', 4), 32, 32)
             streams['frames'] = rng.integers(0, 256, frames, dtype=np.uint8)
@@ -79,7 +77,7 @@ def video(config: Config, seed: int, split: str) -> dict:
             rows = rng.standard_normal((CLIPS, config.model.streams[name].in_dim))
             streams[name] = rows.astype(np.float32)
     assert streams, 'a pipeline that loads nothing'
-    results = {
+    return {
         'video_id': f'v{seed}',
         'sample_idx': seed,
         'duration': EXTENT,
@@ -90,7 +88,34 @@ def video(config: Config, seed: int, split: str) -> dict:
         'streams': streams,
         'rng': rng,
     }
-    return Compose([step for step in steps if step not in loads])(results)
+
+
+class Videos:
+    """A split of two made-up videos, as a step sees it that draws from the whole data set."""
+
+    def __init__(self, config: Config, split: str) -> None:
+        self.config = config
+        self.steps = config[f'{split}_dataloader'].dataset.pipeline
+        self.pipeline = Compose([step for step in self.steps if not loads(step)])
+        for step in self.pipeline.transforms:
+            if hasattr(step, 'attach'):
+                step.attach(self)
+
+    def __len__(self) -> int:
+        return 2
+
+    def get_data_info(self, index: int) -> dict:
+        return loaded_video(self.config, self.steps, index)
+
+
+def loads(step: dict) -> bool:
+    return step['type'].split('.')[-1].startswith('LoadVideo')
+
+
+def video(config: Config, seed: int, split: str) -> dict:
+    """A packed item of random features, made by all steps of the pipeline that follow loading."""
+    videos = Videos(config, split)
+    return videos.pipeline(loaded_video(config, videos.steps, seed))
 
 
 @pytest.fixture
@@ -184,7 +209,7 @@ def test_the_augmented_pipeline_only_adds_steps() -> None:
 
     full = Config.fromfile(ROOT / 'configs' / 'demul_anet_simulated.py')
     more = Config.fromfile(ABLATIONS / 'demul_anet_simulated_augmented.py')
-    augmentations = ['TemporalCrop', 'SpeedChange', 'ClipDrop', 'WordDrop']
+    augmentations = ['SpliceMoment', 'TemporalCrop', 'SpeedChange', 'ClipDrop', 'WordDrop']
     assert [kind for kind in steps(more) if kind not in augmentations] == steps(full)
     assert [kind for kind in steps(more) if kind in augmentations] == augmentations
     kept = [s for s in more.train_pipeline if s['type'] not in augmentations]

@@ -1,7 +1,8 @@
-# With augmentations of time and words, which the default leaves out.
+# With augmentations of time and words, and moments of other videos, which the default leaves out.
 _base_ = ['../demul_anet_simulated.py']
 train_pipeline = [
     dict(type='LoadVideoFeature'),
+    dict(type='SpliceMoment', prob=0.3, mode='replace'),
     dict(type='TemporalCrop', prob=0.3, min_keep=0.5),
     dict(type='SpeedChange', prob=0.3, low=0.67, high=1.5),
     dict(type='ClipDrop', prob=0.3, rate=0.1),

@@ -162,6 +162,18 @@ class MomentDataset(BaseDataset):
             )
         return items
 
+    def full_init(self) -> None:
+        """Load the annotations, and show the data set to the steps that draw from all of it.
+
+        Such a step has ``attach(dataset)``. It is called once, before there are workers.
+        """
+        if self._fully_initialized:
+            return
+        super().full_init()
+        for step in self.pipeline.transforms:
+            if hasattr(step, 'attach'):
+                step.attach(self)
+
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline; random steps draw from ``results['rng']`` when the sampler seeds it."""
         results = self.get_data_info(int(idx))

@@ -12,6 +12,7 @@ from demul_mm.datasets.transforms.formatting import PackMomentInputs
 from demul_mm.datasets.transforms.load_feature import LoadVideoFeature
 from demul_mm.datasets.transforms.resample import ResampleClips, resample_rows
 from demul_mm.datasets.transforms.sample_queries import SampleQueries
+from demul_mm.datasets.transforms.splice import SpliceMoment
 
 __all__ = [
     'Augmentation',
@@ -22,6 +23,7 @@ __all__ = [
     'ResampleClips',
     'SampleQueries',
     'SpeedChange',
+    'SpliceMoment',
     'TemporalCrop',
     'WordDrop',
     'resample_rows',
