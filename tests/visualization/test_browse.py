@@ -87,3 +87,14 @@ def test_before_and_after(tmp_path: Path, steps: list[dict]) -> None:
     assert any(title.startswith('before augmentation') for title in titles) == bool(steps)
     # The same seconds are equally wide before and after.
     assert {axes.get_xlim() for axes in figure.axes} == {(0, 20)}
+
+
+def test_a_false_variant_stands_behind_its_sentence(tmp_path: Path) -> None:
+    dataset = build(tmp_path, [dict(type='RewordQueries', prob=1.0, min_count=1)])
+    tool = runpy.run_path(str(TOOL))
+    results = tool['run_pipeline'](dataset, 0, 0)
+    results['hard_queries'] = ['a cow runs', '']
+    figure = tool['draw_item'](dataset.get_data_info(0), None, [results], 12)
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert 'a dog runs   (false: a cow runs)' in texts
+    assert texts.count('a cat sleeps') == 2

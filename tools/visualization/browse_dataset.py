@@ -36,7 +36,7 @@ from demul_mm.visualization.charts import FAINT, INK, LINE, TRUTH, save_figure
 from demul_mm.visualization.frames import even_times, read_key_frames
 
 NUM_FRAMES = 10
-MAX_TEXT = 110
+MAX_TEXT = 150
 
 
 def parse_args() -> argparse.Namespace:
@@ -98,16 +98,21 @@ def run_alone(dataset: MomentDataset, index: int, seed: int) -> dict[str, dict]:
 
 
 def draw_moments(axes: Axes, title: str, info: dict, max_queries: int) -> None:
-    """The sentences with their moments as bars, later sentences further down."""
+    """The sentences with their moments as bars, later sentences further down.
+
+    A false variant (``RewordQueries``) stands behind its sentence.
+    """
     shown = list(zip(info['queries'], info['gt_spans']))[:max_queries]
     left = len(info['queries']) - len(shown)
     more = f' ({left} more queries)' if left else ''
     axes.set_title(f'{title}{more}', loc='left', fontsize=9, color=INK, fontweight='bold')
+    variants = info.get('hard_queries', [''] * len(shown))
     for row, (query, spans) in enumerate(shown):
         for start, end in spans:
             # Votes lie on each other: the more annotators, the darker.
             axes.barh(row, end - start, left=start, height=0.8, color=TRUTH, alpha=0.35)
-        text = query if len(query) <= MAX_TEXT else query[: MAX_TEXT - 1] + '…'
+        text = f'{query}   (false: {variants[row]})' if variants[row] else query
+        text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + '…'
         axes.text(0.005, row, text, transform=axes.get_yaxis_transform(), va='center', fontsize=7)
     axes.set_xlim(0, info.get('extent', info['duration']))
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)

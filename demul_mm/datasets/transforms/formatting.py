@@ -15,7 +15,7 @@ class PackMomentInputs(BaseTransform):
     """Make what the model takes: ``dict(inputs={stream: Tensor}, data_samples=...)``.
 
     Required keys: ``streams``, ``video_id``, ``duration``, ``extent``, ``queries``, ``query_ids``,
-    ``gt_spans``.
+    ``gt_spans``. Optional: ``hard_queries``.
 
     Args:
         meta_keys: what goes into the meta information of the data sample, besides ``query_ids``;
@@ -42,6 +42,8 @@ class PackMomentInputs(BaseTransform):
         sample.set_metainfo({'query_ids': list(results['query_ids'])})
         sample.queries = results['queries']
         sample.gt_spans = results['gt_spans']
+        if 'hard_queries' in results:
+            sample.hard_queries = results['hard_queries']
         inputs = {
             name: torch.from_numpy(np.ascontiguousarray(rows))
             for name, rows in results['streams'].items()
