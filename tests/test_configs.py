@@ -118,11 +118,20 @@ def video(config: Config, seed: int, split: str) -> dict:
     return videos.pipeline(loaded_video(config, videos.steps, seed))
 
 
+def give_word_vectors(config: Config, path: Path) -> None:
+    """Write the file of word vectors that a config names, if it does, for two words."""
+    lm = config.model.language.lm
+    if lm.get('path'):
+        path.write_text(''.join(f'{word} {"0.5 " * lm.dim}\n' for word in ('the', 'dog')))
+        lm.path = str(path)
+
+
 @pytest.fixture
-def loaded(request: pytest.FixtureRequest) -> Iterator[Config]:
+def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Config]:
     if needs_mmaction(request.param):
         pytest.importorskip('mmaction')
     config = Config.fromfile(request.param)
+    give_word_vectors(config, tmp_path / 'glove.txt')
     with DefaultScope.overwrite_default_scope(config.default_scope):
         yield config
 

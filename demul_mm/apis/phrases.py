@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from demul_mm.models.task_modules import TransformersTokenizer
+from demul_mm.models.task_modules import TransformersTokenizer, WordTokenizer
 
 
 def token_places(tokenizer: object, sentence: str, number: int) -> list[tuple[int, int]]:
@@ -18,6 +18,8 @@ def token_places(tokenizer: object, sentence: str, number: int) -> list[tuple[in
             return_offsets_mapping=True,
         )
         return [tuple(place) for place in coded['offset_mapping']]
+    if isinstance(tokenizer, WordTokenizer):
+        return tokenizer.places(sentence)
     places, end = [], 0
     for word in sentence.split():
         start = sentence.index(word, end)

@@ -6,6 +6,7 @@ from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
+from demul_mm.models.task_modules.word_tokenizer import WordTokenizer
 
 __all__ = [
     'MomentNMS',
@@ -16,4 +17,5 @@ __all__ = [
     'SemanticMemory',
     'SoftNMS',
     'TransformersTokenizer',
+    'WordTokenizer',
 ]
