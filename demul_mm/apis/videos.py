@@ -15,6 +15,7 @@ from demul_mm.apis.extractor import FeatureExtractor
 from demul_mm.datasets.base import resolve_store
 from demul_mm.datasets.stores import FeatureStore, FolderStore
 from demul_mm.datasets.stores.base import check_features
+from demul_mm.datasets.transforms.load_feature import cover_extent
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 from demul_mm.retrieval.bank import BROKEN, reason
@@ -66,6 +67,9 @@ class VideoReader:
         self._rest = Compose([TRANSFORMS.build(s) for s in steps if _short(s) not in LOADERS])
         self._dataset = dataset
         self._dims: dict[str, Any] = {k: tower.in_dim for k, tower in model.towers.items()}
+        self._optional = {
+            step.get('stream', 'visual') for step in self._loaders if step.get('optional')
+        }
         self._from_frames = model.frame_encoder is not None
         self._extractor = extractor
         if extractor is None and config.get('extractor'):
@@ -110,7 +114,8 @@ class VideoReader:
         if not streams:
             raise FileNotFoundError(f'there is no video file {video}')
         absent = [name for name in streams if video not in self._store(name)]
-        if absent:
+        if set(absent) - self._optional or len(absent) == len(streams):
+            absent.sort(key=self._optional.__contains__)
             raise ValueError(
                 f'{video!r} is neither a file nor a video of {self._store(absent[0]).path}; give '
                 'a video file, a feature file or array, or an id of the feature store'
@@ -134,7 +139,8 @@ class VideoReader:
         )
         if spec.kind == 'file' and self._from_frames:
             for step in self._loaders:
-                results = TRANSFORMS.build(step).transform(results)
+                if not step.get('optional'):
+                    results = TRANSFORMS.build(step).transform(results)
         elif spec.kind == 'file':
             assert self._extractor is not None
             features, results['extent'] = self._extractor(spec.value)
@@ -142,22 +148,21 @@ class VideoReader:
         else:
             self._load_features(spec, results)
         self._check_dims(spec, results['streams'])
+        for name in self._optional - results['streams'].keys():
+            results['streams'][name] = None
         results['duration'] = spec.duration or results['extent']
         return self._rest(results)
 
     def _load_features(self, spec: VideoSpec, results: dict) -> None:
         if spec.kind == 'id':
             streams = [name for name in self._dims if self._store_config(name) is not None]
-            results['streams'] = {name: self._store(name).load(spec.value) for name in streams}
+            given = {s: self._store(s).load(spec.value) for s in streams if self._has(s, spec)}
         else:
-            results['streams'] = dict(spec.value)
-        first = next(iter(results['streams']))
-        config = self._store_config(first)
-        clip_seconds = self._store(first).clip_seconds if spec.kind == 'id' else None
-        if clip_seconds is None and config is not None:
-            clip_seconds = config.get('clip_seconds')
+            given = dict(spec.value)
+        first = next(iter(given))
+        clip_seconds = self._clip_seconds(spec, first)
         if clip_seconds is not None:
-            results['extent'] = clip_seconds * len(results['streams'][first])
+            results['extent'] = clip_seconds * len(given[first])
         elif spec.duration is not None:
             results['extent'] = spec.duration
         else:
@@ -165,6 +170,17 @@ class VideoReader:
                 f'the features of {spec.name} do not say how many seconds a row covers; give '
                 'durations=[...], or clip_seconds in the config of the feature store'
             )
+        for name, rows in given.items():
+            seconds = self._clip_seconds(spec, name)
+            if seconds is not None and np.ndim(rows) == 2:
+                given[name] = cover_extent(np.asarray(rows), seconds, results['extent'])
+        results['streams'] = given
+
+    def _clip_seconds(self, spec: VideoSpec, stream: str) -> float | None:
+        """Seconds of a row, where the store or its config says so."""
+        seconds = self._store(stream).clip_seconds if spec.kind == 'id' else None
+        config = self._store_config(stream)
+        return config.get('clip_seconds') if seconds is None and config is not None else seconds
 
     def _check_dims(self, spec: VideoSpec, streams: Mapping[str, np.ndarray]) -> None:
         for name, rows in streams.items():
@@ -179,12 +195,14 @@ class VideoReader:
                 raise ValueError(f'features {name!r} of {spec.name}: {problem}')
 
     def _only_stream(self) -> str:
-        if len(self._dims) > 1:
+        """The stream that features without a name are: the only one that a video needs."""
+        needed = [name for name in self._dims if name not in self._optional]
+        if len(needed) != 1:
             raise ValueError(
                 f'the model has streams {sorted(self._dims)}: give the features of a video as a '
                 'dict by stream'
             )
-        return next(iter(self._dims))
+        return needed[0]
 
     def _store_config(self, stream: str) -> dict | None:
         """Config of a stream's store, its path resolved; None if the pipeline names none."""
@@ -194,6 +212,9 @@ class VideoReader:
                 root = self._dataset.get('data_root') or ''
                 return resolve_store(store, root, self._dataset.get('split', ''))
         return None
+
+    def _has(self, stream: str, spec: VideoSpec) -> bool:
+        return stream not in self._optional or spec.value in self._store(stream)
 
     def _store(self, stream: str) -> FeatureStore:
         if stream not in self._stores:

@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 
 from demul_mm.datasets.annotations import Cleaner, RawVideo
+from demul_mm.datasets.availability import find_missing
 from demul_mm.datasets.samplers.seeded import SeededIndex
 from demul_mm.registry import TRANSFORMS
 
@@ -162,6 +163,18 @@ class MomentDataset(BaseDataset):
             )
         return items
 
+    def full_init(self) -> None:
+        """Load the annotations, and show the data set to the steps that draw from all of it.
+
+        Such a step has ``attach(dataset)``. It is called once, before there are workers.
+        """
+        if self._fully_initialized:
+            return
+        super().full_init()
+        for step in self.pipeline.transforms:
+            if hasattr(step, 'attach'):
+                step.attach(self)
+
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline; random steps draw from ``results['rng']`` when the sampler seeds it."""
         results = self.get_data_info(int(idx))
@@ -189,12 +202,12 @@ class MomentDataset(BaseDataset):
 
     def _drop_missing(self, items: list[dict]) -> list[dict]:
         """Ask the steps of the pipeline which videos they can load."""
-        checks = [step.lacks for step in self.pipeline.transforms if hasattr(step, 'lacks')]
-        reasons = {}
-        for item in items:
-            reason = next((why for check in checks if (why := check(item))), None)
-            if reason:
-                reasons[item['video_id']] = reason
+        reasons, absent = find_missing(self.pipeline.transforms, items)
+        for stream, count in absent.items():
+            MMLogger.get_current_instance().info(
+                f'{self.metainfo["dataset_name"]} {self.split}: {count:,} of {len(items):,} videos '
+                f'have no stream {stream!r}, which is optional'
+            )
         if not reasons:
             return items
         examples = '; '.join(list(reasons.values())[:3])

@@ -24,6 +24,8 @@ class MomentDataSample(BaseDataElement):
         queries (list[str]): ``Q`` sentences.
         gt_spans (list[Tensor]): for each query, ``(G, 2)`` true moments in seconds. Several rows
             are several annotators or several occurrences. ``G`` may be 0 where truth is unknown.
+        hard_queries (list[str]): for each query a false variant of it, or '' where there is none;
+            only in training, where the pipeline makes them (``RewordQueries``).
         pred_moments (list[InstanceData]): for each query, the predicted moments, best first:
             ``spans (M, 2)`` seconds, ``scores (M,)``, and optionally ``terms (M, 5)``, what each
             term of the joint score gave, and ``phrase_alignment (M, K)``, how much of each phrase
@@ -60,6 +62,18 @@ class MomentDataSample(BaseDataElement):
     @gt_spans.deleter
     def gt_spans(self) -> None:
         del self._gt_spans
+
+    @property
+    def hard_queries(self) -> list[str]:
+        return self._hard_queries
+
+    @hard_queries.setter
+    def hard_queries(self, value: Sequence[str]) -> None:
+        self.set_field(list(value), '_hard_queries', dtype=list)
+
+    @hard_queries.deleter
+    def hard_queries(self) -> None:
+        del self._hard_queries
 
     @property
     def pred_moments(self) -> list[InstanceData]:

@@ -134,6 +134,22 @@ class TestVerify:
         }.items():
             assert any(kind in line and name in line for line in output.splitlines()), kind
 
+    def test_a_video_may_lack_an_optional_stream(self, run, tmp_path):
+        write_folder(tmp_path / 'f', {'a': 5, 'b': 3})
+        write_folder(tmp_path / 's', {'b': 3})
+        config = write_config(
+            tmp_path, [video('a'), video('b')], dict(type='FolderStore', path='f', dim=4)
+        )
+        text = config.read_text()
+        second = "{'type': 'LoadVideoFeature', 'stream': 'said', 'optional': True}, "
+        text = text.replace("{'type': 'PackMomentInputs'", second + "{'type': 'PackMomentInputs'")
+        said = "'said': {'type': 'FolderStore', 'path': 's', 'dim': 4}, 'visual'"
+        config.write_text(text.replace("'visual'", said))
+        code, output = run('misc/verify_dataset.py', config, '--part', 'train', '--workers', 0)
+        assert code == 0
+        assert 'optional, 1 videos have none' in output
+        assert 'train said features: 1 videos, 0 bad' in output
+
     def test_dimension_of_the_majority_without_dim(self, run, tmp_path):
         write_folder(tmp_path / 'f', {'a': 5, 'b': 3}, c=np.zeros((3, 5), np.float32))
         ann = write_jsonl(tmp_path / 'a.jsonl', [video(name) for name in 'abc'])

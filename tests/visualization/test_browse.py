@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 
+from demul_mm.datasets import MomentDataset
+from demul_mm.datasets.transforms import Augmentation
 from demul_mm.registry import DATASETS
 from tests.datasets.helpers import video, write_jsonl
 
@@ -15,23 +17,64 @@ SPEED = dict(type='SpeedChange', prob=1.0, low=2.0, high=2.0, whole=1.0)
 WORDS = dict(type='WordDrop', prob=1.0, rate=1.0, keep=1)
 
 
-@pytest.mark.parametrize('steps', [[SPEED, WORDS], []])
-def test_before_and_after(tmp_path: Path, steps: list[dict]) -> None:
-    np.save(tmp_path / 'a.npy', np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
+# Every augmentation there is, with what it surely does to the video below.
+EACH = {
+    'SpeedChange': dict(low=2.0, high=2.0, whole=1.0),
+    'WordDrop': dict(rate=1.0, keep=1),
+    'TemporalCrop': dict(min_keep=0.1),
+    'ClipDrop': dict(rate=0.9),
+    'SpliceMoment': dict(mode='insert', tries=50),
+}
+
+
+def build(tmp_path: Path, steps: list[dict]) -> MomentDataset:
+    for name in 'ab':
+        rows = np.random.default_rng(ord(name)).normal(size=(20, 4)).astype(np.float32)
+        np.save(tmp_path / f'{name}.npy', rows)
+    other = video('b', queries=[{'query': 'rain falls', 'spans': [[2.0, 6.0]]}])
     pipeline = [dict(type='LoadVideoFeature'), *steps, dict(type='PackMomentInputs')]
     with DefaultScope.overwrite_default_scope('demul_mm'):
-        dataset = DATASETS.build(
+        return DATASETS.build(
             dict(
                 type='JsonlMomentDataset',
-                ann_file=write_jsonl(tmp_path / 'a.jsonl', [video('a')]),
+                ann_file=write_jsonl(tmp_path / 'a.jsonl', [video('a'), other]),
                 split='train',
                 features=dict(visual=dict(type='FolderStore', path=str(tmp_path), dim=4)),
                 pipeline=pipeline,
             )
         )
+
+
+def test_each_augmentation_has_its_own_picture(tmp_path: Path) -> None:
+    known = {cls.__name__ for cls in Augmentation.__subclasses__()}
+    assert known == set(EACH)
+    steps = [dict(type=kind, prob=0.01, **options) for kind, options in EACH.items()]
+    dataset = build(tmp_path, steps)
+    tool = runpy.run_path(str(TOOL))
+    plain = tool['run_pipeline'](dataset, 0, 0, only=[])
+    alone = tool['run_alone'](dataset, 0, 0)
+    assert [title.split('(')[0] for title in alone] == list(EACH)
+    for title, results in alone.items():
+        differs = [
+            results['queries'] != plain['queries'],
+            results['extent'] != plain['extent'],
+            not np.array_equal(results['streams']['visual'], plain['streams']['visual']),
+        ]
+        assert any(differs), title
+        assert 'prob=0.01' in title
+    assert all(step.prob == 0.01 for step in tool['augmentations_of'](dataset))
+    assert alone[next(t for t in alone if t.startswith('Splice'))]['queries'][-1] == 'rain falls'
+    figure = tool['draw_item'](dataset.get_data_info(0), plain, [], 12, alone)
+    titles = [axes.get_title(loc='left') for axes in figure.axes]
+    assert [t.split('(')[0] for t in titles if t.endswith('alone')] == list(EACH)
+
+
+@pytest.mark.parametrize('steps', [[SPEED, WORDS], []])
+def test_before_and_after(tmp_path: Path, steps: list[dict]) -> None:
+    dataset = build(tmp_path, steps)
     tool = runpy.run_path(str(TOOL))
     info = dataset.get_data_info(0)
-    before = tool['run_pipeline'](dataset, 0, 0, augment=False)
+    before = tool['run_pipeline'](dataset, 0, 0, only=[])
     after = tool['run_pipeline'](dataset, 0, 0)
     assert before['extent'] == 20
     assert before['queries'] == info['queries']
@@ -44,3 +87,14 @@ def test_before_and_after(tmp_path: Path, steps: list[dict]) -> None:
     assert any(title.startswith('before augmentation') for title in titles) == bool(steps)
     # The same seconds are equally wide before and after.
     assert {axes.get_xlim() for axes in figure.axes} == {(0, 20)}
+
+
+def test_a_false_variant_stands_behind_its_sentence(tmp_path: Path) -> None:
+    dataset = build(tmp_path, [dict(type='RewordQueries', prob=1.0, min_count=1)])
+    tool = runpy.run_path(str(TOOL))
+    results = tool['run_pipeline'](dataset, 0, 0)
+    results['hard_queries'] = ['a cow runs', '']
+    figure = tool['draw_item'](dataset.get_data_info(0), None, [results], 12)
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert 'a dog runs   (false: a cow runs)' in texts
+    assert texts.count('a cat sleeps') == 2

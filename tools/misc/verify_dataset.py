@@ -21,7 +21,7 @@ from tqdm import tqdm
 from demul_mm.datasets import AnnotationError, validate_jsonl
 from demul_mm.datasets.base import resolve_store
 from demul_mm.datasets.verification import Findings, check_features_of, check_videos_of
-from demul_mm.registry import DATASETS
+from demul_mm.registry import DATASETS, FEATURE_STORES
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,8 +63,11 @@ def configs_of(args: argparse.Namespace) -> dict[str, dict]:
     return {args.split: dataset}
 
 
-def stores_of(dataset: dict) -> dict[str, dict]:
-    """The feature stores that the data set reads, with their final paths, by stream."""
+def stores_of(dataset: dict) -> dict[str, tuple[dict, bool]]:
+    """The feature stores that the data set reads, with their final paths, by stream.
+
+    Each with whether a video may lack the stream.
+    """
     stores = {}
     for step in dataset.get('pipeline', [dict(type='LoadVideoFeature')]):
         if step.get('type') == 'LoadVideoFeature':
@@ -72,8 +75,17 @@ def stores_of(dataset: dict) -> dict[str, dict]:
             store = step.get('store') or dataset.get('features', {}).get(stream)
             if store is not None:
                 root = dataset.get('data_root', '')
-                stores[stream] = resolve_store(store, root, dataset['split'])
+                resolved = resolve_store(store, root, dataset['split'])
+                stores[stream] = resolved, bool(step.get('optional'))
     return stores
+
+
+def with_features(items: list[dict], store: dict) -> list[dict]:
+    """The items whose video is in the store."""
+    opened = FEATURE_STORES.build({k: v for k, v in store.items() if k != 'dim'})
+    found = [item for item in items if item['video_id'] in opened]
+    print(f'{store["path"]}: optional, {len(items) - len(found):,} videos have none')
+    return found
 
 
 def report(title: str, findings: Findings, examples: int) -> int:
@@ -99,10 +111,11 @@ def check(part: str, config: dict, args: argparse.Namespace) -> int:
     queries = sum(len(item['queries']) for item in items)
     print(f'{part} annotations: {len(items):,} videos, {queries:,} queries, 0 bad')
     bad = 0
-    for stream, store in stores_of(config).items():
+    for stream, (store, optional) in stores_of(config).items():
         try:
-            with tqdm(total=len(items), desc=store['path'], unit='video') as bar:
-                findings = check_features_of(store, items, args.workers, bar.update)
+            wanted = with_features(items, store) if optional else items
+            with tqdm(total=len(wanted), desc=store['path'], unit='video') as bar:
+                findings = check_features_of(store, wanted, args.workers, bar.update)
         except (FileNotFoundError, ValueError) as error:
             findings = Findings(len(items), {'no store': [(store['path'], str(error))]})
         bad += report(f'{part} {stream} features', findings, args.examples)

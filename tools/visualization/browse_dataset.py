@@ -2,15 +2,17 @@
 
 Each picture shows an item as it is annotated and as its pipeline leaves it, with the queries that
 were sampled. If the pipeline holds augmentations, it is shown without them and then with them, over
-the same seconds, for comparison. The strip under the moments is the
-similarity of each clip to all others, which shows where the features change; key frames are added
-where the video file is at hand.
+the same seconds, for comparison; with --each, every one of them also alone. The strip under the
+moments is the similarity of each clip to all others, which shows where the features change; key
+frames are added where the video file is at hand.
 
 Examples:
     python tools/visualization/browse_dataset.py configs/demul_anet.py
     python tools/visualization/browse_dataset.py configs/demul_demo.py --part val --num 3
     python tools/visualization/browse_dataset.py configs/demul_anet.py --video v_QOlSCBRmfWY \\
         --repeat 4 --out-dir work_dirs/augmented
+    python tools/visualization/browse_dataset.py \\
+        configs/ablations/demul_anet_simulated_augmented.py --each
 """
 
 import argparse
@@ -18,6 +20,7 @@ import copy
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +36,7 @@ from demul_mm.visualization.charts import FAINT, INK, LINE, TRUTH, save_figure
 from demul_mm.visualization.frames import even_times, read_key_frames
 
 NUM_FRAMES = 10
-MAX_TEXT = 110
+MAX_TEXT = 150
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,38 +49,70 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num', type=int, default=8, help='items, spread evenly (default: 8)')
     parser.add_argument('--video', nargs='+', help='these videos instead')
     parser.add_argument('--repeat', type=int, default=1, help='draws of the pipeline for each item')
+    parser.add_argument(
+        '--each', action='store_true', help='also show what each augmentation does alone'
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the random steps (default: 0)')
     parser.add_argument('--max-queries', type=int, default=12, help='most queries drawn')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config')
     return parser.parse_args()
 
 
-def run_pipeline(dataset: MomentDataset, index: int, seed: int, augment: bool = True) -> dict:
-    """The results of the pipeline just before they are packed, with or without augmentations."""
+def augmentations_of(dataset: MomentDataset) -> list[Augmentation]:
+    return [step for step in dataset.pipeline.transforms if isinstance(step, Augmentation)]
+
+
+def run_pipeline(
+    dataset: MomentDataset, index: int, seed: int, only: Sequence[Augmentation] | None = None
+) -> dict:
+    """The results of the pipeline just before they are packed.
+
+    Args:
+        dataset: the data set.
+        index: of the item.
+        seed: of the random steps.
+        only: of all augmentations use these, and surely; None: all, as they are.
+    """
     results = dataset.get_data_info(index)
     results['rng'] = np.random.default_rng([seed, index])
     for step in dataset.pipeline.transforms:
         if isinstance(step, PackMomentInputs):
             break
-        if isinstance(step, Augmentation) and not augment:
-            continue
-        results = step(results)
+        if only is None or not isinstance(step, Augmentation):
+            results = step(results)
+        elif step in only:
+            prob, step.prob = step.prob, 1.0
+            results = step(results)
+            step.prob = prob
         if results is None:
             raise ValueError(f'{step} gave nothing for video {dataset[index]["video_id"]}')
     return results
 
 
+def run_alone(dataset: MomentDataset, index: int, seed: int) -> dict[str, dict]:
+    """The results of the pipeline with each of its augmentations alone, by its description."""
+    return {
+        repr(step): run_pipeline(dataset, index, seed, only=[step])
+        for step in augmentations_of(dataset)
+    }
+
+
 def draw_moments(axes: Axes, title: str, info: dict, max_queries: int) -> None:
-    """The sentences with their moments as bars, later sentences further down."""
+    """The sentences with their moments as bars, later sentences further down.
+
+    A false variant (``RewordQueries``) stands behind its sentence.
+    """
     shown = list(zip(info['queries'], info['gt_spans']))[:max_queries]
     left = len(info['queries']) - len(shown)
     more = f' ({left} more queries)' if left else ''
     axes.set_title(f'{title}{more}', loc='left', fontsize=9, color=INK, fontweight='bold')
+    variants = info.get('hard_queries', [''] * len(shown))
     for row, (query, spans) in enumerate(shown):
         for start, end in spans:
             # Votes lie on each other: the more annotators, the darker.
             axes.barh(row, end - start, left=start, height=0.8, color=TRUTH, alpha=0.35)
-        text = query if len(query) <= MAX_TEXT else query[: MAX_TEXT - 1] + '…'
+        text = f'{query}   (false: {variants[row]})' if variants[row] else query
+        text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + '…'
         axes.text(0.005, row, text, transform=axes.get_yaxis_transform(), va='center', fontsize=7)
     axes.set_xlim(0, info.get('extent', info['duration']))
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
@@ -89,8 +124,8 @@ def draw_moments(axes: Axes, title: str, info: dict, max_queries: int) -> None:
 
 
 def draw_streams(axes: Axes, results: dict) -> None:
-    """Similarity of every clip to every other, for the first stream."""
-    name, clips = next(iter(results['streams'].items()))
+    """Similarity of every clip to every other, for the first stream that is there."""
+    name, clips = next((k, rows) for k, rows in results['streams'].items() if rows is not None)
     rows = np.asarray(clips, dtype=np.float32).reshape(len(clips), -1)
     rows = rows - rows.mean(axis=0)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
@@ -107,11 +142,21 @@ def draw_frames(axes: Axes, info: dict) -> None:
     axes.axis('off')
 
 
-def draw_item(info: dict, plain: dict | None, draws: list[dict], max_queries: int) -> Figure:
-    """An item as annotated; under it the pipeline without augmentations, if any, and each draw."""
+def draw_item(
+    info: dict,
+    plain: dict | None,
+    draws: list[dict],
+    max_queries: int,
+    alone: dict[str, dict] | None = None,
+) -> Figure:
+    """An item as annotated; under it the pipeline without augmentations, if any, and each draw.
+
+    ``alone`` are further results of the pipeline by their only augmentation.
+    """
     has_frames = bool(info['video_path']) and os.path.isfile(info['video_path'])
     heights = [1.0] * has_frames
     steps = {f'after the pipeline, draw {number}': draw for number, draw in enumerate(draws)}
+    steps.update({f'{name} alone': results for name, results in (alone or {}).items()})
     if plain is not None:
         steps = {'before augmentation (the pipeline without it)': plain, **steps}
     for part in [info, *steps.values()]:
@@ -158,10 +203,11 @@ def main() -> None:
     for index in tqdm(choose(dataset, args), unit='item'):
         info = dataset.get_data_info(index)
         draws = [run_pipeline(dataset, index, args.seed + draw) for draw in range(args.repeat)]
-        augments = any(isinstance(step, Augmentation) for step in dataset.pipeline.transforms)
-        plain = run_pipeline(dataset, index, args.seed, augment=False) if augments else None
+        steps = augmentations_of(dataset)
+        plain = run_pipeline(dataset, index, args.seed, only=[]) if steps else None
+        alone = run_alone(dataset, index, args.seed) if args.each else None
         name = re.sub(r'[^\w.-]', '_', info['video_id'])
-        figure = draw_item(copy.deepcopy(info), plain, draws, args.max_queries)
+        figure = draw_item(copy.deepcopy(info), plain, draws, args.max_queries, alone)
         save_figure(figure, Path(args.out_dir) / f'{args.part}_{name}.png')
     print(f'pictures in {args.out_dir}')
 

@@ -11,7 +11,9 @@ from demul_mm.datasets.transforms.decode_clips import LoadVideoClips
 from demul_mm.datasets.transforms.formatting import PackMomentInputs
 from demul_mm.datasets.transforms.load_feature import LoadVideoFeature
 from demul_mm.datasets.transforms.resample import ResampleClips, resample_rows
+from demul_mm.datasets.transforms.reword import RewordQueries
 from demul_mm.datasets.transforms.sample_queries import SampleQueries
+from demul_mm.datasets.transforms.splice import SpliceMoment
 
 __all__ = [
     'Augmentation',
@@ -20,8 +22,10 @@ __all__ = [
     'LoadVideoFeature',
     'PackMomentInputs',
     'ResampleClips',
+    'RewordQueries',
     'SampleQueries',
     'SpeedChange',
+    'SpliceMoment',
     'TemporalCrop',
     'WordDrop',
     'resample_rows',

@@ -4,10 +4,13 @@ They belong between loading and resampling. Those that change time move all stre
 the extent and the duration together, and never lose a video's last query.
 """
 
+import inspect
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 
 from demul_mm.datasets.transforms.random import rng_of
+from demul_mm.datasets.transforms.sample_queries import select_queries
 from demul_mm.registry import TRANSFORMS
 
 
@@ -18,8 +21,8 @@ def warp_time(results: dict, old: np.ndarray, new: np.ndarray, min_inside: float
     skipped or repeated but never blended. The rows keep their length in seconds.
 
     Args:
-        results: with ``streams``, ``extent``, ``duration``, ``queries``, ``query_ids``,
-            ``gt_spans``.
+        results: with ``streams`` (None: absent, and stays so), ``extent``, ``duration``,
+            ``queries``, ``query_ids``, ``gt_spans``.
         old: ``(K,)`` seconds, increasing from 0 to the extent.
         new: ``(K,)`` seconds, not decreasing, from 0; a part of no length is cut out.
         min_inside: a moment is dropped that keeps less than this share of its length (or nothing),
@@ -28,33 +31,33 @@ def warp_time(results: dict, old: np.ndarray, new: np.ndarray, min_inside: float
     Returns:
         the changed copy; ``results`` itself when no query would be left.
     """
-    kept: dict[str, list] = {'queries': [], 'query_ids': [], 'gt_spans': []}
-    for query, query_id, spans in zip(
-        results['queries'], results['query_ids'], results['gt_spans']
-    ):
+    kept = {}
+    for number, spans in enumerate(results['gt_spans']):
         moved = np.interp(spans, old, new)
         left = moved[:, 1] - moved[:, 0]
         stays = (left > 0) & (left >= min_inside * (spans[:, 1] - spans[:, 0]) - 1e-6)
         if stays.any():
-            kept['queries'].append(query)
-            kept['query_ids'].append(query_id)
-            kept['gt_spans'].append(moved[stays])
-    if not kept['queries']:
+            kept[number] = moved[stays]
+    if not kept:
         return results
+    queries = {**select_queries(results, kept), 'gt_spans': list(kept.values())}
     extent = float(new[-1])
-    streams = {}
+    streams: dict[str, np.ndarray | None] = {}
     for name, rows in results['streams'].items():
+        if rows is None:
+            streams[name] = None
+            continue
         count = max(1, round(len(rows) * extent / results['extent']))
         shown = np.interp((np.arange(count) + 0.5) * extent / count, new, old)
         row = (shown * len(rows) / results['extent']).astype(np.int64)
         streams[name] = rows[np.minimum(row, len(rows) - 1)]
     duration = float(np.interp(results['duration'], old, new))
-    return {**results, **kept, 'streams': streams, 'extent': extent, 'duration': duration}
+    return {**results, **queries, 'streams': streams, 'extent': extent, 'duration': duration}
 
 
 def clips_of(results: dict) -> int:
     """Clips of the finest stream: the grid on which time is cut."""
-    return max(len(rows) for rows in results['streams'].values())
+    return max(len(rows) for rows in results['streams'].values() if rows is not None)
 
 
 class Augmentation(BaseTransform):
@@ -65,7 +68,7 @@ class Augmentation(BaseTransform):
     """
 
     def __init__(self, prob: float) -> None:
-        _check('prob', prob, 0, 1)
+        check_range('prob', prob, 0, 1)
         self.prob = prob
 
     def transform(self, results: dict) -> dict:
@@ -77,7 +80,8 @@ class Augmentation(BaseTransform):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        options = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
+        known = inspect.signature(type(self)).parameters
+        options = ', '.join(f'{key}={value!r}' for key, value in vars(self).items() if key in known)
         return f'{type(self).__name__}({options})'
 
 
@@ -94,8 +98,8 @@ class TemporalCrop(Augmentation):
 
     def __init__(self, prob: float = 0.5, min_keep: float = 0.5, min_inside: float = 0.5) -> None:
         super().__init__(prob)
-        _check('min_keep', min_keep, 1e-6, 1)
-        _check('min_inside', min_inside, 0, 1)
+        check_range('min_keep', min_keep, 1e-6, 1)
+        check_range('min_inside', min_inside, 0, 1)
         self.min_keep = min_keep
         self.min_inside = min_inside
 
@@ -133,7 +137,7 @@ class SpeedChange(Augmentation):
         super().__init__(prob)
         if not 0 < low <= high:
             raise ValueError(f'low={low}, high={high}: give speeds with 0 < low <= high')
-        _check('whole', whole, 0, 1)
+        check_range('whole', whole, 0, 1)
         self.low, self.high = low, high
         self.whole = whole
 
@@ -163,7 +167,7 @@ class ClipDrop(Augmentation):
 
     def __init__(self, prob: float = 0.5, rate: float = 0.1, mode: str = 'zero') -> None:
         super().__init__(prob)
-        _check('rate', rate, 0, 1)
+        check_range('rate', rate, 0, 1)
         if mode not in ('zero', 'remove'):
             raise ValueError(f"mode is {mode!r}; allowed: 'zero', 'remove'")
         self.rate = rate
@@ -183,8 +187,10 @@ class ClipDrop(Augmentation):
             return warp_time(
                 results, np.arange(clips + 1) * (extent / clips), kept * extent / clips
             )
-        streams = {}
-        for name, rows in results['streams'].items():
+        streams = dict(results['streams'])
+        for name, rows in streams.items():
+            if rows is None:
+                continue
             clip = ((np.arange(len(rows)) + 0.5) * clips / len(rows)).astype(np.int64)
             streams[name] = rows.copy()
             streams[name][drop[clip]] = 0
@@ -203,7 +209,7 @@ class WordDrop(Augmentation):
 
     def __init__(self, prob: float = 0.5, rate: float = 0.2, keep: int = 3) -> None:
         super().__init__(prob)
-        _check('rate', rate, 0, 1)
+        check_range('rate', rate, 0, 1)
         if keep < 1:
             raise ValueError(f'keep={keep}: give at least 1, or a query could become empty')
         self.rate = rate
@@ -225,6 +231,6 @@ class WordDrop(Augmentation):
         return ' '.join(word for word, stay in zip(words, stays) if stay)
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f'{name}={value}: give a number from {low:g} to {high:g}')

@@ -14,8 +14,8 @@ from demul_mm.structures import MomentDataSample
 class PackMomentInputs(BaseTransform):
     """Make what the model takes: ``dict(inputs={stream: Tensor}, data_samples=...)``.
 
-    Required keys: ``streams``, ``video_id``, ``duration``, ``extent``, ``queries``, ``query_ids``,
-    ``gt_spans``.
+    Required keys: ``streams`` (None where the video lacks one), ``video_id``, ``duration``,
+    ``extent``, ``queries``, ``query_ids``, ``gt_spans``. Optional: ``hard_queries``.
 
     Args:
         meta_keys: what goes into the meta information of the data sample, besides ``query_ids``;
@@ -42,8 +42,15 @@ class PackMomentInputs(BaseTransform):
         sample.set_metainfo({'query_ids': list(results['query_ids'])})
         sample.queries = results['queries']
         sample.gt_spans = results['gt_spans']
+        if 'hard_queries' in results:
+            sample.hard_queries = results['hard_queries']
+        if all(rows is None for rows in results['streams'].values()):
+            raise ValueError(
+                f'video {results.get("video_id")!r} has no stream at all (of '
+                f'{sorted(results["streams"])}): leave it out, or load one that it has'
+            )
         inputs = {
-            name: torch.from_numpy(np.ascontiguousarray(rows))
+            name: None if rows is None else torch.from_numpy(np.ascontiguousarray(rows))
             for name, rows in results['streams'].items()
         }
         return {'inputs': inputs, 'data_samples': sample}

@@ -46,14 +46,16 @@ def resample_rows(rows: np.ndarray, length: int, mode: str = 'mean') -> np.ndarr
 class ResampleClips(BaseTransform):
     """Bring the clips of streams to a common number; their extent in seconds stays as it is.
 
-    Modified keys: ``streams[...]``.
+    Modified keys: ``streams``. A stream that is None stays so.
 
     Args:
-        num_clips: number of clips; None: keep all there are.
+        num_clips: number of clips; None: as many as the first of the streams has.
         mode: ``'mean'``, ``'nearest'`` or ``'linear'``, see :func:`resample_rows`.
-        keep_short: leave a sequence alone that is not longer than ``num_clips``, instead of
-            stretching it.
+        keep_short: if the first of the streams that are there is not longer than ``num_clips``,
+            take its number of clips instead of stretching it.
         streams: which streams.
+        scale: multiplies the number of clips that would be taken, above 0: other time scales for
+            a test.
     """
 
     def __init__(
@@ -62,26 +64,42 @@ class ResampleClips(BaseTransform):
         mode: str = 'mean',
         keep_short: bool = True,
         streams: Sequence[str] = ('visual',),
+        scale: float = 1.0,
     ) -> None:
         if num_clips is not None and num_clips < 1:
             raise ValueError(f'num_clips={num_clips}: give at least 1, or None to keep all')
         if mode not in MODES:
             raise ValueError(f'mode is {mode!r}; allowed: {", ".join(map(repr, MODES))}')
+        if scale <= 0:
+            raise ValueError(f'scale={scale}: give a number above 0')
         self.num_clips = num_clips
         self.mode = mode
         self.keep_short = keep_short
         self.streams = tuple(streams)
+        self.scale = scale
 
     def transform(self, results: dict) -> dict:
-        for name in self.streams:
-            rows = results['streams'][name]
-            if self.num_clips is None or (self.keep_short and len(rows) <= self.num_clips):
-                continue
-            results['streams'][name] = resample_rows(rows, self.num_clips, self.mode)
-        return results
+        streams = dict(results['streams'])
+        absent = [name for name in self.streams if name not in streams]
+        if absent:
+            raise ValueError(
+                f'ResampleClips is to resample a stream {absent[0]!r} that no step before it '
+                f'loads (loaded: {sorted(streams)})'
+            )
+        present = [name for name in self.streams if streams[name] is not None]
+        for name in present:
+            length = self._length(len(results['streams'][present[0]]))
+            streams[name] = resample_rows(streams[name], length, self.mode)
+        return {**results, 'streams': streams}
+
+    def _length(self, found: int) -> int:
+        length = found if self.num_clips is None else self.num_clips
+        if self.keep_short:
+            length = min(length, found)
+        return max(1, round(length * self.scale))
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(num_clips={self.num_clips}, mode={self.mode!r}, '
-            f'keep_short={self.keep_short}, streams={self.streams})'
+            f'keep_short={self.keep_short}, streams={self.streams}, scale={self.scale})'
         )

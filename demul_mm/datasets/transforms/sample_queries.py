@@ -1,16 +1,27 @@
 """Choosing some of the queries of a video."""
 
+from collections.abc import Iterable
+
 from mmcv.transforms import BaseTransform
 
 from demul_mm.datasets.transforms.random import rng_of
 from demul_mm.registry import TRANSFORMS
+
+# What an item has for each of its queries; a pipeline need not set all of them.
+QUERY_KEYS = ('queries', 'query_ids', 'gt_spans', 'hard_queries')
+
+
+def select_queries(results: dict, chosen: Iterable[int]) -> dict[str, list]:
+    """What ``results`` has for the queries ``chosen``, key by key, in new lists."""
+    index = list(chosen)
+    return {key: [results[key][i] for i in index] for key in QUERY_KEYS if key in results}
 
 
 @TRANSFORMS.register_module()
 class SampleQueries(BaseTransform):
     """Keep at most ``max_queries`` random queries of a video, in their order.
 
-    Modified keys: ``queries``, ``query_ids``, ``gt_spans``.
+    Modified keys: ``queries``, ``query_ids``, ``gt_spans``, and ``hard_queries`` if it is there.
 
     Args:
         max_queries: at least 1.
@@ -25,8 +36,7 @@ class SampleQueries(BaseTransform):
         count = len(results['queries'])
         if count > self.max_queries:
             chosen = rng_of(results).choice(count, size=self.max_queries, replace=False)
-            for key in ('queries', 'query_ids', 'gt_spans'):
-                results[key] = [results[key][index] for index in sorted(chosen)]
+            results.update(select_queries(results, sorted(chosen)))
         return results
 
     def __repr__(self) -> str:

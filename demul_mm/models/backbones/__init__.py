@@ -5,6 +5,7 @@ from demul_mm.models.backbones.frame_encoder import FrameEncoder
 from demul_mm.models.backbones.image_text import TransformersImageEncoder
 from demul_mm.models.backbones.language import LanguageEncoder, TransformersLM
 from demul_mm.models.backbones.temporal_tower import TemporalTower
+from demul_mm.models.backbones.word_vectors import WordVectors
 
 __all__ = [
     'ClipCNN',
@@ -13,4 +14,5 @@ __all__ = [
     'TemporalTower',
     'TransformersImageEncoder',
     'TransformersLM',
+    'WordVectors',
 ]

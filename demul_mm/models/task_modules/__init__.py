@@ -7,6 +7,7 @@ from demul_mm.models.task_modules.phrases import phrase_map
 from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
+from demul_mm.models.task_modules.word_tokenizer import WordTokenizer
 
 __all__ = [
     'MomentNMS',
@@ -17,5 +18,6 @@ __all__ = [
     'SemanticMemory',
     'SoftNMS',
     'TransformersTokenizer',
+    'WordTokenizer',
     'phrase_map',
 ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
+from demul_mm.models.task_modules.word_tokenizer import WordTokenizer
 from demul_mm.structures import PhraseMap, QueryEncoding
 
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
@@ -40,6 +41,8 @@ def token_places(tokenizer: object, sentence: str, number: int) -> list[tuple[in
             return_offsets_mapping=True,
         )
         return [tuple(place) for place in coded['offset_mapping']]
+    if isinstance(tokenizer, WordTokenizer):
+        return tokenizer.places(sentence)
     places, end = [], 0
     for word in sentence.split():
         start = sentence.index(word, end)

@@ -13,6 +13,21 @@ def resolve_language_model(name: str) -> str:
     return str(get_model_path()) if name == 'minilm' else name
 
 
+def check_sentences(sentences: list[str]) -> None:
+    """Refuse one string instead of a list, an empty list and empty sentences.
+
+    Raises:
+        TypeError, ValueError: the list is no such.
+    """
+    if isinstance(sentences, str):
+        raise TypeError(f'got one string: give a list of sentences, as [{sentences!r}]')
+    if not sentences:
+        raise ValueError('there is no query: give at least one sentence')
+    for number, sentence in enumerate(sentences):
+        if not sentence.strip():
+            raise ValueError(f'query {number} is empty: give a sentence that describes a moment')
+
+
 @TASK_UTILS.register_module()
 class TransformersTokenizer:
     """The tokenizer that belongs to a ``transformers`` model.
@@ -28,15 +43,7 @@ class TransformersTokenizer:
 
     def __call__(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """``Q`` sentences to ids ``(Q, L)`` int64 and mask ``(Q, L)`` bool, on the CPU."""
-        if isinstance(sentences, str):
-            raise TypeError(f'got one string: give a list of sentences, as [{sentences!r}]')
-        if not sentences:
-            raise ValueError('there is no query: give at least one sentence')
-        for number, sentence in enumerate(sentences):
-            if not sentence.strip():
-                raise ValueError(
-                    f'query {number} is empty: give a sentence that describes a moment'
-                )
+        check_sentences(sentences)
         out = self.tokenizer(
             sentences,
             padding=True,

@@ -1,0 +1,154 @@
+"""Timed text: subtitles and transcripts, and their rows on the clips of a video."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from demul_mm.datasets.annotations import AnnotationError
+from demul_mm.datasets.reading import entry, parse_json_line
+
+SUFFIXES = ('.srt', '.vtt')
+LONGEST = 86_400.0
+"""Seconds: a time beyond a day is a fault of the file."""
+
+_TIMES = re.compile(
+    r'^\s*(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[,.]\d+)?)\s*-->\s*'
+    r'(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[,.]\d+)?)'
+)
+_MARKUP = re.compile(r'<[^>]*>|\{\\[^}]*\}')
+
+
+class Subtitle(NamedTuple):
+    """A text and when it is said, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+def read_srt(path: str, encoding: str = 'utf-8-sig') -> list[Subtitle]:
+    """The subtitles of an SRT or WebVTT file, without markup; an empty file has none.
+
+    Raises:
+        AnnotationError: it is no such file, or a time in it is wrong.
+    """
+    try:
+        with open(path, encoding=encoding) as file:
+            lines = file.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f'{path}: not {encoding} ({error.reason} at byte {error.start}); convert it to UTF-8 '
+            'or name its encoding'
+        ) from error
+    found: list[Subtitle] = []
+    number = 0
+    while number < len(lines):
+        times = _TIMES.match(lines[number])
+        number += 1
+        if times is None:
+            continue
+        where = f'line {number}'
+        start, end = _seconds(*times.groups()[:3]), _seconds(*times.groups()[3:])
+        text = []
+        while number < len(lines) and lines[number].strip():
+            text.append(lines[number])
+            number += 1
+        found += _checked(start, end, ' '.join(text), path, where)
+    if not found and not any(_TIMES.match(line) for line in lines) and any(map(str.strip, lines)):
+        if lines[0].startswith('WEBVTT'):
+            return []
+        raise AnnotationError(
+            f'{path}: holds no line such as 00:00:01,000 --> 00:00:04,000; is it another kind of '
+            'file?'
+        )
+    return found
+
+
+def read_srt_folder(
+    path: str, encoding: str = 'utf-8-sig'
+) -> Iterator[tuple[str, list[Subtitle] | str]]:
+    """For each file of a folder, by name: the video id, and its subtitles or what is wrong."""
+    for name in sorted(os.listdir(path)):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in SUFFIXES:
+            continue
+        try:
+            yield stem, read_srt(os.path.join(path, name), encoding)
+        except (AnnotationError, OSError) as error:
+            yield stem, str(error)
+
+
+def read_subtitle_lines(path: str) -> Iterator[tuple[str, list[Subtitle] | str]]:
+    """For each line of a JSONL file: the video id, and its subtitles or what is wrong.
+
+    A line is ``{"video_id": ..., "subtitles": [{"start", "end", "text"}, ...]}``, or as TVR
+    publishes it ``{"vid_name": ..., "sub": [...]}``.
+    """
+    with open(path, encoding='utf-8') as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f'line {number}'
+            try:
+                row = parse_json_line(line, path, where)
+                published = 'vid_name' in row
+                video_id = entry(row, 'vid_name' if published else 'video_id', path, where, str)
+                key = 'sub' if published else 'subtitles'
+                yield video_id, _of_json(entry(row, key, path, where, list), path, where)
+            except (AnnotationError, UnicodeDecodeError) as error:
+                yield where, str(error)
+
+
+def _of_json(rows: list, path: str, where: str) -> list[Subtitle]:
+    found = []
+    for index, row in enumerate(rows):
+        place = f'{where}, subtitle {index}'
+        start, end = (entry(row, key, path, place, (int, float)) for key in ('start', 'end'))
+        found += _checked(start, end, entry(row, 'text', path, place, str), path, place)
+    return found
+
+
+def _seconds(hours: str | None, minutes: str, seconds: str) -> float:
+    return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds.replace(',', '.'))
+
+
+def _checked(start: float, end: float, text: str, path: str, where: str) -> list[Subtitle]:
+    """The subtitle, or none where it says nothing or is not shown."""
+    if not 0 <= start <= end <= LONGEST:  # also false for NaN
+        raise AnnotationError(
+            f'{path}: {where}: shown from {start:g} to {end:g} s; times must satisfy '
+            f'0 <= start <= end <= {LONGEST:g}'
+        )
+    text = ' '.join(_MARKUP.sub(' ', text).split())
+    return [Subtitle(float(start), float(end), text)] if text and end > start else []
+
+
+def clip_rows(
+    subtitles: Sequence[Subtitle], features: np.ndarray, clip_seconds: float
+) -> np.ndarray:
+    """A row for each clip up to the end of the last subtitle.
+
+    Args:
+        subtitles: ``N``, at least one.
+        features: ``(N, d)``, of each text.
+        clip_seconds: length of a clip.
+
+    Returns:
+        ``(T, d)`` float32: the mean of what is said in a clip, each text counted by the seconds for
+        which it is shown there; zeros in clips without text.
+    """
+    count = max(1, int(np.ceil(max(s.end for s in subtitles) / clip_seconds - 1e-6)))
+    edges = np.arange(count + 1) * clip_seconds
+    total = np.zeros((count, features.shape[1]), np.float64)
+    seconds = np.zeros((count, 1))
+    for subtitle, row in zip(subtitles, features):
+        first = min(int(subtitle.start / clip_seconds), count - 1)
+        last = min(int(np.ceil(subtitle.end / clip_seconds)), count)
+        shown = np.minimum(edges[first + 1 : last + 1], subtitle.end)
+        shown = (shown - np.maximum(edges[first:last], subtitle.start)).clip(min=0)[:, None]
+        total[first:last] += shown * row
+        seconds[first:last] += shown
+    return (total / np.where(seconds > 0, seconds, 1)).astype(np.float32)

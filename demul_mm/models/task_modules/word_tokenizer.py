@@ -1,0 +1,53 @@
+"""From sentences to words, and from words to numbers that need no vocabulary."""
+
+import functools
+import hashlib
+import re
+
+import torch
+from torch import Tensor
+
+from demul_mm.models.task_modules.tokenizer import check_sentences
+from demul_mm.registry import TASK_UTILS
+
+# As GloVe was trained: "the man's" is "the man 's".
+WORD = re.compile(r"'\w+|\w+")
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def word_id(word: str) -> int:
+    """A number in [1, 2**63) that stands for a word, the same everywhere."""
+    digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, 'little') % (2**63 - 1) + 1
+
+
+@TASK_UTILS.register_module()
+class WordTokenizer:
+    """Words in lower case, each known by a hash of itself: the tokenizer of ``WordVectors``.
+
+    Args:
+        max_length: words kept of a sentence.
+    """
+
+    def __init__(self, max_length: int = 64) -> None:
+        if max_length < 1:
+            raise ValueError(f'max_length={max_length}: give at least 1')
+        self.max_length = max_length
+
+    def __call__(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """``Q`` sentences to ids ``(Q, L)`` int64 (0: padding) and mask ``(Q, L)`` bool."""
+        check_sentences(sentences)
+        rows = [[word_id(word) for word in self.words(sentence)] for sentence in sentences]
+        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = torch.tensor(row)
+        return ids, ids > 0
+
+    def words(self, sentence: str) -> list[str]:
+        """The words that stand for a sentence; one of signs alone is one word."""
+        return [sentence[start:end].lower() for start, end in self.places(sentence)]
+
+    def places(self, sentence: str) -> list[tuple[int, int]]:
+        """Where each of the words is in the sentence."""
+        found = [match.span() for match in WORD.finditer(sentence)]
+        return (found or [(0, len(sentence))])[: self.max_length]

@@ -1,0 +1,124 @@
+"""Turn subtitles or transcripts into features: a row for each clip of a video.
+
+The source is a folder of SRT or WebVTT files, named after their videos, or a JSONL file with a line
+for each video, in our form or as TVR publishes it:
+    {"video_id": "kitchen_03", "subtitles": [{"start": 1.0, "end": 2.5, "text": "Hand me salt."}]}
+    {"vid_name": "friends_s01e03_seg02_clip_19", "sub": [{"text": "...", "start": 0, "end": 1.9}]}
+
+A row is the mean of the sentences said in a clip, as a language model sees them; clips without text
+are rows of zeros, and a video without any text is not in the store: load the stream with
+optional=True. It goes on where it stopped when it is run again. Files and lines that are broken
+are left out and listed; the exit code is then 1.
+
+Examples:
+    python tools/data/encode_subtitles.py tvqa_preprocessed_subtitles.jsonl \\
+        data/tvr/features/subtitles --clip-seconds 1.5
+    python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles
+    python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles \\
+        --lm sentence-transformers/all-mpnet-base-v2 --device cuda
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from demul_mm.datasets import PackedWriter
+from demul_mm.datasets.subtitles import (
+    Subtitle,
+    clip_rows,
+    read_srt_folder,
+    read_subtitle_lines,
+)
+from demul_mm.registry import MODELS, TASK_UTILS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', help='folder of .srt and .vtt files, or a JSONL file')
+    parser.add_argument('out', help='folder to write')
+    parser.add_argument(
+        '--clip-seconds', type=float, default=1.5, help='seconds a row covers (default: 1.5)'
+    )
+    parser.add_argument(
+        '--lm',
+        default='minilm',
+        help="language model: folder or hub name (default: 'minilm', which is packaged)",
+    )
+    parser.add_argument('--max-length', type=int, default=64, help='tokens kept of a text')
+    parser.add_argument('--encoding', default='utf-8-sig', help='of the files of a folder')
+    parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
+    parser.add_argument('--device', default='cpu', help="'cpu' (default) or 'cuda'")
+    args = parser.parse_args()
+    if args.clip_seconds <= 0:
+        parser.error(f'--clip-seconds {args.clip_seconds:g}: give seconds above 0')
+    if not os.path.exists(args.source):
+        parser.error(f'there is no {args.source}')
+    return args
+
+
+class SentenceEncoder:
+    """Unit vectors of sentences: the mean of a language model's token features."""
+
+    def __init__(self, name: str, max_length: int, device: str) -> None:
+        self.tokenizer = TASK_UTILS.build(
+            dict(type='TransformersTokenizer', name=name, max_length=max_length)
+        )
+        self.lm = MODELS.build(dict(type='TransformersLM', name=name, tune='none'))
+        self.device = device
+        self.dim: int = self.lm.out_dim
+
+    @torch.inference_mode()
+    def __call__(self, sentences: list[str]) -> np.ndarray:
+        """``(N, dim)`` float32."""
+        ids, mask = (tensor.to(self.device) for tensor in self.tokenizer(sentences))
+        tokens = self.lm(ids, mask) * mask[..., None]
+        return torch.nn.functional.normalize(tokens.sum(1), dim=-1).cpu().numpy()
+
+
+def read(args: argparse.Namespace) -> Iterator[tuple[str, list[Subtitle] | str]]:
+    if os.path.isdir(args.source):
+        return read_srt_folder(args.source, args.encoding)
+    return read_subtitle_lines(args.source)
+
+
+def main() -> None:
+    args = parse_args()
+    encoder = SentenceEncoder(args.lm, args.max_length, args.device)
+    bad: list[str] = []
+    silent = 0
+    provenance = {
+        'made_by': 'tools/data/encode_subtitles.py',
+        'source': os.path.basename(os.path.normpath(args.source)),
+        'lm': args.lm,
+        'max_length': args.max_length,
+    }
+    with PackedWriter(
+        args.out,
+        dim=encoder.dim,
+        dtype=args.dtype,
+        provenance=provenance,
+        clip_seconds=args.clip_seconds,
+    ) as writer:
+        for video_id, subtitles in tqdm(read(args), unit='video'):
+            if isinstance(subtitles, str):
+                bad.append(subtitles)
+            elif not subtitles:
+                silent += 1
+            elif video_id not in writer:
+                features = encoder([subtitle.text for subtitle in subtitles])
+                writer.add(video_id, clip_rows(subtitles, features, args.clip_seconds))
+        total = len(writer)
+    print(f'{args.out}: {total:,} videos, {encoder.dim} values a row; {silent:,} without any text')
+    if bad:
+        sys.exit(f'{len(bad):,} left out:\n' + '\n'.join(bad))
+
+
+if __name__ == '__main__':
+    main()
