@@ -16,8 +16,11 @@ import sys
 import time
 from pathlib import Path
 
+from mmengine.config import Config
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demul_demo.py'
+PROCESSES = 2
 
 
 def parse_args() -> argparse.Namespace:
@@ -95,10 +98,14 @@ def main() -> None:
     )  # fmt: skip
     options = [f'{part}_dataloader.dataset.data_root={data}/' for part in ('train', 'val', 'test')]
     epochs = [] if args.epochs is None else [f'train_cfg.max_epochs={args.epochs}']
+    # One process a core, each with half of a batch: small tensors gain little from threads.
+    whole = Config.fromfile(ROOT / CONFIG).train_dataloader.batch_size
+    half = f'train_dataloader.batch_size={whole // PROCESSES}'
     stages.run(
         'Train DeMUL',
-        'tools/train.py', CONFIG, '--work-dir', run, '--seed', args.seed, '--resume',
-        '--cfg-options', *options, *epochs,
+        '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', PROCESSES,
+        'tools/train.py', CONFIG, '--launcher', 'pytorch', '--work-dir', run, '--seed', args.seed,
+        '--resume', '--cfg-options', half, *options, *epochs,
     )  # fmt: skip
     checkpoint = best_checkpoint(run)
     stages.run(

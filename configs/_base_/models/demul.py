@@ -19,7 +19,11 @@ model = dict(
     decoupler=dict(type='SemanticDecoupler', dim=128, shared_dim=128, private_dim=64),
     proposal=dict(type='ProposalHead', dim=128),
     neck=dict(type='ProgressiveFusion', dim=128, stages=('sentence', 'phrases', 'words')),
-    head=dict(type='UnifiedMomentHead', dim=128, profile=dict(type='CurveProfile', dim=128)),
+    head=dict(
+        type='UnifiedMomentHead',
+        dim=128,
+        profile=dict(type='CurveProfile', dim=128),
+        distillation=dict(type='FusionDistillation')),
     memory=dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024),
     retrieval=dict(type='RetrievalLoss'),
     decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
