@@ -30,4 +30,7 @@ model = dict(
     confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
     calibrator=dict(type='ScoreCalibrator'),
     train_cfg=dict(num_negatives=0.25),
-    test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5), explain=False))
+    test_cfg=dict(
+        nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5),
+        max_pair_points=50000,
+        explain=False))

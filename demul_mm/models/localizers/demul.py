@@ -101,7 +101,7 @@ class DeMUL(BaseModel):
             'test_cfg',
             test_cfg,
             nms=dict(type='MomentNMS'),
-            max_pair_points=200_000,
+            max_pair_points=50_000,
             explain=False,
         )
         self.num_negatives = float(training['num_negatives'])

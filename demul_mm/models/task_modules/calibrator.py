@@ -29,7 +29,8 @@ class ScoreCalibrator(nn.Module):
         self.register_buffer('scale', torch.tensor(1.0))
         self.register_buffer('bias', torch.tensor(0.0))
         self.register_buffer('num_fitted', torch.tensor(0))
-        self.register_buffer('match_levels', torch.full((99,), float('nan')))
+        # Until they are fitted, below any likeness: everything matches.
+        self.register_buffer('match_levels', torch.full((99,), -1e4))
 
     def forward(self, score: Tensor) -> Tensor:
         """Scores of any shape to probabilities."""
@@ -83,7 +84,5 @@ class ScoreCalibrator(nn.Module):
         Of queries whose moment is in the video, about a share ``p`` gets a value below ``p``, so a
         threshold of ``p`` gives that share of false alarms. All ones where nothing was fitted.
         """
-        if bool(self.match_levels.isnan().any()):
-            return torch.ones_like(likeness)
         below = torch.searchsorted(self.match_levels, likeness.to(self.match_levels), right=True)
         return (below / 99).to(likeness.dtype)

@@ -1,0 +1,52 @@
+"""The benchmarks of memory and cost run on a small model, and count what they say."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engine.tiny import write_tiny_demul
+from tests.tools.running import ROOT, run
+
+pytestmark = pytest.mark.slow
+
+
+def numbers(table: str) -> dict[str, list[float]]:
+    """Rows of a Markdown table of numbers, by their name."""
+    lines = [line for line in table.splitlines() if line.startswith('| ')][2:]
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    return {row[0]: [float(cell) for cell in row[1:]] for row in cells}
+
+
+def test_long_videos(tmp_path: Path) -> None:
+    config, out = write_tiny_demul(tmp_path / 'data'), tmp_path / 'long.md'
+    options = ['--clips', '128', '2048', '--queries', '2', '--out', str(out)]
+    done = run(sys.executable, 'benchmarks/long_video.py', config, *options)
+    assert '2 queries, 16 x the clips: ' in done.stdout
+    rows = numbers(out.read_text())
+    assert list(rows) == ['128 clips, 2 queries', '2048 clips, 2 queries']
+    short, long = rows.values()
+    assert 0 <= short[0] < long[0]  # megabytes
+    assert all(value > 0 for row in (short, long) for value in row[1:])
+
+
+def test_growth_is_that_of_the_longest_over_the_shortest() -> None:
+    growth = runpy.run_path(str(ROOT / 'benchmarks/long_video.py'))['growth']
+    rows = {(600, 4): {'MB': 10.0}, (3600, 4): {'MB': 55.0}, (1800, 4): {'MB': 30.0}}
+    assert growth(rows) == ['4 queries, 6 x the clips: 5.50 x the MB']
+
+
+def test_costs_are_compared_with_the_first(tmp_path: Path) -> None:
+    config, out = write_tiny_demul(tmp_path / 'data'), tmp_path / 'cost.md'
+    plain = tmp_path / 'data' / 'plain.py'
+    plain.write_text(f"_base_ = ['{config}']\nmodel = dict(neck=None)\n")
+    options = ['--steps', '3', '--warm-up', '1', '--out', str(out)]
+    run(sys.executable, 'benchmarks/cost.py', str(plain), config, *options)
+    rows = numbers(out.read_text())
+    assert list(rows) == ['plain', Path(config).stem]
+    first, second = rows.values()
+    assert first[-1] == 1
+    assert second[-1] == pytest.approx(second[2] / first[2], rel=0.05)
+    assert first[0] < second[0]  # parameters: the neck
+    assert first[1] == second[1] == pytest.approx(6, abs=1.5)  # queries of two videos, or one
