@@ -6,6 +6,21 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ('full', 'dual_encoder', 'plain_detector')
+# Beside what the method claims: run with one seed.
+FURTHER = (
+    'adamw',
+    'hard_mining',
+    'no_profile',
+    'no_quality',
+    'sparse_map',
+    'start_end',
+    'two_stage',
+)
+# Trainings of a few minutes cannot overfit.
+NO_DROPOUT = {
+    f'model.{part}.dropout': 0.0
+    for part in ('language', 'streams.visual', 'pyramid', 'decoupler', 'head')
+}
 
 
 class Length(NamedTuple):
@@ -34,10 +49,11 @@ class Suite(NamedTuple):
         return self.seeds.get(variant, self.every)
 
 
-def variants_of(folder: str) -> dict[str, Path]:
+def variants_of(folder: str, without: Sequence[str] = ()) -> dict[str, Path]:
     """The configs of a folder in configs/ablations by name, but for what changes no ranking."""
     paths = sorted((ROOT / 'configs' / 'ablations' / folder).glob('*.py'))
-    return {path.stem: path for path in paths if path.stem != 'no_calibration'}
+    left_out = {'no_calibration', *without}
+    return {path.stem: path for path in paths if path.stem not in left_out}
 
 
 def corpus_test(num_fused: int) -> dict[str, Any]:
@@ -59,7 +75,8 @@ SUITES = {
     'rendered': Suite(
         ROOT / 'configs' / 'demul_demo.py',
         variants_of('rendered'),
-        Length(seconds=100),
+        Length(seconds=60),
+        seeds={name: (0,) for name in FURTHER},
         options={
             **corpus_test(10),
             **{
@@ -68,20 +85,21 @@ SUITES = {
             },
         },
     ),
-    # 2,500 videos to train on, 300 of val_2 to test on; simulated features.
+    # 2,000 videos to train on, 200 of val_2 to test on; simulated features.
     'activitynet': Suite(
         ROOT / 'configs' / 'demul_anet_simulated.py',
-        variants_of('activitynet'),
-        Length(seconds=200),
+        variants_of('activitynet', without=[name for name in FURTHER if name != 'hard_mining']),
+        Length(seconds=180),
         every=(0,),
         seeds={name: (0, 1, 2) for name in BASELINES},
         options={
-            **corpus_test(10),
-            'train_dataloader.dataset.max_videos': 2500,
+            **corpus_test(5),
+            **NO_DROPOUT,
+            'train_dataloader.dataset.max_videos': 2000,
             'train_dataloader.dataset.missing': 'skip',
-            'val_dataloader.dataset.max_videos': 150,
+            'val_dataloader.dataset.max_videos': 100,
             'val_dataloader.dataset.missing': 'skip',
-            'test_dataloader.dataset.max_videos': 300,
+            'test_dataloader.dataset.max_videos': 200,
             'test_dataloader.dataset.missing': 'skip',
         },
     ),
@@ -89,8 +107,8 @@ SUITES = {
     'tacos': Suite(
         ROOT / 'configs' / 'demul_tacos_simulated.py',
         variants_of('tacos'),
-        Length(seconds=200),
+        Length(seconds=120),
         every=(0,),
-        options=corpus_test(5),
+        options={**corpus_test(5), **NO_DROPOUT},
     ),
 }
