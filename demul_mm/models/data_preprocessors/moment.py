@@ -42,7 +42,8 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         Returns:
             ``inputs``: ``streams`` ``{name: ((V, T, d), (V, T) mask)}``, ``frames``
             ``[(T_v, 3, t, H, W)] | None``, ``ids (Q, L)``, ``word_mask (Q, L)`` for the queries of
-            all videos in order; and ``data_samples`` as given.
+            all videos in order, ``hard_ids (H, L)``, ``hard_mask (H, L)`` for their false variants
+            (None without any); and ``data_samples`` as given.
 
         Raises:
             ValueError: a video has no clip at all, or streams of different numbers of clips.
@@ -51,10 +52,14 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         inputs, samples = data['inputs'], data.get('data_samples')
         longest = max(self._common_lengths(inputs, samples), default=0)
         streams = {k: self.pad(v, longest, k, samples) for k, v in inputs.items() if k != 'frames'}
-        out = dict(streams=streams, frames=inputs.get('frames'), ids=None, word_mask=None)
+        out = dict(streams=streams, frames=inputs.get('frames'))
+        out.update(ids=None, word_mask=None, hard_ids=None, hard_mask=None)
         queries = [query for sample in samples or [] for query in sample.queries]
         if queries:
             out['ids'], out['word_mask'] = self.tokenize(queries)
+        hard = [text for sample in samples or [] for text in sample.get('hard_queries', []) if text]
+        if hard:
+            out['hard_ids'], out['hard_mask'] = self.tokenize(hard)
         return dict(inputs=out, data_samples=samples)
 
     def tokenize(self, sentences: list[str]) -> tuple[Tensor, Tensor]:

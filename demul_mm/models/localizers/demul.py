@@ -244,6 +244,9 @@ class DeMUL(BaseModel):
             raise ValueError('the batch has no query: leave videos without one out of training')
         videos = self.encode_video(inputs)
         queries = self.encode_tokens(inputs['ids'], inputs['word_mask'])
+        hard = None
+        if inputs.get('hard_ids') is not None and self.retrieval is not None:
+            hard = self.encode_tokens(inputs['hard_ids'], inputs['hard_mask'])
         device = videos.mask.device
         owner = own_pairs([len(s.queries) for s in data_samples], device)  # (Q,)
         spans, span_mask = pad_spans(data_samples, device)
@@ -255,7 +258,7 @@ class DeMUL(BaseModel):
             cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
             near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))  # (Q, V)
             losses = self._shared_losses(
-                videos, queries, owner, truth, span_mask, points, *assigned, cells, near
+                videos, queries, owner, truth, span_mask, points, *assigned, cells, near, hard
             )
         query = torch.arange(len(owner), device=device)
         rival, rival_query = hardest_negatives(
@@ -287,11 +290,12 @@ class DeMUL(BaseModel):
         own: Tensor,
         cells: Tensor,
         near: Tensor,
+        hard: QueryEncoding | None,
     ) -> dict[str, Tensor]:
         """Losses that need no fusion: retrieval, proposals, decoupling, phrases.
 
         ``truth (Q, G, 2)`` and ``own (Q, M, 2)`` are in clips; ``cells (Q, V, M)`` and ``near
-        (Q, V)`` are similarities.
+        (Q, V)`` are similarities; ``hard`` are false variants of queries.
         """
         clips = videos.num_clips[owner][:, None, None]
         number = positive.sum().clamp(min=1)
@@ -318,6 +322,7 @@ class DeMUL(BaseModel):
                     query=queries.shared,
                     moment=unit,
                     same=same_moment(truth, span_mask, owner),
+                    false=None if hard is None else hard.shared,
                     memory=self.memory,
                 )
             )

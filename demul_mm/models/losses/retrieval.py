@@ -48,6 +48,7 @@ class RetrievalLoss(nn.Module):
         moment: Tensor,
         same: Tensor,
         memory: SemanticMemory | None,
+        false: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses of ``Q`` queries against ``V`` videos of ``M`` cells.
 
@@ -63,6 +64,8 @@ class RetrievalLoss(nn.Module):
             moment: ``(Q, S)`` unit vectors of the queries' moments.
             same: ``(Q, Q)`` queries that tell of one moment.
             memory: pairs of earlier batches, or None.
+            false: ``(H, S)`` shared vectors of queries that are true of no moment here, such as
+                reworded ones: further negatives of every moment.
         """
         num, count, size = cells.shape
         mine = torch.nn.functional.one_hot(owner, count).bool()  # (Q, V)
@@ -82,13 +85,32 @@ class RetrievalLoss(nn.Module):
         every = torch.ones_like(mine)
         forward = self.contrast(videos, mine, every, soft)
         backward = self.contrast(videos.T, mine.T, every.T, soft.T)
-        of_queries = memory.soft_label(meaning, meaning) if memory is not None else None
-        back = self.contrast(moment @ query.T, same, torch.ones_like(same), of_queries)
+        back = self._moments_to_queries(moment, query, same, meaning, memory, false)
         return dict(
             loss_moment=self.moment_weight * self.contrast(similarity, hit, mask, soft_cells),
             loss_query=self.query_weight * back,
             loss_video=self.video_weight * (forward + backward) / 2,
         )
+
+    def _moments_to_queries(
+        self,
+        moment: Tensor,
+        query: Tensor,
+        same: Tensor,
+        meaning: Tensor,
+        memory: SemanticMemory | None,
+        false: Tensor | None,
+    ) -> Tensor:
+        """Each query's moment against all queries, and against the false ones."""
+        similarity = moment @ query.T  # (Q, Q)
+        soft = torch.zeros_like(similarity)
+        if memory is not None:
+            soft = memory.soft_label(meaning, meaning)
+        if false is not None:
+            # They are meant to be alike and yet false, so likeness excuses none of them.
+            similarity = torch.cat([similarity, moment @ false.T], 1)  # (Q, Q + H)
+            same, soft = (nn.functional.pad(t, (0, len(false))) for t in (same, soft))
+        return self.contrast(similarity, same, torch.ones_like(same), soft)
 
     @staticmethod
     def _soft_videos(

@@ -91,6 +91,18 @@ def test_a_moment_against_all_queries():
     torch.testing.assert_close(found, 0.5 * sum(losses) / 3)
 
 
+def test_false_queries_are_negatives_of_every_moment():
+    inputs = case()
+    false = F.normalize(torch.randn(2, 6), dim=-1)
+    found = RetrievalLoss(CONTRAST, query_weight=0.5)(**inputs, false=false)['loss_query']
+    near, wrong = inputs['moment'] @ inputs['query'].T, inputs['moment'] @ false.T
+    losses = [
+        contrast(near[q, q][None], torch.cat([near[q][torch.arange(3) != q], wrong[q]]))
+        for q in range(3)
+    ]
+    torch.testing.assert_close(found, 0.5 * sum(losses) / 3)
+
+
 def test_the_same_event_elsewhere_is_not_a_negative():
     inputs = case()
     inputs['meaning'] = F.normalize(torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 0, 0]]), dim=-1)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from demul_mm.models.task_modules.phrases import token_places
 
 from demul_mm.models.task_modules import WordTokenizer
+from demul_mm.models.task_modules.phrases import token_places
 from demul_mm.models.task_modules.word_tokenizer import word_id
 
 
