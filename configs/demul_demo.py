@@ -17,6 +17,15 @@ test_pipeline = [
     dict(type='LoadVideoFeature'),
     dict(type='ResampleClips', num_clips=num_clips),
     dict(type='PackMomentInputs')]
+tta_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='ResampleClips', num_clips=num_clips),
+             dict(type='ResampleClips', num_clips=num_clips, scale=0.75),
+             dict(type='ResampleClips', num_clips=num_clips, scale=1.5)],
+            [dict(type='PackMomentInputs')]])]
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,

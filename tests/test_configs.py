@@ -220,6 +220,39 @@ def test_learns_and_predicts(loaded: Config) -> None:
     assert all(HOOKS.build(hook) for hook in loaded.custom_hooks)
 
 
+TTA = ['demul_anet', 'demul_charades', 'demul_didemo', 'demul_tacos', 'demul_tvr_subtitles']
+
+
+@pytest.mark.parametrize(
+    'loaded', [pytest.param(ROOT / 'configs' / f'{n}.py', id=n) for n in TTA], indirect=True
+)
+def test_several_time_scales(loaded: Config) -> None:
+    """The scales of ``tools/test.py --tta`` go through the model and are merged."""
+    torch.manual_seed(0)
+    config = dict(loaded.tta_model, module=shrunk(loaded.model.to_dict()))
+    model = MODELS.build(config).eval()
+    loaded.test_dataloader.dataset.pipeline = loaded.tta_pipeline
+    batch = pseudo_collate([video(loaded, seed, 'test') for seed in (2, 3)])
+    lengths = [[len(rows) for rows in scale['visual']] for scale in batch['inputs']]
+    assert lengths == [[CLIPS] * 2, [round(0.75 * CLIPS)] * 2, [round(1.5 * CLIPS)] * 2]
+    for sample in model.test_step(batch):
+        assert len(sample.pred_moments) == len(SENTENCES)
+        for moments in sample.pred_moments:
+            assert 0 < len(moments.spans) <= loaded.model.test_cfg.nms.max_keep
+            assert (moments.spans <= EXTENT).all()
+
+
+def test_every_data_set_has_its_time_scales() -> None:
+    for path in (ROOT / 'configs').glob('*.py'):
+        config = Config.fromfile(path)
+        steps = config.test_dataloader.dataset.pipeline
+        if not any(step['type'] == 'LoadVideoFeature' for step in steps):
+            continue
+        first, several = config.tta_pipeline[:-1], config.tta_pipeline[-1]
+        resample, pack = several['transforms']
+        assert [*first, resample[0], *pack] == steps, name_of(path)  # one scale is the plain test
+
+
 def flat(node: dict, prefix: str = '') -> dict:
     rows = {}
     for key, value in node.items():

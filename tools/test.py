@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch import nn
 
 from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.engine.cli import (
@@ -22,6 +23,7 @@ EXAMPLES = """
   python tools/test.py configs/demul_charades.py work_dirs/demul_charades/epoch_12.pth
   python tools/test.py configs/demul_anet.py best.pth --dump work_dirs/anet/val_2.json
   python tools/test.py configs/demul_anet.py best.pth --cfg-options test_dataloader.batch_size=8
+  python tools/test.py configs/demul_anet.py best.pth --tta
   tools/dist_test.sh configs/demul_anet.py best.pth 8
 """
 
@@ -35,6 +37,11 @@ def parse_args() -> argparse.Namespace:
         '--dump',
         metavar='FILE.json',
         help='write the predictions as JSON, for tools/analysis_tools/eval_metric.py',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test at several time scales and merge: the config's tta_pipeline and tta_model",
     )
     add_config_options(parser)
     add_launcher(parser)
@@ -50,16 +57,40 @@ def add_dump(config: Config, path: str) -> None:
     config.test_evaluator = [*metrics, dict(type='demul_mm.DumpPredictions', out_path=path)]
 
 
+def use_tta(config: Config) -> None:
+    """Have the data set make each video at several time scales, and merge what is found."""
+    for key in ('tta_pipeline', 'tta_model'):
+        if key not in config:
+            raise ValueError(
+                f'--tta needs {key} in the config; configs/_base_/datasets/activitynet.py and '
+                'configs/_base_/default_runtime.py show how it is written'
+            )
+    loop = config.test_cfg.get('type', 'TestLoop')
+    if loop != 'TestLoop':
+        raise ValueError(f'--tta works with TestLoop, the config tests with {loop}; leave it out')
+    config.test_dataloader.dataset.pipeline = config.tta_pipeline
+    config.model = dict(config.tta_model, module=config.model)
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The model within the wrappers of a distributed run and of a multi-scale test."""
+    while isinstance(getattr(model, 'module', None), nn.Module):
+        model = model.module
+    return model
+
+
 def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options, args.work_dir)
     read_checkpoint(args.checkpoint)
     if args.dump:
         add_dump(config, args.dump)
+    if args.tta:
+        use_tta(config)
     config.load_from, config.resume = args.checkpoint, False
     launch(config, args.launcher, args.local_rank)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
-    check_fits(getattr(runner.model, 'module', runner.model), args.checkpoint)
+    check_fits(bare_model(runner.model), args.checkpoint)
     runner.test()
 
 

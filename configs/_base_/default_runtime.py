@@ -30,3 +30,6 @@ resume = False
 find_unused_parameters = False
 # The batch size that the learning rate was chosen for; --auto-scale-lr scales by it.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
+
+# tools/test.py --tta: the moments of all time scales of the tta_pipeline, merged by voting.
+tta_model = dict(type='MomentTTAModel', vote_iou=0.7)

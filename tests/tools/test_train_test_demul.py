@@ -95,3 +95,28 @@ def test_dump_is_json(config: str, whole: Path, tmp_path: Path) -> None:
     assert (dump['format'], dump['version']) == ('demul_mm.predictions', 1)
     assert len(dump['predictions']) == 15
     assert {len(p['pred'][0]) for p in dump['predictions']} == {3}
+
+
+def test_several_time_scales(config: str, whole: Path, tmp_path: Path) -> None:
+    """The same scale twice measures what the plain test does; others measure something else."""
+    checkpoint, twice = str(whole / 'epoch_3.pth'), tmp_path / 'twice.py'
+    same = "dict(type='ResampleClips', num_clips=128)"
+    twice.write_text(
+        f"_base_ = ['{config}']\n"
+        "tta_pipeline = [dict(type='LoadVideoFeature'), dict(type='TestTimeAug', transforms=["
+        f"[{same}, {same}], [dict(type='PackMomentInputs')]])]\n"
+        'tta_model = dict(vote_iou=None)\n'
+    )
+    found = {}
+    for name, command in {
+        'plain': [config],
+        'twice': [str(twice), '--tta'],
+        'scales': [config, '--tta'],
+    }.items():
+        path, *options = command
+        work_dir = str(tmp_path / name)
+        run_in_process('tools/test.py', path, checkpoint, '--work-dir', work_dir, *options)
+        found[name] = {k: v for k, v in measured(tmp_path / name).items() if 'IoU' in k}
+    assert found['twice'] == pytest.approx(found['plain'])
+    assert found['scales'] != found['plain']
+    assert found['scales'].keys() == found['plain'].keys()

@@ -43,3 +43,14 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge')
 test_evaluator = val_evaluator
+
+# Three time scales, for tools/test.py --tta.
+tta_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='ResampleClips', num_clips=128),
+             dict(type='ResampleClips', num_clips=128, scale=0.75),
+             dict(type='ResampleClips', num_clips=128, scale=1.5)],
+            [dict(type='PackMomentInputs')]])]

@@ -53,3 +53,14 @@ test_dataloader = dict(
 
 val_evaluator = dict(type='MomentRecall', topk=(1, 5), ious=(0.5, 0.7), iou_op='ge')
 test_evaluator = val_evaluator
+
+# Three time scales, for tools/test.py --tta.
+tta_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='ResampleClips', num_clips=num_clips),
+             dict(type='ResampleClips', num_clips=num_clips, scale=0.75),
+             dict(type='ResampleClips', num_clips=num_clips, scale=1.5)],
+            [dict(type='PackMomentInputs')]])]

@@ -1,5 +1,6 @@
 """Whole models."""
 
 from demul_mm.models.localizers.demul import DeMUL
+from demul_mm.models.localizers.tta import MomentTTAModel
 
-__all__ = ['DeMUL']
+__all__ = ['DeMUL', 'MomentTTAModel']
