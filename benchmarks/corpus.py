@@ -8,7 +8,11 @@ Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/corpus.py --sizes 10000
     OMP_WAIT_POLICY=PASSIVE python benchmarks/corpus.py --sizes 10000 100000 1000000 --out r.json
     OMP_WAIT_POLICY=PASSIVE python benchmarks/corpus.py --sizes 10000 --options kind=ivf_pq
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/corpus.py --vectors work_dirs/demo/vectors
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/corpus.py --sizes 10000 100000 \\
+        --vectors work_dirs/vectors --query-vectors work_dirs/queries.safetensors \\
+        --fusion configs/demul_demo.py work_dirs/demo/train/best.pth
+
+Vectors and query vectors of a trained model are written by tools/index/export.py.
 """
 
 import argparse
@@ -24,15 +28,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from corpus_data import Corpus, EnlargedCorpus, SyntheticCorpus, Truth
+from corpus_data import Corpus, EnlargedCorpus, SyntheticCorpus, Truth, unit
+from corpus_table import table
 from exhaustive import ExhaustiveClips, reference_moments
+from fusion import measure_fusion
 from mmengine.config import DictAction
 from tqdm import tqdm
 
+from demul_mm.engine.cli import add_config_options
 from demul_mm.index import MomentHits, MomentIndex
 from demul_mm.registry import INDEXES
 
 BATCH = 64
+SMALLEST = dict(level2='pq4', kind='ivf_pq', num_prototypes=12)
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,10 +53,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=200, help='timed single queries')
     parser.add_argument('--vectors', help='folder of trained vectors, enlarged by distractors')
     parser.add_argument('--query-vectors', help='safetensors of trained queries with their truth')
+    parser.add_argument(
+        '--shift', type=float, default=0.25, help='how far distractors are moved (default 0.25)'
+    )
+    parser.add_argument(
+        '--fusion',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help="also measure fusing 20 videos of the config's test data set",
+    )
+    add_config_options(parser)
     parser.add_argument('--backend', default='FaissIndex')
     parser.add_argument('--options', nargs='+', action=DictAction, default={})
     parser.add_argument('--search', nargs='+', action=DictAction, default={}, help='search options')
     parser.add_argument('--milvus-up-to', type=int, default=0, help='also Milvus Lite to this size')
+    parser.add_argument(
+        '--pq-up-to', type=int, default=0, help='also with product quantisation to this size'
+    )
+    parser.add_argument(
+        '--float32-up-to', type=int, default=100_000, help='also unquantised search to this size'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/benchmarks/corpus'))
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='write everything measured as JSON')
@@ -93,22 +117,33 @@ def probe(path: str) -> None:
 
 def latencies(index: MomentIndex, vectors: np.ndarray, repeats: int, search: dict) -> dict:
     """Of each step, for one query and for a batch."""
-    measured: dict[str, dict[str, Any]] = {}
-    for name, size, count in (('one', 1, repeats), ('batch', BATCH, max(5, repeats // 16))):
-        steps: dict[str, list[float]] = {}
-        for i in range(count + 3):
-            part = np.take(vectors, range(i * size, (i + 1) * size), axis=0, mode='wrap')
-            total, result = timed(lambda part=part: index.search(part, **search))
-            if i < 3:
-                continue  # warming up
+    batches = max(5, repeats // 16)
+    return dict(
+        one=step_times(index, vectors, 1, repeats, search),
+        batch=step_times(index, vectors, BATCH, batches, search),
+    )
+
+
+def step_times(
+    index: MomentIndex, vectors: np.ndarray, size: int, count: int, search: dict
+) -> dict[str, dict[str, float]]:
+    """Of ``count`` searches for ``size`` queries each."""
+    steps: dict[str, list[float]] = {}
+    warm = min(3, count)
+    for i in range(count + warm):
+        part = np.take(vectors, range(i * size, (i + 1) * size), axis=0, mode='wrap')
+        cpu = time.process_time()
+        total, result = timed(lambda part=part: index.search(part, **search))
+        cpu = time.process_time() - cpu
+        if i >= warm:
             for step, seconds in dict(
                 result.timings,
                 levels=result.timings['level1'] + result.timings['level2'],
                 total=total,
+                cpu=cpu,
             ).items():
                 steps.setdefault(step, []).append(seconds)
-        measured[name] = {step: percentiles(values) for step, values in steps.items()}
-    return measured
+    return {step: percentiles(values) for step, values in steps.items()}
 
 
 def hit_rates(hits: list[MomentHits], truth: Truth) -> dict[str, float]:
@@ -139,6 +174,7 @@ def losses(index: MomentIndex, truth: Truth, search: dict) -> dict[str, Any]:
     exact = search_all(index, truth.vectors, 'exact mode', mode='exact')
     fast = search_all(index, truth.vectors, 'fast mode', keep_candidates=True, **search)
     recall: dict[str, float] = {}
+    # None of the queries may be reachable: then there is nothing to lose.
     reachable = [v in e.videos for v, e in zip(truth.video_ids, exact)]
     kept = {
         'level 1, 200 deep': [f.candidate_ids[:200] for f in fast],
@@ -147,12 +183,14 @@ def losses(index: MomentIndex, truth: Truth, search: dict) -> dict[str, Any]:
     }
     for name, lists in kept.items():
         found = [v in k for v, k, r in zip(truth.video_ids, lists, reachable) if r]
-        recall[f'{name}: right video'] = float(np.mean(found))
+        recall[f'{name}: right video'] = float(np.mean(found)) if found else 1.0
         for top in (1, 10, 100, 200):
             shares = [np.isin(e.videos[:top], k).mean() for e, k in zip(exact, lists)]
             recall[f"{name}: exact mode's best {top}"] = float(np.mean(shares))
     return dict(
         recall=recall,
+        reachable=int(np.sum(reachable)),
+        queries=len(exact),
         candidates=float(np.mean([f.candidates for f in fast])),
         exact=hit_rates(exact, truth),
         fast=hit_rates(fast, truth),
@@ -180,6 +218,8 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type=args.backend, path=root, **args.options))
     result: dict[str, Any] = dict(videos=corpus.size, dim=corpus.dim)
+    if isinstance(corpus, EnlargedCorpus):
+        result['likeness'] = corpus.likeness(args.queries)
 
     with tqdm(total=corpus.size, desc=f'building {corpus.size:,}', leave=False) as bar:
         building, _ = timed(lambda: index.build(corpus, progress=bar.update))
@@ -198,87 +238,55 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(args.seed)
     vectors = truth.vectors[rng.permutation(len(truth.vectors))]
     result['latency'] = latencies(index, vectors, args.repeats, args.search)
-    result['exact_latency'] = latencies(index, vectors, 5, dict(mode='exact'))['one']['total']
-    result.update(losses(index, truth, args.search))
+    result['exact_latency'] = step_times(index, vectors, 1, 3, dict(mode='exact'))['total']
+    for name, asked in dict(queries=truth, drawn=drawn(corpus, truth)).items():
+        result[name] = losses(index, asked, args.search)
     if corpus.size <= args.milvus_up_to:
         result['milvus'] = milvus(corpus, index, truth, args.work_dir / 'milvus')
+    if corpus.size <= args.pq_up_to:
+        result['pq'] = product_quantised(corpus, truth, args)
 
     clips = ExhaustiveClips(corpus)
-    reference = reference_moments(corpus, truth.vectors, clips)
-    result['float32'] = hit_rates(reference, truth)
+    if corpus.size <= args.float32_up_to:
+        result['float32'] = hit_rates(reference_moments(corpus, truth.vectors, clips), truth)
+    else:
+        clips.add_all(corpus)
     result['exhaustive'] = clips.measure(vectors, BATCH, timed, percentiles)
+    del clips
 
     new = [type(e)(f'new{e.video_id}', e.moments, e.spans, e.duration) for e in corpus.block(10**6)]
     result['add_1000_s'] = timed(lambda: index.add(new))[0]
     result['remove_1000_s'] = timed(lambda: index.remove([e.video_id for e in new]))[0]
-    result['latency_after_removal'] = latencies(index, vectors, 50, args.search)['one']['levels']
+    result['latency_after_removal'] = step_times(index, vectors, 1, 50, args.search)['levels']
     return result
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """The main figures as Markdown, a column for each size."""
-    last = results[0]['latency']['one']['levels']['p50']
+def drawn(corpus: Corpus, truth: Truth) -> Truth:
+    """Queries of a model that is better than ours: each drawn towards its moment.
 
-    def milliseconds(of: dict[str, float]) -> str:
-        return f'{of["p50"]:.1f} / {of["p95"]:.1f}'
+    What an index loses shows only on moments that can be found at all.
+    """
+    entries = {e.video_id: e for e in corpus.load(sorted(set(truth.video_ids)))}
+    moments = []
+    for video_id, (start, end) in zip(truth.video_ids, truth.spans):
+        entry = entries[video_id]
+        inter = np.minimum(entry.spans[:, 1], end) - np.maximum(entry.spans[:, 0], start)
+        hull = np.maximum(entry.spans[:, 1], end) - np.minimum(entry.spans[:, 0], start)
+        moments.append(entry.moments[np.argmax(inter / hull)])
+    return Truth(unit(unit(truth.vectors) + np.stack(moments)), truth.video_ids, truth.spans)
 
-    def row(name: str, cell: Callable[[dict[str, Any]], str]) -> str:
-        return f'| {name} | ' + ' | '.join(cell(r) for r in results) + ' |'
 
-    def step(batch: str, key: str) -> Callable[[dict[str, Any]], str]:
-        return lambda r: milliseconds(r['latency'][batch][key])
-
-    lines = [
-        row('videos', lambda r: f'{r["videos"]:,}'),
-        '| --- |' + ' --- |' * len(results),
-        row('level 1', lambda r: f'{r["level1"]["kind"]}, depth {r["level1"].get("depth", "-")}'),
-        row('build, without encoding (s)', lambda r: f'{r["build_s"]:.0f}'),
-        row('KB a video on disk', lambda r: f'{r["bytes_per_video"] / 1000:.2f}'),
-        row('KB a video in memory', lambda r: f'{r["probe"]["memory"] / r["videos"] / 1000:.2f}'),
-        row(
-            'open, open and verify (s)',
-            lambda r: f'{r["probe"]["open_s"]:.2f}, {r["probe"]["open_verified_s"]:.2f}',
-        ),
-        row('add, remove 1,000 (s)', lambda r: f'{r["add_1000_s"]:.2f}, {r["remove_1000_s"]:.2f}'),
-        row('1 query: level 1, p50 / p95 (ms)', step('one', 'level1')),
-        row('1 query: level 2', step('one', 'level2')),
-        row('1 query: levels 1 + 2', step('one', 'levels')),
-        row(
-            'growth over the smallest',
-            lambda r: f'{r["latency"]["one"]["levels"]["p50"] / last:.2f}',
-        ),
-        row('64 queries: levels 1 + 2', step('batch', 'levels')),
-        row('1 query, exact mode', lambda r: milliseconds(r['exact_latency'])),
-    ]
-    lines += [
-        row(f'recall of {key}', lambda r, key=key: f'{r["recall"][key]:.4f}')
-        for key in results[0]['recall']
-    ]
-    lines += [
-        row(
-            f'{key}: fast, exact, float32 exact',
-            lambda r, key=key: (
-                f'{r["fast"][key]:.1f}, {r["exact"][key]:.1f}, {r["float32"][key]:.1f}'
-            ),
-        )
-        for key in results[0]['fast']
-    ]
-    lines += [
-        row('exhaustive clips: 1 query (ms)', lambda r: milliseconds(r['exhaustive']['one'])),
-        row('exhaustive clips: 64 queries', lambda r: milliseconds(r['exhaustive']['batch'])),
-        row(
-            'exhaustive / ours: time of 1, of 64',
-            lambda r: ', '.join(
-                f'{r["exhaustive"][b]["p50"] / r["latency"][b]["levels"]["p50"]:.1f}'
-                for b in ('one', 'batch')
-            ),
-        ),
-        row(
-            'exhaustive / ours: memory',
-            lambda r: f'{r["exhaustive"]["bytes"] / r["probe"]["memory"]:.1f}',
-        ),
-    ]
-    return '\n'.join(lines)
+def product_quantised(corpus: Corpus, truth: Truth, args: argparse.Namespace) -> dict[str, Any]:
+    """The same corpus in the smallest form."""
+    root = args.work_dir / 'product'
+    shutil.rmtree(root, ignore_errors=True)
+    index = INDEXES.build(dict(type='FaissIndex', path=root, **SMALLEST))
+    index.build(corpus)
+    return dict(
+        bytes_per_video=index.stats()['bytes_per_video'],
+        levels=step_times(index, truth.vectors, 1, 30, args.search)['levels'],
+        **losses(index, truth, args.search),
+    )
 
 
 def main() -> None:
@@ -290,10 +298,12 @@ def main() -> None:
     for size in args.sizes:
         corpus: Corpus
         if args.vectors:
-            corpus = EnlargedCorpus(size, args.seed, args.vectors, args.query_vectors)
+            corpus = EnlargedCorpus(size, args.seed, args.vectors, args.query_vectors, args.shift)
         else:
             corpus = SyntheticCorpus(size, args.seed, args.dim)
         results.append(measure(corpus, args))
+        if size == args.sizes[0] and args.fusion:
+            results[0]['fusion'] = measure_fusion(*args.fusion, args.cfg_options, args.repeats)
         print(table(results), flush=True)
         if args.out:
             args.out.write_text(json.dumps(results, indent=1))

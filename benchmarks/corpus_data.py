@@ -1,17 +1,14 @@
 """Corpora for the index benchmark: synthetic ones, and trained vectors with distractors."""
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
 from demul_mm.index import VideoEntry
-from demul_mm.index.vectors import VectorFolder
+from demul_mm.index.vectors import VectorFolder, read_queries, read_truth
 
 BLOCK = 1000
 
@@ -20,6 +17,13 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     """L2-normalised, float32."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.maximum(norms, 1e-9)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CorpusVideo(VideoEntry):
+    """A video whose first ``clips`` moments are those of the finest scale."""
+
+    clips: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Corpus(ABC):
         self.seconds = 0.0  # spent on making blocks in load()
 
     @abstractmethod
-    def block(self, number: int) -> list[VideoEntry]:
+    def block(self, number: int) -> list[CorpusVideo]:
         """Videos ``[number * BLOCK, (number + 1) * BLOCK)``, the same in every corpus size."""
 
     @abstractmethod
@@ -60,9 +64,10 @@ class Corpus(ABC):
         """All videos."""
         return [self.name(i) for i in range(self.size)]
 
-    def load(self, video_ids: Sequence[str]) -> Iterator[VideoEntry]:
+    def load(self, video_ids: Sequence[str]) -> Iterator[CorpusVideo]:
         """Entries of videos, quick for ids in order."""
-        held, number = [], -1
+        held: list[CorpusVideo] = []
+        number = -1
         for video_id in video_ids:
             position = int(video_id)
             if position // BLOCK != number:
@@ -72,7 +77,7 @@ class Corpus(ABC):
                 self.seconds += time.perf_counter() - start
             yield held[position % BLOCK]
 
-    def blocks(self) -> Iterator[list[VideoEntry]]:
+    def blocks(self) -> Iterator[list[CorpusVideo]]:
         """All videos, a block at a time."""
         for start in range(0, self.size, BLOCK):
             yield self.block(start // BLOCK)[: self.size - start]
@@ -128,10 +133,13 @@ class SyntheticCorpus(Corpus):
             row[start:end] = 1 / (end - start)
         self._spans = np.array(ends, np.float32) / clips
 
-    def block(self, number: int) -> list[VideoEntry]:
+    def block(self, number: int) -> list[CorpusVideo]:
         moments, durations, _ = self.arrays(number)
+        clips = self.clips
         return [
-            VideoEntry(self.name(number * BLOCK + i), moments[i], self._spans * d, float(d))
+            CorpusVideo(
+                self.name(number * BLOCK + i), moments[i], self._spans * d, float(d), clips=clips
+            )
             for i, d in enumerate(durations)
         ]
 
@@ -168,56 +176,124 @@ class EnlargedCorpus(Corpus):
     """Trained vectors, and distractors made of them.
 
     The real videos come first. A distractor takes the first part of one real video and the rest of
-    another, and moves every moment by half the difference of two real moments, the same pair for
-    the whole video: directions and distances are those of the trained space.
+    another, and moves every moment by ``shift`` times the difference of two real moments, the same
+    pair for the whole video: directions and distances are those of the trained space. How like
+    real videos they are to a query, :func:`likeness` says.
 
     Args:
         size: number of videos in all.
         seed: of everything.
         folder: moment vectors, see :mod:`demul_mm.index.vectors`.
-        queries: safetensors with ``queries (Q, S)`` and in the header ``truth``, a JSON list of
-            ``[video id, start, end]``; None: blurred moments of the real videos.
+        queries: safetensors with ``queries (Q, S)`` and their truth, see
+            :func:`demul_mm.index.vectors.write_queries`; None: blurred moments of the real videos.
+        shift: how far distractors are moved.
     """
 
-    def __init__(self, size: int, seed: int, folder: str, queries: str | None) -> None:
+    def __init__(
+        self, size: int, seed: int, folder: str, queries: str | None, shift: float = 0.5
+    ) -> None:
         super().__init__(size, seed)
         source = VectorFolder(folder)
-        self._real = list(source.load(source.ids()))
-        self._places = {v.video_id: i for i, v in enumerate(self._real)}
-        self._pool = np.concatenate([v.moments for v in self._real]).astype(np.float32)
+        real = list(source.load(source.ids()))
+        if size < len(real):
+            raise ValueError(f'{folder} holds {len(real)} videos, more than {size}')
+        self.real = len(real)
+        self.shift = shift
+        self._places = {v.video_id: i for i, v in enumerate(real)}
         self._queries = queries
+        counts = np.array([len(v.moments) for v in real])
+        clips = np.array([first_level(v) for v in real])
+        self._starts = np.cumsum(counts) - counts  # (R,) where a video's moments start
+        self._pool = unit(np.concatenate([v.moments for v in real]).astype(np.float32))  # (N, S)
+        self._durations = np.array([v.duration for v in real], np.float32)
+        shares = [v.spans / v.duration for v in real]
+        self._shares = np.concatenate(shares).astype(np.float32)  # (N, 2) of the video
+        self._coarse = np.concatenate([np.arange(n) >= c for n, c in zip(counts, clips)])
+        # (R, M): the middles of a video's moments, NaN past its last one.
+        self._middles = np.full((len(real), counts.max()), np.nan, np.float32)
+        for row, share in zip(self._middles, shares):
+            row[: len(share)] = share.mean(1)
         self.dim = self._pool.shape[1]
-        if size < len(self._real):
-            raise ValueError(f'{folder} holds {len(self._real)} videos, more than {size}')
 
-    def block(self, number: int) -> list[VideoEntry]:
+    def block(self, number: int) -> list[CorpusVideo]:
         rng = np.random.default_rng((self.seed, 2, number))
-        return [self._video(number * BLOCK + i, rng) for i in range(BLOCK)]
+        first, second = rng.integers(0, self.real, (2, BLOCK))
+        cut = rng.uniform(0.2, 0.8, (BLOCK, 1))
+        here, there = self._pool[rng.integers(0, len(self._pool), (2, BLOCK))]
+        move = self.shift * (here - there)  # (B, S)
+        positions = number * BLOCK + np.arange(BLOCK)
+        real = np.flatnonzero(positions < self.real)
+        first[real], cut[real], move[real] = positions[real], np.inf, 0
+        with np.errstate(invalid='ignore'):
+            early, late = self._middles[first] < cut, self._middles[second] >= cut  # (B, M)
+        late |= ~(early.any(1) | late.any(1))[:, None] & ~np.isnan(self._middles[second])
+        return self._make(number, first, np.stack([first, second]), np.stack([early, late]), move)
 
-    def _video(self, position: int, rng: np.random.Generator) -> VideoEntry:
-        first, second = (self._real[i] for i in rng.integers(0, len(self._real), 2))
-        cut = rng.uniform(0.2, 0.8)
-        shift = self._pool[rng.integers(0, len(self._pool), 2)]
-        if position < len(self._real):
-            real = self._real[position]
-            return VideoEntry(self.name(position), unit(real.moments), real.spans, real.duration)
-        early = first.spans.mean(1) < cut * first.duration
-        late = second.spans.mean(1) >= cut * second.duration
-        late |= not (early.any() or late.any())  # never an empty video
-        moments = np.concatenate([first.moments[early], second.moments[late]])
-        scale = first.duration / second.duration
-        spans = np.concatenate([first.spans[early], second.spans[late] * scale])
-        moved = unit(moments + 0.5 * (shift[0] - shift[1]))
-        return VideoEntry(self.name(position), moved, spans, first.duration)
+    def _make(
+        self,
+        number: int,
+        first: np.ndarray,
+        sources: np.ndarray,
+        keep: np.ndarray,
+        move: np.ndarray,
+    ) -> list[CorpusVideo]:
+        """Videos from their two sources ``(2, B)`` and what of them is kept ``(2, B, M)``."""
+        rows = self._starts[sources][..., None] + np.arange(keep.shape[2])
+        owners = np.broadcast_to(np.arange(BLOCK)[:, None], keep.shape)[keep]
+        rows = rows[keep]
+        order = np.argsort(2 * owners + self._coarse[rows], kind='stable')  # clips come first
+        rows, owners = rows[order], owners[order]
+        moments = unit(self._pool[rows] + move[owners])
+        spans = self._shares[rows] * self._durations[first][owners, None]
+        ends = np.cumsum(np.bincount(owners, minlength=BLOCK))
+        clips = np.bincount(owners, ~self._coarse[rows], BLOCK).astype(int)
+        return [
+            CorpusVideo(
+                self.name(number * BLOCK + i),
+                moments[start:end],
+                spans[start:end],
+                float(self._durations[first[i]]),
+                clips=int(clips[i]),
+            )
+            for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends))
+        ]
 
     def truth(self, number: int) -> Truth:
         if self._queries is None:
-            return self.noisy_moments(number, len(self._real))
-        with safe_open(Path(self._queries), framework='numpy') as opened:
-            vectors = opened.get_tensor('queries').astype(np.float32)[:number]
-            truth = json.loads(opened.metadata()['truth'])[:number]
+            return self.noisy_moments(number, self.real)
+        vectors, truth = read_queries(self._queries), read_truth(self._queries)
+        unknown = [video for video, *_ in truth if video not in self._places]
+        if unknown:
+            raise ValueError(f'{self._queries} asks about {unknown[0]!r}, which has no vectors')
+        chosen = np.random.default_rng((self.seed, 3)).permutation(len(truth))[:number]
         return Truth(
-            vectors,
-            [self.name(self._places[video_id]) for video_id, _, _ in truth],
-            np.array([span for _, *span in truth], np.float32),
+            vectors[chosen],
+            [self.name(self._places[truth[i][0]]) for i in chosen],
+            np.array([truth[i][1:] for i in chosen], np.float32),
         )
+
+    def likeness(self, number: int) -> dict[str, float]:
+        """How a query's best score in a video is distributed over wrong videos, real and made.
+
+        A distractor is as hard as a real video where the quantiles are alike.
+        """
+        truth = self.truth(number)
+        entries = [e for n in range(-(-self.real // BLOCK) + 4) for e in self.block(n)]
+        scores = np.concatenate(
+            [(e.moments @ truth.vectors.T).max(0, keepdims=True) for e in entries]
+        )  # (V, Q)
+        names = np.array([e.video_id for e in entries])[:, None]
+        scores[names == np.array(truth.video_ids)] = np.nan
+        parts = dict(real=scores[: self.real], made=scores[self.real :])
+        return {
+            f'{part} {100 * q:g} %': float(np.nanquantile(values, q))
+            for q in (0.5, 0.99, 0.999)
+            for part, values in parts.items()
+        }
+
+
+def first_level(entry: VideoEntry) -> int:
+    """How many of a video's first moments are of the finest level: until the time starts again."""
+    middles = entry.spans.mean(1) / entry.duration
+    back = np.flatnonzero(np.diff(middles) < -0.5)
+    return int(back[0]) + 1 if len(back) else len(middles)

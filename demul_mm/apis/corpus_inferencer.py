@@ -23,6 +23,9 @@ from demul_mm.retrieval import (
     CorpusSearcher,
     DatasetVideos,
     EncodingCache,
+    FeedbackWeights,
+    SearchSession,
+    SessionOptions,
     VideoBank,
     encode_queries,
 )
@@ -188,6 +191,30 @@ class CorpusInferencer:
             for sentence, answer in zip(sentences, answers)
         ]
 
+    def session(
+        self,
+        query: str,
+        *,
+        transfer: float = 0.0,
+        options: dict[str, Any] | None = None,
+        weights: dict[str, float] | None = None,
+    ) -> SearchSession:
+        """Begin a search that takes feedback.
+
+        Args:
+            query: a sentence.
+            transfer: weight of the semantic memory; 0 for none.
+            options: see :class:`~demul_mm.retrieval.SessionOptions`, as ``dict(mode='fast')``.
+            weights: of feedback, see :class:`~demul_mm.retrieval.FeedbackWeights`.
+        """
+        chosen = SessionOptions(**(options or {}))
+        searcher = self._searcher(chosen.mode)
+        return SearchSession(searcher, query, chosen, FeedbackWeights(**(weights or {})), transfer)
+
+    def load_session(self, path: str | Path) -> SearchSession:
+        """Go on with a session that was saved."""
+        return SearchSession.load(path, self._searcher('full'))
+
     def _searcher(self, mode: str) -> CorpusSearcher:
         if self.index is None:
             raise ValueError('there is no index: give one, or call build_index()')
@@ -196,7 +223,7 @@ class CorpusInferencer:
 
 
 def load_entry_source(
-    config: str | Path,
+    config: str | Path | Config,
     checkpoint: str | Path,
     levels: Sequence[int] | None = None,
     device: str | None = None,
@@ -206,7 +233,7 @@ def load_entry_source(
     """The videos of a config's test data set, to build an index from or to add to one.
 
     Args:
-        config: config file.
+        config: config file, or what was read from one.
         checkpoint: weights.
         levels: levels of the pyramid that are indexed, finest 0; None for all.
         device: where the model runs; None: a GPU where there is one.
@@ -226,9 +253,18 @@ def load_entry_source(
 
 
 def load_query_encoder(
-    config: str | Path, checkpoint: str | Path, device: str | None = None
+    config: str | Path | Config,
+    checkpoint: str | Path,
+    device: str | None = None,
+    transfer: float = 0.0,
 ) -> tuple[Callable[[Sequence[str]], np.ndarray], str]:
     """From sentences to the vectors ``(Q, S)`` that an index is asked with.
+
+    Args:
+        config: config file, or what was read from one.
+        checkpoint: weights.
+        device: where the model runs; None: a GPU where there is one.
+        transfer: weight of the semantic memory; 0 for none.
 
     Returns:
         The encoder, and the fingerprint that the index must have.
@@ -236,7 +272,7 @@ def load_query_encoder(
     model, _, fingerprint = load_model(config, checkpoint, device)
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
-        return encode_queries(model, sentences).shared.float().cpu().numpy()
+        return encode_queries(model, sentences, transfer).shared.float().cpu().numpy()
 
     return encode, fingerprint
 

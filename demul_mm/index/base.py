@@ -2,6 +2,7 @@
 
 import time
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.index import commit
+from demul_mm.index.entry import VideoEntry
 from demul_mm.index.filters import SearchFilter
 from demul_mm.index.folder import IndexFolder
 from demul_mm.index.results import SearchResult
@@ -124,6 +126,19 @@ class MomentIndex(IndexFolder):
         if count <= depth:
             return [everything] * len(queries)
         return exhaustive_candidates(snapshot, queries, num_videos, everything)
+
+    def get(self, video_ids: Sequence[str]) -> list[VideoEntry]:
+        """Videos as the index holds them, in the order given.
+
+        Raises:
+            KeyError: the index does not hold one of them.
+        """
+        snapshot = self.snapshot
+        ordinals = snapshot.find(video_ids)
+        absent = [name for name, ordinal in zip(video_ids, ordinals) if ordinal < 0]
+        if absent:
+            raise KeyError(f'{len(absent)} videos are not in the index, e.g. {absent[0]!r}')
+        return [snapshot.entry(int(ordinal)) for ordinal in ordinals]
 
     def stats(self) -> dict[str, Any]:
         """Counts, sizes and provenance, as numbers and text."""

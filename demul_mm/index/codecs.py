@@ -16,9 +16,35 @@ from demul_mm.index.storage import FileInfo, check_file, map_array, write_file
 SCORED_ROWS = 2048
 
 
+# Fine steps in a coarse one, of queries in whole numbers.
+FINE = 254
+
+
 def as_tensor(codes: np.ndarray) -> Tensor:
     """A tensor over the memory of ``codes``, or over a copy where that is read-only."""
     return torch.from_numpy(codes if codes.flags.writeable else codes.copy())
+
+
+def split_queries(queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries ``(Q, S)`` in whole numbers.
+
+    Returns:
+        ``(S, 2 Q)`` int8, first the coarse parts, then the fine ones, and the size of a coarse step
+        ``(Q,)``: ``query = step * (coarse + fine / FINE)``.
+    """
+    step = queries.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    scaled = queries / step
+    coarse = scaled.round()
+    fine = ((scaled - coarse) * FINE).round()
+    return torch.cat([coarse, fine]).to(torch.int8).T.contiguous(), step[:, 0]
+
+
+def multiply_bytes(rows: Tensor, columns: Tensor) -> Tensor:
+    """``(N, S)`` times ``(S, K)``, both int8, to ``(N, K)`` int32, exactly.
+
+    Several times as fast as in float32: processors have instructions for it.
+    """
+    return torch._int_mm(rows, columns)
 
 
 class Int8Codec:
@@ -44,24 +70,26 @@ class Int8Codec:
         codes[:, self.dim :] = scale[:, None].view(np.uint8)
         return codes
 
-    def _parts(self, codes: np.ndarray) -> tuple[Tensor, Tensor]:
-        both = as_tensor(codes)
-        steps = both[:, : self.dim].view(torch.int8).to(torch.float32)  # (N, S)
-        scale = both[:, self.dim :].contiguous().view(torch.float32)  # (N, 1)
-        return steps, scale
-
     def decode(self, codes: np.ndarray) -> Tensor:
         """``(N, bytes_per_row)`` uint8 to ``(N, S)`` float32."""
-        steps, scale = self._parts(codes)
-        return steps.mul_(scale)
+        both = as_tensor(codes)
+        steps = both[:, : self.dim].view(torch.int8).to(torch.float32)  # (N, S)
+        return steps.mul_(both[:, self.dim :].contiguous().view(torch.float32))
 
     def scores(self, codes: np.ndarray, queries: Tensor) -> Tensor:
-        """Inner products of ``N`` rows with ``queries (Q, S)``: ``(N, Q)`` float32."""
+        """Inner products of ``N`` rows with ``queries (Q, S)``: ``(N, Q)`` float32.
+
+        Whole numbers are multiplied: queries are split into a coarse and a fine part of a byte
+        each, so that what they lose is 250 times less than what the rows have lost.
+        """
         scores = torch.empty(len(codes), len(queries))
+        parts, step = split_queries(queries)  # (S, 2 Q), (Q,)
         for start in range(0, len(codes), SCORED_ROWS):
             part = slice(start, start + SCORED_ROWS)
-            steps, scale = self._parts(codes[part])
-            torch.mul(steps @ queries.T, scale, out=scores[part])
+            both = as_tensor(codes[part])
+            scale = both[:, self.dim :].contiguous().view(torch.float32)  # (n, 1)
+            coarse, fine = multiply_bytes(both[:, : self.dim].view(torch.int8), parts).chunk(2, 1)
+            torch.mul((coarse * FINE).add_(fine).float().mul_(step / FINE), scale, out=scores[part])
         return scores
 
 

@@ -8,15 +8,22 @@ from torch import Tensor
 
 from demul_mm.index.base import MomentIndex
 from demul_mm.index.candidates import first_of_each_video
-from demul_mm.index.faiss_structures import CHUNK, import_faiss, search_parameters, train, tune
+from demul_mm.index.faiss_structures import (
+    CHUNK,
+    add,
+    import_faiss,
+    search_parameters,
+    train,
+    tune,
+)
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.index.storage import CheckedFile, FileInfo, check_file
 from demul_mm.registry import INDEXES
 
 # Up to so many prototypes a flat scan is as fast as anything.
 FLAT_UP_TO = 150_000
-# So many prototypes, or a tenth, may wait in the flat tail.
-TAIL = 50_000
+# So many prototypes may wait in the flat tail, which every search scans.
+TAIL = 100_000
 KINDS = ('auto', 'flat', 'hnsw', 'ivf_sq', 'ivf_pq')
 
 
@@ -34,8 +41,8 @@ class _Level1:
 class FaissIndex(MomentIndex):
     """Level 1 in FAISS, in this process.
 
-    Additions are searched flat until they are a tenth of what is indexed; then they are put into
-    the structure, and when that has grown fourfold it is trained anew.
+    Additions are searched flat until there are 100 thousand prototypes of them; then they are put
+    into the structure, and when that has grown fourfold it is trained anew.
 
     Args:
         path, num_prototypes, level2, segment_videos, model_fingerprint, feature_fingerprint: see
@@ -52,7 +59,7 @@ class FaissIndex(MomentIndex):
     def __init__(
         self,
         path: Any = None,
-        num_prototypes: int = 6,
+        num_prototypes: int = 24,
         level2: str = 'int8',
         segment_videos: int = 50_000,
         model_fingerprint: str = '',
@@ -91,14 +98,13 @@ class FaissIndex(MomentIndex):
             return dict(kind='flat', covered=0, prototypes=0, trained_on=0, depth=0, files=[])
         if old is not None and old['kind'] == kind and total < 4 * old['trained_on']:
             start, trained_on = old['prototypes'], old['trained_on']
-            if total - start <= max(TAIL, start // 10):
+            if total - start <= TAIL:
                 return old
             index = self._read(snapshot, old, verify=False)
         else:
             start, trained_on = 0, total
             index = train(kind, snapshot)
-        for first in range(start, total, CHUNK):
-            index.add(snapshot.prototypes(first, min(first + CHUNK, total)))
+        add(index, snapshot, start)
         name = f'level1-{snapshot.manifest["generation"]:06d}.faiss'
         return dict(
             kind=kind,

@@ -4,7 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 
+from demul_mm.index.codecs import Int8Codec, multiply_bytes
 from demul_mm.index.snapshot import Snapshot
 
 # Prototypes that are decoded and scored at once.
@@ -49,7 +51,7 @@ def train(kind: str, snapshot: Snapshot) -> Any:
         index.hnsw.efConstruction = 80
         index.train(sample_prototypes(snapshot, CHUNK))
         return index
-    lists = 1 << max(0, round(math.log2(1.5 * math.sqrt(total))))
+    lists = 1 << max(0, round(math.log2(0.75 * math.sqrt(total))))
     quantizer = faiss.IndexFlatIP(dim)
     if kind == 'ivf_sq':
         index = faiss.IndexIVFScalarQuantizer(
@@ -62,6 +64,41 @@ def train(kind: str, snapshot: Snapshot) -> Any:
     index.cp.seed = SEED
     index.train(sample_prototypes(snapshot, max(40 * lists, 256 * 40)))
     return index
+
+
+def add(index: Any, snapshot: Snapshot, start: int) -> None:
+    """Put the prototypes of ``snapshot`` from ``start`` on into ``index``."""
+    faiss = import_faiss()
+
+    inverted = isinstance(index, faiss.IndexIVF)
+    centroids = index.quantizer.reconstruct_n(0, index.nlist) if inverted else None
+    for first in range(start, int(snapshot.prototype_bases[-1]), CHUNK):
+        codes = snapshot.prototype_codes(first, first + CHUNK)
+        vectors = Int8Codec(snapshot.codec.dim).decode(codes).numpy()
+        if centroids is None:
+            index.add(vectors)
+            continue
+        lists = nearest(codes[:, : snapshot.codec.dim].view(np.int8), centroids)
+        ids = np.arange(first, first + len(vectors))
+        index.add_core(
+            len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(ids), faiss.swig_ptr(lists)
+        )
+
+
+def nearest(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """For each of ``rows (N, S)`` int8 the best of ``centroids (K, S)`` by inner product, ``(N,)``.
+
+    In whole numbers, with centroids to a byte: most of the time of building goes here. A row that
+    lies between two centroids may get either.
+    """
+    step = np.abs(centroids).max() / 127
+    columns = torch.from_numpy(np.rint(centroids / step).astype(np.int8)).T.contiguous()
+    block = max(1, (1 << 21) // len(centroids))  # so that products stay in the cache
+    found = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), block):
+        part = torch.from_numpy(rows[start : start + block])
+        found[start : start + block] = multiply_bytes(part, columns).numpy().argmax(1)
+    return found
 
 
 def search_parameters(

@@ -31,6 +31,7 @@ class SearchFilter:
 
     Attributes:
         video_ids: only these; ids that the index does not hold are ignored.
+        excluded_ids: never these.
         conditions: ``(key, operator, value)`` on metadata, the operator one of ``== != >= <= > <
             has in``: ``('date', '>=', '2024-05-01')`` (ISO dates compare as text), ``('tags',
             'has', 'cooking')``, ``('channel', 'in', ['a', 'b'])``.
@@ -39,6 +40,7 @@ class SearchFilter:
     """
 
     video_ids: Collection[str] | None = None
+    excluded_ids: Collection[str] = ()
     conditions: Sequence[tuple[str, str, Any]] = field(default_factory=tuple)
     predicate: Callable[[Mapping[str, Any]], bool] | None = None
 
@@ -56,6 +58,9 @@ class SearchFilter:
             found = snapshot.find(list(self.video_ids))
             allowed[:] = False
             allowed[found[found >= 0]] = True
+        if self.excluded_ids:
+            found = snapshot.find(list(self.excluded_ids))
+            allowed[found[found >= 0]] = False
         for key, name, wanted in self.conditions:
             compare = _COMPARE[name]
             values = snapshot.column(key)

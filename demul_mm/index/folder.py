@@ -43,7 +43,7 @@ class IndexFolder(ABC):
     def __init__(
         self,
         path: str | Path | None = None,
-        num_prototypes: int = 6,
+        num_prototypes: int = 24,
         level2: str = 'int8',
         segment_videos: int = 50_000,
         model_fingerprint: str = '',

@@ -72,7 +72,7 @@ class MilvusIndex(MomentIndex):
     def __init__(
         self,
         path: Any = None,
-        num_prototypes: int = 6,
+        num_prototypes: int = 24,
         level2: str = 'int8',
         segment_videos: int = 50_000,
         model_fingerprint: str = '',

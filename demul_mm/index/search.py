@@ -11,8 +11,8 @@ from demul_mm.index.segment import expand_ranges
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 
-# Queries whose candidates are read together.
-TOGETHER = 16
+# Queries whose candidates are read together; each is multiplied with those of all of them.
+TOGETHER = 4
 # Videos whose moments are decoded at once by the exhaustive scan.
 SCAN_VIDEOS = 2048
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from demul_mm.index.codecs import open_codec
+from demul_mm.index.codecs import Int8Codec, open_codec
+from demul_mm.index.entry import VideoEntry
 from demul_mm.index.segment import Segment, expand_ranges
 from demul_mm.index.storage import check_file, map_array
 
@@ -115,6 +116,20 @@ class Snapshot:
             spans[places] = segment.spans[segment.rows[rows, 0] + moments[places]]
         return spans
 
+    def entry(self, ordinal: int) -> VideoEntry:
+        """One video, its moments as they are stored."""
+        number = int(np.searchsorted(self.bases, ordinal, 'right')) - 1
+        segment, row = self.segments[number], ordinal - int(self.bases[number])
+        start, end = segment.rows[row : row + 2, 0]
+        raw = segment.raw_metadata(row)
+        return VideoEntry(
+            video_id=segment.video_ids(np.array([row]))[0],
+            moments=self.codec.decode(segment.moments[start:end]).numpy(),
+            spans=np.array(segment.spans[start:end]),
+            duration=float(segment.durations[row]),
+            metadata=json.loads(raw) if raw else None,
+        )
+
     def video_ids(self, ordinals: np.ndarray) -> list[str]:
         """Ids of videos, in the order given."""
         order = np.argsort(ordinals, kind='stable')
@@ -146,14 +161,18 @@ class Snapshot:
             self._columns[key] = [values.get(key) for values in self.metadata()]
         return self._columns[key]
 
-    def prototypes(self, start: int, end: int) -> np.ndarray:
-        """Prototypes ``[start, end)``, numbered like videos, as ``(n, S)`` float32."""
-        found = [np.empty((0, self.codec.dim), np.float32)]
+    def prototype_codes(self, start: int, end: int) -> np.ndarray:
+        """Prototypes ``[start, end)``, numbered like videos, as stored: ``(n, S + 4)`` uint8."""
+        found = [np.empty((0, self.codec.dim + 4), np.uint8)]
         for segment, base in zip(self.segments, self.prototype_bases):
             first, last = max(start - base, 0), min(end - base, segment.num_prototypes)
             if first < last:
-                found.append(segment.decoded_prototypes(int(first), int(last)))
+                found.append(segment.prototypes[int(first) : int(last)])
         return np.concatenate(found)
+
+    def prototypes(self, start: int, end: int) -> np.ndarray:
+        """The same as ``(n, S)`` float32."""
+        return Int8Codec(self.codec.dim).decode(self.prototype_codes(start, end)).numpy()
 
     def prototype_videos(self) -> np.ndarray:
         """``(P,)`` int32: the ordinal of each prototype's video."""

@@ -8,7 +8,8 @@ Two forms, both safetensors, in one folder:
   ``spans (N, 2)``, ``durations (V,)``, ``offsets (V + 1,)``; in the header ``video_ids`` (a JSON
   list) and, if wanted, ``metadata`` (a JSON list).
 
-A header may also name ``model_fingerprint`` and ``feature_fingerprint``.
+A header may also name ``model_fingerprint`` and ``feature_fingerprint``. Query vectors are a file of
+their own, in another folder: ``queries (Q, S)``, and in the header ``sentences`` and ``truth``.
 """
 
 import json
@@ -54,13 +55,16 @@ def write_vectors(
         model_fingerprint=model_fingerprint,
         feature_fingerprint=feature_fingerprint,
     )
-    target = Path(path)
+    _replace(Path(path), save(tensors, header))
+    return len(videos)
+
+
+def _replace(target: Path, content: bytes) -> None:
     temporary = target.with_name(target.name + '.tmp')
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(tensors, header))
+        temporary.write_bytes(content)
         os.replace(temporary, target)
-    return len(videos)
 
 
 class VectorFolder:
@@ -156,9 +160,42 @@ def _open(file: Path) -> Any:
         raise ValueError(f'{file} is not a readable safetensors file ({error})') from error
 
 
+def write_queries(
+    path: str | Path,
+    vectors: np.ndarray,
+    sentences: Sequence[str],
+    truth: Sequence[tuple[str, float, float]],
+    model_fingerprint: str = '',
+) -> None:
+    """Write query vectors with what they are about.
+
+    Args:
+        path: of the file; not in a folder of moment vectors.
+        vectors: ``(Q, S)``.
+        sentences: Q of them.
+        truth: for each its video and the start and end of its moment in seconds.
+        model_fingerprint: of the weights and config that made the vectors.
+    """
+    header = dict(
+        sentences=json.dumps(list(sentences)),
+        truth=json.dumps([list(row) for row in truth]),
+        model_fingerprint=model_fingerprint,
+    )
+    _replace(Path(path), save(dict(queries=np.asarray(vectors, np.float32)), header))
+
+
 def read_queries(path: str | Path) -> np.ndarray:
     """Query vectors ``(Q, S)`` from a safetensors file with one tensor named ``queries``."""
     with _open(Path(path)) as opened:
         if 'queries' not in opened.keys():  # noqa: SIM118
             raise ValueError(f'{path} holds {list(opened.keys())}; it needs one named queries')
         return np.asarray(opened.get_tensor('queries'), np.float32)
+
+
+def read_truth(path: str | Path) -> list[tuple[str, float, float]]:
+    """Video, start and end of each query that :func:`write_queries` wrote."""
+    with _open(Path(path)) as opened:
+        header = opened.metadata() or {}
+    if 'truth' not in header:
+        raise ValueError(f'{path} does not say what its queries are about (no truth in its header)')
+    return [(video, start, end) for video, start, end in json.loads(header['truth'])]

@@ -2,6 +2,8 @@
 
 from demul_mm.retrieval.bank import BankEntries, DatasetVideos, VideoBank, VideoSource
 from demul_mm.retrieval.cache import EncodingCache
+from demul_mm.retrieval.constraints import Ordinal, Relation, TimeWindow, parse_constraints
+from demul_mm.retrieval.dialogue import Dialogue
 from demul_mm.retrieval.encodings import (
     EncodedVideo,
     encode_batch,
@@ -10,7 +12,9 @@ from demul_mm.retrieval.encodings import (
 )
 from demul_mm.retrieval.entries import iter_video_entries, make_entry
 from demul_mm.retrieval.fusion import localize_pairs
+from demul_mm.retrieval.refining import FeedbackWeights, refine_query
 from demul_mm.retrieval.search import CorpusAnswer, CorpusMoment, CorpusSearcher, encode_queries
+from demul_mm.retrieval.session import MomentRef, SearchSession, SearchState, SessionOptions
 
 __all__ = [
     'BankEntries',
@@ -18,8 +22,17 @@ __all__ = [
     'CorpusMoment',
     'CorpusSearcher',
     'DatasetVideos',
+    'Dialogue',
     'EncodedVideo',
     'EncodingCache',
+    'FeedbackWeights',
+    'MomentRef',
+    'Ordinal',
+    'Relation',
+    'SearchSession',
+    'SearchState',
+    'SessionOptions',
+    'TimeWindow',
     'VideoBank',
     'VideoSource',
     'encode_batch',
@@ -27,6 +40,8 @@ __all__ = [
     'iter_video_entries',
     'localize_pairs',
     'make_entry',
+    'parse_constraints',
+    'refine_query',
     'split_encoding',
     'stack_encodings',
 ]

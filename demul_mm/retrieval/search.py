@@ -123,6 +123,7 @@ class CorpusSearcher:
         where: SearchFilter | None = None,
         options: dict[str, Any] | None = None,
         keep_candidates: bool = False,
+        vectors: np.ndarray | None = None,
     ) -> tuple[list[CorpusAnswer], dict[str, float]]:
         """Find the best moments of the corpus for each query.
 
@@ -140,6 +141,7 @@ class CorpusSearcher:
             where: only videos that pass.
             options: of the index's level 1.
             keep_candidates: name the candidates of level 1 in the hits.
+            vectors: ``(Q, S)`` that the index is asked with; None: those of ``queries``.
 
         Returns:
             An answer for each query, and the seconds that each step took for the whole batch.
@@ -148,7 +150,7 @@ class CorpusSearcher:
         fast = mode == 'fast'
         best_only = MomentNMS(iou_thr=1.0, max_keep=1)
         found = self.index.search(
-            queries.shared.float().cpu().numpy(),
+            queries.shared.float().cpu().numpy() if vectors is None else vectors,
             num_moments=num_moments if fast else num_videos,
             num_videos=num_videos,
             num_candidates=num_candidates,

@@ -25,7 +25,7 @@ def test_int8_error_is_bounded() -> None:
     scores = codec.scores(codes, torch.from_numpy(queries)).numpy()
     bound = scale / 2 * np.sqrt(64)
     assert (np.abs(scores - vectors @ queries.T) <= bound[:, None] * 1.01).all()
-    np.testing.assert_allclose(scores, decoded @ queries.T, atol=1e-6)
+    np.testing.assert_allclose(scores, decoded @ queries.T, atol=3e-5)
 
 
 @pytest.mark.parametrize(('name', 'error'), [('int8', 4e-3), ('fp16', 4e-4)])
@@ -56,7 +56,7 @@ def test_product_quantisation(part_dims: int, error: float) -> None:
     nearest = np.square(parts - codec.codebook[None]).sum(-1).argmin(-1)
     np.testing.assert_array_equal(codes[:50], nearest)
     scores = codec.scores(codes, torch.from_numpy(queries)).numpy()
-    np.testing.assert_allclose(scores, decoded @ queries.T, atol=1e-6)
+    np.testing.assert_allclose(scores, decoded @ queries.T, atol=3e-5)
     np.testing.assert_array_equal(train_codebook(vectors, part_dims), codec.codebook)
 
 

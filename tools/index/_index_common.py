@@ -7,19 +7,35 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from demul_mm.engine.cli import add_config_options, load_config
 from demul_mm.index import EntrySource, MomentIndex
 from demul_mm.index.vectors import VectorFolder
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the moment vectors come from."""
-    parser.add_argument('index', help='folder of the index')
-    parser.add_argument('config', nargs='?', help='config of the model that encodes the videos')
-    parser.add_argument('checkpoint', nargs='?', help='its weights')
+def add_source_arguments(
+    parser: argparse.ArgumentParser,
+    target: str = 'index',
+    what: str = 'folder of the index',
+    files: bool = True,
+) -> None:
+    """Where the moment vectors come from.
+
+    Args:
+        parser: of the tool.
+        target: name of what is written.
+        what: it is.
+        files: vectors may come from files instead of a model.
+    """
+    parser.add_argument(target, help=what)
+    optional = '?' if files else None
     parser.add_argument(
-        '--vectors',
-        help='folder of moment vectors (*.safetensors), instead of a model',
+        'config', nargs=optional, help='config of the model that encodes the videos'
     )
+    parser.add_argument('checkpoint', nargs=optional, help='its weights')
+    if files:
+        parser.add_argument(
+            '--vectors', help='folder of moment vectors (*.safetensors), instead of a model'
+        )
     parser.add_argument(
         '--levels',
         nargs='+',
@@ -28,6 +44,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         'ones alone make a smaller index',
     )
     parser.add_argument('--workers', type=int, default=0, help='processes that read videos')
+    add_config_options(parser)
     parser.add_argument(
         '--no-resume', action='store_true', help='throw away what a killed run has written'
     )
@@ -35,16 +52,15 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_source(args: argparse.Namespace) -> tuple[EntrySource, dict[str, str]]:
     """The videos, and the fingerprints of what made their vectors."""
-    if bool(args.vectors) == bool(args.config):
+    if bool(args.vectors) == bool(args.config) or bool(args.config) != bool(args.checkpoint):
         raise ValueError('give either --vectors FOLDER, or CONFIG and CHECKPOINT')
     if args.vectors:
         folder = VectorFolder(args.vectors)
         return folder, folder.fingerprints
     from demul_mm.apis import load_entry_source
 
-    return load_entry_source(
-        args.config, args.checkpoint, levels=args.levels, num_workers=args.workers
-    )
+    config = load_config(args.config, args.cfg_options)
+    return load_entry_source(config, args.checkpoint, levels=args.levels, num_workers=args.workers)
 
 
 def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> MomentIndex:

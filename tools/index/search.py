@@ -5,6 +5,8 @@ Examples:
         --text "a red disc leaves" --top 5
     python tools/index/search.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth \\
         --text "a red disc leaves" --mode full
+    python tools/index/search.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth \\
+        --text "a red disc leaves" --mode full --interactive
     python tools/index/search.py work_dirs/index --queries queries.safetensors --out hits.json
     python tools/index/search.py work_dirs/index --queries queries.safetensors --mode exact \\
         --where "date>=2024-05-01" --where "tags has cooking" --nms 0.5
@@ -13,16 +15,23 @@ Examples:
 import argparse
 import json
 import os
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from _index_common import clear_errors
 from mmengine.config import DictAction
 
+from demul_mm.engine.cli import add_config_options, load_config
 from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.index import MomentHits, MomentIndex, SearchFilter, parse_condition
 from demul_mm.index.vectors import read_queries
 from demul_mm.models.task_modules.nms import MomentNMS
+from demul_mm.retrieval import Dialogue
+
+if TYPE_CHECKING:
+    from demul_mm.apis import CorpusInferencer
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,6 +66,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--options', nargs='+', action=DictAction, default={}, help='of level 1, as nprobe=64'
     )
+    parser.add_argument(
+        '--interactive',
+        action='store_true',
+        help='go on searching: yes 1, no 2, "later than 0:40", "the second time", undo, ... '
+        '(needs --text and a model; "help" lists what can be said)',
+    )
+    parser.add_argument(
+        '--transfer',
+        type=float,
+        default=0.0,
+        help="weight of the model's semantic memory (default: none)",
+    )
+    parser.add_argument('--cache-dir', help='keep encodings of fused videos here')
+    add_config_options(parser)
     parser.add_argument('--out', type=Path, help='write the hits as JSON')
     return parser.parse_args()
 
@@ -72,19 +95,27 @@ def make_queries(args: argparse.Namespace) -> tuple[np.ndarray, list[str], str |
         raise ValueError('--text needs CONFIG and CHECKPOINT, to encode the sentences')
     from demul_mm.apis import load_query_encoder
 
-    encode, fingerprint = load_query_encoder(args.config, args.checkpoint)
+    config = load_config(args.config, args.cfg_options)
+    encode, fingerprint = load_query_encoder(config, args.checkpoint, transfer=args.transfer)
     return encode(args.text), args.text, fingerprint
+
+
+def make_search(args: argparse.Namespace) -> 'CorpusInferencer':
+    """The model and the index, for what needs both."""
+    if not (args.text and args.checkpoint):
+        raise ValueError('--mode full and --interactive need --text with CONFIG and CHECKPOINT')
+    from demul_mm.apis import CorpusInferencer
+
+    config = load_config(args.config, args.cfg_options)
+    return CorpusInferencer(config, args.checkpoint, args.index, cache_dir=args.cache_dir)
 
 
 def search_full(args: argparse.Namespace, where: SearchFilter | None) -> None:
     """Search with fusion: probabilities instead of similarities."""
-    if not (args.text and args.checkpoint):
-        raise ValueError('--mode full needs --text with CONFIG and CHECKPOINT')
-    from demul_mm.apis import CorpusInferencer
-
-    search = CorpusInferencer(args.config, args.checkpoint, args.index)
+    search = make_search(args)
     results = search(
         args.text,
+        transfer=args.transfer,
         num_videos=max(args.num_videos, args.num_fused),
         num_candidates=args.num_candidates,
         num_fused=args.num_fused,
@@ -103,6 +134,33 @@ def search_full(args: argparse.Namespace, where: SearchFilter | None) -> None:
     print(', '.join(f'{step} {1000 * s:.1f} ms' for step, s in search.timings.items()))
 
 
+def converse(args: argparse.Namespace) -> None:
+    """Search, and go on as the user says, a line at a time."""
+    if args.mode == 'exact' or args.where or args.ids or len(args.text) != 1:
+        raise ValueError(
+            '--interactive takes one --text and mode fast or full, without --where and --ids'
+        )
+    search = make_search(args)
+    options = dict(
+        mode=args.mode,
+        num_moments=args.top,
+        num_fused=args.num_fused,
+        num_videos=max(args.num_videos, args.num_fused),
+    )
+    begin = partial(search.session, transfer=args.transfer, options=options)
+    dialogue = Dialogue(begin, args.text[0])
+    print(dialogue.answer('show'))
+    while not dialogue.ended:
+        try:
+            line = input('> ')
+        except EOFError:
+            print()
+            break
+        print(dialogue.answer(line))
+    if args.out:
+        dialogue.session.save(args.out)
+
+
 def as_json(name: str, hits: MomentHits) -> dict:
     rows = zip(hits.video_ids, hits.spans.tolist(), hits.scores.tolist())
     return dict(query=name, moments=[[video, *span, score] for video, span, score in rows])
@@ -115,6 +173,9 @@ def main() -> None:
             video_ids=args.ids.read_text().splitlines() if args.ids else None,
             conditions=[parse_condition(text) for text in args.where],
         )
+        if args.interactive:
+            converse(args)
+            return
         if args.mode == 'full':
             search_full(args, where if args.where or args.ids else None)
             return

@@ -1,0 +1,83 @@
+"""Show what the semantic memory of the train split does at search, at several weights.
+
+The corpus is encoded once; every query is then drawn towards the moments of the train split whose
+captions resemble it, as strongly as each weight says (0: not at all), and searched.
+
+Examples:
+    python benchmarks/transfer.py configs/demul_demo.py work_dirs/demo/train/best.pth
+    python benchmarks/transfer.py configs/demul_anet_vcmr.py best.pth --mode fast --weights 0 .2 .4
+"""
+
+import argparse
+
+import torch
+from tqdm import tqdm
+from trained import Trained, add_arguments, load_trained
+
+from demul_mm.evaluation.metrics import CorpusMomentMetric
+from demul_mm.retrieval import encode_queries
+
+BATCH = 64
+SHOWN = [f'VR/R@{k}' for k in (1, 10, 100)] + [
+    f'VCMR/R@{k},IoU={m}' for m in (0.5, 0.7) for k in (1, 10, 100)
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument('--weights', type=float, nargs='+', default=[0.0, 0.1, 0.2, 0.4])
+    parser.add_argument('--mode', choices=['fast', 'full', 'exact'], default='full')
+    parser.add_argument('--num-fused', type=int, default=20)
+    args = parser.parse_args()
+    trained = load_trained(args)
+    memory = trained.model.memory
+    if memory is None:
+        parser.error('the model has no semantic memory')
+    print(f'{len(trained.queries)} queries, {trained.searcher.index.stats()["videos"]} videos')
+    print(f'{int(memory.mask.sum())} moments in the memory; {neighbours(trained)}\n')
+    print('| weight | ' + ' | '.join(SHOWN) + ' |')
+    print('| --- |' + ' --- |' * len(SHOWN))
+    for weight in args.weights:
+        metrics = evaluate(trained, weight, args.mode, args.num_fused)
+        print(
+            f'| {weight:g} | ' + ' | '.join(f'{metrics[k]:.1f}' for k in SHOWN) + ' |', flush=True
+        )
+
+
+@torch.no_grad()
+def neighbours(trained: Trained) -> str:
+    """How many queries the memory has something to say about."""
+    memory = trained.model.memory
+    total = 0
+    for start in range(0, len(trained.queries), BATCH):
+        texts = [asked.text for asked in trained.queries[start : start + BATCH]]
+        meaning = trained.model.encode_query(texts).meaning
+        weight = memory.soft_label(meaning, memory.captions) * memory.mask
+        total += int((weight.sum(1) > 0).sum())
+    return f'{100 * total / len(trained.queries):.0f} % of the queries have a neighbour in it'
+
+
+def evaluate(trained: Trained, weight: float, mode: str, num_fused: int) -> dict[str, float]:
+    """VR and VCMR at one weight, in percent."""
+    answers, videos = {}, {}
+    for start in tqdm(range(0, len(trained.queries), BATCH), desc=f'{weight:g}', leave=False):
+        part = trained.queries[start : start + BATCH]
+        queries = encode_queries(trained.model, [asked.text for asked in part], weight)
+        found, _ = trained.searcher.search(
+            queries, mode=mode, num_moments=100, num_fused=num_fused, num_videos=200
+        )
+        for asked, answer in zip(part, found):
+            rows = [[m.video_id, m.start, m.end, m.score] for m in answer.moments]
+            answers[asked.query_id] = rows
+            videos[asked.query_id] = [[v, 0.0, 0.0, 0.0] for v in answer.videos]
+    truth = [dict(query_id=a.query_id, video_id=a.video_id, gt=a.spans) for a in trained.queries]
+    metrics = CorpusMomentMetric.calculate(answers, truth, topk=(1, 10, 100))
+    ranked = CorpusMomentMetric.calculate(videos, truth, topk=(1, 10, 100))
+    return {**metrics, **{key: ranked[key] for key in SHOWN if key.startswith('VR')}}
+
+
+if __name__ == '__main__':
+    main()

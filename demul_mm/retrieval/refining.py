@@ -1,0 +1,76 @@
+"""A query refined by what a user said about some moments."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from demul_mm.index import MomentIndex
+from demul_mm.structures import pairwise_iou
+
+
+@dataclass(frozen=True)
+class FeedbackWeights:
+    """How strongly feedback moves a query.
+
+    Attributes:
+        liked: of each liked moment, where the query's own weight is 1.
+        disliked: of each disliked moment.
+        fused: by how much the logit of a fused moment rises for each unit by which the feedback
+            raises its similarity.
+    """
+
+    liked: float = 0.5
+    disliked: float = 0.1
+    fused: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ValueError(f'{name} is {value}; it must be at least 0')
+
+
+def refine_query(
+    query: Tensor, liked: Tensor, disliked: Tensor, weights: FeedbackWeights
+) -> tuple[Tensor, Tensor]:
+    """Move a query towards liked moments and away from disliked ones.
+
+    After Rocchio ("Relevance feedback in information retrieval", 1971), but with sums where he has
+    means: each further liked moment of unit length then gains more than any other moment does, so
+    that liking never lowers its rank, nor disliking raises it.
+
+    Args:
+        query: ``(S,)`` unit vector.
+        liked: ``(L, S)`` unit vectors.
+        disliked: ``(D, S)`` unit vectors.
+        weights: of the two.
+
+    Returns:
+        The refined query ``(S,)``, a unit vector, and the offset ``(S,)`` that was added.
+    """
+    offset = weights.liked * liked.sum(0) - weights.disliked * disliked.sum(0)
+    return F.normalize(query + offset, dim=-1), offset
+
+
+class MomentVectors:
+    """Vectors of moments that an index holds, by video and span.
+
+    Args:
+        index: of the corpus.
+    """
+
+    def __init__(self, index: MomentIndex) -> None:
+        self.index = index
+        self._videos: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, video_id: str, spans: np.ndarray) -> Tensor:
+        """The vectors ``(N, S)`` of the video's moments that overlap most with ``spans (N, 2)``."""
+        if video_id not in self._videos:
+            (entry,) = self.index.get([video_id])
+            moments = torch.from_numpy(np.asarray(entry.moments, np.float32))
+            self._videos[video_id] = torch.from_numpy(entry.spans), F.normalize(moments, dim=-1)
+        own, moments = self._videos[video_id]
+        iou = pairwise_iou(torch.as_tensor(np.asarray(spans, np.float32)), own)  # (N, M)
+        return moments[iou.argmax(1)]
