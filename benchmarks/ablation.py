@@ -8,7 +8,8 @@ page names the commit of every run).
 
 With --seconds every variant trains for about the same time: its first steps are timed, and it gets
 as many whole epochs as fit (at least one). Time is that of the processor, with one thread a run, so
-that other runs beside it do not count.
+that other runs beside it do not count; nor does a frozen language model, which reads each sentence
+once for all variants.
 
 Examples:
     python benchmarks/ablation.py --suite rendered activitynet tacos --jobs 2
@@ -129,8 +130,8 @@ class StepTimer(Hook):
         self._ends.append(time.process_time())
         if len(self._ends) > min(TIMED_STEPS, len(runner.train_dataloader)):
             steps = [b - a for a, b in zip(self._ends, self._ends[1:])]
-            mean = statistics.fmean(steps[len(steps) // 2 :])
-            self.epoch_seconds = mean * len(runner.train_dataloader)
+            usual = statistics.median(steps[len(steps) // 2 :])
+            self.epoch_seconds = usual * len(runner.train_dataloader)
             raise _Timed
 
 
@@ -148,14 +149,30 @@ def commit() -> str:
 
 
 def prepare(path: Path, options: Mapping | None, epochs: int, seed: int, folder: Path) -> Runner:
-    """A runner that validates once, after the last epoch, which also calibrates."""
+    """A runner that tests the last weights; without validation there is nothing to choose."""
     config = load_config(str(path), options, str(folder))
-    config.train_cfg.max_epochs = config.train_cfg.val_interval = epochs
+    config.train_cfg.max_epochs = epochs
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    config.default_hooks.checkpoint.save_best = None
     config.randomness = dict(config.get('randomness') or {}, seed=seed)
     config.experiment_name = f'{path.stem}_{folder.name}_{time.time_ns()}'
     config.resume, config.load_from = True, None
     launch(config, 'none')
-    return Runner.from_cfg(config)
+    runner = Runner.from_cfg(config)
+    read_sentences(runner)
+    return runner
+
+
+def read_sentences(runner: Runner) -> None:
+    """Run a frozen language model on all sentences, so that no variant is timed with it."""
+    model = runner.model
+    dataset = runner.build_dataloader(runner.cfg.train_dataloader).dataset
+    sentences = sorted(
+        {q for i in range(len(dataset)) for q in dataset.get_data_info(i)['queries']}
+    )
+    if getattr(model.language.lm, 'frozen', False):
+        for start in range(0, len(sentences), 256):
+            model.language.lm(*model.data_preprocessor.tokenize(sentences[start : start + 256]))
 
 
 def epochs_of(path: Path, suite: Suite, folder: Path) -> int:

@@ -75,30 +75,28 @@ SUITES = {
     'rendered': Suite(
         ROOT / 'configs' / 'demul_demo.py',
         variants_of('rendered'),
-        Length(seconds=60),
+        Length(seconds=64),
         seeds={name: (0,) for name in FURTHER},
         options={
-            **corpus_test(10),
+            **corpus_test(5),
             **{
                 f'{part}_dataloader.dataset.data_root': f'{ROOT}/work_dirs/demo/data/'
                 for part in ('train', 'val', 'test')
             },
         },
     ),
-    # 2,000 videos to train on, 200 of val_2 to test on; simulated features.
+    # 1,600 videos to train on, 200 of val_2 to test on; simulated features.
     'activitynet': Suite(
         ROOT / 'configs' / 'demul_anet_simulated.py',
         variants_of('activitynet', without=[name for name in FURTHER if name != 'hard_mining']),
-        Length(seconds=180),
+        Length(seconds=140),
         every=(0,),
         seeds={name: (0, 1, 2) for name in BASELINES},
         options={
             **corpus_test(5),
             **NO_DROPOUT,
-            'train_dataloader.dataset.max_videos': 2000,
+            'train_dataloader.dataset.max_videos': 1600,
             'train_dataloader.dataset.missing': 'skip',
-            'val_dataloader.dataset.max_videos': 100,
-            'val_dataloader.dataset.missing': 'skip',
             'test_dataloader.dataset.max_videos': 200,
             'test_dataloader.dataset.missing': 'skip',
         },
@@ -107,7 +105,7 @@ SUITES = {
     'tacos': Suite(
         ROOT / 'configs' / 'demul_tacos_simulated.py',
         variants_of('tacos'),
-        Length(seconds=120),
+        Length(seconds=100),
         every=(0,),
         options={**corpus_test(5), **NO_DROPOUT},
     ),
