@@ -154,6 +154,31 @@ def test_bfloat16_features_are_close(folder: str):
         TransformersLM(folder, dtype='float16')
 
 
+@pytest.mark.parametrize('tune', ['none', 'all'])
+def test_layers_stand_side_by_side(folder: str, tune: str):
+    lm = frozen(folder, layers=(0, -1), tune=tune).eval()
+    assert (lm.out_dim, lm.meaning_dim) == (128, 64)
+    ids, mask = sentences(5)
+    found = lm(ids, mask)
+    last = frozen(folder, tune=tune).eval()(ids, mask)
+    torch.testing.assert_close(found[..., 64:][mask], last[mask], rtol=2e-3, atol=2e-3)
+    # The first layer knows a word by itself and its place alone.
+    other = ids.clone()
+    other[:, 1:] = other[:, 1:] % 49 + 1
+    changed = lm(other, mask)
+    torch.testing.assert_close(changed[:, 0, :64], found[:, 0, :64], rtol=2e-3, atol=2e-3)
+    assert (changed[:, 0, 64:] - found[:, 0, 64:]).abs().max() > 1e-2
+
+
+def test_meaning_is_that_of_the_last_layer(folder: str):
+    TokenCache.known.clear()
+    lm = dict(type='TransformersLM', name=folder)
+    one = LanguageEncoder(lm, dim=DIM)
+    two = LanguageEncoder({**lm, 'layers': (0, -1)}, dim=DIM)
+    ids, mask = sentences(5)
+    torch.testing.assert_close(one(ids, mask)[4], two(ids, mask)[4], rtol=1e-3, atol=1e-3)
+
+
 # -- tuned ---------------------------------------------------------------------------------------
 
 
