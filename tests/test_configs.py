@@ -64,12 +64,13 @@ CHANGES: dict[str, dict[str, object]] = {
     },
     'no_smoothing': {'model.head.smoothing': 1.0},
     'no_transfer': {'model.memory': None},
-    'one_stage': {'model.neck.stages': ('words',)},
+    'one_stage': {'model.neck.stages': ('words',), 'model.neck.cells_talk': True},
     'plain_detector': {
         **PLAIN,
         'model.retrieval': None,
         'model.neck.stages': ('words',),
         'model.neck.survivors': None,
+        'model.neck.cells_talk': True,
     },
     'single_scale': {'model.pyramid.num_levels': 1},
     'sparse_map': {

@@ -2,7 +2,7 @@
 # regressed borders; nothing is shared with an index.
 _base_ = ['../../demul_demo.py']
 model = dict(
-    neck=dict(stages=('words',), survivors=None),
+    neck=dict(stages=('words',), survivors=None, cells_talk=True),
     memory=None,
     retrieval=None,
     decorrelation=None,

@@ -25,6 +25,8 @@ class ProgressiveFusion(nn.Module):
         dim: width ``D``.
         stages: the grains in order, out of 'sentence', 'phrases', 'words'.
         survivors: cells of a pair that go on after the first stage; None for all.
+        cells_talk: whether cells talk to their neighbours in stages that visit all of them. It
+            costs as much again, and pays only where no stage among survivors follows.
         num_heads: heads of the attention among survivors.
         num_streams: streams of the video; with more than one, a gate asks the query how to mix.
         early_exit: at test, pairs whose best probability after a stage reaches this number skip the
@@ -36,6 +38,7 @@ class ProgressiveFusion(nn.Module):
         dim: int = 128,
         stages: tuple[str, ...] = GRAINS,
         survivors: int | None = 64,
+        cells_talk: bool = False,
         num_heads: int = 4,
         num_streams: int = 1,
         early_exit: float | None = None,
@@ -47,11 +50,12 @@ class ProgressiveFusion(nn.Module):
         self.grains = tuple(stages)
         self.survivors = survivors
         self.early_exit = early_exit
+        visiting_all = 'neighbours' if cells_talk else None
         self.stages = nn.ModuleList(
             FusionStage(
                 dim,
                 num_heads,
-                among_survivors=i > 0 and survivors is not None,
+                talk='survivors' if i and survivors is not None else visiting_all,
                 reads_video=i + 1 < len(stages),
             )
             for i in range(len(stages))

@@ -58,13 +58,14 @@ class FusionStage(nn.Module):
     Args:
         dim: width ``D``.
         num_heads: heads of the attention among survivors.
-        among_survivors: candidates talk by attention; else, cells talk to their neighbours.
+        talk: who talks: ``'survivors'``, all to all by attention; ``'neighbours'``, cells of a
+            level side by side; or None, which is cheap enough for the cells of a whole video.
         reads_video: whether the text is updated for the next stage.
     """
 
-    def __init__(self, dim: int, num_heads: int, among_survivors: bool, reads_video: bool) -> None:
+    def __init__(self, dim: int, num_heads: int, talk: str | None, reads_video: bool) -> None:
         super().__init__()
-        self.among_survivors = among_survivors
+        self.talk = talk
         # One matrix between the two sides of a dot product is as good as two, and it is applied to
         # the text: the video has a hundred times as many rows.
         self.key_value = nn.Linear(dim, 2 * dim)
@@ -72,13 +73,17 @@ class FusionStage(nn.Module):
         self.gate_video = nn.Linear(dim, dim)
         self.gate_context = nn.Linear(dim, dim, bias=False)
         self.alpha = nn.Parameter(torch.zeros(()))
-        self.norm = nn.LayerNorm(dim)
-        self.mix = RelationMix(dim, num_heads) if among_survivors else NeighbourMix(dim)
-        change, self.logit = nn.Linear(dim, dim), nn.Linear(dim, 1)
-        for layer in (change, self.logit):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        self.ffn = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), change)
+        self.logit = nn.Linear(dim, 1)
+        nn.init.zeros_(self.logit.weight)
+        nn.init.zeros_(self.logit.bias)
+        if talk is not None:
+            self.norm = nn.LayerNorm(dim)
+            survivors = talk == 'survivors'
+            self.mix = RelationMix(dim, num_heads) if survivors else NeighbourMix(dim)
+            change = nn.Linear(dim, dim)
+            nn.init.zeros_(change.weight)
+            nn.init.zeros_(change.bias)
+            self.ffn = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), change)
         self.scale = dim**-0.5
         if reads_video:
             self.read_query = nn.Linear(dim, dim)
@@ -115,9 +120,11 @@ class FusionStage(nn.Module):
         gate = (self.gate_video(video) + self.gate_context(context)).sigmoid()
         video = video + (GATE_GAIN * self.alpha).tanh() * (gate * context)
         keep = mask[..., None].to(video.dtype)
-        y = self.norm(video) * keep
-        y = self.mix(y, mask, place) if self.among_survivors else self.mix(y, points)
-        video = (video + self.ffn(y)) * keep
+        if self.talk is not None:
+            y = self.norm(video) * keep
+            y = self.mix(y, mask, place) if self.talk == 'survivors' else self.mix(y, points)
+            video = video + self.ffn(y)
+        video = video * keep
         return video, self.logit(video).squeeze(-1), attention
 
     def read(self, text: Tensor, video: Tensor, mask: Tensor) -> Tensor:
