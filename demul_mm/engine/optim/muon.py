@@ -33,6 +33,10 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
+def _gradients(params: Iterable[Tensor]) -> list[Tensor]:
+    return [p.grad for p in params if p.grad is not None]
+
+
 @OPTIMIZERS.register_module()
 class MuonAdamW(Optimizer):
     """Muon for the weights of linear layers, AdamW for all else, with one learning rate.
@@ -74,7 +78,9 @@ class MuonAdamW(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(  # type: ignore[override]  # torch's overloads
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """One update of all parameters that have a gradient."""
         loss = None
         if closure is not None:
@@ -93,7 +99,7 @@ class MuonAdamW(Optimizer):
         for p in params:
             by_shape.setdefault(p.shape, []).append(p)
         for shape, same in by_shape.items():
-            grads = [p.grad for p in same]
+            grads = _gradients(same)
             buffers = [
                 self.state[p].setdefault('momentum_buffer', torch.zeros_like(p)) for p in same
             ]
@@ -118,7 +124,7 @@ class MuonAdamW(Optimizer):
         columns = {key: [self.state[p][key] for p in params] for key in self.state[params[0]]}
         adamw(
             params,
-            [p.grad for p in params],
+            _gradients(params),
             columns['exp_avg'],
             columns['exp_avg_sq'],
             [],

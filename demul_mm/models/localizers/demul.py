@@ -7,11 +7,13 @@ from torch import Tensor
 
 from demul_mm.models.heads.candidates import HeadOutput
 from demul_mm.models.localizers.pairs import (
+    TrainingBatch,
     chunk_pairs,
     hardest_negatives,
     own_pairs,
     pad_spans,
     same_moment,
+    touching,
 )
 from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator, phrase_map
@@ -254,17 +256,16 @@ class DeMUL(BaseModel):
         exact = torch.autocast(device.type, enabled=False)  # similarities and losses in float32
         with exact:
             truth = spans * videos.num_clips[owner][:, None, None]
-            assigned = self.head.assigner(points, videos.mask[owner], truth, span_mask)
+            positive, own = self.head.assigner(points, videos.mask[owner], truth, span_mask)
             cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
             near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))  # (Q, V)
-            losses = self._shared_losses(
-                videos, queries, owner, truth, span_mask, points, *assigned, cells, near, hard
-            )
+            batch = TrainingBatch(owner, truth, span_mask, positive, own, cells, near)
+            losses = self._shared_losses(videos, queries, batch, points, hard)
         query = torch.arange(len(owner), device=device)
         rival, rival_query = hardest_negatives(
             near.detach(), owner, queries.meaning @ queries.meaning.T, self.num_negatives
         )
-        keep = torch.cat([assigned[0], assigned[0][rival_query] & False])
+        keep = torch.cat([positive, positive[rival_query] & False])
         video, query = torch.cat([owner, rival]), torch.cat([query, rival_query])
         out = self._fuse(videos, queries, video, query, points, keep)
         # A rival video holds no truth.
@@ -282,26 +283,20 @@ class DeMUL(BaseModel):
         self,
         videos: VideoEncoding,
         queries: QueryEncoding,
-        owner: Tensor,
-        truth: Tensor,
-        span_mask: Tensor,
+        batch: TrainingBatch,
         points: PyramidPoints,
-        positive: Tensor,
-        own: Tensor,
-        cells: Tensor,
-        near: Tensor,
         hard: QueryEncoding | None,
     ) -> dict[str, Tensor]:
         """Losses that need no fusion: retrieval, proposals, decoupling, phrases.
 
-        ``truth (Q, G, 2)`` and ``own (Q, M, 2)`` are in clips; ``cells (Q, V, M)`` and ``near
-        (Q, V)`` are similarities; ``hard`` are false variants of queries.
+        ``hard`` are false variants of queries.
         """
+        owner, positive = batch.owner, batch.positive
         clips = videos.num_clips[owner][:, None, None]
         number = positive.sum().clamp(min=1)
         losses = dict(
             loss_proposal=self.proposal.loss_span(
-                videos.spans[owner], own / clips, positive.float(), number
+                videos.spans[owner], batch.own / clips, positive.float(), number
             ),
             loss_phrases=self.phrase_weight * self.language.orthogonality(queries.phrase_attention),
         )
@@ -309,11 +304,11 @@ class DeMUL(BaseModel):
         moment = torch.einsum('qm,qms->qs', weight, videos.shared[owner])  # (Q, S)
         unit = torch.nn.functional.normalize(moment, dim=-1)
         if self.retrieval is not None:
-            touches = self._touches(points, truth, span_mask)
+            touches = touching(points, batch.truth, batch.span_mask)
             losses.update(
                 self.retrieval(
-                    cells=cells,
-                    videos=near,
+                    cells=batch.cells,
+                    videos=batch.near,
                     owner=owner,
                     positive=positive,
                     counted=videos.mask[owner] & (positive | ~touches),
@@ -321,29 +316,22 @@ class DeMUL(BaseModel):
                     meaning=queries.meaning,
                     query=queries.shared,
                     moment=unit,
-                    same=same_moment(truth, span_mask, owner),
+                    same=same_moment(batch.truth, batch.span_mask, owner),
                     false=None if hard is None else hard.shared,
                     memory=self.memory,
                 )
             )
         if self.decorrelation is not None:
-            flat = videos.mask[:, None] & videos.stream_mask[..., None]  # (V, N, M)
-            shared = videos.shared[:, None].expand(-1, videos.points.shape[1], -1, -1)
+            mask = videos.mask[:, None] & videos.stream_mask[..., None]  # (V, N, M)
+            shared = videos.shared[:, None].expand(-1, mask.shape[1], -1, -1)
             losses['loss_decorrelation'] = self.decorrelation(
-                shared[flat], videos.private[flat].float()
+                shared.flatten(0, 2), videos.private.flatten(0, 2).float(), mask.flatten()
             ) + self.decorrelation(queries.shared, queries.private.float())
         if self.confusion is not None:
             losses['loss_confusion'] = self.confusion(moment, queries.shared)
         if self.memory is not None and self.training:
             self.memory.push(queries.meaning, unit.detach())
         return losses
-
-    @staticmethod
-    def _touches(points: PyramidPoints, truth: Tensor, span_mask: Tensor) -> Tensor:
-        """``(Q, M)``: True where a cell overlaps a true moment of ``truth (Q, G, 2)`` in clips."""
-        low, high = points.cell_spans().unbind(-1)
-        overlap = (truth[..., :1] < high) & (truth[..., 1:] > low)  # (Q, G, M)
-        return (overlap & span_mask[..., None]).any(1)
 
     # -- testing -----------------------------------------------------------------------------
 

@@ -2,11 +2,25 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.structures import MomentDataSample, span_iou
+
+
+class TrainingBatch(NamedTuple):
+    """What the losses of a batch of ``V`` videos with ``Q`` queries compare."""
+
+    owner: Tensor  # (Q,) the video of each query
+    truth: Tensor  # (Q, G, 2) true moments, in clips
+    span_mask: Tensor  # (Q, G)
+    positive: Tensor  # (Q, M) cells of the own video that answer for a moment
+    own: Tensor  # (Q, M, 2) the moment that each cell is compared with, in clips
+    cells: Tensor  # (Q, V, M) cosines in the shared space
+    near: Tensor  # (Q, V) similarity of query and video
 
 
 def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
@@ -31,6 +45,13 @@ def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tupl
         spans[i, : len(row)] = row.clamp(0, 1)
         mask[i, : len(row)] = True
     return spans.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+
+def touching(points: PyramidPoints, truth: Tensor, span_mask: Tensor) -> Tensor:
+    """``(Q, M)``: True where a cell overlaps a true moment of ``truth (Q, G, 2)``, in clips."""
+    low, high = points.cell_spans().unbind(-1)
+    overlap = (truth[..., :1] < high) & (truth[..., 1:] > low)  # (Q, G, M)
+    return (overlap & span_mask[..., None]).any(1)
 
 
 def same_moment(spans: Tensor, mask: Tensor, owner: Tensor, min_iou: float = 0.7) -> Tensor:

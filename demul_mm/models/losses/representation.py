@@ -64,11 +64,20 @@ class CrossCorrelationLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, shared: Tensor, private: Tensor) -> Tensor:
-        """``shared (N, S)`` and ``private (N, P)`` to one number in [0, 1]."""
-        if len(shared) < 2:
-            return self.loss_weight * (shared.sum() + private.sum()) * 0.0
-        a, b = (F.normalize(t.float() - t.float().mean(0), dim=0) for t in (shared, private))
+    def forward(self, shared: Tensor, private: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One number in [0, 1]; 0 for fewer than two rows.
+
+        Args:
+            shared: ``(N, S)``.
+            private: ``(N, P)``.
+            mask: ``(N,)`` bool, the rows that count; None: all.
+        """
+        keep = shared.new_ones(len(shared), 1) if mask is None else mask[:, None].to(shared.dtype)
+        number = keep.sum().clamp(min=1)
+        a, b = (
+            F.normalize((t.float() - (t.float() * keep).sum(0) / number) * keep, dim=0)
+            for t in (shared, private)
+        )
         return self.loss_weight * ((a.T @ b) ** 2).mean()
 
 
