@@ -6,8 +6,9 @@ the others are compared with. Counted are steps (forward, backward, optimiser), 
 
 Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py \\
-        configs/ablations/demul_anet_simulated_no_fusion.py configs/demul_anet_simulated.py
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py configs/demul_demo.py --steps 20 \\
+        configs/ablations/activitynet/dual_encoder.py configs/demul_anet_simulated.py
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py configs/ablations/rendered/dual_encoder.py \\
+        configs/ablations/rendered/plain_detector.py configs/demul_demo.py --steps 20 \\
         --cfg-options train_dataloader.dataset.data_root=work_dirs/demo/data/
 """
 
