@@ -6,8 +6,9 @@ the others are compared with. Counted are steps (forward, backward, optimiser), 
 
 Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py \\
-        configs/ablations/demul_anet_simulated_no_fusion.py configs/demul_anet_simulated.py
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py configs/demul_demo.py --steps 20 \\
+        configs/ablations/activitynet/dual_encoder.py configs/demul_anet_simulated.py
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py configs/ablations/rendered/dual_encoder.py \\
+        configs/ablations/rendered/plain_detector.py configs/demul_demo.py --steps 20 \\
         --cfg-options train_dataloader.dataset.data_root=work_dirs/demo/data/
 """
 
@@ -18,6 +19,7 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import DictAction
@@ -103,18 +105,27 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         processes[-1].start()
         theirs.close()  # so that a process that dies is noticed
         pipes.append(ours)
-    parameters = [pipe.recv() for pipe in pipes]
+
+    def answer(place: int) -> Any:
+        try:
+            return pipes[place].recv()
+        except EOFError:
+            processes[place].join()
+            code = processes[place].exitcode
+            raise SystemExit(f'error: {args.configs[place]} ended with exit code {code}') from None
+
+    parameters = [answer(i) for i in range(len(pipes))]
     steps: list[list[tuple[float, float, int]]] = [[] for _ in pipes]
     for number in tqdm(range(args.warm_up + args.steps), unit='step'):
-        for pipe, done in zip(pipes, steps):
+        for i, (pipe, done) in enumerate(zip(pipes, steps)):
             pipe.send('step')
-            step = pipe.recv()
+            step = answer(i)
             if number >= args.warm_up:
                 done.append(step)
     rows: dict[str, dict[str, float]] = {}
     for i, (config, pipe, done) in enumerate(zip(args.configs, pipes, steps)):
         pipe.send('end')
-        most, training = pipe.recv()
+        most, training = answer(i)
         cpu, wall, queries = (sum(column) for column in zip(*done))
         rows[Path(config).stem] = {
             'trained parameters (M)': parameters[i] / 1e6,
