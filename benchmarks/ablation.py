@@ -41,7 +41,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from suites import ROOT, SUITES, Length, Suite
+from suites import BASELINES, ROOT, SUITES, Length, Suite
 from tqdm import tqdm
 
 from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
@@ -285,7 +285,8 @@ def main() -> None:
     results: dict[str, dict[str, dict[int, dict]]] = {
         name: {variant: {} for variant in suite.variants()} for name, suite in suites.items()
     }
-    # All variants of a seed before the next seed: a run that is stopped has something of each.
+    # The baselines with all seeds, then the others seed by seed: a run that is stopped has
+    # something of each.
     jobs = sorted(
         (
             (seed, name, variant)
@@ -293,7 +294,7 @@ def main() -> None:
             for variant in suite.variants()
             for seed in suite.seeds_of(variant)
         ),
-        key=lambda job: job[0],
+        key=lambda job: (job[2] not in BASELINES, job[2] not in BASELINES and job[0]),
     )
     command = shlex.join(['python', 'benchmarks/ablation.py', *sys.argv[1:]])
     # Each worker is a process of its own, so that a run's time is its own.
