@@ -88,16 +88,18 @@ def rescore(
     Args:
         moments: best first.
         vectors: of the index.
-        offset: ``(S,)``, in logits for a moment's unit vector.
+        offset: ``(S,)``, in logits for a moment's unit vector; what it gives to all of them on
+            average is taken off, so that scores stay where they were.
     """
-    rows = []
-    for moment in moments:
-        if moment.probability is not None:
-            vector = vectors(moment.video_id, np.array([[moment.start, moment.end]]))[0]
-            logit = _logit(moment.score) + float(vector @ offset)
-            rows.append(replace(moment, score=1 / (1 + math.exp(-logit))))
-    rows.sort(key=lambda moment: -moment.score)
-    return rows + [moment for moment in moments if moment.probability is None]
+    fused = [moment for moment in moments if moment.probability is not None]
+    others = [moment for moment in moments if moment.probability is None]
+    if not fused:
+        return others
+    rows = [vectors(m.video_id, np.array([[m.start, m.end]]))[0] for m in fused]
+    gains = torch.stack(rows) @ offset
+    shifts = (gains - gains.mean()).tolist()
+    moved = [replace(m, score=_sigmoid(_logit(m.score) + s)) for m, s in zip(fused, shifts)]
+    return sorted(moved, key=lambda moment: -moment.score) + others
 
 
 def pick_occurrences(
@@ -131,3 +133,7 @@ def pick_occurrences(
 def _logit(probability: float) -> float:
     clipped = min(max(probability, 1e-6), 1 - 1e-6)
     return math.log(clipped / (1 - clipped))
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
