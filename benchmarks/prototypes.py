@@ -4,9 +4,15 @@ Videos of 24 clips and 65 moments with 2 to 5 long events and one of a single cl
 blurred moments, of any scale or of the short event. Counted is how many of 200 candidates, found
 by the prototypes alone, are right.
 
+With trained vectors, for numbers of prototypes instead of ways to choose them: how many of exact
+search's best 200 videos are among the 200, 800 and 3,200 that prototypes find, in a corpus enlarged
+by distractors.
+
 Examples:
     python benchmarks/prototypes.py
     python benchmarks/prototypes.py --videos 20000 --num-prototypes 4 6 8
+    python benchmarks/prototypes.py --vectors work_dirs/vectors \\
+        --query-vectors work_dirs/queries.safetensors --num-prototypes 6 12 24
 """
 
 import argparse
@@ -14,9 +20,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from corpus_data import BLOCK, SyntheticCorpus, unit
+from corpus_data import BLOCK, EnlargedCorpus, SyntheticCorpus, unit
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from demul_mm.index import select_prototypes
 
@@ -74,6 +81,26 @@ def best_scores(queries: Tensor, vectors: Tensor) -> Tensor:
     return torch.cat(parts, 1)
 
 
+def trained(args: argparse.Namespace) -> None:
+    """How many prototypes trained vectors need."""
+    corpus = EnlargedCorpus(args.videos, 0, args.vectors, args.query_vectors, 0.25)
+    queries = torch.from_numpy(corpus.truth(args.queries).vectors)
+    scores: dict[int | None, list[Tensor]] = {k: [] for k in (None, *args.num_prototypes)}
+    for entries in tqdm(corpus.blocks(), leave=False):
+        moments = [entry.moments for entry in entries]
+        for k in scores:
+            rows = moments if k is None else select_prototypes(moments, k)
+            counts = torch.tensor([len(r) for r in rows])
+            products = torch.from_numpy(np.concatenate(rows)) @ queries.T
+            scores[k].append(torch.segment_reduce(products, 'max', lengths=counts))
+    best = torch.cat(scores.pop(None)).topk(200, dim=0).indices  # (200, Q)
+    print('| prototypes a video | among the best 200 | 800 | 3,200 |\n| --- | --- | --- | --- |')
+    for k, parts in scores.items():
+        rank = torch.cat(parts).argsort(dim=0, descending=True).argsort(dim=0).gather(0, best)
+        cells = [f'{float((rank < depth).float().mean()):.3f}' for depth in (200, 800, 3200)]
+        print(f'| {k} | ' + ' | '.join(cells) + ' |')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -81,7 +108,12 @@ def main() -> None:
     parser.add_argument('--videos', type=int, default=8000)
     parser.add_argument('--queries', type=int, default=400, help='of each kind')
     parser.add_argument('--num-prototypes', type=int, nargs='+', default=[4, 6, 8])
+    parser.add_argument('--vectors', help='folder of trained vectors, enlarged by distractors')
+    parser.add_argument('--query-vectors', help='safetensors of trained queries with their truth')
     args = parser.parse_args()
+    if args.vectors:
+        trained(args)
+        return
     corpus = SyntheticCorpus(args.videos, 0, 128, clips=24, scales=SCALES)
     blocks = [corpus.arrays(i) for i in range(args.videos // BLOCK)]
     moments = torch.from_numpy(np.concatenate([b[0] for b in blocks]))

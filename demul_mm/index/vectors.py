@@ -8,8 +8,8 @@ Two forms, both safetensors, in one folder:
   ``spans (N, 2)``, ``durations (V,)``, ``offsets (V + 1,)``; in the header ``video_ids`` (a JSON
   list) and, if wanted, ``metadata`` (a JSON list).
 
-A header may also name ``model_fingerprint`` and ``feature_fingerprint``. Query vectors are a file of
-their own, in another folder: ``queries (Q, S)``, and in the header ``sentences`` and ``truth``.
+A header may also name ``model_fingerprint`` and ``feature_fingerprint``. Query vectors are a file
+of their own, in another folder: ``queries (Q, S)``, and in the header ``sentences`` and ``truth``.
 """
 
 import json

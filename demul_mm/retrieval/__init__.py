@@ -14,7 +14,8 @@ from demul_mm.retrieval.entries import iter_video_entries, make_entry
 from demul_mm.retrieval.fusion import localize_pairs
 from demul_mm.retrieval.refining import FeedbackWeights, refine_query
 from demul_mm.retrieval.search import CorpusAnswer, CorpusMoment, CorpusSearcher, encode_queries
-from demul_mm.retrieval.session import MomentRef, SearchSession, SearchState, SessionOptions
+from demul_mm.retrieval.session import SearchSession
+from demul_mm.retrieval.session_state import MomentRef, SearchState, SessionOptions
 
 __all__ = [
     'BankEntries',

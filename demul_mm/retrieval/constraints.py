@@ -23,9 +23,8 @@ _AFTER_TIME = re.compile(rf'\b{_LATER} {_TIME}(?!\w)')
 _BEFORE_TIME = re.compile(rf'\b{_EARLIER} {_TIME}(?!\w)')
 _AFTER_THIS = re.compile(rf'\b(?:later than|after) (?:{_THIS})(?!\w)')
 _BEFORE_THIS = re.compile(rf'\b(?:earlier than|before) (?:{_THIS})(?!\w)')
-_ORDINAL = re.compile(
-    rf'\b(?:the )?(second[ -]to[ -]last|{"|".join(_ORDINALS)})(?: (?:time|one|occurrence|moment))?\b'
-)
+_NTH = rf'second[ -]to[ -]last|{"|".join(_ORDINALS)}'
+_ORDINAL = re.compile(rf'\b(?:the )?({_NTH})(?: (?:time|one|occurrence|moment))?\b')
 _LOOSE_AFTER = re.compile(r'^(?:later|afterwards|after)$')
 _LOOSE_BEFORE = re.compile(r'^(?:earlier|before)$')
 _FILLER = re.compile(r'\b(?:but|and|no|the|one|i meant?|it is|please|only|rather|time)\b|[,.;!]')
@@ -108,12 +107,12 @@ def parse_constraints(
     take(_BETWEEN, lambda m: _window(_seconds(m[1], m[2] or m[4]), _seconds(m[3], m[4] or m[2])))
     take(_AFTER_TIME, lambda m: _window(start=_seconds(m[1], m[2])))
     take(_BEFORE_TIME, lambda m: _window(end=_seconds(m[1], m[2])))
-    for pattern, side in ((_AFTER_THIS, 'after'), (_BEFORE_THIS, 'before')):
-        take(pattern, lambda m, s=side: Relation(s, *refer(int(m[1]) if m[1] else None)))
+    take(_AFTER_THIS, lambda m: Relation('after', *refer(int(m[1]) if m[1] else None)))
+    take(_BEFORE_THIS, lambda m: Relation('before', *refer(int(m[1]) if m[1] else None)))
     take(_ORDINAL, lambda m: Ordinal(_ORDINALS.get(m[1], -2)))
     rest = ' '.join(_FILLER.sub(' ', rest).split())
-    for pattern, side in ((_LOOSE_AFTER, 'after'), (_LOOSE_BEFORE, 'before')):
-        take(pattern, lambda m, s=side: Relation(s, *refer(None)))
+    take(_LOOSE_AFTER, lambda m: Relation('after', *refer(None)))
+    take(_LOOSE_BEFORE, lambda m: Relation('before', *refer(None)))
     if rest.strip() or not found:
         raise ValueError(
             f'{rest.strip() or text!r} is not understood in {text!r}; say for example "later than '

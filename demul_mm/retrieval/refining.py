@@ -1,6 +1,8 @@
-"""A query refined by what a user said about some moments."""
+"""What a user said, applied: to the query, and to the moments that were found."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from demul_mm.index import MomentIndex
+from demul_mm.retrieval.constraints import occurrence
+from demul_mm.retrieval.search import CorpusMoment
 from demul_mm.structures import pairwise_iou
 
 
@@ -74,3 +78,62 @@ class MomentVectors:
         own, moments = self._videos[video_id]
         iou = pairwise_iou(torch.as_tensor(np.asarray(spans, np.float32)), own)  # (N, M)
         return moments[iou.argmax(1)]
+
+
+def rescore(
+    moments: Sequence[CorpusMoment], vectors: MomentVectors, offset: Tensor
+) -> list[CorpusMoment]:
+    """Fused moments, their logits moved by what feedback says of them; the others behind as before.
+
+    Args:
+        moments: best first.
+        vectors: of the index.
+        offset: ``(S,)``, in logits for a moment's unit vector; what it gives to all of them on
+            average is taken off, so that scores stay where they were.
+    """
+    fused = [moment for moment in moments if moment.probability is not None]
+    others = [moment for moment in moments if moment.probability is None]
+    if not fused:
+        return others
+    rows = [vectors(m.video_id, np.array([[m.start, m.end]]))[0] for m in fused]
+    gains = torch.stack(rows) @ offset
+    shifts = (gains - gains.mean()).tolist()
+    moved = [replace(m, score=_sigmoid(_logit(m.score) + s)) for m, s in zip(fused, shifts)]
+    return sorted(moved, key=lambda moment: -moment.score) + others
+
+
+def pick_occurrences(
+    moments: Sequence[CorpusMoment], number: int, tolerance: float
+) -> list[CorpusMoment]:
+    """The ``number``-th time in each video, best first.
+
+    Args:
+        moments: of all videos.
+        number: 1 the first, -1 the last.
+        tolerance: see :class:`~demul_mm.retrieval.SessionOptions`.
+    """
+    videos: dict[str, list[CorpusMoment]] = {}
+    for moment in moments:
+        videos.setdefault(moment.video_id, []).append(moment)
+    found = []
+    for own in videos.values():
+        fused = own[0].probability is not None
+        one = occurrence(
+            own,
+            lambda m: (m.start, m.end),
+            (lambda m: _logit(m.score)) if fused else (lambda m: m.score),
+            number,
+            tolerance if fused else 0.1 * tolerance,
+        )
+        if one is not None:
+            found.append(one)
+    return sorted(found, key=lambda m: (m.probability is None, -m.score))
+
+
+def _logit(probability: float) -> float:
+    clipped = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(clipped / (1 - clipped))
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))

@@ -1,87 +1,28 @@
 """One search that goes on: feedback on moments, words about when, and undoing all of it."""
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from demul_mm.evaluation.predictions import write_text_atomically
-from demul_mm.index import SearchFilter
-from demul_mm.retrieval.constraints import (
-    Constraint,
-    Ordinal,
-    Relation,
-    from_json,
-    occurrence,
-    parse_constraints,
-    passes,
-    to_json,
+from demul_mm.retrieval.constraints import Ordinal, parse_constraints, passes
+from demul_mm.retrieval.refining import (
+    FeedbackWeights,
+    MomentVectors,
+    pick_occurrences,
+    refine_query,
+    rescore,
 )
-from demul_mm.retrieval.refining import FeedbackWeights, MomentVectors, refine_query
 from demul_mm.retrieval.search import CorpusMoment, CorpusSearcher, encode_queries
+from demul_mm.retrieval.session_state import MomentRef, SearchState, SessionOptions, in_words
 from demul_mm.structures import QueryEncoding
 
 FORMAT, VERSION = 'demul_mm.session', 1
-
-
-class MomentRef(NamedTuple):
-    """A moment that somebody pointed at."""
-
-    video_id: str
-    start: float  # seconds
-    end: float  # seconds
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """How a session searches.
-
-    Attributes:
-        mode: as in :meth:`CorpusSearcher.search`.
-        num_moments: moments shown.
-        num_fused: videos fused.
-        num_videos: videos that level 2 lets through.
-        depth: moments that are looked through when constraints or dislikes take some out.
-        per_video: moments of a video among them.
-        same_iou: a moment is the one that was disliked from this IoU on, and is not shown again.
-        tolerance: how much weaker than a video's best moment another occurrence of it may be: in
-            logits for fused moments, a tenth of that in similarity for the others.
-    """
-
-    mode: str = 'full'
-    num_moments: int = 10
-    num_fused: int = 20
-    num_videos: int = 200
-    depth: int = 500
-    per_video: int = 20
-    same_iou: float = 0.5
-    tolerance: float = 1.0
-
-
-@dataclass(frozen=True)
-class SearchState:
-    """What has been said so far.
-
-    Attributes:
-        said: the step that led here, in words.
-        liked: moments.
-        disliked: moments.
-        constraints: all must hold.
-        excluded: videos.
-        kept: the only videos to look at; None: all.
-    """
-
-    said: str = ''
-    liked: tuple[MomentRef, ...] = ()
-    disliked: tuple[MomentRef, ...] = ()
-    constraints: tuple[Constraint, ...] = ()
-    excluded: tuple[str, ...] = ()
-    kept: tuple[str, ...] | None = None
 
 
 Pointer = int | MomentRef | CorpusMoment
@@ -145,7 +86,7 @@ class SearchSession:
         """ "This one, yes": numbers of shown moments from 1 on, or moments. Returns the results."""
         refs = self._refer_all(which)
         return self._go(
-            f'liked {_list(refs)}',
+            f'liked {in_words(refs)}',
             liked=_union(self.state.liked, refs),
             disliked=_without(self.state.disliked, refs),
         )
@@ -154,7 +95,7 @@ class SearchSession:
         """ "That one, no"; see :meth:`like`."""
         refs = self._refer_all(which)
         return self._go(
-            f'disliked {_list(refs)}',
+            f'disliked {in_words(refs)}',
             liked=_without(self.state.liked, refs),
             disliked=_union(self.state.disliked, refs),
         )
@@ -162,18 +103,18 @@ class SearchSession:
     def tell(self, words: str) -> list[CorpusMoment]:
         """Say when it is; see :func:`parse_constraints`. "That one" is the last liked moment, or
         else the first that is shown."""
-        found = parse_constraints(words, lambda n: tuple(self._refer(n)))
+        found = parse_constraints(words, self._refer)
         return self._go(words, constraints=(*self.state.constraints, *found))
 
     def exclude(self, *videos: int | str) -> list[CorpusMoment]:
         """Never these videos: ids, or numbers of shown moments."""
         names = self._videos(videos)
-        return self._go(f'without {_list(names)}', excluded=_union(self.state.excluded, names))
+        return self._go(f'without {in_words(names)}', excluded=_union(self.state.excluded, names))
 
     def keep(self, *videos: int | str) -> list[CorpusMoment]:
         """Only these videos: ids, or numbers of shown moments."""
         names = self._videos(videos)
-        return self._go(f'only {_list(names)}', kept=tuple(names))
+        return self._go(f'only {in_words(names)}', kept=tuple(names))
 
     def undo(self, steps: int = 1) -> list[CorpusMoment]:
         """Take back the last steps; returns what was shown before them."""
@@ -190,10 +131,6 @@ class SearchSession:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON values, with what is shown now."""
-        states = [
-            dict(asdict(state), constraints=[to_json(c) for c in state.constraints])
-            for state in self._states
-        ]
         return dict(
             format=FORMAT,
             version=VERSION,
@@ -202,7 +139,7 @@ class SearchSession:
             options=asdict(self.options),
             weights=asdict(self.weights),
             model_fingerprint=self.searcher.index.stats()['model_fingerprint'],
-            states=states,
+            states=[state.as_dict() for state in self._states],
             results=[asdict(moment) for moment in self.results],
         )
 
@@ -242,7 +179,7 @@ class SearchSession:
             content['transfer'],
             query,
         )
-        session._states = [_state(values) for values in content['states']]
+        session._states = [SearchState.from_dict(values) for values in content['states']]
         return session
 
     def show(self) -> str:
@@ -252,9 +189,9 @@ class SearchSession:
         parts = dict(
             when=state.constraints, yes=state.liked, no=state.disliked, without=state.excluded
         )
-        lines += [f'  {name}: {_list(values)}' for name, values in parts.items() if values]
+        lines += [f'  {name}: {in_words(values)}' for name, values in parts.items() if values]
         if state.kept is not None:
-            lines.append(f'  only: {_list(state.kept)}')
+            lines.append(f'  only: {in_words(state.kept)}')
         for number, m in enumerate(self.results, 1):
             chance = '' if m.probability is None else f'  probability {m.probability:.3f}'
             mark = '+' if any(self._same(m, ref) for ref in state.liked) else ' '
@@ -322,77 +259,26 @@ class SearchSession:
         answers, _ = self.searcher.search(
             self.query,
             mode=options.mode,
-            num_moments=max(options.depth, options.num_moments)
-            if narrowed
-            else options.num_moments,
+            num_moments=max(options.num_moments, options.depth if narrowed else 0),
             num_fused=options.num_fused,
             num_videos=max(options.num_videos, options.num_fused),
             per_video=options.per_video if state.constraints else None,
-            where=_filter(state),
+            where=state.where(),
             vectors=refined[None].numpy(),
         )
-        moments = self._rescore(answers[0].moments, offset)
+        moments = answers[0].moments
+        if bool(offset.any()):
+            moments = rescore(moments, self._vectors, self.weights.fused * offset)
         moments = [m for m in moments if self._allowed(m, state)]
         for constraint in state.constraints:
             if isinstance(constraint, Ordinal):
-                moments = self._occurrences(moments, constraint.number)
+                moments = pick_occurrences(moments, constraint.number, options.tolerance)
         return moments[: options.num_moments]
-
-    def _rescore(self, moments: list[CorpusMoment], offset: torch.Tensor) -> list[CorpusMoment]:
-        """Fused moments again, their logits moved by what feedback says of them."""
-        if not bool(offset.any()):
-            return moments
-        fused = [m for m in moments if m.probability is not None]
-        rows = []
-        for m in fused:
-            vector = self._vectors(m.video_id, np.array([[m.start, m.end]]))[0]
-            gain = self.weights.fused * float(vector @ offset)
-            rows.append(replace(m, score=_sigmoid(_logit(m.score) + gain)))
-        rows.sort(key=lambda m: -m.score)
-        return rows + [m for m in moments if m.probability is None]
 
     def _allowed(self, moment: CorpusMoment, state: SearchState) -> bool:
         if any(self._same(moment, ref) for ref in state.disliked):
             return False
         return all(passes(c, moment.video_id, moment.start, moment.end) for c in state.constraints)
-
-    def _occurrences(self, moments: Sequence[CorpusMoment], number: int) -> list[CorpusMoment]:
-        """The ``number``-th time in each video, best first."""
-        videos: dict[str, list[CorpusMoment]] = {}
-        for moment in moments:
-            videos.setdefault(moment.video_id, []).append(moment)
-        found = []
-        for own in videos.values():
-            fused = own[0].probability is not None
-            strength: Callable[[CorpusMoment], float] = (
-                (lambda m: _logit(m.score)) if fused else (lambda m: m.score)
-            )
-            tolerance = self.options.tolerance * (1.0 if fused else 0.1)
-            one = occurrence(own, lambda m: (m.start, m.end), strength, number, tolerance)
-            if one is not None:
-                found.append(one)
-        return sorted(found, key=lambda m: (m.probability is None, -m.score))
-
-
-def _filter(state: SearchState) -> SearchFilter | None:
-    kept = state.kept
-    for constraint in state.constraints:
-        if isinstance(constraint, Relation):
-            kept = tuple(v for v in (kept or (constraint.video_id,)) if v == constraint.video_id)
-    if kept is None and not state.excluded:
-        return None
-    return SearchFilter(video_ids=kept, excluded_ids=state.excluded)
-
-
-def _state(values: Mapping[str, Any]) -> SearchState:
-    return SearchState(
-        said=values['said'],
-        liked=tuple(MomentRef(*ref) for ref in values['liked']),
-        disliked=tuple(MomentRef(*ref) for ref in values['disliked']),
-        constraints=tuple(map(from_json, values['constraints'])),
-        excluded=tuple(values['excluded']),
-        kept=None if values['kept'] is None else tuple(values['kept']),
-    )
 
 
 def _union(old: Sequence[Any], new: Sequence[Any]) -> tuple[Any, ...]:
@@ -401,19 +287,3 @@ def _union(old: Sequence[Any], new: Sequence[Any]) -> tuple[Any, ...]:
 
 def _without(old: Sequence[MomentRef], gone: Sequence[MomentRef]) -> tuple[MomentRef, ...]:
     return tuple(ref for ref in old if ref not in gone)
-
-
-def _list(items: Sequence[Any]) -> str:
-    return ', '.join(
-        f'{i.start:g}-{i.end:g} s of {i.video_id}' if isinstance(i, MomentRef) else str(i)
-        for i in items
-    )
-
-
-def _logit(probability: float) -> float:
-    clipped = min(max(probability, 1e-6), 1 - 1e-6)
-    return math.log(clipped / (1 - clipped))
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit))

@@ -307,3 +307,25 @@ def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer)
     for one, two in zip(hits, expected):
         assert one.video_ids == two.video_ids
         np.testing.assert_allclose(one.scores, two.scores, **CLOSE)
+
+
+def test_a_session_with_fusion(search: CorpusInferencer, tmp_path: Path) -> None:
+    options = dict(num_moments=8, num_fused=len(LENGTHS), num_videos=len(LENGTHS))
+    session = search.session(SENTENCES[0], options=options)
+    (expected,) = search(SENTENCES[0], num_moments=8, num_fused=7, num_videos=7)
+    first = [(m.video_id, m.start, m.end, m.score) for m in session.results]
+    assert_same_rows(first, rows_of(expected))
+    session.like(5)
+    liked = session.state.liked[0]
+    place = [(m.video_id, m.start, m.end) for m in session.results].index(tuple(liked))
+    assert place < 4
+    assert all(0 < m.score < 1 and m.probability is not None for m in session.results)
+    session.exclude(liked.video_id)
+    assert liked.video_id not in {m.video_id for m in session.results}
+    session.save(tmp_path / 'session.json')
+    again = search.load_session(tmp_path / 'session.json')
+    assert again.results == session.results
+    session.undo(2)
+    assert [(m.video_id, m.start, m.end, m.score) for m in session.results] == first
+    with pytest.raises(TypeError, match='unexpected'):
+        search.session(SENTENCES[0], options=dict(num_moment=1))

@@ -398,3 +398,23 @@ def test_everything_removed(queries: np.ndarray) -> None:
     assert index.search(queries, mode='exact').hits[0].videos == []
     index.add(make_entries(5, 'again'))
     assert index.stats()['videos'] == 5
+
+
+def test_videos_come_back_as_they_are_stored(index: MomentIndex, entries: list[VideoEntry]) -> None:
+    chosen = [entries[7], entries[0], entries[-1]]
+    for stored, given in zip(index.get([e.video_id for e in chosen]), chosen):
+        np.testing.assert_allclose(stored.moments, given.moments, atol=0.01)
+        np.testing.assert_array_equal(stored.spans, given.spans)
+        assert stored.video_id == given.video_id
+        assert (stored.duration, stored.metadata) == (given.duration, given.metadata)
+    with pytest.raises(KeyError, match="'absent'"):
+        index.get(['absent'])
+
+
+def test_excluded_videos_are_not_found(index: MomentIndex, queries: np.ndarray) -> None:
+    everything = index.search(queries[:1], mode='exact').hits[0]
+    gone = everything.videos[:3]
+    where = SearchFilter(excluded_ids=[*gone, 'absent'])
+    left = index.search(queries[:1], mode='exact', where=where).hits[0]
+    assert left.videos[:-3] == everything.videos[3:]
+    assert not set(gone) & set(index.search(queries[:1], where=where).hits[0].videos)

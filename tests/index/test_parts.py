@@ -7,6 +7,7 @@ import torch
 from demul_mm.index import ExactIndex, select_prototypes
 from demul_mm.index.candidates import first_of_each_video
 from demul_mm.index.codecs import Int8Codec, ProductCodec, make_codec, train_codebook
+from demul_mm.index.faiss_structures import nearest
 from demul_mm.index.segment import expand_ranges
 
 from .corpus import unit
@@ -127,3 +128,25 @@ def test_first_of_each_video() -> None:
 def test_expand_ranges() -> None:
     starts, ends = np.array([5, 2, 9]), np.array([7, 2, 12])
     assert expand_ranges(starts, ends).tolist() == [5, 6, 9, 10, 11]
+
+
+def test_a_batch_of_queries_scores_as_each_alone() -> None:
+    rng = np.random.default_rng(0)
+    codec = Int8Codec(48)
+    codes = codec.encode(unit(rng.standard_normal((3000, 48))))
+    queries = torch.from_numpy(unit(rng.standard_normal((7, 48))))
+    together = codec.scores(codes, queries)
+    for i in range(7):
+        assert torch.equal(codec.scores(codes, queries[i : i + 1])[:, 0], together[:, i])
+    assert not codec.scores(codes, torch.zeros(1, 48)).any()
+
+
+def test_the_nearest_centroid_is_found_up_to_ties() -> None:
+    pytest.importorskip('faiss')
+    rng = np.random.default_rng(0)
+    rows, centroids = unit(rng.standard_normal((500, 32))), unit(rng.standard_normal((64, 32)))
+    codes = Int8Codec(32).encode(rows)[:, :32].view(np.int8)
+    found = nearest(codes, centroids)
+    products = rows @ centroids.T
+    assert (products.max(1) - products[np.arange(500), found] < 0.01).all()
+    assert (found == products.argmax(1)).mean() > 0.95

@@ -1,5 +1,6 @@
 """The tools, as a user runs them."""
 
+import io
 import json
 import runpy
 import sys
@@ -10,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from demul_mm.index import MomentIndex
-from demul_mm.index.vectors import VectorFolder, write_vectors
+from demul_mm.index.vectors import VectorFolder, read_queries, read_truth, write_vectors
+from tests.apis.small import make_small_corpus
 
 from .corpus import make_entries
 
@@ -97,3 +99,42 @@ def test_tools_from_build_to_info(tmp_path: Path, run: Runner) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     assert 'where the manifest says' in run('info', index, fails=True)
     assert 'give either --vectors' in run('build', tmp_path / 'x', fails=True)
+
+
+def test_tools_with_a_model(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_small_corpus(tmp_path / 'corpus')
+    annotations = tmp_path / 'corpus' / 'corpus.jsonl'
+    annotations.write_text(annotations.read_text().replace('"spans": []', '"spans": [[1.0, 3.0]]'))
+    model, vectors, index = (corpus.config, corpus.checkpoint), tmp_path / 'vectors', tmp_path / 'i'
+    queries = tmp_path / 'queries.safetensors'
+    export = ('export', vectors, *model, '--queries', queries, '--videos-per-file', 3)
+    assert '7 videos' in run(*export)
+    assert sorted(file.name for file in vectors.iterdir()) == [
+        f'part-{i:06d}.safetensors' for i in range(3)
+    ]
+    (vectors / 'part-000002.safetensors').unlink()  # as if killed
+    before = (vectors / 'part-000000.safetensors').stat().st_mtime_ns
+    assert '7 videos' in run(*export)
+    assert (vectors / 'part-000000.safetensors').stat().st_mtime_ns == before
+    assert len(VectorFolder(vectors).ids()) == 7
+    assert read_queries(queries).shape[0] == 7
+    assert read_truth(queries)[2] == ('v2', 1.0, 3.0)
+    inside = ('export', vectors, *model, '--queries', vectors / 'q.safetensors')
+    assert 'lies among the vectors' in run(*inside, fails=True)
+    other = ('export', vectors, *model, '--levels', 0)
+    assert 'choose another folder' in run(*other, fails=True)
+    assert '7 videos' in run('build', index, '--vectors', vectors)
+
+    lines = 'yes 2\nlater than 0:04\nbanana\nundo 2\nquit\n'
+    monkeypatch.setattr(sys, 'stdin', io.StringIO(lines))
+    saved = tmp_path / 'session.json'
+    words = ('--text', 'a red disc', '--top', 3, '--interactive', '--out', saved)
+    out = run('search', index, *model, *words)
+    assert 'when: from 4 s' in out
+    assert "'banana' is not understood" in out
+    shown = [part for part in out.split('"a red disc"')[1:]]
+    assert shown[0].splitlines()[:4] == shown[-1].splitlines()[:4]  # all was undone
+    assert json.loads(saved.read_text())['text'] == 'a red disc'
+    assert 'one --text' in run('search', index, *model, '--interactive', fails=True)
+    options = ('--cfg-options', 'test_dataloader.dataset.ann_fil=x')
+    assert 'ann_file' in run('search', index, *model, '--text', 'a', *options, fails=True)

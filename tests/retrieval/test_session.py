@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from demul_mm.index import VideoEntry
 from demul_mm.registry import INDEXES
 from demul_mm.retrieval import (
+    CorpusMoment,
     CorpusSearcher,
     Dialogue,
     FeedbackWeights,
@@ -19,6 +20,7 @@ from demul_mm.retrieval import (
     SessionOptions,
     refine_query,
 )
+from demul_mm.retrieval.refining import MomentVectors, rescore
 from demul_mm.structures import QueryEncoding
 
 DIM = 16
@@ -99,6 +101,25 @@ def test_disliking_never_raises_a_rank() -> None:
         after = moments @ refine_query(query, moments[:0], disliked, weights)[0]
         ahead = [int((scores > scores[number]).sum()) for scores in (before, after)]
         assert ahead[1] >= ahead[0]
+
+
+def test_feedback_moves_the_logits_of_fused_moments() -> None:
+    vectors = MomentVectors(searcher_of(VIDEOS).index)
+    moments = [CorpusMoment(f'v{i}', 10.0, 12.0, 0.8 - 0.1 * i, 0.8 - 0.1 * i) for i in range(4)]
+    plain = CorpusMoment('v9', 10.0, 12.0, 0.3)
+    offset = torch.from_numpy(2 * VIDEOS[3].moments[1])
+    moved = rescore([*moments, plain], vectors, offset)
+    assert moved[-1] is plain
+    before = {m.video_id: np.log(m.score / (1 - m.score)) for m in moments}
+    after = {m.video_id: np.log(m.score / (1 - m.score)) for m in moved[:-1]}
+    shifts = {v: after[v] - before[v] for v in before}
+    expected = {f'v{i}': float(VIDEOS[i].moments[1] @ offset.numpy()) for i in range(4)}
+    mean = np.mean(list(expected.values()))
+    for video, shift in shifts.items():
+        assert shift == pytest.approx(expected[video] - mean, abs=0.01)
+    assert max(shifts, key=shifts.__getitem__) == 'v3'
+    scores = [m.score for m in moved[:-1]]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_the_refined_query_is_on_the_sphere_and_as_weighted() -> None:

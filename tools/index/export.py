@@ -59,6 +59,8 @@ def write_query_vectors(path: Path, source: BankEntries, fingerprint: str) -> in
             if len(spans):
                 sentences.append(sentence)
                 truth.append((str(info['video_id']), *map(float, spans[0])))
+    if not sentences:
+        raise ValueError('no query of the data set has a known moment; leave --queries out')
     vectors = [
         encode_queries(source.bank.model, sentences[i : i + 256]).shared.float().cpu().numpy()
         for i in range(0, len(sentences), 256)

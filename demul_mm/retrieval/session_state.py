@@ -1,0 +1,98 @@
+"""What a search session knows: its options, and what has been said so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from demul_mm.index import SearchFilter
+from demul_mm.retrieval.constraints import Constraint, Relation, from_json, to_json
+
+
+class MomentRef(NamedTuple):
+    """A moment that somebody pointed at."""
+
+    video_id: str
+    start: float  # seconds
+    end: float  # seconds
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a session searches.
+
+    Attributes:
+        mode: as in :meth:`CorpusSearcher.search`.
+        num_moments: moments shown.
+        num_fused: videos fused.
+        num_videos: videos that level 2 lets through.
+        depth: moments that are looked through when constraints or dislikes take some out.
+        per_video: moments of a video among them.
+        same_iou: a moment is the one that was disliked from this IoU on, and is not shown again.
+        tolerance: how much weaker than a video's best moment another occurrence of it may be: in
+            logits for fused moments, a tenth of that in similarity for the others.
+    """
+
+    mode: str = 'full'
+    num_moments: int = 10
+    num_fused: int = 20
+    num_videos: int = 200
+    depth: int = 500
+    per_video: int = 20
+    same_iou: float = 0.5
+    tolerance: float = 1.0
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """What has been said so far.
+
+    Attributes:
+        said: the step that led here, in words.
+        liked: moments.
+        disliked: moments.
+        constraints: all must hold.
+        excluded: videos.
+        kept: the only videos to look at; None: all.
+    """
+
+    said: str = ''
+    liked: tuple[MomentRef, ...] = ()
+    disliked: tuple[MomentRef, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    excluded: tuple[str, ...] = ()
+    kept: tuple[str, ...] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dict(asdict(self), constraints=[to_json(c) for c in self.constraints])
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> 'SearchState':
+        """What :meth:`as_dict` gave."""
+        return cls(
+            said=values['said'],
+            liked=tuple(MomentRef(*ref) for ref in values['liked']),
+            disliked=tuple(MomentRef(*ref) for ref in values['disliked']),
+            constraints=tuple(map(from_json, values['constraints'])),
+            excluded=tuple(values['excluded']),
+            kept=None if values['kept'] is None else tuple(values['kept']),
+        )
+
+    def where(self) -> SearchFilter | None:
+        """The videos to look at; None: all."""
+        kept = self.kept
+        for constraint in self.constraints:
+            if isinstance(constraint, Relation):
+                video = constraint.video_id
+                kept = tuple(v for v in (kept if kept is not None else (video,)) if v == video)
+        if kept is None and not self.excluded:
+            return None
+        return SearchFilter(video_ids=kept, excluded_ids=self.excluded)
+
+
+def in_words(items: Sequence[Any]) -> str:
+    """Moments, videos or constraints, one after the other."""
+    return ', '.join(
+        f'{i.start:g}-{i.end:g} s of {i.video_id}' if isinstance(i, MomentRef) else str(i)
+        for i in items
+    )
