@@ -63,6 +63,9 @@ def parse_args() -> argparse.Namespace:
     length.add_argument('--seconds', type=float, help='train each run for about so long')
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
+    parser.add_argument(
+        '--only-kept', action='store_true', help='run nothing: a page of the runs that are there'
+    )
     parser.add_argument('--out', type=Path, help='page to write; default: docs/ablation/<suite>.md')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='for all configs')
     args = parser.parse_args()
@@ -194,14 +197,19 @@ def epochs_of(path: Path, suite: Suite, folder: Path) -> int:
     return json.loads(kept.read_text())['epochs']
 
 
+def result_of(path: Path, seed: int, suite: Suite, work_dir: Path) -> Path:
+    """Where the result of a run is kept: elsewhere, if its settings change."""
+    settings = load_config(str(path), suite.options, '.').pretty_text
+    digest = hashlib.sha1(f'{tuple(suite.length)}\n{settings}'.encode()).hexdigest()[:8]
+    return work_dir / f'{path.parent.name}_{path.stem}_{digest}' / f'seed_{seed}' / 'result.json'
+
+
 def run(path: Path, seed: int, suite: Suite, work_dir: Path) -> dict:
     """Train and test one variant with one seed, or read its result."""
     allow_mmengine_checkpoints()
-    settings = load_config(str(path), suite.options, '.').pretty_text
-    digest = hashlib.sha1(f'{tuple(suite.length)}\n{settings}'.encode()).hexdigest()[:8]
-    folder = work_dir / f'{path.parent.name}_{path.stem}_{digest}'
-    result = folder / f'seed_{seed}' / 'result.json'
+    result = result_of(path, seed, suite, work_dir)
     if not result.is_file():
+        folder = result.parents[1]
         epochs = epochs_of(path, suite, folder)
         runner = prepare(path, suite.options, epochs, seed, result.parent)
         clock = TrainingClock()
@@ -296,7 +304,16 @@ def main() -> None:
         ),
         key=lambda job: (job[2] not in BASELINES, job[2] not in BASELINES and job[0]),
     )
-    command = shlex.join(['python', 'benchmarks/ablation.py', *sys.argv[1:]])
+    if args.only_kept:
+        jobs = [
+            (seed, name, variant)
+            for seed, name, variant in jobs
+            if result_of(
+                suites[name].variants()[variant], seed, suites[name], args.work_dir
+            ).is_file()
+        ]
+    words = [word for word in sys.argv[1:] if word != '--only-kept']
+    command = shlex.join(['python', 'benchmarks/ablation.py', *words])
     # Each worker is a process of its own, so that a run's time is its own.
     with ProcessPoolExecutor(args.jobs, get_context('spawn')) as pool:
         waiting: dict[Future, tuple[int, str, str]] = {
@@ -315,7 +332,7 @@ def main() -> None:
             pool.shutdown(cancel_futures=True)
             raise
     for name, of_suite in results.items():
-        ordered = {v: [runs[seed] for seed in sorted(runs)] for v, runs in of_suite.items()}
+        ordered = {v: [runs[seed] for seed in sorted(runs)] for v, runs in of_suite.items() if runs}
         out = args.out or ROOT / 'docs' / 'ablation' / f'{name}.md'
         write_page(out, document(ordered, command))
         print(f'wrote {out}')

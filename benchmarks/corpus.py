@@ -74,6 +74,9 @@ def parse_args() -> argparse.Namespace:
         '--float32-up-to', type=int, default=100_000, help='also unquantised search to this size'
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/benchmarks/corpus'))
+    parser.add_argument(
+        '--reuse', action='store_true', help='search the index that an earlier run left in work-dir'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='write everything measured as JSON')
     parser.add_argument('--probe', help=argparse.SUPPRESS)
@@ -215,15 +218,14 @@ def milvus(corpus: Corpus, reference: MomentIndex, truth: Truth, root: Path) -> 
 def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
     """Everything about one corpus size."""
     root = args.work_dir / f'{args.backend}_{corpus.size}'
-    shutil.rmtree(root, ignore_errors=True)
-    index = INDEXES.build(dict(type=args.backend, path=root, **args.options))
     result: dict[str, Any] = dict(videos=corpus.size, dim=corpus.dim)
     if isinstance(corpus, EnlargedCorpus):
         result['likeness'] = corpus.likeness(args.queries)
 
-    with tqdm(total=corpus.size, desc=f'building {corpus.size:,}', leave=False) as bar:
-        building, _ = timed(lambda: index.build(corpus, progress=bar.update))
-    result['build_s'] = building - corpus.seconds
+    if args.reuse and root.exists():
+        index = MomentIndex.open(root, verify=False)
+    else:
+        index, result['build_s'] = build(corpus, root, args)
     stats = index.stats()
     result.update(
         moments=stats['moments'],
@@ -259,6 +261,15 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
     result['remove_1000_s'] = timed(lambda: index.remove([e.video_id for e in new]))[0]
     result['latency_after_removal'] = step_times(index, vectors, 1, 50, args.search)['levels']
     return result
+
+
+def build(corpus: Corpus, root: Path, args: argparse.Namespace) -> tuple[MomentIndex, float]:
+    """The index, and the seconds without those of making its videos."""
+    shutil.rmtree(root, ignore_errors=True)
+    index = INDEXES.build(dict(type=args.backend, path=root, **args.options))
+    with tqdm(total=corpus.size, desc=f'building {corpus.size:,}', leave=False) as bar:
+        seconds, _ = timed(lambda: index.build(corpus, progress=bar.update))
+    return index, seconds - corpus.seconds
 
 
 def drawn(corpus: Corpus, truth: Truth) -> Truth:

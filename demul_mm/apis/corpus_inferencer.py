@@ -151,7 +151,7 @@ class CorpusInferencer:
             mode: 'fast': the index alone, without probabilities; 'full': its best videos are
                 fused; 'exact': the same after scoring every moment of every video.
             num_videos: videos that level 2 lets through.
-            num_candidates: videos that level 1 hands to level 2; None: four times ``num_videos``.
+            num_candidates: videos that level 1 hands to level 2; None: eight times ``num_videos``.
             where: only videos that pass.
             index_options: of level 1, as ``dict(nprobe=64)``.
             num_fused: videos that are fused.

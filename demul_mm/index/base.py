@@ -73,7 +73,7 @@ class MomentIndex(IndexFolder):
             num_moments: N, how many moments to return.
             num_videos: how many videos level 2 lets through, to be fused by the model; moments
                 come from these, so N moments are exact only with ``num_videos >= num_moments``.
-            num_candidates: how many videos level 1 hands to level 2; four times ``num_videos``
+            num_candidates: how many videos level 1 hands to level 2; eight times ``num_videos``
                 unless said.
             mode: 'fast' asks the backend; 'exact' scores every moment of every video.
             where: only videos that pass.
@@ -83,7 +83,7 @@ class MomentIndex(IndexFolder):
         """
         vectors = torch.as_tensor(np.asarray(queries, np.float32))
         snapshot, level1 = self._opened()
-        depth = 4 * num_videos if num_candidates is None else num_candidates
+        depth = 8 * num_videos if num_candidates is None else num_candidates
         check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
         clock = [time.perf_counter()]
         allowed: np.ndarray | None = snapshot.alive if len(snapshot.removed) else None

@@ -1,6 +1,6 @@
 """Level 1 by FAISS: flat, a graph, or inverted lists."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from demul_mm.registry import INDEXES
 FLAT_UP_TO = 150_000
 # So many prototypes may wait in the flat tail, which every search scans.
 TAIL = 100_000
+# If more than this share of the videos is allowed, those that are not are dropped from the hits.
+MOST = 0.8
 KINDS = ('auto', 'flat', 'hnsw', 'ivf_sq', 'ivf_pq')
 
 
@@ -34,7 +36,6 @@ class _Level1:
     parts: list[tuple[Any, int]]  # each with the first prototype it holds
     owners: np.ndarray  # (P,) int32, ordinal of each prototype's video
     section: dict[str, Any]
-    alive: list[Any] = field(default_factory=list)  # selectors of what was not removed
 
 
 @INDEXES.register_module()
@@ -148,7 +149,9 @@ class FaissIndex(MomentIndex):
         allowed: np.ndarray | None,
         options: dict[str, Any],
     ) -> list[np.ndarray]:
-        selectors, share = self._selectors(snapshot, level1, allowed)
+        # Testing every code that is passed costs more than dropping a few hits afterwards.
+        share = 1.0 if allowed is None else float(allowed.mean())
+        selectors = self._selectors(level1, None if share > MOST else allowed)
         vectors = np.ascontiguousarray(queries.numpy())
         wanted = 2 * depth  # a video has several prototypes near a query
         while True:
@@ -160,33 +163,28 @@ class FaissIndex(MomentIndex):
                 hits.append(np.where(part_hits < 0, -1, part_hits + base))
                 scores.append(part_scores)
                 full |= number < index.ntotal and bool((part_hits >= 0).all())
+            rows = np.concatenate(hits, 1)
+            owners = np.where(rows < 0, -1, level1.owners[rows])
+            if allowed is not None:
+                owners = np.where(allowed[owners], owners, -1)
             found = [
-                first_of_each_video(np.where(h < 0, -1, level1.owners[h]), s, depth)[0]
-                for h, s in zip(np.concatenate(hits, 1), np.concatenate(scores, 1))
+                first_of_each_video(own, s, depth)[0]
+                for own, s in zip(owners, np.concatenate(scores, 1))
             ]
             if not full or min(map(len, found)) >= depth:
                 return found
             wanted *= 2
 
-    def _selectors(
-        self, snapshot: Snapshot, level1: _Level1, allowed: np.ndarray | None
-    ) -> tuple[list[Any], float]:
-        """For each part a selector of allowed prototypes (None: all), and the share allowed."""
+    def _selectors(self, level1: _Level1, allowed: np.ndarray | None) -> list[Any]:
+        """For each part a selector of allowed prototypes; None: all."""
         if allowed is None:
-            return [None] * len(level1.parts), 1.0
-        removed_only = allowed is snapshot.alive
-        share = float(allowed.mean())
-        if removed_only and level1.alive:
-            return level1.alive, share
+            return [None] * len(level1.parts)
         faiss = import_faiss()
         mask = allowed[level1.owners]
-        selectors = [
+        return [
             faiss.IDSelectorBitmap(np.packbits(mask[base : base + index.ntotal], bitorder='little'))
             for index, base in level1.parts
         ]
-        if removed_only:
-            level1.alive = selectors
-        return selectors, share
 
 
 def _write(index: Any, snapshot: Snapshot, name: str) -> FileInfo:

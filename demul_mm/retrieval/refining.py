@@ -26,8 +26,8 @@ class FeedbackWeights:
             raises its similarity.
     """
 
-    liked: float = 0.5
-    disliked: float = 0.1
+    liked: float = 0.1
+    disliked: float = 0.02
     fused: float = 10.0
 
     def __post_init__(self) -> None:

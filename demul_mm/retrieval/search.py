@@ -135,7 +135,7 @@ class CorpusSearcher:
                 those of the other videos that the index let through follow, one each.
             num_fused: how many videos are fused.
             num_videos: how many videos level 2 lets through.
-            num_candidates: how many videos level 1 hands to level 2; four times ``num_videos``
+            num_candidates: how many videos level 1 hands to level 2; eight times ``num_videos``
                 unless said.
             per_video: moments of one video, at most; None: as many as suppression leaves.
             where: only videos that pass.

@@ -311,7 +311,7 @@ def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer)
 
 def test_a_session_with_fusion(search: CorpusInferencer, tmp_path: Path) -> None:
     options = dict(num_moments=8, num_fused=len(LENGTHS), num_videos=len(LENGTHS))
-    session = search.session(SENTENCES[0], options=options)
+    session = search.session(SENTENCES[0], options=options, weights=dict(liked=0.5))
     (expected,) = search(SENTENCES[0], num_moments=8, num_fused=7, num_videos=7)
     first = [(m.video_id, m.start, m.end, m.score) for m in session.results]
     assert_same_rows(first, rows_of(expected))

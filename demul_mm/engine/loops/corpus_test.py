@@ -57,7 +57,7 @@ class CorpusTestLoop(TestLoop):
         num_moments: moments of each answer, and videos.
         num_fused: videos fused for each query.
         num_videos: videos that level 2 lets through.
-        num_candidates: videos that level 1 hands to level 2; None: four times ``num_videos``, or
+        num_candidates: videos that level 1 hands to level 2; None: eight times ``num_videos``, or
             ``num_videos`` where the index is exact and more would change nothing.
         per_video: moments of one video in an answer, at most; None: as many as the model's
             suppression leaves.
