@@ -110,12 +110,9 @@ def probe(path: str) -> None:
     queries = torch.nn.functional.normalize(torch.randn(50, index.stats()['dim']), dim=1)
     for query in queries:
         index.search(query[None])
+    memory = anonymous_bytes() - before
     verified = timed(lambda: MomentIndex.open(path))[0]
-    print(
-        json.dumps(
-            dict(memory=anonymous_bytes() - before, open_s=seconds, open_verified_s=verified)
-        )
-    )
+    print(json.dumps(dict(memory=memory, open_s=seconds, open_verified_s=verified)))
 
 
 def latencies(index: MomentIndex, vectors: np.ndarray, repeats: int, search: dict) -> dict:
