@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-BASELINES = ('full', 'dual_encoder', 'plain_detector')
+BASELINES = ('full', 'default', 'dual_encoder', 'plain_detector')
 # Beside what the method claims: run with one seed.
 FURTHER = (
     'adamw',
@@ -49,11 +49,15 @@ class Suite(NamedTuple):
         return self.seeds.get(variant, self.every)
 
 
-def variants_of(folder: str, without: Sequence[str] = ()) -> dict[str, Path]:
-    """The configs of a folder in configs/ablations by name, but for what changes no ranking."""
+def variants_of(default: str, folder: str, without: Sequence[str] = ()) -> dict[str, Path]:
+    """The default recipe, and the configs of a folder in configs/ablations by name.
+
+    What changes no ranking is left out.
+    """
     paths = sorted((ROOT / 'configs' / 'ablations' / folder).glob('*.py'))
-    left_out = {'no_calibration', *without}
-    return {path.stem: path for path in paths if path.stem not in left_out}
+    left_out = {'full', 'no_calibration', *without}
+    variants = {path.stem: path for path in paths if path.stem not in left_out}
+    return {'default': ROOT / 'configs' / default, **variants}
 
 
 def corpus_test(num_fused: int) -> dict[str, Any]:
@@ -73,8 +77,8 @@ def corpus_test(num_fused: int) -> dict[str, Any]:
 SUITES = {
     # 400 films; `make demo` renders them and extracts their features.
     'rendered': Suite(
-        ROOT / 'configs' / 'demul_demo.py',
-        variants_of('rendered'),
+        ROOT / 'configs' / 'ablations' / 'rendered' / 'full.py',
+        variants_of('demul_demo.py', 'rendered'),
         Length(seconds=64),
         seeds={name: (0,) for name in FURTHER},
         options={
@@ -87,8 +91,12 @@ SUITES = {
     ),
     # 1,600 videos to train on, 200 of val_2 to test on; simulated features.
     'activitynet': Suite(
-        ROOT / 'configs' / 'demul_anet_simulated.py',
-        variants_of('activitynet', without=[name for name in FURTHER if name != 'hard_mining']),
+        ROOT / 'configs' / 'ablations' / 'activitynet' / 'full.py',
+        variants_of(
+            'demul_anet_simulated.py',
+            'activitynet',
+            without=[name for name in FURTHER if name != 'hard_mining'],
+        ),
         Length(seconds=140),
         every=(0,),
         seeds={name: (0, 1, 2) for name in BASELINES},
@@ -103,8 +111,8 @@ SUITES = {
     ),
     # 75 videos to train on, 25 to test on; simulated features.
     'tacos': Suite(
-        ROOT / 'configs' / 'demul_tacos_simulated.py',
-        variants_of('tacos'),
+        ROOT / 'configs' / 'ablations' / 'tacos' / 'full.py',
+        variants_of('demul_tacos_simulated.py', 'tacos'),
         Length(seconds=100),
         every=(0,),
         options={**corpus_test(5), **NO_DROPOUT},

@@ -1,3 +1,3 @@
 # No query is fused with another video than its own.
-_base_ = ['../../demul_anet_simulated.py']
+_base_ = ['./full.py']
 model = dict(train_cfg=dict(num_negatives=0))

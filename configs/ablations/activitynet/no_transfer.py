@@ -1,3 +1,3 @@
 # No semantic transfer: neither soft labels nor a memory of the captions of earlier batches.
-_base_ = ['../../demul_anet_simulated.py']
+_base_ = ['./full.py']
 model = dict(memory=None)

@@ -1,6 +1,6 @@
 # A plain fusion detector: the words are fused with every cell once; focal classification and
 # regressed borders; nothing is shared with an index.
-_base_ = ['../../demul_anet_simulated.py']
+_base_ = ['./full.py']
 model = dict(
     neck=dict(stages=('words',), survivors=None, cells_talk=True),
     memory=None,

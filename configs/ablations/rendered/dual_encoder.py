@@ -1,5 +1,5 @@
 # The plainest dual encoder: contrast of query and moments, spans that the video alone proposes.
-_base_ = ['../../demul_demo.py']
+_base_ = ['./full.py']
 model = dict(
     neck=None,
     memory=None,

@@ -1,3 +1,3 @@
 # Fusion does not teach the shared space.
-_base_ = ['../../demul_demo.py']
+_base_ = ['./full.py']
 model = dict(head=dict(distillation=None))
