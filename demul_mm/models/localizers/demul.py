@@ -88,7 +88,8 @@ class DeMUL(BaseModel):
         self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
-        if self.neck is None:  # nothing else reads them, and DDP wants a gradient everywhere
+        if self.neck is None or not self.neck.reads_sentence:
+            # Nothing else reads them, and DDP wants a gradient everywhere.
             self.decoupler.language.recombine.requires_grad_(False)
             self.decoupler.language.norm.requires_grad_(False)
         self.head = MODELS.build(head)

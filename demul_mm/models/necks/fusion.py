@@ -62,6 +62,11 @@ class ProgressiveFusion(nn.Module):
         )
         self.stream_key = nn.Parameter(torch.zeros(num_streams, dim)) if num_streams > 1 else None
 
+    @property
+    def reads_sentence(self) -> bool:
+        """Whether the sentence's own vector is read: by a stage, or to mix the streams."""
+        return 'sentence' in self.grains or self.stream_key is not None
+
     def forward(
         self,
         videos: VideoEncoding,

@@ -11,6 +11,9 @@ VARIANTS = {
     'two streams': dict(streams=('visual', 'subtitle')),
     'all cells survive': dict(neck=dict(survivors=None)),
     'one stage': dict(neck=dict(stages=('sentence',))),
+    'one stage over the words': dict(neck=dict(stages=('words',), cells_talk=True)),
+    'words of two streams': dict(streams=('visual', 'subtitle'), neck=dict(stages=('words',))),
+    'pairs of borders': dict(head=dict(candidates=[dict(type='StartEndCandidates', dim=32)])),
     'no fusion': dict(neck=None),
     'no memory': dict(memory=None),
 }
@@ -38,7 +41,8 @@ def test_every_parameter_gets_a_finite_gradient(model: DeMUL, bfloat16: bool):
     assert not [name for name, grad in gradients.items() if not grad.isfinite().all()]
     # Rounding alone leaves 1e-9 where nothing truly arrives.
     still = {name for name, grad in gradients.items() if grad.abs().max() < 1e-7}
-    if model.neck is None:  # only their correlation counts then, which a shift does not change
+    if model.neck is None or not model.neck.reads_sentence:
+        # Only their correlation counts then, which a shift does not change.
         still -= {f'decoupler.language.private.{layer}.bias' for layer in (0, 1)}
     assert not still
 
