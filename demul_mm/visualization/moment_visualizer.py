@@ -107,6 +107,8 @@ def _row(
     if 'pred_phrases' in sample:
         found = sample.pred_phrases[query]
         shown = 'phrase_alignment' in moments and order
+        # Without a fusion stage over phrases nothing attends to them.
+        shown = shown and bool(moments.phrase_alignment.any())
         weights = moments.phrase_alignment[order[0]].tolist() if shown else []
         extent = sample.metainfo.get('extent', sample.duration)
         phrases = PhraseRows(found.texts, found.clips.numpy(), weights, extent)
