@@ -5,17 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-BASELINES = ('full', 'default', 'dual_encoder', 'plain_detector')
-# Beside what the method claims: run with one seed.
-FURTHER = (
-    'adamw',
-    'hard_mining',
-    'no_profile',
-    'no_quality',
-    'sparse_map',
-    'start_end',
-    'two_stage',
-)
+BASELINES = ('full', 'dual_encoder', 'plain_detector')
+# Beside what the method claims: on the films alone.
+FURTHER = ('adamw', 'hard_mining', 'no_start_end', 'sparse_map', 'two_stage')
 # Trainings of a few minutes cannot overfit.
 NO_DROPOUT = {
     f'model.{part}.dropout': 0.0
@@ -24,10 +16,11 @@ NO_DROPOUT = {
 
 
 class Length(NamedTuple):
-    """How long a run trains: so many epochs, or as many whole ones as fit into the seconds."""
+    """How long a run trains: epochs, steps, or as many steps as fit into the seconds."""
 
     epochs: int | None = None
     seconds: float | None = None
+    steps: int | None = None
 
 
 class Suite(NamedTuple):
@@ -49,22 +42,17 @@ class Suite(NamedTuple):
         return self.seeds.get(variant, self.every)
 
 
-def variants_of(default: str, folder: str, without: Sequence[str] = ()) -> dict[str, Path]:
-    """The default recipe, and the configs of a folder in configs/ablations by name.
-
-    What changes no ranking is left out.
-    """
+def variants_of(folder: str, without: Sequence[str] = ()) -> dict[str, Path]:
+    """The configs of a folder in configs/ablations by name, but for what changes no ranking."""
     paths = sorted((ROOT / 'configs' / 'ablations' / folder).glob('*.py'))
-    left_out = {'full', 'no_calibration', *without}
-    variants = {path.stem: path for path in paths if path.stem not in left_out}
-    return {'default': ROOT / 'configs' / default, **variants}
+    return {path.stem: path for path in paths if path.stem not in ('no_calibration', *without)}
 
 
-def corpus_test(num_fused: int) -> dict[str, Any]:
+def corpus_test(num_videos: int, num_fused: int = 5) -> dict[str, Any]:
     """Test every query in its own video and in the corpus of all of them."""
     return {
         'test_cfg': dict(
-            type='CorpusTestLoop', num_videos=2 * num_fused, num_fused=num_fused, num_moments=100
+            type='CorpusTestLoop', num_videos=num_videos, num_fused=num_fused, num_moments=100
         ),
         'test_evaluator': [
             dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge'),
@@ -75,14 +63,14 @@ def corpus_test(num_fused: int) -> dict[str, Any]:
 
 
 SUITES = {
-    # 400 films; `make demo` renders them and extracts their features.
+    # 400 films to train on, 120 others to test on; `make demo` renders them and makes features.
     'rendered': Suite(
-        ROOT / 'configs' / 'ablations' / 'rendered' / 'full.py',
-        variants_of('demul_demo.py', 'rendered'),
-        Length(seconds=64),
+        ROOT / 'configs' / 'demul_demo.py',
+        variants_of('rendered'),
+        Length(seconds=40),
         seeds={name: (0,) for name in FURTHER},
         options={
-            **corpus_test(5),
+            **corpus_test(100),
             **{
                 f'{part}_dataloader.dataset.data_root': f'{ROOT}/work_dirs/demo/data/'
                 for part in ('train', 'val', 'test')
@@ -91,17 +79,13 @@ SUITES = {
     ),
     # 1,600 videos to train on, 200 of val_2 to test on; simulated features.
     'activitynet': Suite(
-        ROOT / 'configs' / 'ablations' / 'activitynet' / 'full.py',
-        variants_of(
-            'demul_anet_simulated.py',
-            'activitynet',
-            without=[name for name in FURTHER if name != 'hard_mining'],
-        ),
-        Length(seconds=140),
+        ROOT / 'configs' / 'demul_anet_simulated.py',
+        variants_of('activitynet', without=FURTHER),
+        Length(seconds=120),
         every=(0,),
         seeds={name: (0, 1, 2) for name in BASELINES},
         options={
-            **corpus_test(5),
+            **corpus_test(100),
             **NO_DROPOUT,
             'train_dataloader.dataset.max_videos': 1600,
             'train_dataloader.dataset.missing': 'skip',
@@ -111,10 +95,10 @@ SUITES = {
     ),
     # 75 videos to train on, 25 to test on; simulated features.
     'tacos': Suite(
-        ROOT / 'configs' / 'ablations' / 'tacos' / 'full.py',
-        variants_of('demul_tacos_simulated.py', 'tacos'),
-        Length(seconds=100),
+        ROOT / 'configs' / 'demul_tacos_simulated.py',
+        variants_of('tacos'),
+        Length(seconds=80),
         every=(0,),
-        options={**corpus_test(5), **NO_DROPOUT},
+        options={**corpus_test(25, num_fused=2), **NO_DROPOUT},
     ),
 }

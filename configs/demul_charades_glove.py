@@ -6,5 +6,4 @@ model = dict(
     data_preprocessor=dict(tokenizer=dict(_delete_=True, type='WordTokenizer')),
     language=dict(
         lm=dict(_delete_=True, type='WordVectors', path='data/glove/glove.6B.300d.safetensors',
-                dim=300, tune=False)),
-    memory=dict(caption_dim=300))
+                dim=300, tune=False)))

@@ -47,9 +47,7 @@ model = dict(
     pyramid=dict(num_levels=5, dropout=0.0),
     decoupler=dict(dropout=0.0),
     neck=dict(survivors=48),
-    head=dict(dropout=0.0),
-    # What a sentence says of its film may well be true of another: no film is a sure negative.
-    train_cfg=dict(num_negatives=0))
+    head=dict(dropout=0.0))
 train_cfg = dict(max_epochs=12, val_interval=12)
 optim_wrapper = dict(optimizer=dict(lr=1e-2), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'), logger=dict(interval=10))

@@ -26,19 +26,17 @@ EXTENT, CLIPS = 24.0, 12
 
 HOOKS_, SCORE = 'custom_hooks', 'model.head.joint'
 PLAIN = {
-    'model.memory': None,
     'model.decorrelation': None,
     'model.confusion': None,
     'model.decoupler.private_dim': 0,
-    'model.train_cfg.num_negatives': 0,
+    'model.head.candidates': [],
     'model.head.profile': None,
-    'model.head.distillation': None,
     'model.head.quality_weight': 0.0,
     'model.head.boundary_weight': 0.0,
     'model.head.inside_weight': 0.0,
     SCORE: dict(type='JointScore', terms=('semantic',)),
 }
-# Each ablation: the settings in which it differs from the full model, and nothing else.
+# Each ablation: the settings in which it differs from the recipe, and nothing else.
 CHANGES: dict[str, dict[str, object]] = {
     'adamw': {'optim_wrapper.optimizer': None},
     'augmented': {
@@ -46,45 +44,49 @@ CHANGES: dict[str, dict[str, object]] = {
         'train_dataloader.dataset.pipeline': None,
     },
     'cls_only': {'model.head.regress': False, SCORE: dict(type='JointScore', terms=('semantic',))},
+    'distillation': {'model.head.distillation': dict(type='FusionDistillation')},
     'dual_encoder': {**PLAIN, 'model.neck': None},
     'hard_mining': {'train_dataloader.sampler': None, HOOKS_: None},
+    'hard_negatives': {'model.train_cfg.num_negatives': 0.25},
     'no_calibration': {HOOKS_: None},
     'no_decoupling': {
         'model.decoupler.private_dim': 0,
         'model.decorrelation': None,
         'model.confusion': None,
     },
-    'no_distillation': {'model.head.distillation': None},
     'no_fusion': {'model.neck': None},
-    'no_hard_negatives': {'model.train_cfg.num_negatives': 0},
     'no_profile': {'model.head.profile': None},
     'no_quality': {
         'model.head.quality_weight': 0.0,
         SCORE: dict(type='JointScore', terms=('semantic', 'boundary', 'coherence', 'video')),
     },
     'no_smoothing': {'model.head.smoothing': 1.0},
-    'no_transfer': {'model.memory': None},
-    'one_stage': {'model.neck.stages': ('words',), 'model.neck.cells_talk': True},
+    'no_start_end': {'model.head.candidates': []},
     'plain_detector': {
         **PLAIN,
         'model.retrieval': None,
-        'model.neck.stages': ('words',),
         'model.neck.survivors': None,
-        'model.neck.cells_talk': True,
     },
     'single_scale': {'model.pyramid.num_levels': 1},
     'sparse_map': {
         'model.head.candidates': [dict(type='SparseMapCandidates', dim=128)],
     },
-    'start_end': {
-        'model.head.candidates': [dict(type='StartEndCandidates', dim=128)],
+    'three_stages': {
+        'model.neck.stages': ('sentence', 'phrases', 'words'),
+        'model.neck.cells_talk': False,
+    },
+    'transfer': {
+        'model.memory': dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024),
     },
     'two_stage': {HOOKS_: None},
 }
-FOLDERS = ('activitynet', 'rendered', 'tacos')
-ABLATED = sorted(
-    (path.parent.name, path.stem) for path in ABLATIONS.glob('*/*.py') if path.stem != 'full'
-)
+# The recipe that a folder's configs change.
+FULL = {
+    'activitynet': ROOT / 'configs' / 'demul_anet_simulated.py',
+    'rendered': ROOT / 'configs' / 'demul_demo.py',
+    'tacos': ROOT / 'configs' / 'demul_tacos_simulated.py',
+}
+ABLATED = sorted((path.parent.name, path.stem) for path in ABLATIONS.glob('*/*.py'))
 
 
 def name_of(path: Path) -> str:
@@ -271,15 +273,14 @@ def at(config: dict, path: str) -> object:
 
 
 def test_every_ablation_is_known() -> None:
-    assert {folder for folder, _ in ABLATED} == set(FOLDERS)
-    assert all((ABLATIONS / folder / 'full.py').is_file() for folder in FOLDERS)
+    assert {folder for folder, _ in ABLATED} == FULL.keys()
     for folder in ('activitynet', 'rendered'):
         assert {name for other, name in ABLATED if other == folder} == CHANGES.keys()
 
 
 @pytest.mark.parametrize(('folder', 'name'), ABLATED)
 def test_an_ablation_changes_its_part_alone(folder: str, name: str) -> None:
-    full = Config.fromfile(ABLATIONS / folder / 'full.py').to_dict()
+    full = Config.fromfile(FULL[folder]).to_dict()
     changed = Config.fromfile(ABLATIONS / folder / f'{name}.py').to_dict()
     before, after = flat(full), flat(changed)
     differing = {k for k in {*before, *after} if before.get(k) != after.get(k)}
@@ -295,7 +296,7 @@ def test_an_ablation_changes_its_part_alone(folder: str, name: str) -> None:
 
 @pytest.mark.parametrize('folder', ['activitynet', 'rendered'])
 def test_the_augmented_pipeline_only_adds_steps(folder: str) -> None:
-    full = Config.fromfile(ABLATIONS / folder / 'full.py').train_pipeline
+    full = Config.fromfile(FULL[folder]).train_pipeline
     more = Config.fromfile(ABLATIONS / folder / 'augmented.py').train_pipeline
     augmentations = ['SpliceMoment', 'TemporalCrop', 'SpeedChange', 'ClipDrop', 'WordDrop']
     assert [step['type'] for step in more if step['type'] in augmentations] == augmentations
@@ -304,7 +305,7 @@ def test_the_augmented_pipeline_only_adds_steps(folder: str) -> None:
 
 @pytest.mark.parametrize('folder', ['activitynet', 'rendered'])
 def test_hooks_differ_in_one(folder: str) -> None:
-    full = Config.fromfile(ABLATIONS / folder / 'full.py').custom_hooks
+    full = Config.fromfile(FULL[folder]).custom_hooks
 
     def hooks(name: str) -> list[dict]:
         return Config.fromfile(ABLATIONS / folder / f'{name}.py').custom_hooks

@@ -23,7 +23,7 @@ from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.task_modules import phrase_map
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
-from demul_mm.structures import MomentDataSample, PhraseMap
+from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
 from demul_mm.visualization import MomentVisualizer
 
 Queries = str | Sequence[str] | Sequence[Sequence[str]]
@@ -101,8 +101,8 @@ class MomentInferencer:
             more like it, in [0, 1]), ``spans`` ``[[start, end], ...]`` in seconds, best first,
             ``probabilities`` that the IoU with the truth is at least .5, ``terms`` (for each
             span, what each term of its score gave), ``phrases`` (for each phrase of the query its
-            ``text``, its ``weight`` in each span, and its cosine with each of the video's
-            ``clips``), ``no_moment`` (no span is left) and ``error``: None, or why the video
+            ``text``, its ``weight`` in each span, and how much each of the video's ``clips``
+            attends to it), ``no_moment`` (no span is left) and ``error``: None, or why the video
             could not be read; its spans are then empty.
 
         Raises:
@@ -178,10 +178,11 @@ class MomentInferencer:
         tokenizer = self.model.data_preprocessor.tokenizer
         for i, video in good.items():
             found[i] = [next(moments)[0] for _ in asked[i]]
-            cells, number = video.encoding.shared[0], int(video.encoding.num_clips[0])
             for sentence in asked[i]:
                 row = queries.select(torch.tensor([place[sentence]], device=queries.shared.device))
-                maps[i].append(phrase_map(tokenizer, sentence, row, cells.to(row.shared), number))
+                encoding = VideoEncoding(*(field.to(row.shared.device) for field in video.encoding))
+                clips = self.model.phrase_clips(encoding, row)[0]
+                maps[i].append(phrase_map(tokenizer, sentence, row, clips))
         return found, maps
 
     def _match(self, moments: InstanceData) -> float:

@@ -19,7 +19,7 @@ class PhraseRows(NamedTuple):
     """The ``K`` phrases of a query and ``T`` clips."""
 
     texts: Sequence[str]  # K
-    clips: np.ndarray  # (K, T) cosines
+    clips: np.ndarray  # (K, T) attention, or cosines
     weights: Sequence[float]  # K: how much the best prediction attended to each; may be empty
     extent: float  # seconds that the clips cover
 
@@ -62,7 +62,7 @@ def draw_phrases(
     axes.tick_params(length=0, labelsize=7.5, labelcolor=INK)
     axes.tick_params(axis='x', labelcolor=FAINT)
     axes.spines[:].set_visible(False)
-    scale = f'cosine {low:.2f} (light) to {high:.2f} (dark)'
+    scale = f'{low:.2f} (light) to {high:.2f} (dark)'
     axes.text(1.0, -0.52, scale, fontsize=6.5, color=FAINT, ha='right', va='bottom',
               transform=axes.get_yaxis_transform())  # fmt: skip
 

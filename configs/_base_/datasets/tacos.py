@@ -15,7 +15,7 @@ test_pipeline = [
     dict(type='PackMomentInputs')]
 
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=2,
     sampler=dict(type='SeededSampler', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),

@@ -18,21 +18,20 @@ model = dict(
     pyramid=dict(type='TemporalPyramid', dim=128, num_levels=6),
     decoupler=dict(type='SemanticDecoupler', dim=128, shared_dim=128, private_dim=64),
     proposal=dict(type='ProposalHead', dim=128),
-    # One stage over the words, and pairs of borders beside the pyramid's points: what was best for
-    # the time it takes (docs/model.md). The three stages are configs/ablations/*/full.py.
+    # What was best for the time it takes (docs/model.md): one stage over the words, and pairs of
+    # borders beside the pyramid's points. Three stages, hard negatives, distillation and transfer
+    # are configs of configs/ablations/.
     neck=dict(type='ProgressiveFusion', dim=128, stages=('words',), cells_talk=True),
     head=dict(
         type='UnifiedMomentHead',
         dim=128,
         candidates=[dict(type='StartEndCandidates', dim=128)],
-        profile=dict(type='CurveProfile', dim=128),
-        distillation=dict(type='FusionDistillation')),
-    memory=dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024),
+        profile=dict(type='CurveProfile', dim=128)),
     retrieval=dict(type='RetrievalLoss'),
     decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
     confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
     calibrator=dict(type='ScoreCalibrator'),
-    train_cfg=dict(num_negatives=0.25),
+    train_cfg=dict(num_negatives=0),
     test_cfg=dict(
         nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5),
         max_pair_points=50000,

@@ -1,5 +1,5 @@
 # Batches of videos that the model takes for each other, mined before each epoch.
-_base_ = ['./full.py']
+_base_ = ['../../demul_anet_simulated.py']
 train_dataloader = dict(sampler=dict(_delete_=True, type='HardVideoSampler', group=4))
 custom_hooks = [
     dict(type='EpochSeedHook'),

@@ -1,3 +1,3 @@
 # A candidate does not see the query's curves around it.
-_base_ = ['./full.py']
+_base_ = ['../../demul_anet_simulated.py']
 model = dict(head=dict(profile=None))

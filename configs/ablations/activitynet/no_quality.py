@@ -1,5 +1,5 @@
 # The joint score without the estimate of how well the borders fit.
-_base_ = ['./full.py']
+_base_ = ['../../demul_anet_simulated.py']
 model = dict(
     head=dict(
         quality_weight=0.0,

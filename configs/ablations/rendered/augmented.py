@@ -1,5 +1,5 @@
-# Augmentations of time and words, and moments of other videos, which the default leaves out.
-_base_ = ['./full.py']
+# Augmentations of time and words, and moments of other videos.
+_base_ = ['../../demul_demo.py']
 train_pipeline = [
     dict(type='LoadVideoFeature'),
     dict(type='SpliceMoment', prob=0.3, mode='replace'),

@@ -1,17 +1,15 @@
 # A plain fusion detector: the words are fused with every cell once; focal classification and
 # regressed borders; nothing is shared with an index.
-_base_ = ['./full.py']
+_base_ = ['../../demul_demo.py']
 model = dict(
-    neck=dict(stages=('words',), survivors=None, cells_talk=True),
-    memory=None,
     retrieval=None,
+    neck=dict(survivors=None),
     decorrelation=None,
     confusion=None,
     decoupler=dict(private_dim=0),
-    train_cfg=dict(num_negatives=0),
     head=dict(
+        candidates=[],
         profile=None,
-        distillation=None,
         quality_weight=0.0,
         boundary_weight=0.0,
         inside_weight=0.0,

@@ -364,12 +364,35 @@ class DeMUL(BaseModel):
         self, videos: VideoEncoding, queries: QueryEncoding, data_samples: list[MomentDataSample]
     ) -> None:
         """Fill ``pred_phrases`` of each data sample."""
-        tokenizer = self.data_preprocessor.tokenizer
-        rows = iter(queries.select(row[None]) for row in torch.arange(len(queries.shared)))
-        for sample, cells, number in zip(data_samples, videos.shared, videos.num_clips.tolist()):
+        tokenizer, row = self.data_preprocessor.tokenizer, 0
+        for v, sample in enumerate(data_samples):
+            own = queries.select(torch.arange(row, row + len(sample.queries)))
+            clips = self.phrase_clips(videos.select(torch.tensor([v])), own)
             sample.pred_phrases = [
-                phrase_map(tokenizer, text, next(rows), cells, number) for text in sample.queries
+                phrase_map(tokenizer, text, own.select(torch.tensor([i])), clips[i])
+                for i, text in enumerate(sample.queries)
             ]
+            row += len(sample.queries)
+
+    def phrase_clips(self, video: VideoEncoding, queries: QueryEncoding) -> Tensor:
+        """Which phrase of each of ``Q`` queries is where in one video.
+
+        What the clips attend to in the first fusion stage. Where that reads the sentence as one, or
+        there is none, the cosine of phrase and clip in the shared space, which no loss asks for.
+
+        Returns:
+            ``(Q, K, T)``.
+        """
+        number = int(video.num_clips[0])
+        found = None
+        if self.neck is not None:
+            device = video.mask.device
+            rows = video.select(torch.zeros(len(queries.shared), dtype=torch.int64, device=device))
+            points = self.points(self._length(video), device)
+            found = self.neck.phrase_clips(rows, queries, points)
+        if found is None:
+            found = torch.einsum('qks,ts->qkt', queries.phrase_shared, video.shared[0])
+        return found[..., :number]
 
     def select(
         self, found: MomentCandidates, extents: list[float], durations: list[float]

@@ -164,10 +164,49 @@ class ProgressiveFusion(nn.Module):
         return rank.topk(self.survivors, dim=1).indices.sort(1).values
 
     def _phrases_of(self, attention: Tensor, queries: QueryEncoding, stage: int) -> Tensor:
-        """``attention (R, M, U)`` if the stage reads phrases alone, else zeros."""
-        if self.grains[stage] == 'phrases':
+        """How much of each phrase the points of a stage without carried text attended to.
+
+        A word belongs to the phrases in the shares in which they attend to it.
+
+        Args:
+            attention: ``(R, M, U)`` over the stage's units.
+            queries: ``R`` rows.
+            stage: which one.
+
+        Returns:
+            ``(R, M, K)``, at most 1 in sum; zeros where the stage reads the sentence as one.
+        """
+        grain = self.grains[stage]
+        if grain == 'phrases':
             return attention
-        return attention.new_zeros(*attention.shape[:2], queries.phrases.shape[1])
+        if grain == 'sentence':
+            return attention.new_zeros(*attention.shape[:2], queries.phrases.shape[1])
+        words = queries.phrase_attention  # (R, K, L)
+        share = words / words.sum(1, keepdim=True).clamp(min=1e-6)
+        return attention @ share.transpose(1, 2).to(attention.dtype)
+
+    def phrase_clips(
+        self, videos: VideoEncoding, queries: QueryEncoding, points: PyramidPoints
+    ) -> Tensor | None:
+        """How much of each phrase every clip attends to in the first stage.
+
+        Args:
+            videos: ``R`` rows.
+            queries: ``R`` rows.
+            points: geometry of the cells.
+
+        Returns:
+            ``(R, K, T)`` in [0, 1]; None where the first stage reads the sentence as one.
+        """
+        if self.grains[0] == 'sentence':
+            return None
+        first = self.stages[0]
+        assert isinstance(first, FusionStage)
+        units, unit_mask = self._units(queries, self.grains[0])
+        clips = self.mix_streams(videos, queries.sentence)[:, : int(points.level_sizes[0])]
+        return self._phrases_of(first.attend(clips, units, unit_mask)[0], queries, 0).transpose(
+            1, 2
+        )
 
     def mix_streams(self, videos: VideoEncoding, sentence: Tensor) -> Tensor:
         """``(R, N, M, D)`` to ``(R, M, D)``: how much each stream counts for this query."""

@@ -13,22 +13,18 @@ from demul_mm.structures import PhraseMap, QueryEncoding
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 
 
-def phrase_map(
-    tokenizer: object, sentence: str, query: QueryEncoding, cells: Tensor, num_clips: int
-) -> PhraseMap:
+def phrase_map(tokenizer: object, sentence: str, query: QueryEncoding, clips: Tensor) -> PhraseMap:
     """Explain one query in one video.
 
     Args:
         tokenizer: of the data preprocessor.
         sentence: as it was given.
         query: its encoding, one row.
-        cells: ``(M, S)`` shared unit vectors of the video's pyramid, finest level first.
-        num_clips: of the video.
+        clips: ``(K, T)`` how much each clip of the video is like each phrase.
     """
     places = token_places(tokenizer, sentence, int(query.word_mask[0].sum()))
     words = query.phrase_attention[0, :, : len(places)].float().cpu()
-    clips = phrase_clips(query.phrase_shared[0], cells, num_clips).cpu()
-    return PhraseMap(phrase_texts(sentence, places, words), words, clips)
+    return PhraseMap(phrase_texts(sentence, places, words), words, clips.float().cpu())
 
 
 def token_places(tokenizer: object, sentence: str, number: int) -> list[tuple[int, int]]:
@@ -94,17 +90,3 @@ def _joined(sentence: str, words: Sequence[tuple[int, int]]) -> str:
         text += sentence[start:end]
         last = end
     return text
-
-
-def phrase_clips(phrases: Tensor, cells: Tensor, num_clips: int) -> Tensor:
-    """How much each clip looks like each phrase, in the space they share.
-
-    Args:
-        phrases: ``(K, S)`` unit vectors.
-        cells: ``(M, S)`` unit vectors of the pyramid, finest level first.
-        num_clips: of the video.
-
-    Returns:
-        ``(K, num_clips)`` cosines.
-    """
-    return torch.einsum('ks,ts->kt', phrases.float(), cells[:num_clips].float())
