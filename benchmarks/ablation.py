@@ -6,10 +6,10 @@ their files. Each run is kept with its result: the same command goes on where it
 run whose settings changed is done anew (after a change of the code, take another --work-dir; the
 page names the commit of every run).
 
-With --seconds every variant trains for the same time: its first steps are timed, and it gets as many
-as fit; the last epoch may end early. Time is that of the processor, with one thread a run, so that
-other runs beside it do not count; nor does a frozen language model, which reads each sentence once
-for all variants. The warm-up is a tenth of the steps.
+With --seconds every variant trains for the same time: its first steps are timed, and it gets as
+many as fit; the last epoch may end early. Time is that of the processor, with one thread a run, so
+that other runs beside it do not count; nor does a frozen language model, which reads each sentence
+once for all variants. The warm-up is a tenth of the steps.
 
 Examples:
     python benchmarks/ablation.py --suite rendered activitynet tacos --jobs 2
@@ -302,8 +302,8 @@ def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
         'Mean ± sample standard deviation where a variant has several seeds. Training time is',
         'processor time of one thread. The last weights are tested, not the best. Floors never',
         'read the sentence; an oracle ranks the candidates that its model returned perfectly.',
-        'VR and VCMR fuse the best videos of the index (2 on TACoS, else 5); the others follow as it',
-        'ranks them.',
+        'VR and VCMR fuse the best videos of the index (2 on TACoS, else 5); the others follow as',
+        'it ranks them.',
         '',
         *table(results),
         '',
