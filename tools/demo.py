@@ -5,7 +5,7 @@ What is finished is kept: run again to go on where it stopped.
 
 Examples:
     python tools/demo.py
-    python tools/demo.py --work-dir work_dirs/demo_tiny --train 40 --val 10 --epochs 2
+    python tools/demo.py --work-dir work_dirs/demo_tiny --train 40 --val 10 --test 10 --epochs 2
 """
 
 import argparse
@@ -30,6 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     parser.add_argument('--train', type=int, default=400, help='training videos (default: 400)')
     parser.add_argument('--val', type=int, default=80, help='validation videos (default: 80)')
+    parser.add_argument('--test', type=int, default=120, help='test videos (default: 120)')
     parser.add_argument('--seed', type=int, default=0, help='of the corpus and the training')
     parser.add_argument('--steps', type=int, help="backbone steps (default: the tool's own)")
     parser.add_argument('--epochs', type=int, help="epochs of DeMUL (default: the config's)")
@@ -78,12 +79,12 @@ def main() -> None:
     args = parse_args()
     work = (ROOT / args.work_dir).resolve()
     data, run = work / 'data', work / 'train'
-    backbone, features, dump = work / 'backbone.pth', data / 'features', work / 'val.json'
+    backbone, features, dump = work / 'backbone.pth', data / 'features', work / 'test.json'
     stages = Stages(total=7)
     stages.run(
         'Render a corpus of small films with sentences about their moments',
         'tools/data/rendered/make_corpus.py', data,
-        '--train', args.train, '--val', args.val, '--seed', args.seed,
+        '--train', args.train, '--val', args.val, '--test', args.test, '--seed', args.seed,
     )  # fmt: skip
     steps = [] if args.steps is None else ['--steps', args.steps]
     if not backbone.is_file():
@@ -93,8 +94,8 @@ def main() -> None:
         )  # fmt: skip
     stages.run(
         'Extract clip features, once for each video',
-        'tools/extract_features.py', data / 'train.jsonl', data / 'val.jsonl', features,
-        '--checkpoint', backbone,
+        'tools/extract_features.py', *(data / f'{part}.jsonl' for part in ('train', 'val', 'test')),
+        features, '--checkpoint', backbone,
     )  # fmt: skip
     options = [f'{part}_dataloader.dataset.data_root={data}/' for part in ('train', 'val', 'test')]
     epochs = [] if args.epochs is None else [f'train_cfg.max_epochs={args.epochs}']
@@ -113,7 +114,7 @@ def main() -> None:
         'tools/test.py', CONFIG, checkpoint, '--work-dir', work / 'test', '--dump', dump,
         '--cfg-options', *options,
     )  # fmt: skip
-    stages.start('Index all validation films and search them')
+    stages.start('Index all test films and search them')
     searches = search(checkpoint, work, data, dump)
     stages.stop()
     stages.start('Write the report')

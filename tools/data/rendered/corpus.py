@@ -1,4 +1,4 @@
-"""Makes the corpus: annotations of both splits, the truth behind them, and the videos."""
+"""Makes the corpus: annotations of its splits, the truth behind them, and the videos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tools.data.rendered.script import Script, write_script
 from tools.data.rendered.world import FPS, SIZE, held_out_combinations
 
 FORMAT_VERSION = 3
-SPLITS = ('train', 'val')
+SPLITS = ('train', 'val', 'test')
 MIN_QUERIES = 5
 
 
@@ -36,6 +36,7 @@ class CorpusConfig:
         seed: Seed of everything random.
         min_seconds: Shortest video, at least 8 s.
         max_seconds: Longest video.
+        test: Number of test videos, which are of the kind of validation's.
     """
 
     train: int = 400
@@ -43,12 +44,13 @@ class CorpusConfig:
     seed: int = 0
     min_seconds: float = 20.0
     max_seconds: float = 90.0
+    test: int = 0
 
     def __post_init__(self) -> None:
-        if self.train < 0 or self.val < 0 or self.train + self.val == 0:
-            raise ValueError(
-                f'train={self.train}, val={self.val}: give counts of videos, at least one in all'
-            )
+        counts = {split: getattr(self, split) for split in SPLITS}
+        if min(counts.values()) < 0 or not any(counts.values()):
+            given = ', '.join(f'{split}={count}' for split, count in counts.items())
+            raise ValueError(f'{given}: give counts of videos, at least one in all')
         if not 8 <= self.min_seconds <= self.max_seconds:
             raise ValueError(
                 f'min_seconds={self.min_seconds}, max_seconds={self.max_seconds}: '
@@ -68,11 +70,11 @@ def compose(config: CorpusConfig, split: str, index: int) -> tuple[Script, list[
     while True:
         script = write_script(
             rng,
-            novel=split == 'val',
+            novel=split != 'train',
             min_seconds=config.min_seconds,
             max_seconds=config.max_seconds,
         )
-        questions = draw_questions(script, rng, novel=split == 'val')
+        questions = draw_questions(script, rng, novel=split != 'train')
         if len(questions) >= MIN_QUERIES:
             return script, questions
 
@@ -169,20 +171,24 @@ def render_corpus(
     seed: int = 0,
     min_seconds: float = 20.0,
     max_seconds: float = 90.0,
+    test: int = 0,
     workers: int = 1,
     videos: bool = True,
     progress: bool = False,
 ) -> Path:
-    """Write a corpus, or finish one that was begun with the same arguments.
+    """Write a corpus, or finish or enlarge one that was begun with the same arguments.
+
+    A film depends on the seed, its split and its number alone: more films change no other.
 
     Args:
-        out_dir: Folder to write: ``train.jsonl``, ``val.jsonl``, ``truth/*.jsonl``, ``videos/``
-            and ``manifest.json``.
+        out_dir: Folder to write: ``train.jsonl``, ``val.jsonl``, ``test.jsonl``,
+            ``truth/*.jsonl``, ``videos/`` and ``manifest.json``.
         train: Number of training videos.
         val: Number of validation videos.
         seed: Seed of everything random.
         min_seconds: Shortest video.
         max_seconds: Longest video.
+        test: Number of test videos.
         workers: Processes that render. The result does not depend on it.
         videos: Whether to render; without it only the annotations are written, in seconds.
         progress: Whether to show progress bars.
@@ -191,9 +197,9 @@ def render_corpus(
         ``out_dir``.
 
     Raises:
-        ValueError: When the folder holds a corpus made with other arguments.
+        ValueError: When the folder holds a corpus made with other arguments, or a larger one.
     """
-    config = CorpusConfig(train, val, seed, min_seconds, max_seconds)
+    config = CorpusConfig(train, val, seed, min_seconds, max_seconds, test)
     out = Path(out_dir)
     _check_manifest(out, config)
     (out / 'videos').mkdir(parents=True, exist_ok=True)
@@ -245,16 +251,18 @@ def _check_manifest(out: Path, config: CorpusConfig) -> None:
         return
     found = json.loads(path.read_text())
     version, arguments = found.get('version'), found.get('arguments', {})
-    given = asdict(config)
-    if version == FORMAT_VERSION and arguments == given:
+    differing = []
+    for key, now in asdict(config).items():
+        before = arguments.get(key, 0 if key in SPLITS else None)
+        if before != now and (key not in SPLITS or before > now):
+            differing.append(f'{key}={before} (now {now})')
+    if version == FORMAT_VERSION and not differing:
         return
-    differing = [f'{k}={arguments.get(k)} (now {v})' for k, v in given.items()]
-    differing = [d for d, k in zip(differing, given) if arguments.get(k) != given[k]]
     if version != FORMAT_VERSION:
         differing.insert(0, f'version={version} (now {FORMAT_VERSION})')
     raise ValueError(
         f'{out} holds a corpus made with {", ".join(differing)}: '
-        f'give the same arguments to finish it, or another folder'
+        f'give the same arguments to finish it (counts may grow), or another folder'
     )
 
 

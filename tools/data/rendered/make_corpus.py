@@ -5,7 +5,7 @@ single moments of them. Everything follows from the seed. Run again to finish wh
 
 Examples:
     python tools/data/rendered/make_corpus.py data/rendered
-    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --workers 2
+    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --test 120 --workers 2
     python tools/data/rendered/make_corpus.py data/rendered --preview preview.png
 """
 
@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out_dir', type=Path, help='folder to write')
     parser.add_argument('--train', type=int, default=400, help='training videos (default: 400)')
     parser.add_argument('--val', type=int, default=80, help='validation videos (default: 80)')
+    parser.add_argument('--test', type=int, default=120, help='test videos (default: 120)')
     parser.add_argument('--seed', type=int, default=0, help='seed (default: 0)')
     parser.add_argument('--min-seconds', type=float, default=20, help='shortest (default: 20)')
     parser.add_argument('--max-seconds', type=float, default=90, help='longest (default: 90)')
@@ -41,6 +42,7 @@ def main() -> None:
             args.out_dir,
             train=args.train,
             val=args.val,
+            test=args.test,
             seed=args.seed,
             min_seconds=args.min_seconds,
             max_seconds=args.max_seconds,
