@@ -6,10 +6,10 @@ their files. Each run is kept with its result: the same command goes on where it
 run whose settings changed is done anew (after a change of the code, take another --work-dir; the
 page names the commit of every run).
 
-With --seconds every variant trains for the same time: its first steps are timed, and it gets as
-many as fit; the last epoch may end early. Time is that of the processor, with one thread a run, so
-that other runs beside it do not count; nor does a frozen language model, which reads each sentence
-once for all variants. The warm-up is a tenth of the steps.
+With --seconds every variant trains for the same time: the steps of all variants are timed by turns,
+and each gets as many as fit; the last epoch may end early. Time is that of the processor, with one
+thread a run; a frozen language model does not count, which reads each sentence once for all
+variants. The warm-up is a tenth of the steps.
 
 Examples:
     python benchmarks/ablation.py --suite rendered activitynet tacos --jobs 2
@@ -26,7 +26,6 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
-import contextlib
 import hashlib
 import itertools
 import json
@@ -52,7 +51,8 @@ from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
 from demul_mm.engine.cli import launch, load_config
 from demul_mm.evaluation.tables import split_floors
 
-TIMED_STEPS = 24
+TIMED_ROUNDS = 4
+TURN = 6  # steps of one variant in a round
 WARM_UP = 0.1  # of the steps
 
 
@@ -135,30 +135,6 @@ class TrainingClock(Hook):
         self.seconds += time.process_time() - self._start
 
 
-class _Timed(Exception):
-    """Enough steps are timed."""
-
-
-class StepTimer(Hook):
-    """Times the first steps, the first half of them to warm up, then ends the run."""
-
-    def before_train(self, runner: Runner) -> None:
-        self._ends = [time.process_time()]
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict | None = None,
-    ) -> None:
-        self._ends.append(time.process_time())
-        if len(self._ends) > TIMED_STEPS:
-            steps = [b - a for a, b in zip(self._ends, self._ends[1:])]
-            self.step_seconds = statistics.median(steps[len(steps) // 2 :])
-            raise _Timed
-
-
 def write_json(path: Path, value: Mapping) -> None:
     write_page(path, json.dumps(value, indent=1))
 
@@ -209,21 +185,45 @@ def read_sentences(runner: Runner) -> None:
             model.language.lm(*model.data_preprocessor.tokenize(sentences[start : start + 256]))
 
 
-def length_of(path: Path, suite: Suite, folder: Path) -> Length:
-    """How long a variant trains, in epochs or steps; what was timed once is kept."""
+def time_steps(suite: Suite, work_dir: Path) -> None:
+    """Time the training steps of all variants by turns, and keep how many fit into the seconds.
+
+    By turns, since what else the machine does would else count for some variants and not for
+    others.
+    """
+    waiting = {}
+    for name, path in suite.variants().items():
+        kept = result_of(path, 0, suite, work_dir).parents[1] / 'steps.json'
+        if not kept.is_file():
+            waiting[name] = kept
+    trainers = {}
+    for name, kept in waiting.items():
+        path, folder = suite.variants()[name], kept.parent / 'timing'
+        runner = prepare(path, suite.options, Length(steps=1), 0, folder)
+        wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        loader = runner.build_dataloader(runner.cfg.train_dataloader)
+        batches = itertools.chain.from_iterable(itertools.repeat(loader))
+        trainers[name] = (runner.model.train(), wrapper, batches)
+    seconds: dict[str, list[float]] = {name: [] for name in waiting}
+    for _, (name, (model, wrapper, batches)) in tqdm(
+        list(itertools.product(range(TIMED_ROUNDS), trainers.items())), desc='timing', unit='turn'
+    ):
+        for step, batch in enumerate(itertools.islice(batches, TURN + 1)):
+            start = time.process_time()
+            model.train_step(batch, wrapper)
+            if step:  # the first one finds the caches full of another model
+                seconds[name].append(time.process_time() - start)
+    for name, kept in waiting.items():
+        usual = statistics.median(seconds[name][TURN:])  # after a round to warm up
+        steps = max(1, round(suite.length.seconds / usual))
+        write_json(kept, dict(steps=steps, step_seconds=usual))
+
+
+def length_of(suite: Suite, folder: Path) -> Length:
+    """How long a variant trains, in epochs or in the steps that were timed."""
     if suite.length.seconds is None:
         return suite.length
-    kept = folder / 'steps.json'
-    if not kept.is_file():
-        timer = StepTimer()
-        length = Length(steps=TIMED_STEPS + 1)
-        runner = prepare(path, suite.options, length, 0, folder / f'timing_{os.getpid()}')
-        runner.register_hook(timer)
-        with contextlib.suppress(_Timed):
-            runner.train()
-        steps = max(1, round(suite.length.seconds / timer.step_seconds))
-        write_json(kept, dict(steps=steps, step_seconds=timer.step_seconds))
-    return Length(steps=json.loads(kept.read_text())['steps'])
+    return Length(steps=json.loads((folder / 'steps.json').read_text())['steps'])
 
 
 def result_of(path: Path, seed: int, suite: Suite, work_dir: Path) -> Path:
@@ -238,7 +238,7 @@ def run(path: Path, seed: int, suite: Suite, work_dir: Path) -> dict:
     allow_mmengine_checkpoints()
     result = result_of(path, seed, suite, work_dir)
     if not result.is_file():
-        length = length_of(path, suite, result.parents[1])
+        length = length_of(suite, result.parents[1])
         runner = prepare(path, suite.options, length, seed, result.parent)
         clock = TrainingClock()
         runner.register_hook(clock)
@@ -299,9 +299,10 @@ def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
     if any(one['simulated'] for one in runs):
         lines.append('**Simulated features**: no measure of accuracy on real videos.')
     lines += [
-        'Mean ± sample standard deviation where a variant has several seeds. Training time is',
-        'processor time of one thread. The last weights are tested, not the best. Floors never',
-        'read the sentence; an oracle ranks the candidates that its model returned perfectly.',
+        'Mean ± sample standard deviation where a variant has several seeds. Every variant has the',
+        'same processor time of one thread, timed by turns; `training s` is what it then took. The',
+        'last weights are tested, not the best. Floors never read the sentence; an oracle ranks',
+        'perfectly what its model returned.',
         'VR and VCMR fuse the best videos of the index (2 on TACoS, else 5); the others follow as',
         'it ranks them.',
         '',
@@ -344,6 +345,11 @@ def main() -> None:
                 suites[name].variants()[variant], seed, suites[name], args.work_dir
             ).is_file()
         ]
+    else:
+        for suite in suites.values():
+            if suite.length.seconds is not None:
+                allow_mmengine_checkpoints()
+                time_steps(suite, args.work_dir)
     words = [word for word in sys.argv[1:] if word != '--only-kept']
     command = shlex.join(['python', 'benchmarks/ablation.py', *words])
     # Each worker is a process of its own, so that a run's time is its own.

@@ -257,6 +257,20 @@ def decode(path: Path) -> tuple[np.ndarray, float]:
         return np.stack(frames), float(stream.duration * stream.time_base)
 
 
+def test_more_films_change_no_other(tmp_path: Path) -> None:
+    folder = render_corpus(tmp_path, train=3, val=2, seed=2, videos=False)
+    before = {split: read(folder, split) for split in ('train', 'val')}
+    render_corpus(tmp_path, train=3, val=2, test=2, seed=2, videos=False)
+    assert {split: read(folder, split) for split in ('train', 'val')} == before
+    annotations, truths = read(folder, 'test')
+    assert [row['video_id'] for row in annotations] == ['test_00000', 'test_00001']
+    known = [truth['events'] for _, rows in before.values() for truth in rows]
+    assert all(truth['events'] not in known for truth in truths)
+    assert any('novel_combination' in t for a in annotations for t in a['meta']['tags'].values())
+    with pytest.raises(ValueError, match=r'test=2 \(now 1\)'):
+        render_corpus(tmp_path, train=3, val=2, test=1, seed=2, videos=False)
+
+
 def test_films_do_not_depend_on_the_number_of_workers(corpus: Path, tmp_path: Path) -> None:
     other = render_corpus(tmp_path / 'other', workers=2, **SHORT)
     names = sorted(p.name for p in (corpus / 'videos').iterdir())

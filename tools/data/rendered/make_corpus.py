@@ -5,7 +5,7 @@ single moments of them. Everything follows from the seed. Run again to finish wh
 
 Examples:
     python tools/data/rendered/make_corpus.py data/rendered
-    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --test 120 --workers 2
+    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --test 0
     python tools/data/rendered/make_corpus.py data/rendered --preview preview.png
 """
 
