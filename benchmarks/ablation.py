@@ -62,6 +62,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('configs', nargs='*', type=Path, help='the full model, then its variants')
     parser.add_argument('--suite', nargs='+', choices=SUITES, default=[], help='instead of configs')
+    parser.add_argument(
+        '--variants', nargs='+', help='of a suite, beside the full model; default: all'
+    )
     parser.add_argument('--seeds', type=int, nargs='+', help='of every variant; default: 0 1 2')
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--epochs', type=int, help='train each run so many epochs')
@@ -92,12 +95,16 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
     else:
         found = {name: SUITES[name] for name in args.suite}
     for name, suite in found.items():
+        others = {
+            k: path for k, path in suite.others.items() if k in (args.variants or suite.others)
+        }
         length = suite.length
         if args.epochs is not None or args.seconds is not None:
             length = Length(args.epochs, args.seconds)
         found[name] = suite._replace(
+            others=others,
             length=length,
-            seeds={} if args.seeds else suite.seeds,
+            seeds={} if args.seeds else {k: v for k, v in suite.seeds.items() if k in others},
             every=tuple(args.seeds) if args.seeds else suite.every,
             options={**suite.options, **(args.cfg_options or {})},
         )
