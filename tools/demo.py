@@ -34,7 +34,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the corpus and the training')
     parser.add_argument('--steps', type=int, help="backbone steps (default: the tool's own)")
     parser.add_argument('--epochs', type=int, help="epochs of DeMUL (default: the config's)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.test < 1:
+        parser.error(f'--test {args.test}: results are shown on test videos, give at least one')
+    return args
 
 
 class Stages:
@@ -110,7 +113,7 @@ def main() -> None:
     )  # fmt: skip
     checkpoint = best_checkpoint(run)
     stages.run(
-        'Test it on films it has not seen',
+        'Test it on the test films, which it has not seen',
         'tools/test.py', CONFIG, checkpoint, '--work-dir', work / 'test', '--dump', dump,
         '--cfg-options', *options,
     )  # fmt: skip
@@ -182,8 +185,9 @@ def report(work: Path, data: Path, dump: Path, searches: list, stages: Stages) -
             seconds=f'{time.perf_counter() - stages.begin:.0f}',
         ),
         lead='Films of coloured shapes that this machine rendered, a backbone and a DeMUL that it '
-        'trained on some of them, and what they find in others. The floors are what a system '
-        'reaches that never looks at the video.',
+        'trained on some of them and chose by others, and what they find in the test films, which '
+        'had no part in either. The floors are what a system reaches that never looks at the '
+        'video.',
     )
 
 

@@ -24,7 +24,8 @@ CONFIGS = {
 @pytest.fixture(scope='module')
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('rendered')
-    render_corpus(folder, train=2, val=2, seed=0, min_seconds=20, max_seconds=22, workers=1)
+    seconds = dict(min_seconds=20, max_seconds=22)
+    render_corpus(folder, train=2, val=2, test=2, seed=0, workers=1, **seconds)
     return folder
 
 

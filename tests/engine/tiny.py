@@ -17,7 +17,8 @@ features = dict(visual=dict(type='FolderStore', path='features', dim={dim}))
 part = dict(data_root='{folder}/', features=features)
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=part)
 val_dataloader = dict(batch_size=2, num_workers=0, dataset=part)
-test_dataloader = val_dataloader
+test_dataloader = dict(
+    batch_size=2, num_workers=0, dataset=dict(part, ann_file='val.jsonl', split='val'))
 model = dict(streams=dict(visual=dict(in_dim={dim})))
 train_cfg = dict(max_epochs=3)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=5))

@@ -14,7 +14,7 @@ from tools.data.rendered.world import COLOURS, FPS, held_out_combinations
 
 av = pytest.importorskip('av')
 
-SHORT = dict(train=2, val=2, seed=3, min_seconds=9, max_seconds=12)
+SHORT = dict(train=2, val=2, test=1, seed=3, min_seconds=9, max_seconds=12)
 
 # -- an independent reading of the sentences ---------------------------------------------------
 
@@ -125,10 +125,10 @@ def read(folder: Path, split: str) -> tuple[list[dict], list[dict]]:
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of annotations without videos."""
     folder = tmp_path_factory.mktemp('scripts')
-    return render_corpus(folder, train=90, val=40, seed=5, videos=False)
+    return render_corpus(folder, train=90, val=40, test=40, seed=5, videos=False)
 
 
-@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
 def test_each_sentence_describes_one_moment(scripts: Path, split: str) -> None:
     for annotation, truth in zip(*read(scripts, split)):
         sentences = [q['query'] for q in annotation['queries']]
@@ -137,7 +137,7 @@ def test_each_sentence_describes_one_moment(scripts: Path, split: str) -> None:
             assert answers(query['query'], truth) == query['spans'], query
 
 
-@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
 def test_spans_are_inside_and_vary(scripts: Path, split: str) -> None:
     lengths = []
     for annotation, _ in zip(*read(scripts, split)):
@@ -174,7 +174,7 @@ def test_rivals_share_colour_shape_and_action(scripts: Path) -> None:
     assert np.mean(alike) > 0.85
 
 
-def test_held_out_combinations_are_in_validation_only(scripts: Path) -> None:
+def test_held_out_combinations_are_not_in_training(scripts: Path) -> None:
     held_out = set(held_out_combinations())
 
     def shown(split: str) -> tuple[set, set]:
@@ -189,11 +189,12 @@ def test_held_out_combinations_are_in_validation_only(scripts: Path) -> None:
         return happens, asked
 
     assert not shown('train')[0] & held_out
-    assert len(shown('val')[1] & held_out) > 20
-    tags = [t for a, _ in zip(*read(scripts, 'val')) for v in a['meta']['tags'].values() for t in v]
-    assert tags.count('novel_combination') > 0.25 * sum(
-        len(a['queries']) for a, _ in zip(*read(scripts, 'val'))
-    )
+    for split in ('val', 'test'):
+        assert len(shown(split)[1] & held_out) > 20
+        annotations, _ = read(scripts, split)
+        tags = [tag for a in annotations for tags in a['meta']['tags'].values() for tag in tags]
+        queries = sum(len(a['queries']) for a in annotations)
+        assert tags.count('novel_combination') > 0.25 * queries
 
 
 def test_a_constant_window_scores_little(scripts: Path) -> None:
@@ -245,7 +246,7 @@ def test_same_seed_same_annotations(tmp_path: Path) -> None:
 
 @pytest.fixture(scope='module')
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two short films of each split."""
+    """A few short films of each split."""
     return render_corpus(tmp_path_factory.mktemp('films'), workers=1, **SHORT)
 
 
@@ -274,7 +275,7 @@ def test_more_films_change_no_other(tmp_path: Path) -> None:
 def test_films_do_not_depend_on_the_number_of_workers(corpus: Path, tmp_path: Path) -> None:
     other = render_corpus(tmp_path / 'other', workers=2, **SHORT)
     names = sorted(p.name for p in (corpus / 'videos').iterdir())
-    assert len(names) == 4
+    assert len(names) == 5
     assert names == sorted(p.name for p in (other / 'videos').iterdir())
     for name in names:
         assert np.array_equal(
@@ -285,7 +286,7 @@ def test_films_do_not_depend_on_the_number_of_workers(corpus: Path, tmp_path: Pa
 
 
 def test_films_last_as_long_as_annotated(corpus: Path) -> None:
-    for split in ('train', 'val'):
+    for split in ('train', 'val', 'test'):
         for annotation, _ in zip(*read(corpus, split)):
             frames, seconds = decode(corpus / annotation['video'])
             assert abs(seconds - annotation['duration']) <= 1 / FPS
@@ -328,10 +329,36 @@ def test_other_arguments_are_refused(corpus: Path) -> None:
         render_corpus(corpus, **{**SHORT, 'seed': 4})
 
 
+def test_a_corpus_made_before_the_test_split_is_completed(tmp_path: Path) -> None:
+    small = dict(train=2, val=1, seed=6, min_seconds=8, max_seconds=9)
+    folder = render_corpus(tmp_path, workers=1, **small)
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    del manifest['arguments']['test'], manifest['counts']['test']
+    (folder / 'manifest.json').write_text(json.dumps(manifest))
+    for name in ('test.jsonl', 'truth/test.jsonl'):
+        (folder / name).unlink()
+    files = {p: p.read_bytes() for p in folder.rglob('*') if p.suffix in ('.jsonl', '.mp4')}
+    assert len(files) == 4 + 3
+    render_corpus(tmp_path, test=2, workers=1, **small)
+    assert {p: p.read_bytes() for p in files} == files
+    ids = {split: {a['video_id'] for a in read(folder, split)[0]} for split in ('train', 'test')}
+    assert ids == {
+        'train': {'train_00000', 'train_00001'},
+        'test': {'test_00000', 'test_00001'},
+    }
+    films = [p.read_bytes() for p in (folder / 'videos').iterdir()]
+    assert len(set(films)) == len(films) == 5
+    found = json.loads((folder / 'manifest.json').read_text())
+    assert (found['complete'], found['counts']['test']['videos']) == (True, 2)
+    with pytest.raises(ValueError, match=r'seed=6 \(now 7\)'):
+        render_corpus(tmp_path, test=2, **{**small, 'seed': 7})
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (dict(train=0, val=0), 'at least one'),
+        (dict(test=-1), 'test=-1'),
         (dict(min_seconds=2), 'min_seconds'),
         (dict(seed=-1), 'seed=-1'),
     ],
@@ -344,14 +371,15 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def run(*arguments: str) -> object:
         tool = str(Path(__file__).parents[2] / 'tools/data/rendered/make_corpus.py')
-        monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'c'), '--val', '1', *arguments])
+        monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'c'), *arguments])
         try:
             runpy.run_path(tool, run_name='__main__')
         except SystemExit as stop:
             return stop.code
         return None
 
-    small = ('--train', '1', '--min-seconds', '8', '--max-seconds', '9', '--workers', '1')
+    small = ('--train', '0', '--val', '0', '--test', '1', '--workers', '1')
+    small += ('--min-seconds', '8', '--max-seconds', '9')
     assert run(*small, '--preview', str(tmp_path / 'sheet.png')) is None
     assert 'wrote' in capsys.readouterr().out
     assert (tmp_path / 'sheet.png').stat().st_size > 1000
@@ -370,7 +398,7 @@ def test_contact_sheet(corpus: Path, tmp_path: Path) -> None:
 def test_the_data_set_class_reads_it(corpus: Path) -> None:
     from demul_mm.datasets import JsonlMomentDataset, validate_jsonl
 
-    for split in ('train', 'val'):
+    for split in ('train', 'val', 'test'):
         assert validate_jsonl(str(corpus / f'{split}.jsonl')) == []
     dataset = JsonlMomentDataset(
         ann_file=str(corpus / 'val.jsonl'),

@@ -22,7 +22,7 @@ from tools.data.rendered.script import Script, write_script
 from tools.data.rendered.world import FPS, SIZE, held_out_combinations
 
 FORMAT_VERSION = 3
-SPLITS = ('train', 'val', 'test')
+SPLITS = ('train', 'val', 'test')  # a film is drawn from its split's place: only append
 MIN_QUERIES = 5
 
 

@@ -1,11 +1,12 @@
 """Render the corpus that the demo and the tests train on.
 
 Coloured shapes enter, leave, move, spin, grow, blink and meet in short mp4 films; sentences name
-single moments of them. Everything follows from the seed. Run again to finish what was interrupted.
+single moments of them. Everything follows from the seed. Run again to finish what was interrupted,
+or with more films.
 
 Examples:
     python tools/data/rendered/make_corpus.py data/rendered
-    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --test 0
+    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --test 120
     python tools/data/rendered/make_corpus.py data/rendered --preview preview.png
 """
 
@@ -51,7 +52,8 @@ def main() -> None:
             progress=True,
         )
         if args.preview:
-            contact_sheet(args.out_dir, args.preview, split='val' if args.val else 'train')
+            shown = next(split for split in ('val', 'test', 'train') if getattr(args, split))
+            contact_sheet(args.out_dir, args.preview, split=shown)
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None
     print(f'wrote {args.out_dir}')

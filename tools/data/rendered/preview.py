@@ -61,7 +61,7 @@ def contact_sheet(
     Args:
         folder: A corpus written by ``render_corpus``.
         out: Picture to write (.png or .jpg).
-        split: 'train' or 'val'.
+        split: 'train', 'val' or 'test'.
         videos: How many videos.
     """
     folder = Path(folder)

@@ -80,7 +80,7 @@ def is_held_out(colour: str, shape: str, action: str) -> bool:
 
 
 def held_out_combinations() -> list[tuple[str, str, str]]:
-    """All (colour, shape, action) that only validation may show, in a fixed order."""
+    """All (colour, shape, action) that no training video shows, in a fixed order."""
     return [
         (c, s, a)
         for c in COLOURS
