@@ -100,8 +100,12 @@ def growth(rows: dict[tuple[int, int], dict[str, float]]) -> list[str]:
     for queries in dict.fromkeys(q for _, q in rows):
         lengths = sorted(clips for clips, q in rows if q == queries)
         first, last = rows[lengths[0], queries], rows[lengths[-1], queries]
-        factors = ', '.join(f'{last[key] / max(first[key], 1e-9):.2f} x the {key}' for key in last)
-        lines.append(f'{queries} queries, {lengths[-1] / lengths[0]:g} x the clips: {factors}')
+        # A short video may stay below the peak that loading the code left: memory has no ratio.
+        parts = [f'{last["peak MB"] - first["peak MB"]:+.0f} MB']
+        parts += [f'{last[k] / first[k]:.2f} x the {k}' for k in last if k != 'peak MB']
+        lines.append(
+            f'{queries} queries, {lengths[-1] / lengths[0]:g} x the clips: ' + ', '.join(parts)
+        )
     return lines
 
 

@@ -33,8 +33,12 @@ def test_long_videos(tmp_path: Path) -> None:
 
 def test_growth_is_that_of_the_longest_over_the_shortest() -> None:
     growth = runpy.run_path(str(ROOT / 'benchmarks/long_video.py'))['growth']
-    rows = {(600, 4): {'MB': 10.0}, (3600, 4): {'MB': 55.0}, (1800, 4): {'MB': 30.0}}
-    assert growth(rows) == ['4 queries, 6 x the clips: 5.50 x the MB']
+    rows = {
+        (600, 4): {'peak MB': 0.0, 'seconds': 2.0},
+        (3600, 4): {'peak MB': 55.0, 'seconds': 11.0},
+        (1800, 4): {'peak MB': 30.0, 'seconds': 5.0},
+    }
+    assert growth(rows) == ['4 queries, 6 x the clips: +55 MB, 5.50 x the seconds']
 
 
 def test_costs_are_compared_with_the_first(tmp_path: Path) -> None:

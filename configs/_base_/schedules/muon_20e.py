@@ -1,5 +1,4 @@
-# A scheduler without an end lasts until train_cfg.max_epochs. The warm-up, in steps, multiplies the
-# cosine.
+# A scheduler without an end lasts until train_cfg.max_epochs. The warm-up multiplies the cosine.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_begin=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -11,5 +10,6 @@ optim_wrapper = dict(
 
 param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True),
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1,
+         convert_to_iter_based=True),
 ]
