@@ -104,7 +104,9 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
         found[name] = suite._replace(
             others=others,
             length=length,
-            seeds={} if args.seeds else {k: v for k, v in suite.seeds.items() if k in others},
+            seeds={}
+            if args.seeds
+            else {k: v for k, v in suite.seeds.items() if k in ('full', *others)},
             every=tuple(args.seeds) if args.seeds else suite.every,
             options={**suite.options, **(args.cfg_options or {})},
         )
