@@ -152,7 +152,7 @@ def commit() -> str:
     """The short hash of the code, with a mark if files differ from it."""
     git = ['git', '-C', str(ROOT)]
     done = subprocess.run([*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True)
-    status = [*git, 'status', '--porcelain', '--untracked-files=no']
+    status = [*git, 'status', '--porcelain', '--untracked-files=no', ':!docs']  # written here
     changed = subprocess.run(status, capture_output=True, text=True).stdout.strip()
     return (done.stdout.strip() or 'unknown') + (' with changes' if changed else '')
 
