@@ -20,7 +20,7 @@ from demul_mm.apis.videos import (
     describe_all,
 )
 from demul_mm.models.heads.joint_score import TERMS
-from demul_mm.models.task_modules import phrase_map
+from demul_mm.models.localizers.explain import phrase_maps
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
 from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
@@ -170,19 +170,17 @@ class MomentInferencer:
         good = {i: video for i, video in enumerate(encoded) if video is not None}
         flat = [(n, place[q]) for n, i in enumerate(good) for q in asked[i]]
         # A pair is a query of its own here: videos do not compete.
-        rows = queries.select(torch.tensor([q for _, q in flat], device=queries.shared.device))
+        device = queries.shared.device
+        rows = queries.select(torch.tensor([q for _, q in flat], device=device))
         wanted = [[n] for n, _ in flat]
         moments = iter(localize_pairs(self.model, list(good.values()), rows, wanted))
         found: list[list[InstanceData]] = [[] for _ in encoded]
         maps: list[list[PhraseMap]] = [[] for _ in encoded]
-        tokenizer = self.model.data_preprocessor.tokenizer
         for i, video in good.items():
             found[i] = [next(moments)[0] for _ in asked[i]]
-            for sentence in asked[i]:
-                row = queries.select(torch.tensor([place[sentence]], device=queries.shared.device))
-                encoding = VideoEncoding(*(field.to(row.shared.device) for field in video.encoding))
-                clips = self.model.phrase_clips(encoding, row)[0]
-                maps[i].append(phrase_map(tokenizer, sentence, row, clips))
+            encoding = VideoEncoding(*(field.to(device) for field in video.encoding))
+            own = queries.select(torch.tensor([place[q] for q in asked[i]], device=device))
+            maps[i] = phrase_maps(self.model, encoding, own, asked[i])
         return found, maps
 
     def _match(self, moments: InstanceData) -> float:

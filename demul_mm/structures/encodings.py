@@ -69,4 +69,4 @@ class PhraseMap(NamedTuple):
 
     texts: list[str]  # K: the words that make up each phrase, "..." where some are left out
     words: Tensor  # (K, L) attention of each phrase over the query's tokens
-    clips: Tensor  # (K, T) attention of the clips to the phrases, or cosine (DeMUL.phrase_clips)
+    clips: Tensor  # (K, T) attention of the clips to the phrases, or cosine (localizers/explain.py)

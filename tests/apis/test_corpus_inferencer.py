@@ -216,12 +216,7 @@ def test_an_index_of_other_weights_is_refused(corpus: SmallCorpus, tmp_path: Pat
     maker = CorpusInferencer(corpus.config, corpus.checkpoint, device='cpu')
     maker.build_index(dict(INDEX, path=str(tmp_path / 'index')))
     again = CorpusInferencer(corpus.config, corpus.checkpoint, tmp_path / 'index', device='cpu')
-    (found,), (expected,) = again(SENTENCES[0]), maker(SENTENCES[0])
-    assert len(found['moments']) == len(expected['moments']) > 0
-    for one, other in zip(found['moments'], expected['moments']):
-        assert one['video_id'] == other['video_id']
-        for key in ('start', 'end', 'probability'):
-            assert one[key] == pytest.approx(other[key], abs=1e-4)
+    assert again(SENTENCES[0]) == maker(SENTENCES[0])
     torch.manual_seed(3)
     with pytest.raises(IndexMismatchError, match='model'):
         CorpusInferencer(corpus.config, None, tmp_path / 'index', device='cpu')

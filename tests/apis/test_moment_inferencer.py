@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from demul_mm.apis import MomentInferencer
 from demul_mm.models.localizers import DeMUL
@@ -159,6 +160,19 @@ def test_no_moment_where_the_query_does_not_match_the_video(find: MomentInferenc
         assert (result['match'] < 0.5) == result['no_moment']
         assert len(result['phrases']) == 3
     assert [r['spans'] for r in find(**ask)] != [r['spans'] for r in results]
+
+
+def test_phrases_are_where_fusion_attends(corpus: SmallCorpus, tmp_path: Path) -> None:
+    config = Config.fromfile(corpus.config)
+    config.model.neck.stages = ('words',)
+    find = MomentInferencer(config, None, device='cpu')
+    (result,) = find('v0', SENTENCES[0], durations=[26.0], out_dir=tmp_path)
+    clips = torch.tensor([phrase['clips'] for phrase in result['phrases']])
+    assert clips.shape == (3, 13)
+    assert bool((clips >= 0).all())
+    assert clips.sum(0).min() > 0
+    assert clips.sum(0).max() <= 1 + 1e-3
+    assert (tmp_path / 'v0.png').stat().st_size > 1000
 
 
 def test_phrases_say_which_words_and_clips(find: MomentInferencer) -> None:

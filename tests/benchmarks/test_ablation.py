@@ -82,7 +82,6 @@ def test_runs_are_kept_and_the_table_is_written(tmp_path: Path) -> None:
 
     # Interrupted after the first run.
     refused = bench(full, variant.with_name('missing.py'), '--epochs', 1, *options)
-    print(refused.stderr[-3000:])
     assert refused.returncode != 0
     assert not out.exists()
     (first,) = work_dir.glob('*/seed_0/result.json')

@@ -6,6 +6,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from demul_mm.models.heads.candidates import HeadOutput
+from demul_mm.models.localizers.explain import explain_samples
 from demul_mm.models.localizers.pairs import (
     TrainingBatch,
     chunk_pairs,
@@ -16,7 +17,7 @@ from demul_mm.models.localizers.pairs import (
     touching,
 )
 from demul_mm.models.necks.fusion import dual_encoder_pairs
-from demul_mm.models.task_modules import PointGenerator, phrase_map
+from demul_mm.models.task_modules import PointGenerator
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import (
@@ -211,12 +212,12 @@ class DeMUL(BaseModel):
             video: ``(R,)`` int64, the video of each pair.
             query: ``(R,)`` int64, the query of each pair.
         """
-        points = self.points(self._length(videos), video.device)
+        points = self.points(self.padded_clips(videos), video.device)
         out = self._fuse(videos, queries, video, query, points)
         _, group = query.unique(return_inverse=True)  # the pairs may be of few of many queries
         return self.head.predict_by_feat(out._replace(query=group))
 
-    def _length(self, videos: VideoEncoding) -> int:
+    def padded_clips(self, videos: VideoEncoding) -> int:
         """Padded clips, from the number of cells: ``M = T (2 - 2 ** (1 - levels))``."""
         return videos.mask.shape[1] * self.points.divisor // (2 * self.points.divisor - 1)
 
@@ -253,7 +254,7 @@ class DeMUL(BaseModel):
         device = videos.mask.device
         owner = own_pairs([len(s.queries) for s in data_samples], device)  # (Q,)
         spans, span_mask = pad_spans(data_samples, device)
-        points = self.points(self._length(videos), device)
+        points = self.points(self.padded_clips(videos), device)
         exact = torch.autocast(device.type, enabled=False)  # similarities and losses in float32
         with exact:
             truth = spans * videos.num_clips[owner][:, None, None]
@@ -357,42 +358,8 @@ class DeMUL(BaseModel):
             sample.pred_moments = moments[: len(sample.queries)]
             moments = moments[len(sample.queries) :]
         if self.explain:
-            self._explain(videos, queries, data_samples)
+            explain_samples(self, videos, queries, data_samples)
         return data_samples
-
-    def _explain(
-        self, videos: VideoEncoding, queries: QueryEncoding, data_samples: list[MomentDataSample]
-    ) -> None:
-        """Fill ``pred_phrases`` of each data sample."""
-        tokenizer, row = self.data_preprocessor.tokenizer, 0
-        for v, sample in enumerate(data_samples):
-            own = queries.select(torch.arange(row, row + len(sample.queries)))
-            clips = self.phrase_clips(videos.select(torch.tensor([v])), own)
-            sample.pred_phrases = [
-                phrase_map(tokenizer, text, own.select(torch.tensor([i])), clips[i])
-                for i, text in enumerate(sample.queries)
-            ]
-            row += len(sample.queries)
-
-    def phrase_clips(self, video: VideoEncoding, queries: QueryEncoding) -> Tensor:
-        """Which phrase of each of ``Q`` queries is where in one video.
-
-        What the clips attend to in the first fusion stage. Where that reads the sentence as one, or
-        there is none, the cosine of phrase and clip in the shared space, which no loss asks for.
-
-        Returns:
-            ``(Q, K, T)``.
-        """
-        number = int(video.num_clips[0])
-        found = None
-        if self.neck is not None:
-            device = video.mask.device
-            rows = video.select(torch.zeros(len(queries.shared), dtype=torch.int64, device=device))
-            points = self.points(self._length(video), device)
-            found = self.neck.phrase_clips(rows, queries, points)
-        if found is None:
-            found = torch.einsum('qks,ts->qkt', queries.phrase_shared, video.shared[0])
-        return found[..., :number]
 
     def select(
         self, found: MomentCandidates, extents: list[float], durations: list[float]
