@@ -52,6 +52,7 @@ class FusedPairs(NamedTuple):
     dense_logit: Tensor  # (R, M) semantic logit of every cell after the first stage
     stage_logits: Tensor  # (R, stages, K) semantic logit after each stage
     phrase_alignment: Tensor  # (R, K, phrases) which phrase each candidate attended to
+    clip_alignment: Tensor  # (R, T, phrases) which phrase each clip attended to in the first stage
 
 
 class MomentCandidates(NamedTuple):

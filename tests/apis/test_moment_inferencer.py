@@ -165,6 +165,7 @@ def test_no_moment_where_the_query_does_not_match_the_video(find: MomentInferenc
 def test_phrases_are_where_fusion_attends(corpus: SmallCorpus, tmp_path: Path) -> None:
     config = Config.fromfile(corpus.config)
     config.model.neck.stages = ('words',)
+    config.model.head.candidates = [dict(type='StartEndCandidates', dim=config.model.neck.dim)]
     find = MomentInferencer(config, None, device='cpu')
     (result,) = find('v0', SENTENCES[0], durations=[26.0], out_dir=tmp_path)
     clips = torch.tensor([phrase['clips'] for phrase in result['phrases']])
@@ -173,6 +174,8 @@ def test_phrases_are_where_fusion_attends(corpus: SmallCorpus, tmp_path: Path) -
     assert clips.sum(0).min() > 0
     assert clips.sum(0).max() <= 1 + 1e-3
     assert (tmp_path / 'v0.png').stat().st_size > 1000
+    weights = torch.tensor([phrase['weight'] for phrase in result['phrases']])
+    assert bool((weights.sum(0) > 0).all())  # of every moment, wherever it was proposed
 
 
 def test_phrases_say_which_words_and_clips(find: MomentInferencer) -> None:

@@ -69,8 +69,9 @@ def with_spans(
     further: Sequence[tuple[Tensor, Tensor, Tensor]],
     similarity: Tensor,
     logit: Tensor,
+    alignment: Tensor,
 ) -> Candidates:
-    """Append spans, which are as similar and as likely as their clips are on average.
+    """Append spans, which are as similar, as likely and as attentive as their clips on average.
 
     Args:
         candidates: of ``R`` pairs.
@@ -78,8 +79,9 @@ def with_spans(
             kind (see :mod:`demul_mm.models.heads.span_candidates`).
         similarity: ``(R, T)`` of the clips, zeros where invalid.
         logit: ``(R, T)`` semantic logit of the clips after the first stage, zeros where invalid.
+        alignment: ``(R, T, phrases)`` which phrase each clip attended to, zeros where invalid.
     """
-    stages, phrases = candidates.stage_logits.shape[1], candidates.phrase_alignment.shape[-1]
+    stages = candidates.stage_logits.shape[1]
     for x, spans, mask in further:
         low, high = spans.unbind(-1)
         more = Candidates(
@@ -88,7 +90,9 @@ def with_spans(
             strides=(high - low) / (2 * WINDOW),
             stage_logits=mean_over(logit, low, high)[:, None].expand(-1, stages, -1),
             similarity=mean_over(similarity, low, high),
-            phrase_alignment=x.new_zeros(*mask.shape, phrases),
+            phrase_alignment=torch.stack(
+                [mean_over(phrase, low, high) for phrase in alignment.detach().unbind(-1)], -1
+            ),
             mask=mask,
             anchors=spans,
         )

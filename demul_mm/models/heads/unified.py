@@ -124,6 +124,7 @@ class UnifiedMomentHead(nn.Module):
             [further(fused.clips, start, end, clip_mask) for further in self.candidates],
             similarity[:, : start.shape[1]] * clip_mask,
             fused.dense_logit[:, : start.shape[1]].float() * clip_mask,
+            fused.clip_alignment.float() * clip_mask[..., None],
         )
         x = self.norm(found.x)
         if self.profile is not None:

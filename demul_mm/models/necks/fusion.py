@@ -95,15 +95,15 @@ class ProgressiveFusion(nn.Module):
         candidates = x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
         mask = videos.mask.gather(1, index)
         first = dense.gather(1, index)
-        alignment = self._phrases_of(attention, queries, 0).gather(
-            1, index[..., None].expand(-1, -1, queries.phrases.shape[1])
-        )
+        every = self._phrases_of(attention, queries, 0)  # (R, M, phrases)
+        alignment = every.gather(1, index[..., None].expand(-1, -1, every.shape[-1]))
         text = first_stage.read(units, x, videos.mask) if len(self.stages) > 1 else units
         place = points.place(videos.num_clips).gather(1, index[..., None].expand(-1, -1, 3))
         logits, candidates, alignment = self._refine(
             queries, points, candidates, mask, first, alignment, text, place
         )
-        return FusedPairs(candidates, mask, index, clips, dense, logits, alignment)
+        of_clips = every[:, : clips.shape[1]]
+        return FusedPairs(candidates, mask, index, clips, dense, logits, alignment, of_clips)
 
     def _refine(
         self,
@@ -244,4 +244,5 @@ def dual_encoder_pairs(videos: VideoEncoding, points: PyramidPoints, base: Tenso
     index = torch.arange(base.shape[1], device=base.device).expand(len(base), -1)
     alignment = F.pad(base.new_zeros(*base.shape, 0), (0, 1))
     clips = x[:, : int(points.level_sizes[0])]
-    return FusedPairs(x, videos.mask, index, clips, base, base[:, None], alignment)
+    of_clips = alignment[:, : clips.shape[1]]
+    return FusedPairs(x, videos.mask, index, clips, base, base[:, None], alignment, of_clips)
