@@ -47,7 +47,6 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from suites import BASELINES, ROOT, SUITES, Length, Suite
 from tqdm import tqdm
 
-from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
 from demul_mm.engine.cli import launch, load_config
 from demul_mm.evaluation.tables import split_floors
 
@@ -81,6 +80,12 @@ def parse_args() -> argparse.Namespace:
         parser.error('give configs, or a --suite')
     if args.configs and args.epochs is None and args.seconds is None:
         parser.error('with configs, give --epochs or --seconds')
+    known = {name for suite in args.suite for name in SUITES[suite].others}
+    unknown = sorted(set(args.variants or ()) - known)
+    if unknown:
+        parser.error(
+            f'--variants {unknown[0]}: allowed with this --suite: {", ".join(sorted(known))}'
+        )
     if args.epochs is not None and args.epochs < 1:
         parser.error(f'--epochs {args.epochs}: give at least 1')
     return args
@@ -104,9 +109,7 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
         found[name] = suite._replace(
             others=others,
             length=length,
-            seeds={}
-            if args.seeds
-            else {k: v for k, v in suite.seeds.items() if k in ('full', *others)},
+            seeds={} if args.seeds else suite.seeds,
             every=tuple(args.seeds) if args.seeds else suite.every,
             options={**suite.options, **(args.cfg_options or {})},
         )
@@ -244,7 +247,6 @@ def result_of(path: Path, seed: int, suite: Suite, work_dir: Path) -> Path:
 
 def run(path: Path, seed: int, suite: Suite, work_dir: Path) -> dict:
     """Train and test one variant with one seed, or read its result."""
-    allow_mmengine_checkpoints()
     result = result_of(path, seed, suite, work_dir)
     if not result.is_file():
         length = length_of(suite, result.parents[1])
@@ -308,12 +310,10 @@ def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
     if any(one['simulated'] for one in runs):
         lines.append('**Simulated features**: no measure of accuracy on real videos.')
     lines += [
-        'Mean ± sample standard deviation where a variant has several seeds. Every variant has the',
-        'same processor time of one thread, timed by turns; `training s` is what it then took. The',
-        'last weights are tested, not the best. Floors never read the sentence; an oracle ranks',
-        'perfectly what its model returned.',
-        'VR and VCMR fuse the best videos of the index (2 on TACoS, else 5); the others follow as',
-        'it ranks them.',
+        'Mean ± sample standard deviation where a variant has several seeds. `training s` is',
+        'processor time of one thread. The last weights are tested, not the best. Floors never',
+        'read the sentence; an oracle ranks perfectly what its model returned. VR and VCMR fuse',
+        'the best videos of the index (`num_fused`); the others follow as it ranks them.',
         '',
         *table(results),
         '',
@@ -357,7 +357,6 @@ def main() -> None:
     else:
         for suite in suites.values():
             if suite.length.seconds is not None:
-                allow_mmengine_checkpoints()
                 time_steps(suite, args.work_dir)
     words = [word for word in sys.argv[1:] if word != '--only-kept']
     command = shlex.join(['python', 'benchmarks/ablation.py', *words])

@@ -82,7 +82,10 @@ def encode_queries(model: DeMUL, sentences: Sequence[str], transfer: float = 0.0
     if not transfer:
         return queries
     if model.memory is None:
-        raise ValueError(f'transfer is {transfer}, but the model has no semantic memory')
+        raise ValueError(
+            f'transfer is {transfer}, but the model has no semantic memory: give 0, or train one '
+            'with it (configs/ablations/*/transfer.py)'
+        )
     shared = model.memory.pseudo_positive(queries.shared, queries.meaning, gate=transfer)
     return queries._replace(shared=shared)
 

@@ -11,8 +11,7 @@ Examples:
     python tools/visualization/browse_dataset.py configs/demul_demo.py --part val --num 3
     python tools/visualization/browse_dataset.py configs/demul_anet.py --video v_QOlSCBRmfWY \\
         --repeat 4 --out-dir work_dirs/augmented
-    python tools/visualization/browse_dataset.py \\
-        configs/ablations/demul_anet_simulated_augmented.py --each
+    python tools/visualization/browse_dataset.py configs/ablations/activitynet/augmented.py --each
 """
 
 import argparse

@@ -40,19 +40,8 @@ val_dataloader = dict(
         pipeline=test_pipeline,
         test_mode=True))
 test_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
-    dataset=dict(
-        type='JsonlMomentDataset',
-        name='rendered',
-        data_root=data_root,
-        data_prefix=dict(video=''),
-        ann_file='test.jsonl',
-        split='test',
-        pipeline=test_pipeline,
-        test_mode=True))
+    val_dataloader,
+    dataset=dict(val_dataloader['dataset'], ann_file='test.jsonl', split='test'))
 
 val_evaluator = dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge')
 test_evaluator = val_evaluator

@@ -18,9 +18,7 @@ model = dict(
     pyramid=dict(type='TemporalPyramid', dim=128, num_levels=6),
     decoupler=dict(type='SemanticDecoupler', dim=128, shared_dim=128, private_dim=64),
     proposal=dict(type='ProposalHead', dim=128),
-    # What was best for the time it takes (docs/model.md): one stage over the words, and pairs of
-    # borders beside the pyramid's points. Three stages, hard negatives, distillation and transfer
-    # are configs of configs/ablations/.
+    # What each part is worth, and what is left out for it: docs/model.md, configs/ablations/.
     neck=dict(type='ProgressiveFusion', dim=128, stages=('words',), cells_talk=True),
     head=dict(
         type='UnifiedMomentHead',

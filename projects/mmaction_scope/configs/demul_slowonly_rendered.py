@@ -60,15 +60,8 @@ val_dataloader = dict(
         pipeline=[load_clips, dict(type='demul_mm.PackMomentInputs')],
         **dataset))
 test_dataloader = dict(
-    batch_size=4,
-    num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        ann_file='test.jsonl',
-        split='test',
-        test_mode=True,
-        pipeline=[load_clips, dict(type='demul_mm.PackMomentInputs')],
-        **dataset))
+    val_dataloader,
+    dataset=dict(val_dataloader['dataset'], ann_file='test.jsonl', split='test'))
 val_evaluator = dict(type='demul_mm.MomentRecall')
 test_evaluator = val_evaluator
 
