@@ -23,6 +23,15 @@ class VideoEncoding(NamedTuple):
         """The rows ``index`` (int64), with repeats allowed."""
         return VideoEncoding(*(field[index] for field in self))
 
+    def for_fusion(self, index: Tensor) -> 'VideoEncoding':
+        """The rows ``index`` of all that fusion reads: ``shared`` and ``private`` are left empty.
+
+        A video is copied for each of its queries, and these two are half of it.
+        """
+        return self._replace(shared=self.shared[..., :0], private=self.private[..., :0]).select(
+            index
+        )
+
 
 class QueryEncoding(NamedTuple):
     """``Q`` sentences as a hierarchy of ``L`` words, ``K`` phrases and the whole."""

@@ -41,11 +41,11 @@ class NeighbourMix(nn.Module):
     def forward(self, x: Tensor, points: PyramidPoints) -> Tensor:
         """``(R, M, D)`` to ``(R, M, D)``."""
         weight = self.weight.to(x.dtype)
-        left = points.has_left[1:, None].to(x.dtype)
-        right = points.has_right[:-1, None].to(x.dtype)
-        out = x * weight[1]
-        out = out + nn.functional.pad(x[:, :-1] * (left * weight[0]), (0, 0, 1, 0))
-        return out + nn.functional.pad(x[:, 1:] * (right * weight[2]), (0, 0, 0, 1))
+        left = points.has_left[:, None] * weight[0]  # (M, D)
+        right = points.has_right[:, None] * weight[2]
+        # Rolled, not cut and padded: what comes round the end is a border and weighs nothing.
+        out = torch.addcmul(x * weight[1], x.roll(1, 1), left)
+        return torch.addcmul(out, x.roll(-1, 1), right)
 
 
 class TemporalBlock(nn.Module):

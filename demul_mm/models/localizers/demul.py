@@ -213,9 +213,19 @@ class DeMUL(BaseModel):
             query: ``(R,)`` int64, the query of each pair.
         """
         points = self.points(self.padded_clips(videos), video.device)
-        out = self._fuse(videos, queries, video, query, points)
+        out = self._fuse(
+            videos, queries, video, query, points, self.similarity(videos, queries, video, query)
+        )
         _, group = query.unique(return_inverse=True)  # the pairs may be of few of many queries
         return self.head.predict_by_feat(out._replace(query=group))
+
+    @staticmethod
+    def similarity(
+        videos: VideoEncoding, queries: QueryEncoding, video: Tensor, query: Tensor
+    ) -> Tensor:
+        """Cosines ``(R, M)`` of pairs in the shared space, as the index has them: in float32."""
+        with torch.autocast(video.device.type, enabled=False):
+            return torch.einsum('rs,rms->rm', queries.shared[query], videos.shared[video])
 
     def padded_clips(self, videos: VideoEncoding) -> int:
         """Padded clips, from the number of cells: ``M = T (2 - 2 ** (1 - levels))``."""
@@ -228,12 +238,12 @@ class DeMUL(BaseModel):
         video: Tensor,
         query: Tensor,
         points: PyramidPoints,
+        similarity: Tensor,
         keep: Tensor | None = None,
     ) -> HeadOutput:
-        rows, texts = videos.select(video), queries.select(query)
-        with torch.autocast(video.device.type, enabled=False):  # the index's similarity, exactly
-            similarity = torch.einsum('rs,rms->rm', texts.shared, rows.shared)
-            base = self.head.base_logit(similarity)
+        """The head's word on pairs whose cosines in the shared space are ``similarity (R, M)``."""
+        rows, texts = videos.for_fusion(video), queries.select(query)
+        base = self.head.base_logit(similarity)
         if self.neck is not None and (self.fusing or not self.training):
             fused = self.neck(rows, texts, points, base, keep)
         else:
@@ -269,7 +279,7 @@ class DeMUL(BaseModel):
         )
         keep = torch.cat([positive, positive[rival_query] & False])
         video, query = torch.cat([owner, rival]), torch.cat([query, rival_query])
-        out = self._fuse(videos, queries, video, query, points, keep)
+        out = self._fuse(videos, queries, video, query, points, cells[query, video], keep)
         # A rival video holds no truth.
         spans = torch.cat([spans, spans[rival_query]])
         span_mask = torch.cat([span_mask, span_mask[rival_query] & False])
@@ -303,7 +313,10 @@ class DeMUL(BaseModel):
             loss_phrases=self.phrase_weight * self.language.orthogonality(queries.phrase_attention),
         )
         weight = positive / positive.sum(1, keepdim=True).clamp(min=1)
-        moment = torch.einsum('qm,qms->qs', weight, videos.shared[owner])  # (Q, S)
+        mine = torch.nn.functional.one_hot(owner, len(videos.mask))  # (Q, V)
+        # One product with the cells of all videos: a copy of the own video's costs far more.
+        of_all = weight[:, None] * mine[..., None]  # (Q, V, M)
+        moment = torch.einsum('qvm,vms->qs', of_all, videos.shared)  # (Q, S)
         unit = torch.nn.functional.normalize(moment, dim=-1)
         if self.retrieval is not None:
             touches = touching(points, batch.truth, batch.span_mask)
