@@ -44,7 +44,7 @@ model = dict(
     streams=dict(visual=dict(in_dim={{_base_.feature_dim}}, dropout=0.0)),
     language=dict(dropout=0.0),
     data_preprocessor=dict(pad_divisor=16),
-    pyramid=dict(num_levels=5, dropout=0.0),
+    pyramid=dict(num_levels=3, dropout=0.0),  # most moments of these films are short
     decoupler=dict(dropout=0.0),
     neck=dict(survivors=48),
     head=dict(dropout=0.0))

@@ -29,7 +29,6 @@ PLAIN = {
     'model.decorrelation': None,
     'model.confusion': None,
     'model.decoupler.private_dim': 0,
-    'model.head.candidates': [],
     'model.head.profile': None,
     'model.head.quality_weight': 0.0,
     'model.head.boundary_weight': 0.0,
@@ -60,17 +59,17 @@ CHANGES: dict[str, dict[str, object]] = {
         'model.head.quality_weight': 0.0,
         SCORE: dict(type='JointScore', terms=('semantic', 'boundary', 'coherence', 'video')),
     },
-    'no_smoothing': {'model.head.smoothing': 1.0},
-    'no_start_end': {'model.head.candidates': []},
     'plain_detector': {
         **PLAIN,
         'model.retrieval': None,
         'model.neck.survivors': None,
     },
     'single_scale': {'model.pyramid.num_levels': 1},
+    'smoothing': {'model.head.smoothing': 0.5},
     'sparse_map': {
         'model.head.candidates': [dict(type='SparseMapCandidates', dim=128)],
     },
+    'start_end': {'model.head.candidates': [dict(type='StartEndCandidates', dim=128)]},
     'three_stages': {
         'model.neck.stages': ('sentence', 'phrases', 'words'),
         'model.neck.cells_talk': False,

@@ -23,7 +23,6 @@ model = dict(
     head=dict(
         type='UnifiedMomentHead',
         dim=128,
-        candidates=[dict(type='StartEndCandidates', dim=128)],
         profile=dict(type='CurveProfile', dim=128)),
     retrieval=dict(type='RetrievalLoss'),
     decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),

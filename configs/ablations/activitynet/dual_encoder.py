@@ -6,7 +6,6 @@ model = dict(
     confusion=None,
     decoupler=dict(private_dim=0),
     head=dict(
-        candidates=[],
         profile=None,
         quality_weight=0.0,
         boundary_weight=0.0,

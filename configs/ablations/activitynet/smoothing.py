@@ -1,3 +1,3 @@
-# The curve of the moment's inside as it comes, clip by clip.
+# The curve of the moment's inside, smoothed over neighbouring clips.
 _base_ = ['../../demul_anet_simulated.py']
-model = dict(head=dict(smoothing=1.0))
+model = dict(head=dict(smoothing=0.5))

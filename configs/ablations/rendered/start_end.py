@@ -1,3 +1,3 @@
-# The pyramid's points alone, without pairs of likely borders.
+# Pairs of likely borders as candidates beside the pyramid's points.
 _base_ = ['../../demul_demo.py']
-model = dict(head=dict(candidates=[]))
+model = dict(head=dict(candidates=[dict(type='StartEndCandidates', dim=128)]))

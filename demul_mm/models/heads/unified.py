@@ -62,7 +62,7 @@ class UnifiedMomentHead(nn.Module):
         boundary_weight: float = 0.1,
         inside_weight: float = 0.5,
         stage_weight: float = 0.25,
-        smoothing: float = 0.5,
+        smoothing: float = 1.0,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
