@@ -26,11 +26,7 @@ EXTENT, CLIPS = 24.0, 12
 
 HOOKS_, SCORE = 'custom_hooks', 'model.head.joint'
 PLAIN = {
-    'model.decorrelation': None,
-    'model.confusion': None,
-    'model.decoupler.private_dim': 0,
     'model.head.profile': None,
-    'model.head.quality_weight': 0.0,
     'model.head.boundary_weight': 0.0,
     'model.head.inside_weight': 0.0,
     SCORE: dict(type='JointScore', terms=('semantic',)),
@@ -44,25 +40,27 @@ CHANGES: dict[str, dict[str, object]] = {
     },
     'cls_only': {'model.head.regress': False, SCORE: dict(type='JointScore', terms=('semantic',))},
     'distillation': {'model.head.distillation': dict(type='FusionDistillation')},
+    'decoupling': {
+        'model.decoupler.private_dim': 64,
+        'model.decorrelation': dict(type='CrossCorrelationLoss', loss_weight=0.1),
+        'model.confusion': dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
+    },
     'dual_encoder': {**PLAIN, 'model.neck': None},
     'hard_mining': {'train_dataloader.sampler': None, HOOKS_: None},
     'hard_negatives': {'model.train_cfg.num_negatives': 0.25},
     'no_calibration': {HOOKS_: None},
-    'no_decoupling': {
-        'model.decoupler.private_dim': 0,
-        'model.decorrelation': None,
-        'model.confusion': None,
-    },
     'no_fusion': {'model.neck': None},
     'no_profile': {'model.head.profile': None},
-    'no_quality': {
-        'model.head.quality_weight': 0.0,
-        SCORE: dict(type='JointScore', terms=('semantic', 'boundary', 'coherence', 'video')),
-    },
     'plain_detector': {
         **PLAIN,
         'model.retrieval': None,
         'model.neck.survivors': None,
+    },
+    'quality': {
+        'model.head.quality_weight': 1.0,
+        SCORE: dict(
+            type='JointScore', terms=('semantic', 'quality', 'boundary', 'coherence', 'video')
+        ),
     },
     'single_scale': {'model.pyramid.num_levels': 1},
     'smoothing': {'model.head.smoothing': 0.5},

@@ -240,7 +240,12 @@ def replaced_private(
         how: 'mean': all are the mean of their modality; 'drawn': each is one of another cell, or
             query, drawn by chance, so that the model sees values as it knows them.
         seed: of the draws.
+
+    Raises:
+        ValueError: ``how`` is none of these, or the model has no private part.
     """
+    if not model.decoupler.private_dim:
+        raise ValueError('decoupler.private_dim is 0: the model has no private part to replace')
     if how not in ('mean', 'drawn'):
         raise ValueError(f"how is {how!r}; allowed: 'mean', 'drawn'")
     rng = torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ from demul_mm.analysis.encoding import encode_batches
 from demul_mm.evaluation.calibration import roc_auc
 from demul_mm.models.localizers import DeMUL
 from tests.analysis.splits import split
-from tests.models.tiny import predictions_of, tiny_data
+from tests.models.tiny import predictions_of, tiny_data, tiny_model
 
 
 def test_probe_finds_no_difference_where_there_is_none():
@@ -97,6 +97,18 @@ def test_replaced_private_parts_are_what_was_asked_and_shared_ones_stay(trained:
     with (
         pytest.raises(ValueError, match="allowed: 'mean', 'drawn'"),
         replaced_private(trained, pools, 'zero'),
+    ):
+        pass
+
+
+def test_a_model_without_private_parts_has_none_to_replace():
+    model = tiny_model(decoupler=dict(private_dim=0), decorrelation=None, confusion=None)
+    found = collect(model, split())
+    assert found.vectors.moment_private.shape[1] == 0
+    assert len(found.whole) == len(found.shared_alone)
+    with (
+        pytest.raises(ValueError, match='private_dim is 0'),
+        replaced_private(model, found.vectors.pools, 'mean'),
     ):
         pass
 

@@ -88,7 +88,11 @@ def main() -> None:
     found = collect(model, tqdm(loader, desc='as it is'), args.seed)
     pools = found.vectors.pools
     answers = {'as it is': found.whole}
-    for how, title in (('mean', 'private: the mean'), ('drawn', 'private: of others')):
+    ways = (('mean', 'private: the mean'), ('drawn', 'private: of others'))
+    if not found.vectors.moment_private.shape[1]:
+        print('The model has no private part (decoupler.private_dim is 0): the shared one alone.')
+        ways = ()
+    for how, title in ways:
         answers[title] = without_private(model, tqdm(loader, desc=title), pools, how, args.seed)
     answers['shared alone (the index)'] = found.shared_alone
     tables = {

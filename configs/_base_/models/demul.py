@@ -16,17 +16,17 @@ model = dict(
         num_phrases=4),
     streams=dict(visual=dict(type='TemporalTower', in_dim=256, dim=128, depth=1)),
     pyramid=dict(type='TemporalPyramid', dim=128, num_levels=6),
-    decoupler=dict(type='SemanticDecoupler', dim=128, shared_dim=128, private_dim=64),
+    decoupler=dict(type='SemanticDecoupler', dim=128, shared_dim=128, private_dim=0),
     proposal=dict(type='ProposalHead', dim=128),
     # What each part is worth, and what is left out for it: docs/model.md, configs/ablations/.
     neck=dict(type='ProgressiveFusion', dim=128, stages=('words',), cells_talk=True),
     head=dict(
         type='UnifiedMomentHead',
         dim=128,
-        profile=dict(type='CurveProfile', dim=128)),
+        profile=dict(type='CurveProfile', dim=128),
+        quality_weight=0.0,
+        joint=dict(type='JointScore', terms=('semantic', 'boundary', 'coherence', 'video'))),
     retrieval=dict(type='RetrievalLoss'),
-    decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
-    confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
     calibrator=dict(type='ScoreCalibrator'),
     train_cfg=dict(num_negatives=0),
     test_cfg=dict(

@@ -4,12 +4,8 @@ _base_ = ['../../demul_tacos_simulated.py']
 model = dict(
     retrieval=None,
     neck=dict(survivors=None),
-    decorrelation=None,
-    confusion=None,
-    decoupler=dict(private_dim=0),
     head=dict(
         profile=None,
-        quality_weight=0.0,
         boundary_weight=0.0,
         inside_weight=0.0,
         joint=dict(type='JointScore', terms=('semantic',))))

@@ -16,7 +16,9 @@ class _Decoupled(nn.Module):
         self.adapt = nn.Sequential(
             nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout)
         )
-        self.private = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, private_dim))
+        self.private = (
+            nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, private_dim)) if private_dim else None
+        )
         self.recombine = nn.Linear(shared_dim + private_dim, dim)
         self.norm = nn.LayerNorm(dim)
 
@@ -32,7 +34,7 @@ class SemanticDecoupler(nn.Module):
     Args:
         dim: width ``D``.
         shared_dim: ``S``.
-        private_dim: ``P``.
+        private_dim: ``P``; 0 for no private part.
         streams: names of the video's streams, each a modality beside language.
         dropout: of the way into the shared space.
     """
@@ -46,6 +48,7 @@ class SemanticDecoupler(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        self.private_dim = private_dim
         self.projector = nn.Linear(dim, shared_dim)
         self.streams = nn.ModuleDict(
             {name: _Decoupled(dim, shared_dim, private_dim, dropout) for name in streams}
@@ -95,4 +98,5 @@ class SemanticDecoupler(nn.Module):
         return self.language.norm(x + self.language.recombine(both))
 
     def _split(self, part: _Decoupled, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.projector(part.adapt(x)), part.private(x)
+        private = x[..., :0] if part.private is None else part.private(x)
+        return self.projector(part.adapt(x)), private
