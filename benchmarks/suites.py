@@ -81,7 +81,7 @@ SUITES = {
     'activitynet': Suite(
         ROOT / 'configs' / 'demul_anet_simulated.py',
         variants_of('activitynet', without=FURTHER),
-        Length(seconds=120),
+        Length(seconds=100),
         every=(0,),
         seeds={name: (0, 1, 2) for name in BASELINES},
         options={
