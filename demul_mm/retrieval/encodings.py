@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.models.localizers import DeMUL
+from demul_mm.models.task_modules.points import padded_length
 from demul_mm.structures import MomentDataSample, VideoEncoding
 
 # Which axis counts the pyramid's cells, for the fields that have one.
@@ -45,12 +46,6 @@ def cell_indices(length: int, total: int, num_levels: int) -> Tensor:
     """
     starts = [sum(total >> k for k in range(level)) for level in range(num_levels)]
     return torch.cat([start + torch.arange(length >> k) for k, start in enumerate(starts)])
-
-
-def padded_length(num_cells: int, num_levels: int) -> int:
-    """Padded clips, from the number of cells."""
-    divisor = 2 ** (num_levels - 1)
-    return num_cells * divisor // (2 * divisor - 1)
 
 
 def split_encoding(encoding: VideoEncoding, num_levels: int) -> list[VideoEncoding]:

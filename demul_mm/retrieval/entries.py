@@ -9,7 +9,8 @@ import torch
 
 from demul_mm.index.entry import VideoEntry
 from demul_mm.models.localizers import DeMUL
-from demul_mm.retrieval.encodings import EncodedVideo, encode_batch, padded_length
+from demul_mm.models.task_modules.points import padded_length
+from demul_mm.retrieval.encodings import EncodedVideo, encode_batch
 
 
 def make_entry(

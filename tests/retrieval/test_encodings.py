@@ -7,6 +7,7 @@ import torch
 
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules import PointGenerator
+from demul_mm.models.task_modules.points import padded_length
 from demul_mm.retrieval import (
     EncodedVideo,
     EncodingCache,
@@ -15,7 +16,7 @@ from demul_mm.retrieval import (
     split_encoding,
     stack_encodings,
 )
-from demul_mm.retrieval.encodings import cell_indices, padded_length
+from demul_mm.retrieval.encodings import cell_indices
 from tests.models.tiny import LEVELS, SENTENCES, only, tiny_data, tiny_model
 
 CLOSE = dict(rtol=1e-4, atol=1e-4)

@@ -18,7 +18,7 @@ from demul_mm.models.localizers.pairs import (
 )
 from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
-from demul_mm.models.task_modules.points import PyramidPoints
+from demul_mm.models.task_modules.points import PyramidPoints, padded_length
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import (
     MomentCandidates,
@@ -228,8 +228,8 @@ class DeMUL(BaseModel):
             return torch.einsum('rs,rms->rm', queries.shared[query], videos.shared[video])
 
     def padded_clips(self, videos: VideoEncoding) -> int:
-        """Padded clips, from the number of cells: ``M = T (2 - 2 ** (1 - levels))``."""
-        return videos.mask.shape[1] * self.points.divisor // (2 * self.points.divisor - 1)
+        """The length that the clips of a batch were padded to."""
+        return padded_length(videos.mask.shape[1], self.points.num_levels)
 
     def _fuse(
         self,

@@ -34,6 +34,12 @@ class PyramidPoints(NamedTuple):
         return torch.stack([self.centers - half, self.centers + half], -1)
 
 
+def padded_length(num_cells: int, num_levels: int) -> int:
+    """Padded clips ``T``, from the number of cells ``M = T (2 - 2 ** (1 - num_levels))``."""
+    divisor = 2 ** (num_levels - 1)
+    return num_cells * divisor // (2 * divisor - 1)
+
+
 @TASK_UTILS.register_module()
 class PointGenerator:
     """Cells of a pyramid whose level ``l`` has stride ``2 ** l``.
