@@ -87,6 +87,7 @@ def main() -> None:
         num_moments=args.top,
         no_moment_threshold=args.threshold,
         no_match_threshold=args.no_match_threshold,
+        explain=bool(args.json or args.out_dir),
         out_dir=args.out_dir,
     )
     for result in results:

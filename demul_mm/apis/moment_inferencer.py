@@ -75,12 +75,14 @@ class MomentInferencer:
         num_moments: int = 5,
         no_moment_threshold: float = 0.0,
         no_match_threshold: float = 0.0,
+        explain: bool = True,
         out_dir: str | Path | None = None,
     ) -> list[dict[str, Any]]:
         """Localise.
 
         Each keyword belongs to one stage: ``durations`` to reading, ``batch_size`` to encoding,
-        ``num_moments`` and the two thresholds to the answer, ``out_dir`` to the pictures.
+        ``num_moments``, the two thresholds and ``explain`` to the answer, ``out_dir`` to the
+        pictures.
 
         Args:
             videos: one or several of: a video file; a feature file (.npy, .npz, .safetensors) or
@@ -93,6 +95,7 @@ class MomentInferencer:
             no_moment_threshold: moments less probable than this are left out.
             no_match_threshold: a query that matches the video less than this gets no moment at
                 all; of the queries whose moment is there, about this share is turned away too.
+            explain: say which words speak for which clips: a pass more for each word of a query.
             out_dir: where a picture of each video is written, ``<video>.png``.
 
         Returns:
@@ -100,10 +103,10 @@ class MomentInferencer:
             (seconds), ``match`` (how usual it is for a query whose moment is in the video to be no
             more like it, in [0, 1]), ``spans`` ``[[start, end], ...]`` in seconds, best first,
             ``probabilities`` that the IoU with the truth is at least .5, ``terms`` (for each
-            span, what each term of its score gave), ``phrases`` (for each phrase of the query its
-            ``text``, its ``weight`` in each span, and how much each of the video's ``clips``
-            attends to it), ``no_moment`` (no span is left) and ``error``: None, or why the video
-            could not be read; its spans are then empty.
+            span, what each term of its score gave), ``phrases`` (for each word of the query its
+            ``text``, how far the relevance of each of the video's ``clips`` falls without it, and
+            the mean of that in each span, ``weight``), ``no_moment`` (no span is left) and
+            ``error``: None, or why the video could not be read; its spans are then empty.
 
         Raises:
             ValueError: no video could be read, or an option makes no sense.
@@ -120,7 +123,8 @@ class MomentInferencer:
             raise ValueError(f'num_moments is {num_moments}; it must be at least 1')
         specs = describe_all(self.reader, listed, durations)
         encoded, errors = self._encode(specs, batch_size)
-        found, maps = self._localize(encoded, asked)
+        found = self._localize(encoded, asked)
+        maps = self._explain(encoded, asked, explain)
         results = []
         for i, video in enumerate(encoded):
             for q, sentence in enumerate(asked[i]):
@@ -161,8 +165,8 @@ class MomentInferencer:
 
     def _localize(
         self, encoded: Sequence[EncodedVideo | None], asked: Sequence[Sequence[str]]
-    ) -> tuple[list[list[InstanceData]], list[list[PhraseMap]]]:
-        """For each video and query the moments, and which phrase is like which clips."""
+    ) -> list[list[InstanceData]]:
+        """The moments of each video and query."""
         sentences = list(dict.fromkeys(q for row in asked for q in row))
         place = {sentence: i for i, sentence in enumerate(sentences)}
         with torch.no_grad():
@@ -175,13 +179,23 @@ class MomentInferencer:
         wanted = [[n] for n, _ in flat]
         moments = iter(localize_pairs(self.model, list(good.values()), rows, wanted))
         found: list[list[InstanceData]] = [[] for _ in encoded]
-        maps: list[list[PhraseMap]] = [[] for _ in encoded]
-        for i, video in good.items():
+        for i in good:
             found[i] = [next(moments)[0] for _ in asked[i]]
+        return found
+
+    def _explain(
+        self, encoded: Sequence[EncodedVideo | None], asked: Sequence[Sequence[str]], wanted: bool
+    ) -> list[list[PhraseMap]]:
+        """For each video and query which words speak for which clips; no words if not wanted."""
+        device = next(self.model.parameters()).device
+        maps: list[list[PhraseMap]] = []
+        for video, queries in zip(encoded, asked):
+            if video is None or not wanted:
+                maps.append([PhraseMap([], torch.zeros(0, 1)) for _ in queries])
+                continue
             encoding = VideoEncoding(*(field.to(device) for field in video.encoding))
-            own = queries.select(torch.tensor([place[q] for q in asked[i]], device=device))
-            maps[i] = phrase_maps(self.model, encoding, own, asked[i])
-        return found, maps
+            maps.append(phrase_maps(self.model, encoding, queries))
+        return maps
 
     def _match(self, moments: InstanceData) -> float:
         """How usual so low a likeness of query and video is where the moment is there."""
@@ -190,7 +204,7 @@ class MomentInferencer:
         return round(float(calibrator.match(likeness)), 4)
 
     def _answer(self, video: EncodedVideo, moments: InstanceData, phrases: PhraseMap) -> dict:
-        weights = moments.phrase_alignment.T  # (K, moments)
+        weights = phrases.within(moments.spans / video.extent)  # (K, moments)
         return dict(
             duration=video.duration,
             spans=_rounded(moments.spans, 3),

@@ -22,11 +22,11 @@ REQUIRED_KEYS = ('query_id', 'video_id', 'duration', 'gt', 'pred')
 
 
 class PhraseEntry(TypedDict):
-    """A phrase of a query, from a model that was asked to explain itself."""
+    """A word of a query, from a model that was asked to explain itself."""
 
     text: str
-    clips: list[float]  # how much each clip of the video is like it: a cosine
-    weights: list[float]  # for each row of pred, how much it attended to the phrase
+    clips: list[float]  # how far the semantic logit of each clip of the video falls without it
+    weights: list[float]  # for each row of pred, the mean of that over its clips
 
 
 class PredictionEntry(TypedDict, total=False):
@@ -129,8 +129,10 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             if 'terms' in moments:
                 entry['terms'] = [[round(v, 4) for v in moments.terms[i].tolist()] for i in order]
             if per_query['pred_phrases'] is not None:
-                entry['phrases'] = _phrases(sample['pred_phrases'][q], moments, order)
-                entry['extent'] = plain_floats([sample.get('extent', sample['duration'])])[0]
+                extent = plain_floats([sample.get('extent', sample['duration'])])[0]
+                spans = moments.spans[order] / extent
+                entry['phrases'] = _phrases(sample['pred_phrases'][q], spans)
+                entry['extent'] = extent
         if per_query['pred_corpus'] is not None:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
         if per_query['pred_videos'] is not None:
@@ -142,8 +144,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     return entries
 
 
-def _phrases(found: PhraseMap, moments: Any, order: Sequence[int]) -> list[PhraseEntry]:
-    weights = moments.phrase_alignment[list(order)].T.tolist()  # (K, M)
+def _phrases(found: PhraseMap, spans: Tensor) -> list[PhraseEntry]:
+    weights = found.within(spans).tolist()  # (K, M)
     return [
         PhraseEntry(
             text=text,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -42,7 +43,6 @@ class QueryEncoding(NamedTuple):
     sentence: Tensor  # (Q, D)
     private: Tensor  # (Q, P)
     shared: Tensor  # (Q, S) unit vectors: the index's queries
-    phrase_shared: Tensor  # (Q, K, S) unit vectors
     phrase_attention: Tensor  # (Q, K, L) which words make up which phrase
     meaning: Tensor  # (Q, E) unit mean of the language model's own features: caption similarity
 
@@ -60,8 +60,6 @@ class FusedPairs(NamedTuple):
     clips: Tensor  # (R, T, D) the finest cells after the first stage
     dense_logit: Tensor  # (R, M) semantic logit of every cell after the first stage
     stage_logits: Tensor  # (R, stages, K) semantic logit after each stage
-    phrase_alignment: Tensor  # (R, K, phrases) which phrase each candidate attended to
-    clip_alignment: Tensor  # (R, T, phrases) which phrase each clip attended to in the first stage
 
 
 class MomentCandidates(NamedTuple):
@@ -71,12 +69,27 @@ class MomentCandidates(NamedTuple):
     scores: Tensor  # (R, K) joint score, a logit
     terms: Tensor  # (R, K, 5) weighted terms of the joint score; they sum to it
     mask: Tensor  # (R, K)
-    phrase_alignment: Tensor  # (R, K, phrases) which phrase each candidate attended to
 
 
 class PhraseMap(NamedTuple):
-    """What the ``K`` phrases of one query are, and how much each of ``T`` clips is like them."""
+    """What each of the ``K`` words of a query does for each of a video's ``T`` clips."""
 
-    texts: list[str]  # K: the words that make up each phrase, "..." where some are left out
-    words: Tensor  # (K, L) attention of each phrase over the query's tokens
-    clips: Tensor  # (K, T) attention of the clips to the phrases, or cosine (localizers/explain.py)
+    texts: list[str]  # K
+    clips: Tensor  # (K, T) how far a clip's semantic logit falls without the word
+
+    def within(self, spans: Tensor) -> Tensor:
+        """Mean over the clips of each of ``M`` spans.
+
+        Args:
+            spans: ``(M, 2)`` as shares of the time that the clips cover.
+
+        Returns:
+            ``(K, M)``.
+        """
+        length = self.clips.shape[1]
+        borders = torch.arange(length + 1, dtype=spans.dtype) / length
+        low = torch.maximum(spans[:, :1], borders[:-1])
+        high = torch.minimum(spans[:, 1:], borders[1:])
+        share = (high - low).clamp(min=0)  # (M, T) of each clip in each span
+        share = share / share.sum(1, keepdim=True).clamp(min=1e-6)
+        return self.clips @ share.T.to(self.clips.dtype)

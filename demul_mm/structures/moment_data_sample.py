@@ -28,10 +28,9 @@ class MomentDataSample(BaseDataElement):
             only in training, where the pipeline makes them (``RewordQueries``).
         pred_moments (list[InstanceData]): for each query, the predicted moments, best first:
             ``spans (M, 2)`` seconds, ``scores (M,)``, and optionally ``terms (M, 5)``, what each
-            term of the joint score gave, and ``phrase_alignment (M, K)``, how much of each phrase
-            of the query the moment attended to.
-        pred_phrases (list[PhraseMap]): for each query, the words of its phrases and how much each
-            clip of the video is like them; only where the model was asked to explain itself
+            term of the joint score gave.
+        pred_phrases (list[PhraseMap]): for each query, its words and how much each speaks for each
+            clip of the video; only where the model was asked to explain itself
             (``test_cfg=dict(explain=True)``).
         pred_corpus (list[list]): for each query the moments found in the whole corpus, best first:
             ``[video_id, start, end, score]``.

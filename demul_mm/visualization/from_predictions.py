@@ -89,14 +89,15 @@ def report_videos(
 
 
 def entry_phrases(entry: PredictionEntry) -> PhraseRows | None:
-    """The phrases of an entry, where it has them."""
+    """The words of an entry that say most, where it has them."""
     phrases = entry.get('phrases')
     if not phrases:
         return None
     weights = [phrase['weights'][0] for phrase in phrases if phrase['weights']]
     clips = np.array([phrase['clips'] for phrase in phrases])
     texts = [phrase['text'] for phrase in phrases]
-    return PhraseRows(texts, clips, weights, entry.get('extent', entry['duration']))
+    rows = PhraseRows(texts, clips, weights, entry.get('extent', entry['duration']))
+    return rows.strongest()
 
 
 def _moments(entry: PredictionEntry, limit: int) -> list[ReportMoment]:

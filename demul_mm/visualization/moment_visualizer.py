@@ -17,8 +17,8 @@ from demul_mm.visualization.phrases import PhraseRows
 class MomentVisualizer(Visualizer):
     """Draws data samples: a row for each query, with key frames where the video is at hand.
 
-    Where the sample says which phrases are like which clips (``pred_phrases``), that is drawn
-    under the query's row.
+    Where the sample says which words speak for which clips (``pred_phrases``), that is drawn under
+    the query's row.
 
     Args:
         name: of the instance.
@@ -104,12 +104,10 @@ def _row(
     show_terms = draw_terms and 'terms' in moments and order
     terms = moments.terms[order[0]].tolist() if show_terms else []
     phrases = None
-    if 'pred_phrases' in sample:
-        found = sample.pred_phrases[query]
-        shown = 'phrase_alignment' in moments and order
-        # Without a fusion stage over phrases nothing attends to them.
-        shown = shown and bool(moments.phrase_alignment.any())
-        weights = moments.phrase_alignment[order[0]].tolist() if shown else []
+    found = sample.pred_phrases[query] if 'pred_phrases' in sample else None
+    if found is not None and found.texts:
         extent = sample.metainfo.get('extent', sample.duration)
-        phrases = PhraseRows(found.texts, found.clips.numpy(), weights, extent)
+        best = moments.spans[order[:1]] / extent
+        weights = found.within(best).flatten().tolist()
+        phrases = PhraseRows(found.texts, found.clips.numpy(), weights, extent).strongest()
     return TimelineRow(sample.queries[query], truth, predicted, terms, phrases)

@@ -1,4 +1,4 @@
-"""Which phrase of a query is like which clips, drawn under its time line."""
+"""Which words of a query speak for which clips, drawn under its time line."""
 
 from collections.abc import Sequence
 from textwrap import shorten
@@ -16,12 +16,19 @@ PHRASE_HEIGHT = 0.21  # inches
 
 
 class PhraseRows(NamedTuple):
-    """The ``K`` phrases of a query and ``T`` clips."""
+    """``K`` words of a query and ``T`` clips."""
 
     texts: Sequence[str]  # K
-    clips: np.ndarray  # (K, T) attention, or cosines
-    weights: Sequence[float]  # K: how much the best prediction attended to each; may be empty
+    clips: np.ndarray  # (K, T) how far a clip's semantic logit falls without the word
+    weights: Sequence[float]  # K: the mean of that in the best prediction; may be empty
     extent: float  # seconds that the clips cover
+
+    def strongest(self, number: int = 8) -> 'PhraseRows':
+        """The words that change most, in the order of the sentence: long ones have many others."""
+        order = np.argsort(-np.abs(self.clips).max(1), kind='stable')[:number]
+        keep = sorted(order.tolist())
+        weights = [self.weights[k] for k in keep] if len(self.weights) else []
+        return PhraseRows([self.texts[k] for k in keep], self.clips[keep], weights, self.extent)
 
 
 def phrase_height(rows: PhraseRows | None) -> float:
@@ -36,18 +43,18 @@ def draw_phrases(
     truth: Sequence[Sequence[float]] = (),
     best: Sequence[float] | None = None,
 ) -> None:
-    """A heat map, phrases by time, on the time line's axis; borders of the moments stand in it.
+    """A heat map, words by time, on the time line's axis; borders of the moments stand in it.
 
     Args:
         axes: to draw in.
-        rows: the phrases.
+        rows: the words; what speaks against a clip is as light as what says nothing of it.
         duration: of the video in seconds.
         truth: true moments ``[[start, end], ...]``.
         best: the best prediction ``[start, end, ...]``.
     """
     number = len(rows.texts)
-    low, high = float(rows.clips.min()), float(rows.clips.max())
-    axes.imshow(rows.clips, aspect='auto', cmap=SHADES, interpolation='nearest', vmin=low,
+    high = max(float(rows.clips.max()), 1e-6)
+    axes.imshow(rows.clips, aspect='auto', cmap=SHADES, interpolation='nearest', vmin=0.0,
                 vmax=high, extent=(0, rows.extent, number - 0.5, -0.5))  # fmt: skip
     for spans, colour in ((truth, TRUTH), ([best] if best is not None else [], PREDICTED)):
         for start, end, *_ in spans:
@@ -62,19 +69,19 @@ def draw_phrases(
     axes.tick_params(length=0, labelsize=7.5, labelcolor=INK)
     axes.tick_params(axis='x', labelcolor=FAINT)
     axes.spines[:].set_visible(False)
-    scale = f'{low:.2f} (light) to {high:.2f} (dark)'
+    scale = f'what the score loses without the word: 0 (light) to {high:.2f} (dark)'
     axes.text(1.0, -0.52, scale, fontsize=6.5, color=FAINT, ha='right', va='bottom',
               transform=axes.get_yaxis_transform())  # fmt: skip
 
 
 def draw_weights(axes: Axes, rows: PhraseRows) -> None:
-    """How much the best prediction attended to each phrase, beside the heat map."""
+    """What the best prediction would lose without each word, beside the heat map."""
     places = range(len(rows.weights))
     axes.barh(places, rows.weights, height=0.6, color=TERM)
-    axes.set_xlim(0, max([1.0, *rows.weights]))
+    axes.set_xlim(min([0.0, *rows.weights]), max([1.0, *rows.weights]))
     axes.set_ylim(len(rows.texts) - 0.5, -0.5)
     axes.set_yticks([])
-    axes.set_title('attended by the best', loc='left', fontsize=6.5, color=FAINT, pad=2)
+    axes.set_title('in the best', loc='left', fontsize=6.5, color=FAINT, pad=2)
     axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.spines[:].set_visible(False)

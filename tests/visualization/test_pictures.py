@@ -95,10 +95,8 @@ def test_reliability_picture_is_drawn():
 
 def _explained() -> MomentDataSample:
     sample = _sample()
-    for moments in sample.pred_moments:
-        moments.phrase_alignment = torch.full((len(moments.scores), 2), 0.5)
     clips = torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 0.5, 0.0, 0.0]])
-    sample.pred_phrases = [PhraseMap(['red', 'disc'], torch.rand(2, 3), clips)] * 2
+    sample.pred_phrases = [PhraseMap(['red', 'disc'], clips)] * 2
     return sample
 
 
@@ -110,7 +108,7 @@ def test_phrases_are_drawn_where_they_are_known(tmp_path):
         image = cv2.imread(str(tmp_path / f'{name}.png'))[..., ::-1].astype(int)
         dark.append((np.abs(image - (0x54, 0x1A, 0x12)).sum(-1) < 8).sum(0))
     assert dark[0].max() == 0
-    # The clip most like a phrase is the third of four, in both queries' maps.
+    # The clip that a word speaks for most is the third of four, in both queries' maps.
     columns = np.flatnonzero(dark[1])
     middle = columns.mean() / len(dark[1])
     assert 0.4 < middle < 0.7
@@ -121,11 +119,14 @@ def test_entries_keep_the_phrases(tmp_path):
     sample = _explained()
     first, second = entries_from_sample(sample.to_dict())
     assert [phrase['text'] for phrase in first['phrases']] == ['red', 'disc']
-    assert first['phrases'][0] == dict(text='red', clips=[0, 0, 1, 0], weights=[0.5, 0.5])
+    assert first['phrases'][0] == dict(text='red', clips=[0, 0, 1, 0], weights=[0, 0])
+    assert first['phrases'][1]['weights'] == [0.375, 0]  # the best one lies in it for 1.5 of 2 s
     assert second['phrases'][1]['weights'] == []  # no prediction
     assert first['extent'] == 10.0
     rows = entry_phrases(first)
     assert rows.clips.tolist() == [[0, 0, 1, 0], [0, 0.5, 0, 0]]
-    assert list(rows.weights) == [0.5, 0.5]
+    assert list(rows.weights) == [0, 0.375]
+    assert rows.strongest(1).texts == ['red']
+    assert list(rows.strongest(1).weights) == [0]
     assert 'phrases' not in entries_from_sample(_sample().to_dict())[0]
     assert entry_phrases(entries_from_sample(_sample().to_dict())[0]) is None

@@ -22,7 +22,6 @@ class Candidates(NamedTuple):
     strides: Tensor  # (R, K) clips
     stage_logits: Tensor  # (R, stages, K)
     similarity: Tensor  # (R, K)
-    phrase_alignment: Tensor  # (R, K, phrases)
     mask: Tensor  # (R, K)
     anchors: Tensor  # (R, K - C, 2) clips; the first C are cells
 
@@ -38,7 +37,6 @@ class HeadOutput(NamedTuple):
     spans: Tensor  # (R, K, 2) clips
     cell: Tensor  # (R, C) the cells of the first C candidates
     anchors: Tensor  # (R, K - C, 2) clips: where the others began
-    phrase_alignment: Tensor  # (R, K, phrases)
     start: Tensor  # (R, T) logit of each clip holding the start
     end: Tensor  # (R, T)
     inside: Tensor  # (R, T) logit of each clip belonging to the moment
@@ -58,7 +56,6 @@ def of_points(fused: FusedPairs, similarity: Tensor, points: PyramidPoints) -> C
         strides=points.strides[fused.cell],
         stage_logits=fused.stage_logits,
         similarity=similarity.gather(1, fused.cell),
-        phrase_alignment=fused.phrase_alignment,
         mask=fused.mask,
         anchors=similarity.new_zeros(len(similarity), 0, 2),
     )
@@ -69,9 +66,8 @@ def with_spans(
     further: Sequence[tuple[Tensor, Tensor, Tensor]],
     similarity: Tensor,
     logit: Tensor,
-    alignment: Tensor,
 ) -> Candidates:
-    """Append spans, which are as similar, as likely and as attentive as their clips on average.
+    """Append spans, which are as similar and as likely as their clips on average.
 
     Args:
         candidates: of ``R`` pairs.
@@ -79,7 +75,6 @@ def with_spans(
             kind (see :mod:`demul_mm.models.heads.span_candidates`).
         similarity: ``(R, T)`` of the clips, zeros where invalid.
         logit: ``(R, T)`` semantic logit of the clips after the first stage, zeros where invalid.
-        alignment: ``(R, T, phrases)`` which phrase each clip attended to, zeros where invalid.
     """
     stages = candidates.stage_logits.shape[1]
     for x, spans, mask in further:
@@ -90,9 +85,6 @@ def with_spans(
             strides=(high - low) / (2 * WINDOW),
             stage_logits=mean_over(logit, low, high)[:, None].expand(-1, stages, -1),
             similarity=mean_over(similarity, low, high),
-            phrase_alignment=torch.stack(
-                [mean_over(phrase, low, high) for phrase in alignment.detach().unbind(-1)], -1
-            ),
             mask=mask,
             anchors=spans,
         )

@@ -124,7 +124,6 @@ class UnifiedMomentHead(nn.Module):
             [further(fused.clips, start, end, clip_mask) for further in self.candidates],
             similarity[:, : start.shape[1]] * clip_mask,
             fused.dense_logit[:, : start.shape[1]].float() * clip_mask,
-            fused.clip_alignment.float() * clip_mask[..., None],
         )
         x = self.norm(found.x)
         if self.profile is not None:
@@ -147,7 +146,6 @@ class UnifiedMomentHead(nn.Module):
             spans=decode_distances(distance, found.centers, found.strides, num_clips),
             cell=fused.cell,
             anchors=found.anchors,
-            phrase_alignment=found.phrase_alignment,
             start=start,
             end=end,
             inside=inside,
@@ -199,7 +197,7 @@ class UnifiedMomentHead(nn.Module):
         """All candidates with spans in [0, 1]."""
         scores, terms = self.score(out, out.spans)
         scale = out.num_clips[:, None, None].to(out.spans.dtype).clamp(min=1)
-        return MomentCandidates(out.spans / scale, scores, terms, out.mask, out.phrase_alignment)
+        return MomentCandidates(out.spans / scale, scores, terms, out.mask)
 
     def loss_by_feat(
         self, out: HeadOutput, spans: Tensor, span_mask: Tensor, points: PyramidPoints

@@ -54,7 +54,7 @@ class DeMUL(BaseModel):
             1, the share of queries that are fused with one.
         test_cfg: ``nms``: config of the suppression; ``max_pair_points``: pairs times cells that
             are fused at once, which bounds the memory of long videos with many queries;
-            ``explain``: also say in ``pred_phrases`` which phrase is like which clips.
+            ``explain``: also say in ``pred_phrases`` which words speak for which clips.
         data_preprocessor: config of the data preprocessor.
         init_cfg: as in mmengine.
     """
@@ -184,7 +184,6 @@ class DeMUL(BaseModel):
         """Encode ``Q`` tokenised sentences ``(Q, L)``."""
         words, phrases, sentence, attention, meaning = self.language(ids, mask)
         shared, private = self.decoupler.encode_language(sentence)
-        phrase_shared, _ = self.decoupler.encode_language(phrases)
         return QueryEncoding(
             words=words,
             word_mask=mask,
@@ -192,7 +191,6 @@ class DeMUL(BaseModel):
             sentence=self.decoupler.recombine_language(sentence, shared, private),
             private=private,
             shared=shared,
-            phrase_shared=phrase_shared,
             phrase_attention=attention,
             meaning=meaning,
         )
@@ -371,7 +369,7 @@ class DeMUL(BaseModel):
             sample.pred_moments = moments[: len(sample.queries)]
             moments = moments[len(sample.queries) :]
         if self.explain:
-            explain_samples(self, videos, queries, data_samples)
+            explain_samples(self, videos, data_samples)
         return data_samples
 
     def select(
@@ -381,15 +379,13 @@ class DeMUL(BaseModel):
         scores = self.calibrator(found.scores.float())
         spans, scores, valid, index = self.nms(found.spans.float(), scores, found.mask)
         terms = found.terms.gather(1, index[..., None].expand(-1, -1, found.terms.shape[-1]))
-        alignment = found.phrase_alignment
-        alignment = alignment.gather(1, index[..., None].expand(-1, -1, alignment.shape[-1]))
         extent = spans.new_tensor(extents)[:, None, None]
         limit = spans.new_tensor(durations)[:, None, None]
         spans = torch.minimum(spans * extent, limit)
-        columns = (spans, scores, terms.float(), alignment.float(), valid)
+        columns = (spans, scores, terms.float(), valid)
         return [
-            InstanceData(spans=s[v], scores=p[v], terms=t[v], phrase_alignment=a[v])
-            for s, p, t, a, v in zip(*(column.cpu() for column in columns))
+            InstanceData(spans=s[v], scores=p[v], terms=t[v])
+            for s, p, t, v in zip(*(column.cpu() for column in columns))
         ]
 
 

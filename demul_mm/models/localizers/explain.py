@@ -1,67 +1,88 @@
-"""Which phrase of a query is where in a video."""
+"""Which words of a query speak for which clips of a video."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from demul_mm.models.task_modules import phrase_map
-from demul_mm.structures import MomentDataSample, PhraseMap, QueryEncoding, VideoEncoding
+from demul_mm.models.localizers.pairs import chunk_pairs
+from demul_mm.models.necks.fusion import dual_encoder_pairs
+from demul_mm.models.task_modules import PointGenerator
+from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
 
 if TYPE_CHECKING:
     from demul_mm.models.localizers.demul import DeMUL
 
+WORD = re.compile(r"\w+(?:[-'’]\w+)*")
+
 
 def explain_samples(
-    model: 'DeMUL',
-    videos: VideoEncoding,
-    queries: QueryEncoding,
-    data_samples: Sequence[MomentDataSample],
+    model: 'DeMUL', videos: VideoEncoding, data_samples: Sequence[MomentDataSample]
 ) -> None:
-    """Fill ``pred_phrases`` of each data sample; row ``v`` of ``videos`` is sample ``v``'s.
-
-    The rows of ``queries`` are the samples' queries, one sample after the other.
-    """
-    row = 0
+    """Fill ``pred_phrases`` of each data sample; row ``v`` of ``videos`` is sample ``v``'s."""
     for v, sample in enumerate(data_samples):
-        own = queries.select(torch.arange(row, row + len(sample.queries)))
-        sample.pred_phrases = phrase_maps(
-            model, videos.select(torch.tensor([v])), own, sample.queries
-        )
-        row += len(sample.queries)
+        row = videos.select(torch.tensor([v], device=videos.mask.device))
+        sample.pred_phrases = phrase_maps(model, row, sample.queries)
 
 
 @torch.no_grad()
-def phrase_maps(
-    model: 'DeMUL', video: VideoEncoding, queries: QueryEncoding, sentences: Sequence[str]
-) -> list[PhraseMap]:
-    """Explain ``Q`` sentences in one video.
+def phrase_maps(model: 'DeMUL', video: VideoEncoding, sentences: Sequence[str]) -> list[PhraseMap]:
+    """Explain sentences in one video, by what each clip loses without a word.
+
+    Every word in turn is taken out of its sentence, and the relevance of all clips is compared with
+    and without it (erasure: Li, Monroe and Jurafsky, 2016). So it tells what the model does,
+    whatever it is made of. A sentence of a single word is compared with the video's mean instead.
 
     Args:
-        model: the model that encoded both.
+        model: the model that encoded the video.
         video: one row.
-        queries: the sentences' ``Q`` rows.
         sentences: as they were given.
     """
-    tokenizer = model.data_preprocessor.tokenizer
-    return [
-        phrase_map(tokenizer, text, queries.select(torch.tensor([q])), clips)
-        for q, (text, clips) in enumerate(zip(sentences, _phrase_clips(model, video, queries)))
-    ]
+    maps = []
+    for sentence in sentences:
+        words = [found.span() for found in WORD.finditer(sentence)]
+        without = [sentence[:start] + sentence[end:] for start, end in words]
+        if len(words) == 1:
+            whole = clip_relevance(model, video, [sentence])
+            lost = whole - whole.mean()
+        else:
+            found = clip_relevance(model, video, [sentence, *without])
+            lost = found[:1] - found[1:]
+        texts = [sentence[start:end] for start, end in words]
+        maps.append(PhraseMap(texts, lost.float().cpu()))
+    return maps
 
 
-def _phrase_clips(model: 'DeMUL', video: VideoEncoding, queries: QueryEncoding) -> Tensor:
-    """How much each clip is like each phrase, ``(Q, K, T)``.
+def clip_relevance(model: 'DeMUL', video: VideoEncoding, sentences: Sequence[str]) -> Tensor:
+    """Semantic logit of every clip for each of ``Q`` sentences, ``(Q, T)``.
 
-    What the clips attend to in the first fusion stage. Where that reads the sentence as one, or
-    there is none, the cosine of phrase and clip in the shared space, which no loss asks for.
+    That of the first fusion stage, which visits all clips; of the shared space without one.
+
+    Args:
+        model: in evaluation mode.
+        video: one row.
+        sentences: any.
     """
-    device, found = video.mask.device, None
-    if model.neck is not None:
-        rows = video.select(torch.zeros(len(queries.shared), dtype=torch.int64, device=device))
-        points = model.points(model.padded_clips(video), device)
-        found = model.neck.phrase_clips(rows, queries, points)
-    if found is None:
-        found = torch.einsum('qks,ts->qkt', queries.phrase_shared, video.shared[0])
-    return found[..., : int(video.num_clips[0])]
+    queries = model.encode_query(list(sentences))
+    length = model.padded_clips(video)
+    clips = video._replace(  # the finest level alone: no stage carries anything across levels
+        points=video.points[:, :, :length],
+        private=video.private[:, :, :length],
+        shared=video.shared[:, :length],
+        spans=video.spans[:, :length],
+        mask=video.mask[:, :length],
+    )
+    points = PointGenerator(1)(length, video.mask.device)
+    logits = []
+    for rows in chunk_pairs(len(sentences), length, model.max_pair_points):
+        query = torch.arange(rows.start, rows.stop, device=video.mask.device)
+        same = torch.zeros_like(query)
+        base = model.head.base_logit(model.similarity(clips, queries, same, query))
+        if model.neck is None:
+            fused = dual_encoder_pairs(clips.for_fusion(same), points, base)
+        else:
+            fused = model.neck(clips.for_fusion(same), queries.select(query), points, base)
+        logits.append(fused.dense_logit)
+    return torch.cat(logits)[:, : int(video.num_clips[0])]

@@ -1,7 +1,6 @@
 """The progressive fusion neck: sentence, phrases, words, on fewer and fewer candidates."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.models.necks.fusion_stage import FusionStage
@@ -88,22 +87,17 @@ class ProgressiveFusion(nn.Module):
         units, unit_mask = self._units(queries, self.grains[0])
         first_stage = self.stages[0]
         assert isinstance(first_stage, FusionStage)
-        x, logit, attention = first_stage(x, videos.mask, units, unit_mask, points, None)
+        x, logit = first_stage(x, videos.mask, units, unit_mask, points, None)
         dense = base + logit
         clips = x[:, : int(points.level_sizes[0])]
         index = self._survive(dense, videos.mask, keep)  # (R, K)
         candidates = x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
         mask = videos.mask.gather(1, index)
         first = dense.gather(1, index)
-        every = self._phrases_of(attention, queries, 0)  # (R, M, phrases)
-        alignment = every.gather(1, index[..., None].expand(-1, -1, every.shape[-1]))
         text = first_stage.read(units, x, videos.mask) if len(self.stages) > 1 else units
         place = points.place(videos.num_clips).gather(1, index[..., None].expand(-1, -1, 3))
-        logits, candidates, alignment = self._refine(
-            queries, points, candidates, mask, first, alignment, text, place
-        )
-        of_clips = every[:, : clips.shape[1]]
-        return FusedPairs(candidates, mask, index, clips, dense, logits, alignment, of_clips)
+        logits, candidates = self._refine(queries, points, candidates, mask, first, text, place)
+        return FusedPairs(candidates, mask, index, clips, dense, logits)
 
     def _refine(
         self,
@@ -112,14 +106,12 @@ class ProgressiveFusion(nn.Module):
         x: Tensor,
         mask: Tensor,
         first: Tensor,
-        alignment: Tensor,
         text: Tensor,
         place: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """The stages after the first, on candidates ``x (R, K, D)``.
 
-        Returns the logits after each stage ``(R, stages, K)``, the candidates, and the phrases that
-        each attended to ``(R, K, phrases)``.
+        Returns the logits after each stage ``(R, stages, K)`` and the candidates.
         """
         logits = [first]
         active = torch.arange(len(x), device=x.device)
@@ -133,15 +125,12 @@ class ProgressiveFusion(nn.Module):
             units = torch.cat([text, units[now]], 1)
             carried = unit_mask.new_ones(text.shape[:2])
             unit_mask = torch.cat([carried, unit_mask[now]], 1)
-            fused, logit, attention = stage(x[now], mask[now], units, unit_mask, points, place[now])
-            if grain == 'phrases':
-                own = attention[..., text.shape[1] :]
-                alignment = _put(alignment, now, own)
+            fused, logit = stage(x[now], mask[now], units, unit_mask, points, place[now])
             x = _put(x, now, fused)
             logits.append(_put(logits[-1], now, first[now] + logit))
             if i + 1 < len(self.stages):
                 text = stage.read(units, fused, mask[now])
-        return torch.stack(logits, 1), x, alignment
+        return torch.stack(logits, 1), x
 
     def _unsure(
         self, active: Tensor, text: Tensor, logit: Tensor, mask: Tensor
@@ -162,51 +151,6 @@ class ProgressiveFusion(nn.Module):
         if keep is not None:
             rank = rank + 1e3 * keep
         return rank.topk(self.survivors, dim=1).indices.sort(1).values
-
-    def _phrases_of(self, attention: Tensor, queries: QueryEncoding, stage: int) -> Tensor:
-        """How much of each phrase the points of a stage without carried text attended to.
-
-        A word belongs to the phrases in the shares in which they attend to it.
-
-        Args:
-            attention: ``(R, M, U)`` over the stage's units.
-            queries: ``R`` rows.
-            stage: which one.
-
-        Returns:
-            ``(R, M, K)``, at most 1 in sum; zeros where the stage reads the sentence as one.
-        """
-        grain = self.grains[stage]
-        if grain == 'phrases':
-            return attention
-        if grain == 'sentence':
-            return attention.new_zeros(*attention.shape[:2], queries.phrases.shape[1])
-        words = queries.phrase_attention  # (R, K, L)
-        share = words / words.sum(1, keepdim=True).clamp(min=1e-6)
-        return attention @ share.transpose(1, 2).to(attention.dtype)
-
-    def phrase_clips(
-        self, videos: VideoEncoding, queries: QueryEncoding, points: PyramidPoints
-    ) -> Tensor | None:
-        """How much of each phrase every clip attends to in the first stage.
-
-        Args:
-            videos: ``R`` rows.
-            queries: ``R`` rows.
-            points: geometry of the cells.
-
-        Returns:
-            ``(R, K, T)`` in [0, 1]; None where the first stage reads the sentence as one.
-        """
-        if self.grains[0] == 'sentence':
-            return None
-        first = self.stages[0]
-        assert isinstance(first, FusionStage)
-        units, unit_mask = self._units(queries, self.grains[0])
-        clips = self.mix_streams(videos, queries.sentence)[:, : int(points.level_sizes[0])]
-        return self._phrases_of(first.attend(clips, units, unit_mask)[0], queries, 0).transpose(
-            1, 2
-        )
 
     def mix_streams(self, videos: VideoEncoding, sentence: Tensor) -> Tensor:
         """``(R, N, M, D)`` to ``(R, M, D)``: how much each stream counts for this query."""
@@ -242,7 +186,5 @@ def dual_encoder_pairs(videos: VideoEncoding, points: PyramidPoints, base: Tenso
     weight = videos.stream_mask[:, :, None, None].to(videos.points.dtype)
     x = (videos.points * weight).sum(1) / weight.sum(1).clamp(min=1)
     index = torch.arange(base.shape[1], device=base.device).expand(len(base), -1)
-    alignment = F.pad(base.new_zeros(*base.shape, 0), (0, 1))
     clips = x[:, : int(points.level_sizes[0])]
-    of_clips = alignment[:, : clips.shape[1]]
-    return FusedPairs(x, videos.mask, index, clips, base, base[:, None], alignment, of_clips)
+    return FusedPairs(x, videos.mask, index, clips, base, base[:, None])

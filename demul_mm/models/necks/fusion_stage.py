@@ -98,7 +98,7 @@ class FusionStage(nn.Module):
         text_mask: Tensor,
         points: PyramidPoints,
         place: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """One stage.
 
         Args:
@@ -110,10 +110,11 @@ class FusionStage(nn.Module):
             place: ``(R, M, 3)`` of survivors (see ``PyramidPoints.place``).
 
         Returns:
-            video ``(R, M, D)``, the stage's addition to the semantic logit ``(R, M)``, and which
-            unit each point attended to ``(R, M, U)``.
+            video ``(R, M, D)`` and the stage's addition to the semantic logit ``(R, M)``.
         """
-        attention, value = self.attend(video, text, text_mask)
+        key, value = self.key_value(text).chunk(2, -1)
+        logits = video @ key.transpose(1, 2) * self.scale  # (R, M, U)
+        attention = _attend_or_not(logits, text_mask[:, None])
         context = self.context(video * (attention @ value))  # (R, M, D)
         gate = (self.gate_video(video) + self.gate_context(context)).sigmoid()
         video = video + (GATE_GAIN * self.alpha).tanh() * (gate * context)
@@ -123,13 +124,7 @@ class FusionStage(nn.Module):
             y = self.mix(y, mask, place) if self.talk == 'survivors' else self.mix(y, points)
             video = video + self.ffn(y)
         video = video * keep
-        return video, self.logit(video).squeeze(-1), attention
-
-    def attend(self, video: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What each point attends to, ``(R, M, U)``, and the units' values ``(R, U, D)``."""
-        key, value = self.key_value(text).chunk(2, -1)
-        logits = video @ key.transpose(1, 2) * self.scale  # (R, M, U)
-        return _attend_or_not(logits, text_mask[:, None]), value
+        return video, self.logit(video).squeeze(-1)
 
     def read(self, text: Tensor, video: Tensor, mask: Tensor) -> Tensor:
         """Text ``(R, U, D)`` updated by what it attends to in ``video (R, M, D)``."""

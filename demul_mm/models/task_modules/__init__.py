@@ -3,7 +3,6 @@
 from demul_mm.models.task_modules.assigner import ScaleAssigner
 from demul_mm.models.task_modules.calibrator import ScoreCalibrator
 from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
-from demul_mm.models.task_modules.phrases import phrase_map
 from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
@@ -19,5 +18,4 @@ __all__ = [
     'SoftNMS',
     'TransformersTokenizer',
     'WordTokenizer',
-    'phrase_map',
 ]

@@ -45,9 +45,5 @@ class WordTokenizer:
 
     def words(self, sentence: str) -> list[str]:
         """The words that stand for a sentence; one of signs alone is one word."""
-        return [sentence[start:end].lower() for start, end in self.places(sentence)]
-
-    def places(self, sentence: str) -> list[tuple[int, int]]:
-        """Where each of the words is in the sentence."""
-        found = [match.span() for match in WORD.finditer(sentence)]
-        return (found or [(0, len(sentence))])[: self.max_length]
+        found = WORD.findall(sentence.lower())
+        return (found or [sentence.lower()])[: self.max_length]

@@ -33,7 +33,6 @@ def output(spans: Tensor, clips: int = 8, **changes: Tensor) -> HeadOutput:
         spans=spans,
         cell=torch.arange(number)[None],
         anchors=torch.zeros(1, 0, 2),
-        phrase_alignment=torch.zeros(1, number, 3),
         start=torch.zeros(1, 8),
         end=torch.zeros(1, 8),
         inside=torch.zeros(1, 8),

@@ -96,7 +96,7 @@ def test_a_query_is_the_same_in_any_company(trained: DeMUL):
         together = trained.encode_query(list(SENTENCES))
         for q, sentence in enumerate(SENTENCES):
             alone = trained.encode_query([sentence])
-            for name in ('sentence', 'phrases', 'private', 'shared', 'phrase_shared', 'meaning'):
+            for name in ('sentence', 'phrases', 'private', 'shared', 'meaning'):
                 one, many = getattr(alone, name)[0], getattr(together, name)[q]
                 torch.testing.assert_close(many, one, **CLOSE)
             number = len(sentence.split())
@@ -108,5 +108,5 @@ def test_a_query_is_the_same_in_any_company(trained: DeMUL):
 def test_query_vectors_are_unit_vectors(trained: DeMUL):
     with torch.no_grad():
         found = trained.encode_query(list(SENTENCES))
-    for vectors in (found.shared, found.phrase_shared, found.meaning):
+    for vectors in (found.shared, found.meaning):
         torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]))

@@ -232,38 +232,7 @@ def test_in_training_all_stages_run(pairs: Pairs):
     assert torch.equal(run(eager, pairs).stage_logits, run(whole, pairs).stage_logits)
 
 
-# -- streams, phrases, options -------------------------------------------------------------------
-
-
-def test_phrase_alignment_is_a_share_of_attention(pairs: Pairs):
-    found = run(fusion(survivors=12), pairs)
-    assert found.phrase_alignment.shape == (5, 12, 3)
-    assert bool((found.phrase_alignment >= 0).all())
-    assert bool((found.phrase_alignment.sum(-1) <= 1 + 1e-5).all())
-    assert found.phrase_alignment.sum() > 0
-    assert not run(fusion(stages=('sentence',)), pairs).phrase_alignment.any()
-    assert run(fusion(stages=('phrases',)), pairs).phrase_alignment.sum() > 0
-
-
-def test_words_count_for_the_phrases_that_attend_to_them(pairs: Pairs):
-    neck = fusion(stages=('words',), survivors=None)
-    videos, queries, points, base = pairs
-    number = queries.words.shape[1]
-    shares = torch.zeros(5, 3, number)
-    shares[:, 0, 0] = 1.0  # the first phrase is the first word, the second one the two that follow
-    shares[:, 1, 1:3] = 0.5
-    queries = queries._replace(phrase_attention=shares)
-    with torch.no_grad():
-        found = neck(videos, queries, points, base)
-        clips = neck.phrase_clips(videos, queries, points)
-        x = neck.mix_streams(videos, queries.sentence)
-        attention, _ = neck.stages[0].attend(x, queries.words, queries.word_mask)
-    length = int(points.level_sizes[0])
-    torch.testing.assert_close(found.phrase_alignment[..., 0], attention[..., 0])
-    torch.testing.assert_close(found.phrase_alignment[..., 1], attention[..., 1:3].sum(-1))
-    assert not found.phrase_alignment[..., 2].any()
-    torch.testing.assert_close(clips, found.phrase_alignment[:, :length].transpose(1, 2))
-    assert fusion(stages=('sentence', 'words')).phrase_clips(videos, queries, points) is None
+# -- streams, options -------------------------------------------------------------------
 
 
 def test_streams_are_mixed_by_the_query_and_an_absent_one_is_left_out(pairs: Pairs):
