@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_gather, get_world_size
 from torch import Tensor, nn
 
 from demul_mm.registry import MODELS
@@ -54,12 +55,27 @@ class SemanticMemory(nn.Module):
 
     @torch.no_grad()
     def push(self, captions: Tensor, moments: Tensor) -> None:
-        """Add ``(N, E)`` captions with their ``(N, S)`` moments."""
-        captions, moments = captions[-self.size :], moments[-self.size :]
-        at = (self.count + torch.arange(len(captions), device=self.count.device)) % self.size
-        self.captions.index_copy_(0, at, captions.to(self.captions.dtype))
-        self.moments.index_copy_(0, at, moments.to(self.moments.dtype))
-        self.count += len(captions)
+        """Add ``(N, E)`` captions with their ``(N, S)`` moments, those of all ranks together.
+
+        Under DDP every rank keeps the same pairs, the ranks' one after the other; ``N`` may differ.
+        """
+        ranks = get_world_size()
+        most = self.size // ranks
+        captions, moments = captions[-most:], moments[-most:]
+        valid = captions.new_ones(len(captions))
+        if ranks > 1:
+            padding = most - len(valid)
+            captions, moments = (F.pad(t, (0, 0, 0, padding)) for t in (captions, moments))
+            valid = F.pad(valid, (0, padding))
+            captions, moments, valid = (
+                torch.cat(all_gather(t.contiguous())) for t in (captions, moments, valid)
+            )
+        order = valid.argsort(descending=True, stable=True)  # padding last
+        at = (self.count + torch.arange(len(order), device=order.device)) % self.size
+        for buffer, rows in ((self.captions, captions), (self.moments, moments)):
+            rows = torch.where(valid[order, None] > 0, rows[order].to(buffer.dtype), buffer[at])
+            buffer.index_copy_(0, at, rows)
+        self.count += valid.sum().to(self.count.dtype)
 
     def pseudo_positive(self, query: Tensor, caption: Tensor, gate: float = 0.2) -> Tensor:
         """Pull queries towards the moments whose captions resemble theirs.

@@ -1,9 +1,11 @@
 """The ring of captions and moments."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, multiprocessing
 
 from demul_mm.models.task_modules import SemanticMemory
 
@@ -32,6 +34,24 @@ def test_the_newest_are_kept():
     assert held(memory) == [14, 15, 16, 17]
     memory.push(*(t[:0] for t in numbered(1)))
     assert held(memory) == [14, 15, 16, 17]
+
+
+def _rank_main(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
+    )
+    memory = SemanticMemory(3, 2, size=6)
+    memory.push(*numbered(*((1, 2), (3,))[rank]))
+    first = held(memory)
+    memory.push(*numbered(*((4, 5, 6, 7), ())[rank]))  # of one rank, the newest half of the size
+    torch.save((first, held(memory)), f'{folder}/{rank}.pt')
+    torch.distributed.destroy_process_group()
+
+
+def test_all_ranks_keep_the_pairs_of_all(tmp_path: Path):
+    multiprocessing.spawn(_rank_main, args=(str(tmp_path),), nprocs=2)
+    found = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(2)]
+    assert found[0] == found[1] == ([1, 2, 3], [1, 2, 3, 5, 6, 7])
 
 
 def test_it_is_saved_with_the_weights():
