@@ -8,7 +8,7 @@ from demul_mm.structures.encodings import (
     VideoEncoding,
 )
 from demul_mm.structures.moment_data_sample import MomentDataSample
-from demul_mm.structures.spans import pairwise_iou, span_iou
+from demul_mm.structures.spans import mean_over, pairwise_iou, span_iou
 
 __all__ = [
     'FusedPairs',
@@ -17,6 +17,7 @@ __all__ = [
     'PhraseMap',
     'QueryEncoding',
     'VideoEncoding',
+    'mean_over',
     'pairwise_iou',
     'span_iou',
 ]

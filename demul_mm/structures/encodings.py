@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
+
+from demul_mm.structures.spans import mean_over
 
 
 class VideoEncoding(NamedTuple):
@@ -86,10 +87,6 @@ class PhraseMap(NamedTuple):
         Returns:
             ``(K, M)``.
         """
-        length = self.clips.shape[1]
-        borders = torch.arange(length + 1, dtype=spans.dtype) / length
-        low = torch.maximum(spans[:, :1], borders[:-1])
-        high = torch.minimum(spans[:, 1:], borders[1:])
-        share = (high - low).clamp(min=0)  # (M, T) of each clip in each span
-        share = share / share.sum(1, keepdim=True).clamp(min=1e-6)
-        return self.clips @ share.T.to(self.clips.dtype)
+        borders = (spans.to(self.clips.dtype) * self.clips.shape[1]).T  # (2, M) in clips
+        start, end = borders[:, None].expand(-1, len(self.clips), -1)
+        return mean_over(self.clips, start, end)

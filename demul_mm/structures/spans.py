@@ -26,3 +26,26 @@ def span_iou(a: Tensor, b: Tensor) -> Tensor:
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of each span of ``a (..., N, 2)`` with each of ``b (..., M, 2)``: ``(..., N, M)``."""
     return span_iou(a.unsqueeze(-2), b.unsqueeze(-3))
+
+
+def mean_over(curve: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Mean of a piecewise constant curve over ``[start, end]``, from one cumulative sum.
+
+    Args:
+        curve: ``(R, T)``, constant over each clip ``[t, t + 1]``.
+        start: ``(R, M)`` in clips.
+        end: ``(R, M)``; where it is not after ``start`` the mean is 0.
+
+    Returns:
+        ``(R, M)``.
+    """
+    total = torch.nn.functional.pad(curve.cumsum(1), (1, 0))  # (R, T + 1), integral up to a border
+
+    def integral(x: Tensor) -> Tensor:
+        x = x.clamp(0, curve.shape[1])
+        low = x.floor().long().clamp(max=curve.shape[1] - 1)
+        return total.gather(1, low) + (x - low) * curve.gather(1, low)
+
+    length = end - start
+    mean = (integral(end) - integral(start)) / length.clamp(min=1e-4)
+    return torch.where(length > 1e-4, mean, 0.0)

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from demul_mm.models.task_modules.curves import mean_over
 from demul_mm.models.task_modules.points import PyramidPoints
-from demul_mm.structures import FusedPairs
+from demul_mm.structures import FusedPairs, mean_over
 
 # Half the window of a candidate that is not regressed, in strides: what the assigner fits best.
 WINDOW = 2.0

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from demul_mm.structures import mean_over
+
 
 def sample_curve(curve: Tensor, position: Tensor) -> Tensor:
     """Linear interpolation of a curve sampled at clip centres.
@@ -20,29 +22,6 @@ def sample_curve(curve: Tensor, position: Tensor) -> Tensor:
     high = (low + 1).clamp(max=curve.shape[1] - 1)
     fraction = x - left
     return curve.gather(1, low) * (1 - fraction) + curve.gather(1, high) * fraction
-
-
-def mean_over(curve: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Mean of a piecewise constant curve over ``[start, end]``, from one cumulative sum.
-
-    Args:
-        curve: ``(R, T)``, constant over each clip ``[t, t + 1]``.
-        start: ``(R, M)`` in clips.
-        end: ``(R, M)``; where it is not after ``start`` the mean is 0.
-
-    Returns:
-        ``(R, M)``.
-    """
-    total = torch.nn.functional.pad(curve.cumsum(1), (1, 0))  # (R, T + 1), integral up to a border
-
-    def integral(x: Tensor) -> Tensor:
-        x = x.clamp(0, curve.shape[1])
-        low = x.floor().long().clamp(max=curve.shape[1] - 1)
-        return total.gather(1, low) + (x - low) * curve.gather(1, low)
-
-    length = end - start
-    mean = (integral(end) - integral(start)) / length.clamp(min=1e-4)
-    return torch.where(length > 1e-4, mean, 0.0)
 
 
 def coherence(curve: Tensor, start: Tensor, end: Tensor, num_clips: Tensor) -> Tensor:

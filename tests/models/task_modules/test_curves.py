@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from demul_mm.models.task_modules.curves import coherence, mean_over, sample_curve, smooth
+from demul_mm.models.task_modules.curves import coherence, sample_curve, smooth
+from demul_mm.structures import mean_over
 
 GRID = 3000  # points for each clip
 
