@@ -50,7 +50,7 @@ from tqdm import tqdm
 from demul_mm.engine.cli import launch, load_config
 from demul_mm.evaluation.tables import split_floors
 
-TIMED_ROUNDS = 4
+TIMED_ROUNDS = 8
 TURN = 6  # steps of one variant in a round
 WARM_UP = 0.1  # of the steps
 

@@ -63,7 +63,7 @@ def corpus_test(num_videos: int, num_fused: int = 5) -> dict[str, Any]:
 
 
 SUITES = {
-    # 400 films to train on, 120 others to test on; `make demo` renders them and makes features.
+    # 400 films to train on, 300 others to test on; docs/model.md has the commands that make them.
     'rendered': Suite(
         ROOT / 'configs' / 'demul_demo.py',
         variants_of('rendered'),
@@ -72,7 +72,7 @@ SUITES = {
         options={
             **corpus_test(100),
             **{
-                f'{part}_dataloader.dataset.data_root': f'{ROOT}/work_dirs/demo/data/'
+                f'{part}_dataloader.dataset.data_root': f'{ROOT}/work_dirs/films/'
                 for part in ('train', 'val', 'test')
             },
         },
