@@ -208,22 +208,17 @@ def time_steps(suite: Suite, work_dir: Path) -> None:
         kept = result_of(path, 0, suite, work_dir).parents[1] / 'steps.json'
         if not kept.is_file():
             waiting[name] = kept
-    if not waiting:
-        return
-    trainers = []
-    # The model that a process builds first is slower than its copies, for whatever reason (2.6 %
-    # beside three of them, more beside twenty variants): one more than needed takes that place.
-    for name in ('', *waiting):
-        path = suite.variants()[name] if name else suite.full
-        folder = waiting[name or next(iter(waiting))].parent / 'timing'
+    trainers = {}
+    for name, kept in waiting.items():
+        path, folder = suite.variants()[name], kept.parent / 'timing'
         runner = prepare(path, suite.options, Length(steps=1), 0, folder)
         wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         loader = runner.build_dataloader(runner.cfg.train_dataloader)
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
-        trainers.append((name, runner.model.train(), wrapper, batches))
-    seconds: dict[str, list[float]] = {name: [] for name, *_ in trainers}
-    for _, (name, model, wrapper, batches) in tqdm(
-        list(itertools.product(range(TIMED_ROUNDS), trainers)), desc='timing', unit='turn'
+        trainers[name] = (runner.model.train(), wrapper, batches)
+    seconds: dict[str, list[float]] = {name: [] for name in waiting}
+    for _, (name, (model, wrapper, batches)) in tqdm(
+        list(itertools.product(range(TIMED_ROUNDS), trainers.items())), desc='timing', unit='turn'
     ):
         for step, batch in enumerate(itertools.islice(batches, TURN + 1)):
             start = time.process_time()
