@@ -4,7 +4,7 @@ _base_ = [
     './_base_/datasets/rendered.py',
     './_base_/features/clip_cnn.py',
     './_base_/models/demul.py',
-    './_base_/schedules/muon_20e_bf16.py',
+    './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]
 num_clips = 64

@@ -2,7 +2,7 @@
 _base_ = [
     './_base_/datasets/rendered_frames.py',
     './_base_/models/demul.py',
-    './_base_/schedules/muon_20e_bf16.py',
+    './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]
 model = dict(

@@ -3,7 +3,7 @@ _base_ = [
     './_base_/datasets/tvr.py',
     './_base_/features/simulated.py',
     './_base_/models/demul.py',
-    './_base_/schedules/muon_20e_bf16.py',
+    './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]
 train_dataloader = dict(dataset=dict(features={{_base_.features}}))

@@ -37,6 +37,7 @@ from tqdm import tqdm
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
+from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.flv')
@@ -178,7 +179,7 @@ class FolderWriter:
 @torch.inference_mode()
 def encode(model: nn.Module, clips: torch.Tensor, device: str) -> np.ndarray:
     """Features (n, d) of clips (n, 3, t, H, W)."""
-    with torch.autocast(device.split(':')[0], torch.bfloat16):
+    with autocast('auto', device):
         clips = clips.to(device)
         features = model([clips])[0] if isinstance(model, FrameEncoder) else model(clips)
     if features.ndim > 2:

@@ -31,6 +31,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demul_mm.models.backbones.clip_cnn import ClipCNN
+from demul_mm.precision import autocast
 from tools.pretraining.frames import FrameCache
 from tools.pretraining.objective import SentenceMatcher, contrastive_loss
 from tools.pretraining.sentences import Vocabulary
@@ -121,7 +122,7 @@ def train(split: Split, bags: list[Tensor], args: argparse.Namespace) -> tuple:
             clips.append(split.clips(i, which))
             positive.append(insides[i][:, which])
             own.append(torch.ones_like(positive[-1]))
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast('auto', 'cpu'):
             cells = model.embed(torch.cat(clips))
         logits = matcher(cells, torch.cat([bags[i] for i in chosen]))
         matches, pairs = torch.block_diag(*positive).bool(), torch.block_diag(*own).bool()
@@ -159,7 +160,7 @@ def set_prototypes(
 @torch.no_grad()
 def respond(model: ClipCNN, split: Split, index: int) -> Tensor:
     """Features of all clips of a video, (T, d)."""
-    with torch.autocast('cpu', torch.bfloat16):
+    with autocast('auto', 'cpu'):
         return model(split.clips(index))
 
 
@@ -177,7 +178,7 @@ def report(
     """Print how well sentences find their clips, and words are read from features."""
     precision, chance = [], []
     for i, sentences in enumerate(val.sentences):
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast('auto', 'cpu'):
             cells = model.embed(val.clips(i))
         logits = matcher(cells, vocabulary(sentences)).numpy()
         for inside, row in zip(val.inside(i).numpy(), logits):

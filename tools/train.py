@@ -43,7 +43,9 @@ def parse_args() -> argparse.Namespace:
         'or from the start if there is none',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: bfloat16 on CPU and GPU alike'
+        '--amp',
+        action='store_true',
+        help='mixed precision where the hardware multiplies bfloat16, float32 elsewhere',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
     parser.add_argument(
@@ -68,7 +70,7 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:
-        use_bfloat16(config)
+        use_autocast(config)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
             raise ValueError(
@@ -100,15 +102,15 @@ def check_start(config: Config) -> None:
     allow_mmengine_checkpoints()
 
 
-def use_bfloat16(config: Config) -> None:
-    """Let the config's optimizer wrapper autocast to bfloat16."""
+def use_autocast(config: Config) -> None:
+    """Let the config's optimizer wrapper choose the precision by the device."""
     kind = config.optim_wrapper.get('type', 'OptimWrapper')
     name = kind if isinstance(kind, str) else kind.__name__
     if name.rsplit('.', 1)[-1] not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
         raise ValueError(f"--amp cannot change an optim_wrapper of type '{name}'; leave it out")
     config.optim_wrapper.type = 'demul_mm.AutocastOptimWrapper'
     config.optim_wrapper.pop('loss_scale', None)
-    config.optim_wrapper.dtype = 'bfloat16'
+    config.optim_wrapper.dtype = 'auto'
 
 
 def main() -> None:

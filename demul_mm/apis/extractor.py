@@ -10,6 +10,7 @@ import torch
 from demul_mm.datasets.transforms.decode_clips import iter_clips
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.models.backbones import FrameEncoder
+from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
 
 # Clips encoded at once.
@@ -72,7 +73,7 @@ class FeatureExtractor:
     @torch.inference_mode()
     def _encode(self, clips: torch.Tensor) -> np.ndarray:
         clips = clips.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast('auto', self.device):
             whole = isinstance(self.model, FrameEncoder)
             features = self.model([clips])[0] if whole else self.model(clips)
         features = features.flatten(2).mean(2) if features.ndim > 2 else features

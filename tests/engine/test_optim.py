@@ -1,4 +1,4 @@
-"""bfloat16 on CPU: what is cast, what is not, and gradient accumulation."""
+"""Mixed precision: what is cast, what is not, loss scale, gradient accumulation; Muon."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import nn
 
 from demul_mm.engine.optim import AutocastOptimWrapper, MuonAdamW
 from demul_mm.engine.optim.muon import orthogonalize
+from demul_mm.precision import multiplies_bfloat16
 
 
 def wrapper(model: nn.Module, lr: float = 0.1, **options: object) -> AutocastOptimWrapper:
@@ -14,7 +15,7 @@ def wrapper(model: nn.Module, lr: float = 0.1, **options: object) -> AutocastOpt
 
 def test_forward_is_bfloat16_and_weights_stay_float32() -> None:
     model = nn.Linear(4, 2)
-    optim = wrapper(model)
+    optim = wrapper(model, dtype='bfloat16')
     with optim.optim_context(model):
         out = model(torch.randn(3, 4))
     assert out.dtype == torch.bfloat16
@@ -31,9 +32,23 @@ def test_float32_is_the_plain_wrapper() -> None:
         assert model(torch.randn(3, 4)).dtype == torch.float32
 
 
-def test_float16_is_refused() -> None:
-    with pytest.raises(ValueError, match="'float16', allowed are 'bfloat16' and 'float32'"):
-        wrapper(nn.Linear(1, 1), dtype='float16')
+def test_auto_is_what_the_hardware_multiplies() -> None:
+    model = nn.Linear(4, 2)
+    with wrapper(model).optim_context(model):
+        native = multiplies_bfloat16('cpu')
+        assert model(torch.randn(3, 4)).dtype == (torch.bfloat16 if native else torch.float32)
+
+
+def test_float16_is_refused_on_a_cpu() -> None:
+    model = nn.Linear(1, 1)
+    optim = wrapper(model, dtype='float16')
+    with pytest.raises(ValueError, match='float16 needs a GPU'), optim.optim_context(model):
+        pass
+
+
+def test_misspelt_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="'bf16'; allowed: auto, float32, bfloat16, float16"):
+        wrapper(nn.Linear(1, 1), dtype='bf16')
 
 
 def test_two_halves_accumulated_are_one_batch() -> None:
@@ -123,3 +138,15 @@ def test_a_restored_muon_goes_on_as_it_was() -> None:
 def test_muon_refuses_wrong_options() -> None:
     with pytest.raises(ValueError, match=r'momentum 1\.0'):
         MuonAdamW(nn.Linear(2, 2).parameters(), momentum=1.0)
+    with pytest.raises(ValueError, match="'float16' lacks the range"):
+        MuonAdamW(nn.Linear(2, 2).parameters(), precision='float16')
+
+
+def test_orthogonal_matrices_are_the_same_in_both_precisions() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 16, 24)
+    exact, rounded = (orthogonalize(matrices, precision=p) for p in ('float32', 'bfloat16'))
+    assert exact.dtype == torch.float32
+    assert rounded.dtype == torch.bfloat16
+    near = torch.nn.functional.cosine_similarity(exact.flatten(1), rounded.float().flatten(1))
+    assert near.min() > 0.999

@@ -26,7 +26,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=5))
 WORDS = ['red', 'blue', 'green', 'disc', 'square', 'cross', 'enters', 'leaves', 'spins', 'grows']
 
 
-def write_tiny_demul(folder: Path, schedule: str = 'muon_20e_bf16') -> str:
+def write_tiny_demul(folder: Path, schedule: str = 'muon_20e') -> str:
     """Write 7 train and 5 val videos with their features, and a config; returns its path."""
     rng = np.random.default_rng(0)
     (folder / 'features').mkdir(parents=True)

@@ -34,7 +34,7 @@ def validated(work_dir: Path) -> float:
 def test_testing_gives_what_validation_gave(tmp_path: Path) -> None:
     run_in_process('tools/train.py', config(tmp_path), '--amp', '--work-dir', str(tmp_path / 'w'))
     dumped = next((tmp_path / 'w').glob('toy_*.py')).read_text()
-    assert "dtype='bfloat16'" in dumped
+    assert "dtype='auto'" in dumped
     assert 'demul_mm.AutocastOptimWrapper' in dumped
     score = score_of(tmp_path, tmp_path / 'w/epoch_4.pth')
     assert score == pytest.approx(validated(tmp_path / 'w'), abs=1e-6)

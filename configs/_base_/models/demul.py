@@ -10,8 +10,7 @@ model = dict(
     language=dict(
         type='LanguageEncoder',
         # What the words are alone beside what they mean together: colours and numbers stay apart.
-        lm=dict(
-            type='TransformersLM', name='minilm', tune='none', layers=(0, -1), dtype='bfloat16'),
+        lm=dict(type='TransformersLM', name='minilm', tune='none', layers=(0, -1)),
         dim=128,
         num_phrases=4),
     streams=dict(visual=dict(type='TemporalTower', in_dim=256, dim=128, depth=1)),

@@ -4,7 +4,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='AutocastOptimWrapper',
     optimizer=dict(type='MuonAdamW', lr=8e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=1.0))
 

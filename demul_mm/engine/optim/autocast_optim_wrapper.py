@@ -5,23 +5,24 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.optim import OptimWrapper
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from demul_mm.precision import autocast, check_precision
 from demul_mm.registry import OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Run the forward pass in bfloat16 on the device where the model is.
+    """Run the forward pass in the precision that suits the device where the model is.
 
-    bfloat16 has the range of float32, so there is no loss scale. mmengine's ``AmpOptimWrapper``
-    (float16 with a loss scale) asserts a GPU; this one does not. Weights, gradients and the
-    optimizer stay in float32.
+    mmengine's ``AmpOptimWrapper`` asserts a GPU; this one does not. Weights, gradients and the
+    optimizer stay in float32. float16, which lacks the range of float32, gets a loss scale that is
+    saved and restored with the optimizer; bfloat16 needs none.
 
     Args:
         optimizer: the optimizer, built.
-        dtype: 'bfloat16', or 'float32' to switch autocasting off.
+        dtype: a precision of :mod:`demul_mm.precision`.
         accumulative_counts: iterations whose gradients are summed before a step.
         clip_grad: as of mmengine's ``OptimWrapper``: ``dict(max_norm=...)``.
     """
@@ -29,24 +30,40 @@ class AutocastOptimWrapper(OptimWrapper):
     def __init__(
         self,
         optimizer: Optimizer,
-        dtype: str = 'bfloat16',
+        dtype: str = 'auto',
         accumulative_counts: int = 1,
         clip_grad: dict | None = None,
     ) -> None:
         super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
-        if dtype not in ('bfloat16', 'float32'):
-            raise ValueError(
-                f"AutocastOptimWrapper: dtype is '{dtype}', allowed are 'bfloat16' and 'float32'; "
-                'float16 needs a loss scale, use mmengine.AmpOptimWrapper on a GPU for that'
-            )
-        self.dtype = dtype
+        self.dtype = check_precision(dtype)
+        scales = dtype == 'float16' and torch.cuda.is_available()
+        self.loss_scaler = torch.amp.GradScaler('cuda', enabled=scales)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        device = next(model.parameters()).device.type
-        enabled = self.dtype == 'bfloat16'
-        with (
-            super().optim_context(model),
-            torch.autocast(device, dtype=torch.bfloat16, enabled=enabled),
-        ):
+        device = next(model.parameters()).device
+        with super().optim_context(model), autocast(self.dtype, device):
             yield
+
+    def backward(self, loss: Tensor, **kwargs: object) -> None:
+        super().backward(self.loss_scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs: object) -> None:
+        if self.clip_grad_kwargs:
+            self.loss_scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        self.loss_scaler.update()
+
+    def state_dict(self) -> dict:
+        state = super().state_dict()
+        if self.loss_scaler.is_enabled():
+            state['loss_scaler'] = self.loss_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state = dict(state_dict)
+        scale = state.pop('loss_scaler', None)
+        if scale and self.loss_scaler.is_enabled():
+            self.loss_scaler.load_state_dict(scale)
+        super().load_state_dict(state)

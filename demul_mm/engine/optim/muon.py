@@ -7,25 +7,27 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
+from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import OPTIMIZERS
 
 # Of the quintic iteration that drives all singular values towards 1 (Jordan et al., 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(matrices: Tensor, steps: int = 5, precision: str = 'auto') -> Tensor:
     """The nearest matrices with singular values of about 1, by Newton-Schulz iterations.
 
     Args:
         matrices: ``(N, a, b)``.
         steps: iterations.
+        precision: in which the products run (see :mod:`demul_mm.precision`).
 
     Returns:
-        ``(N, a, b)`` in bfloat16; singular values between .7 and 1.2.
+        ``(N, a, b)`` in that precision; singular values between .7 and 1.2.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
+    x = (matrices.mT if tall else matrices).to(choose_precision(precision, matrices.device))
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = x @ x.mT
@@ -54,6 +56,7 @@ class MuonAdamW(Optimizer):
         betas: of AdamW.
         eps: of AdamW.
         min_size: matrices with a smaller side are left to AdamW.
+        precision: of the orthogonalisation; float16 lacks the range for it.
     """
 
     def __init__(
@@ -65,13 +68,19 @@ class MuonAdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         min_size: int = 8,
+        precision: str = 'auto',
     ) -> None:
         if lr < 0 or weight_decay < 0 or not 0 <= momentum < 1:
             raise ValueError(
                 f'lr is {lr}, weight_decay {weight_decay}, momentum {momentum}; the first two must '
                 'be at least 0, momentum in [0, 1)'
             )
+        if check_precision(precision) == 'float16':
+            raise ValueError(
+                "precision 'float16' lacks the range; allowed: auto, float32, bfloat16"
+            )
         self.min_size = min_size
+        self.precision = precision
         defaults = dict(
             lr=lr, weight_decay=weight_decay, momentum=momentum, betas=tuple(betas), eps=eps
         )
@@ -100,14 +109,15 @@ class MuonAdamW(Optimizer):
             by_shape.setdefault(p.shape, []).append(p)
         for shape, same in by_shape.items():
             grads = _gradients(same)
-            buffers = [
-                self.state[p].setdefault('momentum_buffer', torch.zeros_like(p)) for p in same
-            ]
+            for p in same:
+                if not self.state[p]:
+                    self.state[p]['momentum_buffer'] = torch.zeros_like(p)
+            buffers = [self.state[p]['momentum_buffer'] for p in same]
             torch._foreach_mul_(buffers, group['momentum'])
             torch._foreach_add_(buffers, grads)
             nesterov = torch.stack(buffers).mul_(group['momentum']).add_(torch.stack(grads))
             scale = group['lr'] * 0.2 * max(shape) ** 0.5
-            update = orthogonalize(nesterov).to(same[0].dtype)
+            update = orthogonalize(nesterov, precision=self.precision).to(same[0].dtype)
             torch._foreach_mul_(same, 1 - group['lr'] * group['weight_decay'])
             torch._foreach_add_(same, list(update.unbind()), alpha=-scale)
 

@@ -74,8 +74,10 @@ class ClipCNN(BaseModule):
                 f'(B, 3, {self.num_frames}, H, W): set frames_per_clip of the decoder and '
                 'num_frames of ClipCNN alike'
             )
-        amp = torch.is_autocast_enabled(clips.device.type)
-        x = clips.to(torch.bfloat16 if amp else self.stem.weight.dtype).flatten(1, 2)
+        kind = clips.device.type
+        amp = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if amp else self.stem.weight.dtype
+        x = clips.to(dtype).flatten(1, 2)
         x = x.to(memory_format=torch.channels_last)  # (B, 3 t, H, W)
         x = self.trunk(F.conv2d(x, self._stem_weight(), stride=4, padding=1))
         return F.normalize(x.float().flatten(2), dim=1)  # (B, E, H / 8 * W / 8)

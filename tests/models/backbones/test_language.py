@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def frozen(folder: str, **options: object) -> TransformersLM:
     """A frozen model as a new process has it: no other has filled its cache."""
     TokenCache.known.clear()
-    return TransformersLM(folder, **options)
+    return TransformersLM(folder, **{'dtype': 'float32', **options})
 
 
 def sentences(number: int, length: int = 9) -> tuple[Tensor, Tensor]:
@@ -135,7 +135,7 @@ def test_a_frozen_model_is_no_part_of_the_weights(folder: str):
 
 
 def test_models_of_one_process_share_what_they_computed(folder: str):
-    first, second = frozen(folder), TransformersLM(folder)
+    first, second = frozen(folder), TransformersLM(folder, dtype='float32')
     calls = Calls(second)
     assert torch.equal(first(*sentences(4)), second(*sentences(4)))
     assert calls.rows == 0
@@ -150,8 +150,10 @@ def test_bfloat16_features_are_close(folder: str):
     assert rounded.dtype == torch.float32
     mask = sentences(6)[1]
     assert torch.nn.functional.cosine_similarity(exact, rounded, dim=-1)[mask].min() > 0.999
-    with pytest.raises(ValueError, match="'float32', 'bfloat16'"):
-        TransformersLM(folder, dtype='float16')
+    with pytest.raises(ValueError, match='allowed: auto, float32, bfloat16, float16'):
+        TransformersLM(folder, dtype='half')
+    with pytest.raises(ValueError, match='float16 needs a GPU'):
+        frozen(folder, dtype='float16')(*sentences(1))
 
 
 @pytest.mark.parametrize('tune', ['none', 'all'])
