@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
-from demul_mm.models.layers import masked_softmax
+from demul_mm.models.layers import Dropout, masked_softmax
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import MODELS
@@ -218,7 +218,7 @@ class LanguageEncoder(nn.Module):
         self.project = nn.Sequential(
             nn.LayerNorm(self.lm.out_dim), nn.Linear(self.lm.out_dim, dim), nn.GELU()
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.convs = nn.ModuleList(nn.Conv1d(dim, dim, n, padding=n // 2) for n in ngrams)
         self.word_norm = nn.LayerNorm(dim)
         self.slots = nn.Parameter(torch.randn(num_phrases, dim))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from demul_mm.models.layers import TemporalBlock, relative_position
+from demul_mm.models.layers import Dropout, TemporalBlock, relative_position
 from demul_mm.registry import MODELS
 
 
@@ -39,7 +39,7 @@ class TemporalTower(nn.Module):
         self.norm = nn.LayerNorm(in_dim)
         self.project = nn.Linear(in_dim, dim)
         self.position = nn.Linear(2 * num_bands, dim) if num_bands else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             TemporalBlock(dim, num_heads, radius, dropout=dropout) for _ in range(depth)
         )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from demul_mm.models.heads.candidates import WINDOW, HeadOutput, of_points, with_spans
 from demul_mm.models.heads.proposal import decode_distances
+from demul_mm.models.layers import Dropout
 from demul_mm.models.losses import segment_logsumexp
 from demul_mm.models.task_modules.assigner import assign_by_iou
 from demul_mm.models.task_modules.curves import coherence, sample_curve, smooth
@@ -71,7 +72,7 @@ class UnifiedMomentHead(nn.Module):
         self.regress = regress
         channels = 4 + (num_curves if profile else 0)
         self.profile = MODELS.build({'channels': channels, **profile}) if profile else None
-        self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout))
+        self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), Dropout(dropout))
         self.rate = nn.Linear(dim, 2)  # semantic correction, quality
         self.place = nn.Linear(dim, 2) if regress else None  # distances to start and end
         self.curves = nn.Linear(dim, channels - 1)  # start, end, inside, and for the profile

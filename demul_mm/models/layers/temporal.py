@@ -3,9 +3,11 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.models.layers.attention import LocalAttention
+from demul_mm.models.layers.dropout import Dropout
 from demul_mm.models.task_modules.points import PyramidPoints
 
 
@@ -41,11 +43,9 @@ class NeighbourMix(nn.Module):
     def forward(self, x: Tensor, points: PyramidPoints) -> Tensor:
         """``(R, M, D)`` to ``(R, M, D)``."""
         weight = self.weight.to(x.dtype)
-        left = points.has_left[:, None] * weight[0]  # (M, D)
-        right = points.has_right[:, None] * weight[2]
-        # Rolled, not cut and padded: what comes round the end is a border and weighs nothing.
-        out = torch.addcmul(x * weight[1], x.roll(1, 1), left)
-        return torch.addcmul(out, x.roll(-1, 1), right)
+        from_left = x[:, :-1] * (points.has_left[1:, None] * weight[0])  # (R, M - 1, D)
+        from_right = x[:, 1:] * (points.has_right[:-1, None] * weight[2])
+        return x * weight[1] + F.pad(from_left, (0, 0, 1, 0)) + F.pad(from_right, (0, 0, 0, 1))
 
 
 class TemporalBlock(nn.Module):
@@ -75,10 +75,10 @@ class TemporalBlock(nn.Module):
         self.ffn = nn.Sequential(
             nn.Linear(dim, ffn_ratio * dim),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(ffn_ratio * dim, dim),
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """``x (V, T, D)`` with zeros where ``mask (V, T)`` is False; so is the result."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demul_mm.models.layers import masked_softmax
+from demul_mm.models.layers import Dropout, masked_softmax
 from demul_mm.registry import MODELS
 
 
@@ -14,7 +14,7 @@ class _Decoupled(nn.Module):
     def __init__(self, dim: int, shared_dim: int, private_dim: int, dropout: float) -> None:
         super().__init__()
         self.adapt = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout)
+            nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), Dropout(dropout)
         )
         self.private = (
             nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, private_dim)) if private_dim else None
