@@ -8,7 +8,7 @@ from demul_mm.structures.encodings import (
     VideoEncoding,
 )
 from demul_mm.structures.moment_data_sample import MomentDataSample
-from demul_mm.structures.spans import mean_over, pairwise_iou, span_iou
+from demul_mm.structures.spans import mean_over, pairwise_iou, running_sum, span_iou
 
 __all__ = [
     'FusedPairs',
@@ -19,5 +19,6 @@ __all__ = [
     'VideoEncoding',
     'mean_over',
     'pairwise_iou',
+    'running_sum',
     'span_iou',
 ]

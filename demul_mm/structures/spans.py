@@ -1,6 +1,7 @@
 """Arithmetic on spans ``(..., 2)`` of ``(start, end)``, in any unit, for torch tensors."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -28,6 +29,27 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     return span_iou(a.unsqueeze(-2), b.unsqueeze(-3))
 
 
+def running_sum(x: Tensor) -> Tensor:
+    """Sums of ``x (R, T, ...)`` up to and with each clip, also where torch must be deterministic.
+
+    ``torch.cumsum`` is not on GPUs; there, in deterministic mode, products with triangles are.
+    """
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return _sum_by_blocks(x)
+    return x.cumsum(1)
+
+
+def _sum_by_blocks(x: Tensor, size: int = 64) -> Tensor:
+    num, length = x.shape[:2]
+    with torch.autocast(x.device.type, enabled=False):
+        blocks = F.pad(x.reshape(num, length, -1), (0, 0, 0, -length % size))
+        blocks = blocks.view(num, (length + size - 1) // size, size, -1)  # (R, B, size, C)
+        inside = x.new_ones(size, size).tril() @ blocks
+        whole = inside[:, :, -1]  # (R, B, C)
+        before = x.new_ones(whole.shape[1], whole.shape[1]).tril(-1) @ whole
+        return (inside + before[:, :, None]).flatten(1, 2)[:, :length].reshape(x.shape)
+
+
 def mean_over(curve: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Mean of a piecewise constant curve over ``[start, end]``, from one cumulative sum.
 
@@ -39,7 +61,7 @@ def mean_over(curve: Tensor, start: Tensor, end: Tensor) -> Tensor:
     Returns:
         ``(R, M)``.
     """
-    total = torch.nn.functional.pad(curve.cumsum(1), (1, 0))  # (R, T + 1), integral up to a border
+    total = F.pad(running_sum(curve), (1, 0))  # (R, T + 1), integral up to a border
 
     def integral(x: Tensor) -> Tensor:
         x = x.clamp(0, curve.shape[1])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from demul_mm.structures import pairwise_iou, span_iou
+from demul_mm.structures.spans import _sum_by_blocks
 
 
 def _definition(a: list[float], b: list[float]) -> float:
@@ -79,3 +80,10 @@ def test_float32_threshold_is_compared_in_float32():
     iou = span_iou(torch.tensor([0.0, 7.0]), torch.tensor([0.0, 10.0]))
     assert iou.dtype == torch.float32
     assert bool(iou >= 0.7)
+
+
+@pytest.mark.parametrize('shape', [(2, 1), (3, 64), (2, 65), (1, 300), (2, 130, 3)])
+def test_sums_by_blocks_are_running_sums(shape: tuple[int, ...]) -> None:
+    """What deterministic mode computes on a GPU."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(_sum_by_blocks(x), x.cumsum(1))

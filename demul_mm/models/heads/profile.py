@@ -44,13 +44,19 @@ class CurveProfile(nn.Module):
         Returns:
             ``(R, K, D)``.
         """
-        length = curves.shape[1]
-        keep = mask[..., None].to(curves.dtype)
+        num, length, _ = curves.shape
+        keep = mask[..., None].float()
         table = torch.cat([curves * keep, keep], -1)  # the last channel tells what is video
+        rows = F.pad(table, (0, 0, 1, 2)).flatten(0, 1)  # zeros before and after each video
         places = centers[..., None] + strides[..., None] * self.offsets  # (R, K, P) in clips
-        grid = torch.stack([2 * places / length - 1, torch.zeros_like(places)], -1)
-        with torch.autocast(curves.device.type, enabled=False):
-            sampled = F.grid_sample(  # (R, C + 1, K, P)
-                table.float().transpose(1, 2)[:, :, None], grid, align_corners=False
-            )
-        return self.project(sampled.permute(0, 2, 3, 1).flatten(2))
+        at = (places + 0.5).clamp(0, length + 1)  # clip t stands in row t + 1
+        low = at.floor()
+        first = torch.arange(num, device=at.device)[:, None, None] * (length + 3)
+        index = (low.long() + first).flatten()
+        # Rows by number, not grid_sample, whose gradient is not deterministic on GPUs.
+        sampled = torch.lerp(
+            rows.index_select(0, index),
+            rows.index_select(0, index + 1),
+            (at - low).reshape(-1, 1),
+        )
+        return self.project(sampled.view(*centers.shape, -1))

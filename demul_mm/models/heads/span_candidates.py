@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from demul_mm.registry import MODELS
+from demul_mm.structures import running_sum
 
 
 class SpanPooling(nn.Module):
@@ -28,7 +29,7 @@ class SpanPooling(nn.Module):
         def at(table: Tensor, place: Tensor) -> Tensor:
             return table.gather(1, place[..., None].expand(-1, -1, dim))
 
-        total = nn.functional.pad(clips.float().cumsum(1), (0, 0, 1, 0))  # (R, T + 1, D)
+        total = nn.functional.pad(running_sum(clips.float()), (0, 0, 1, 0))  # (R, T + 1, D)
         mean = (at(total, last + 1) - at(total, first)) / (last + 1 - first)[..., None]
         return self.project(
             torch.cat([mean.to(clips.dtype), at(clips, first), at(clips, last)], -1)
