@@ -12,7 +12,7 @@ default_hooks = dict(
 # The averaged weights are the ones that are validated and saved.
 custom_hooks = [
     dict(type='EpochSeedHook'),
-    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.002, gamma=100),
+    dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
     dict(type='CalibrationHook')]
 
 env_cfg = dict(

@@ -1,6 +1,7 @@
 """The model, part by part, in the order in which the data passes through."""
 
 from demul_mm.models import (
+    averaged_model,
     backbones,
     data_preprocessors,
     heads,
@@ -11,6 +12,7 @@ from demul_mm.models import (
 )
 
 __all__ = [
+    'averaged_model',
     'backbones',
     'data_preprocessors',
     'heads',

@@ -2,4 +2,4 @@
 _base_ = ['../../demul_anet_simulated.py']
 custom_hooks = [
     dict(type='EpochSeedHook'),
-    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.002, gamma=100)]
+    dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100)]

@@ -2,6 +2,6 @@
 _base_ = ['../../demul_anet_simulated.py']
 custom_hooks = [
     dict(type='EpochSeedHook'),
-    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.002, gamma=100),
+    dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
     dict(type='CalibrationHook'),
     dict(type='TwoStageHook', share=0.5)]

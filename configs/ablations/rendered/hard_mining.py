@@ -3,6 +3,6 @@ _base_ = ['../../demul_demo.py']
 train_dataloader = dict(sampler=dict(_delete_=True, type='HardVideoSampler', group=4))
 custom_hooks = [
     dict(type='EpochSeedHook'),
-    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.002, gamma=100),
+    dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
     dict(type='CalibrationHook'),
     dict(type='HardVideoMiningHook', begin=2)]
