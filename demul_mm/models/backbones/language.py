@@ -1,6 +1,6 @@
 """The language side: a pre-trained model for the words, and a hierarchy on top of it."""
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -187,6 +187,17 @@ class TransformersLM(nn.Module):
         return rows
 
 
+class Language(NamedTuple):
+    """``Q`` sentences as the language encoder tells them."""
+
+    words: Tensor  # (Q, L, D)
+    word_mask: Tensor  # (Q, L) without the words that were dropped
+    phrases: Tensor  # (Q, K, D)
+    sentence: Tensor  # (Q, D)
+    phrase_attention: Tensor  # (Q, K, L)
+    meaning: Tensor  # (Q, E) unit mean of all token features, without gradient
+
+
 @MODELS.register_module()
 class LanguageEncoder(nn.Module):
     """Words, phrases and the sentence, from token features.
@@ -200,6 +211,9 @@ class LanguageEncoder(nn.Module):
         num_phrases: slots ``K``.
         ngrams: widths of the convolutions, odd.
         dropout: of the projected words.
+        word_drop: share of the words that are left out of each sentence in training, after the
+            token model has read it whole: so its features can still be kept from epoch to epoch.
+            The first token, which stands for the sentence, stays.
     """
 
     def __init__(
@@ -209,6 +223,7 @@ class LanguageEncoder(nn.Module):
         num_phrases: int = 4,
         ngrams: tuple[int, ...] = (1, 3, 5),
         dropout: float = 0.1,
+        word_drop: float = 0.0,
     ) -> None:
         super().__init__()
         if any(n % 2 == 0 for n in ngrams):
@@ -228,23 +243,23 @@ class LanguageEncoder(nn.Module):
         self.pool = nn.Linear(dim, 1, bias=False)
         self.sentence = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
         self.scale = dim**-0.5
+        self.word_drop = word_drop
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, ids: Tensor, mask: Tensor) -> Language:
         """Encode ``Q`` tokenised sentences.
 
         Args:
             ids: ``(Q, L)`` token ids.
             mask: ``(Q, L)``.
-
-        Returns:
-            words ``(Q, L, D)``, phrases ``(Q, K, D)``, sentence ``(Q, D)``, the phrases' attention
-            over words ``(Q, K, L)``, and the unit mean of the token features ``(Q, E)``, without
-            gradient (of the last layer alone, where the token model gives several).
         """
-        keep = mask[..., None]
         tokens = self.lm(ids, mask)  # (Q, L, E)
+        # Of the last layer alone, where the token model gives several.
         told = tokens[..., -self.meaning_dim :].detach()
-        meaning = F.normalize((told * keep).sum(1).float(), dim=-1)
+        meaning = F.normalize((told * mask[..., None]).sum(1).float(), dim=-1)
+        if self.training and self.word_drop:
+            kept = torch.rand(mask.shape, device=mask.device) >= self.word_drop
+            mask = mask & (kept | (torch.arange(mask.shape[1], device=mask.device) == 0))
+        keep = mask[..., None]
         x = self.dropout(self.project(tokens)) * keep  # (Q, L, D)
         grams = torch.stack([conv(x.transpose(1, 2)) for conv in self.convs]).amax(0)
         grams = F.gelu(grams.transpose(1, 2))  # (Q, L, D) the best n-gram around each word
@@ -256,7 +271,7 @@ class LanguageEncoder(nn.Module):
         unit_mask = torch.cat([mask, mask.new_ones(phrases.shape[:2])], 1)
         weight = masked_softmax(self.pool(units).squeeze(-1).float(), unit_mask).to(words.dtype)
         sentence = self.sentence(torch.einsum('qu,qud->qd', weight, units))
-        return words, phrases, sentence, attention, meaning
+        return Language(words, mask, phrases, sentence, attention, meaning)
 
     @staticmethod
     def orthogonality(attention: Tensor) -> Tensor:

@@ -182,17 +182,17 @@ class DeMUL(BaseModel):
 
     def encode_tokens(self, ids: Tensor, mask: Tensor) -> QueryEncoding:
         """Encode ``Q`` tokenised sentences ``(Q, L)``."""
-        words, phrases, sentence, attention, meaning = self.language(ids, mask)
-        shared, private = self.decoupler.encode_language(sentence)
+        told = self.language(ids, mask)
+        shared, private = self.decoupler.encode_language(told.sentence)
         return QueryEncoding(
-            words=words,
-            word_mask=mask,
-            phrases=phrases,
-            sentence=self.decoupler.recombine_language(sentence, shared, private),
+            words=told.words,
+            word_mask=told.word_mask,
+            phrases=told.phrases,
+            sentence=self.decoupler.recombine_language(told.sentence, shared, private),
             private=private,
             shared=shared,
-            phrase_attention=attention,
-            meaning=meaning,
+            phrase_attention=told.phrase_attention,
+            meaning=told.meaning,
         )
 
     # -- pairs -------------------------------------------------------------------------------

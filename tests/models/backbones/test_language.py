@@ -178,7 +178,7 @@ def test_meaning_is_that_of_the_last_layer(folder: str):
     one = LanguageEncoder(lm, dim=DIM)
     two = LanguageEncoder({**lm, 'layers': (0, -1)}, dim=DIM)
     ids, mask = sentences(5)
-    torch.testing.assert_close(one(ids, mask)[4], two(ids, mask)[4], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one(ids, mask).meaning, two(ids, mask).meaning, rtol=1e-3, atol=1e-3)
 
 
 # -- tuned ---------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def encoder() -> LanguageEncoder:
 
 def test_phrases_attend_to_the_words_of_their_sentence(encoder: LanguageEncoder):
     ids, mask = TinyTokenizer()(['the red disc', 'it spins', 'one two three four five'])
-    words, phrases, sentence, attention, meaning = encoder(ids, mask)
+    words, _, phrases, sentence, attention, meaning = encoder(ids, mask)
     assert (words.shape, phrases.shape, sentence.shape) == ((3, 5, 8), (3, 3, 8), (3, 8))
     torch.testing.assert_close(attention.sum(-1), torch.ones(3, 3))
     assert not attention.transpose(1, 2)[~mask].any()
@@ -266,8 +266,22 @@ def test_phrases_attend_to_the_words_of_their_sentence(encoder: LanguageEncoder)
 def test_order_of_the_words_matters(encoder: LanguageEncoder):
     one = encoder(*TinyTokenizer()(['the disc meets the cube']))
     two = encoder(*TinyTokenizer()(['the cube meets the disc']))
-    assert (one[2] - two[2]).abs().max() > 1e-4
-    torch.testing.assert_close(one[4], two[4])  # their meaning is a bag of words
+    assert (one.sentence - two.sentence).abs().max() > 1e-4
+    torch.testing.assert_close(one.meaning, two.meaning)  # their meaning is a bag of words
+
+
+def test_words_are_dropped_in_training_alone_and_never_the_first() -> None:
+    torch.manual_seed(0)
+    encoder = LanguageEncoder(dict(type='TinyTokens'), dim=8, dropout=0.0, word_drop=0.5)
+    ids, mask = TinyTokenizer()(['one two three four five'] * 40)
+    dropped = encoder.train()(ids, mask)
+    assert dropped.word_mask[:, 0].all()
+    assert 0.35 < float(dropped.word_mask[:, 1:].float().mean()) < 0.65
+    assert not dropped.words[~dropped.word_mask].any()
+    assert not dropped.phrase_attention.transpose(1, 2)[~dropped.word_mask].any()
+    whole = encoder.eval()(ids, mask)
+    assert torch.equal(whole.word_mask, mask)
+    torch.testing.assert_close(dropped.meaning, whole.meaning)
 
 
 def test_orthogonality_by_hand():
