@@ -5,6 +5,7 @@ from demul_mm.engine.hooks.calibration import CalibrationHook
 from demul_mm.engine.hooks.epoch_seed import EpochSeedHook
 from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
 from demul_mm.engine.hooks.two_stage import TwoStageHook
+from demul_mm.engine.hooks.video_weight import VideoWeightHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -12,4 +13,5 @@ __all__ = [
     'EpochSeedHook',
     'HardVideoMiningHook',
     'TwoStageHook',
+    'VideoWeightHook',
 ]

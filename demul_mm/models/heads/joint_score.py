@@ -13,19 +13,23 @@ TERMS = ('semantic', 'quality', 'boundary', 'coherence', 'video')
 class JointScore(nn.Module):
     """``a semantic + b quality + d (log p_start + log p_end) / 2 + e coherence + g video``.
 
-    The weights are positive and learned by a listwise loss over the candidates of all videos of a
-    query. This is what "unified" means: candidates of different videos compete on one scale.
+    The weights are positive. Those of the terms that are read within a video are learned by a
+    listwise loss over the candidates of all videos of a query; that of the video's likeness is a
+    buffer, which :class:`~demul_mm.engine.hooks.VideoWeightHook` fits by searching held-out
+    videos. This is what "unified" means: candidates of different videos compete on one scale.
 
     Args:
-        init: weights at the start, in the order of ``TERMS``.
+        init: weights at the start, in the order of ``TERMS``. The likeness starts at one over the
+            temperature of the contrast that trains it, where it is a log-probability.
         terms: the terms in use; the others weigh nothing (for ablations).
     """
 
     used: Tensor
+    video_weight: Tensor
 
     def __init__(
         self,
-        init: tuple[float, ...] = (1.0, 1.0, 0.1, 1.0, 1.0),
+        init: tuple[float, ...] = (1.0, 1.0, 0.1, 1.0, 1 / 0.07),
         terms: tuple[str, ...] = TERMS,
     ) -> None:
         super().__init__()
@@ -34,15 +38,16 @@ class JointScore(nn.Module):
             raise ValueError(f'unknown terms {sorted(unknown)}; allowed: {", ".join(TERMS)}')
         if len(init) != len(TERMS) or min(init) <= 0:
             raise ValueError(f'init is {init}; it must be five positive numbers, for {TERMS}')
-        start = torch.tensor(init, dtype=torch.float32)
+        start = torch.tensor(init[:-1], dtype=torch.float32)
         self.raw = nn.Parameter(start.expm1().log())  # the inverse of softplus
+        self.register_buffer('video_weight', torch.tensor(float(init[-1])))
         used = torch.tensor([term in terms for term in TERMS])
         self.register_buffer('used', used, persistent=False)
 
     @property
     def weights(self) -> Tensor:
         """``(5,)``, positive where a term is in use, else 0."""
-        return F.softplus(self.raw) * self.used
+        return torch.cat([F.softplus(self.raw), self.video_weight[None]]) * self.used
 
     def forward(self, terms: Tensor) -> tuple[Tensor, Tensor]:
         """``terms (..., 5)`` to the score ``(...)`` and the weighted terms ``(..., 5)``."""
