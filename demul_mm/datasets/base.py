@@ -1,9 +1,8 @@
 """The base of all data sets: one item is one video with all of its queries."""
 
 import functools
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -11,25 +10,11 @@ from mmengine.logging import MMLogger
 
 from demul_mm.datasets.annotations import Cleaner, RawVideo
 from demul_mm.datasets.availability import find_missing
+from demul_mm.datasets.folds import hash_subset, read_folds, stable_unit
 from demul_mm.datasets.samplers.seeded import SeededIndex
 from demul_mm.registry import TRANSFORMS
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.mts', '.webm', '.wmv', '.3gp')
-
-
-def stable_unit(text: str, salt: str = '') -> float:
-    """A number in [0, 1) that depends on ``text`` and ``salt`` only, the same everywhere."""
-    digest = hashlib.sha256(f'{salt}\0{text}'.encode()).digest()
-    return int.from_bytes(digest[:8], 'big') / 2**64
-
-
-def hash_subset(video_ids: Sequence[str], max_videos: int | None) -> list[str]:
-    """At most ``max_videos`` ids, chosen by their hashes, in the given order; None: all."""
-    if max_videos is None or len(video_ids) <= max_videos:
-        return list(video_ids)
-    by_hash = sorted(video_ids, key=lambda video_id: stable_unit(video_id, 'max_videos'))
-    chosen = set(by_hash[:max_videos])
-    return [video_id for video_id in video_ids if video_id in chosen]
 
 
 class MomentDataset(BaseDataset):
@@ -52,8 +37,10 @@ class MomentDataset(BaseDataset):
             steps of the pipeline that name none: ``dict(visual=dict(type='PackedStore', ...))``.
             A relative ``path`` is taken from ``data_root``, and ``{split}`` in it is the split.
         pipeline: transforms.
+        folds: of a cross-validation by video, ``dict(num=5, test=0, part='train')``: the part to
+            keep (see :class:`Folds`); None: all videos.
         subset: ``'all'``, or ``'fit'`` / ``'holdout'`` for the two parts that ``holdout_fraction``
-            divides the videos into, by a hash of the video id.
+            divides the videos (of the folds) into, by a hash of the video id.
         holdout_fraction: share of the held-out part, in (0, 1).
         max_videos: keep so many videos, chosen by a hash of the video id, in the file's order.
         missing: what to do with videos that the pipeline has no features or file for:
@@ -87,6 +74,7 @@ class MomentDataset(BaseDataset):
         name: str | None = None,
         features: dict | None = None,
         pipeline: Sequence = (),
+        folds: Mapping | None = None,
         subset: str = 'all',
         holdout_fraction: float = 0.1,
         max_videos: int | None = None,
@@ -105,6 +93,7 @@ class MomentDataset(BaseDataset):
         if max_videos is not None and max_videos < 1:
             raise ValueError(f'max_videos={max_videos}: give at least 1, or None for all')
         self.split = split
+        self.folds = None if folds is None else read_folds(folds)
         self.subset = subset
         self.holdout_fraction = holdout_fraction
         self.max_videos = max_videos
@@ -131,8 +120,11 @@ class MomentDataset(BaseDataset):
 
     @property
     def metainfo(self) -> dict:
-        """``dataset_name``, ``split`` and ``subset``."""
-        return {**super().metainfo, 'split': self.split, 'subset': self.subset}
+        """``dataset_name``, ``split``, ``subset`` and, in a cross-validation, ``folds``."""
+        own = {'split': self.split, 'subset': self.subset}
+        if self.folds is not None:
+            own['folds'] = self.folds._asdict()
+        return {**super().metainfo, **own}
 
     def read_annotations(self) -> Iterator[RawVideo]:
         """The videos of ``self.ann_file``, as they are there."""
@@ -158,8 +150,8 @@ class MomentDataset(BaseDataset):
         items = self._drop_missing(items)
         if not items:
             raise ValueError(
-                f'{name} {self.split}: no video is left (subset={self.subset!r}, '
-                f'missing={self.missing!r}); see the lines above'
+                f'{name} {self.split}: no video is left (folds={self.folds}, '
+                f'subset={self.subset!r}, missing={self.missing!r}); see the lines above'
             )
         return items
 
@@ -190,6 +182,8 @@ class MomentDataset(BaseDataset):
         return item
 
     def _select(self, items: list[dict]) -> list[dict]:
+        if self.folds is not None:
+            items = [item for item in items if self.folds.holds(item['video_id'])]
         if self.subset != 'all':
             held = self.subset == 'holdout'
             items = [

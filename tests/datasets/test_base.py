@@ -15,7 +15,7 @@ from demul_mm.datasets import (
     PackedWriter,
     validate_jsonl,
 )
-from demul_mm.datasets.base import hash_subset, stable_unit
+from demul_mm.datasets.folds import fold_of, hash_subset, stable_unit
 from demul_mm.datasets.samplers import SeededSampler
 from tests.datasets.helpers import video, write_jsonl
 
@@ -195,9 +195,36 @@ def test_stable_unit_never_changes():
     assert stable_unit('v_QOlSCBRmfWY', 'holdout') == pytest.approx(0.597150447, abs=1e-8)
 
 
+def test_the_fold_of_a_video_never_changes():
+    folds = {'3MSZA': 4, 'YSKX3': 1, 'RoripwjYFp8_60.0_210.0': 0}
+    assert {video_id: fold_of(video_id, 5) for video_id in folds} == folds
+
+
+def test_folds_test_each_video_once_and_hold_out_of_the_others(tmp_path):
+    rows = [video(f'v{i}') for i in range(300)]
+    tested = []
+    for test in range(3):
+        ids = {}
+        for part, subset in (('test', 'all'), ('train', 'fit'), ('train', 'holdout')):
+            folds = dict(num=3, test=test, part=part)
+            dataset = build(tmp_path, rows, folds=folds, subset=subset)
+            assert dataset.metainfo['folds'] == folds
+            ids[subset] = [dataset.get_data_info(i)['video_id'] for i in range(len(dataset))]
+        together = [*ids['all'], *ids['fit'], *ids['holdout']]
+        assert sorted(together) == sorted(row['video_id'] for row in rows)
+        assert 80 <= len(ids['all']) <= 120
+        assert 10 <= len(ids['holdout']) <= 30
+        tested += ids['all']
+    assert len(tested) == len(set(tested)) == 300
+
+
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
+        (dict(folds=dict(num=5, test=0)), "folds=dict(num=5, test=0, part='train')"),
+        (dict(folds=dict(num=5, test=5, part='test')), 'one of 0 to num - 1'),
+        (dict(folds=dict(num=1, test=0, part='test')), 'at least 2 folds'),
+        (dict(folds=dict(num=5, test=0, part='val')), "'train', 'test'"),
         (dict(subset='test'), "'all', 'fit', 'holdout'"),
         (dict(missing='drop'), "'error', 'skip'"),
         (dict(holdout_fraction=1.0), 'between 0 and 1'),

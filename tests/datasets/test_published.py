@@ -50,6 +50,16 @@ CASES = {
         (1334, 3720),
         {'spans clipped to the video': 562},
     ),
+    'charades with CLIP features': (
+        dict(
+            type='CharadesSTADataset',
+            ann_file=('charades_sta', 'charades_sta_cv.txt'),
+            info_file=('charades_sta', 'Charades_v1_test.csv'),
+            split='test',
+        ),
+        (1000, 2817),
+        {'spans clipped to the video': 431},
+    ),
     'tacos train': (
         dict(type='TACoSDataset', ann_file=('tacos', 'train.json'), split='train'),
         (75, 9790),

@@ -31,7 +31,7 @@ from mmengine.logging import MMLogger
 from tqdm import tqdm
 
 from demul_mm.datasets import PackedWriter
-from demul_mm.datasets.base import hash_subset
+from demul_mm.datasets.folds import hash_subset
 from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
 from demul_mm.registry import DATASETS
 
