@@ -1,13 +1,12 @@
-"""Score predictions again: with any metric, by groups, and one file against another."""
+"""Score predictions again: with any metric, and by groups."""
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from demul_mm.evaluation.metrics import EntryMetric
-from demul_mm.evaluation.metrics.moment_recall import per_query
-from demul_mm.evaluation.predictions import PredictionEntry, pad_entries
+from demul_mm.evaluation.predictions import PredictionEntry
+from demul_mm.registry import METRICS
 
 # Upper bound of each group (exclusive) and its name.
 LENGTH_GROUPS = (
@@ -42,6 +41,12 @@ def score_entries(metric: BaseMetric, entries: Sequence[PredictionEntry]) -> dic
         )
     metric.results = [{'sample_idx': 0, 'simulated': False, 'entries': list(entries)}]
     return metric.evaluate(1)
+
+
+def evaluator_metrics(evaluator: Mapping | Sequence[Mapping]) -> list[EntryMetric]:
+    """The metrics of a config's ``test_evaluator``, but for those that only write a file."""
+    configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
+    return [METRICS.build(c) for c in configs if not c['type'].endswith('DumpPredictions')]
 
 
 def _group_of(value: float, groups: Sequence[tuple[float, str]]) -> str:
@@ -89,66 +94,3 @@ def group_entries(entries: Sequence[PredictionEntry], by: str) -> dict[str, list
     bounds = {'length': LENGTH_GROUPS, 'duration': DURATION_GROUPS}.get(by)
     order = [name for _, name in bounds] if bounds else sorted(groups)
     return {name: groups[name] for name in order if name in groups}
-
-
-def paired_bootstrap(
-    first: Sequence[PredictionEntry],
-    second: Sequence[PredictionEntry],
-    topk: Sequence[int] = (1, 5),
-    ious: Sequence[float] = (0.3, 0.5, 0.7),
-    iou_op: str = 'ge',
-    rounds: int = 2000,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """How much the second file scores above the first, and how sure that is.
-
-    Whole videos are drawn with replacement, not queries: queries of one video stand or fall
-    together, and drawing them apart would make the interval too narrow.
-
-    Args:
-        first, second: entries of the same queries.
-        topk, ious, iou_op: as for :class:`MomentRecall`.
-        rounds: how many times the videos are drawn.
-        seed: of the draws.
-
-    Returns:
-        For each metric ``first``, ``second``, ``difference``, and ``low`` and ``high``, the 95 %
-        interval of the difference; all in percent.
-
-    Raises:
-        ValueError: the files answer different queries.
-    """
-    a = {entry['query_id']: entry for entry in first if entry['gt']}
-    b = {entry['query_id']: entry for entry in second if entry['gt']}
-    if a.keys() != b.keys():
-        raise ValueError(
-            f'the files answer different queries: {len(a.keys() - b.keys())} are only in the '
-            f'first, {len(b.keys() - a.keys())} only in the second'
-        )
-    ids = list(a)
-    options = dict(topk=topk, ious=ious, iou_op=iou_op)
-    values_a = _values([a[i] for i in ids], options)
-    values_b = _values([b[i] for i in ids], options)
-    videos, video_of = np.unique([a[i]['video_id'] for i in ids], return_inverse=True)
-    sizes = np.bincount(video_of, minlength=len(videos))
-    draws = np.random.default_rng(seed).multinomial(
-        len(videos), np.full(len(videos), 1 / len(videos)), size=rounds
-    )  # (rounds, V): how often each video is drawn
-    drawn_queries = draws @ sizes  # (rounds,)
-    report = {}
-    for key in values_a:
-        gain = np.bincount(video_of, values_b[key] - values_a[key], minlength=len(videos))
-        low, high = np.percentile(draws @ gain / drawn_queries, [2.5, 97.5])
-        mean_a, mean_b = values_a[key].mean(), values_b[key].mean()
-        report[key] = {
-            'first': 100 * float(mean_a),
-            'second': 100 * float(mean_b),
-            'difference': 100 * float(mean_b - mean_a),
-            'low': 100 * float(low),
-            'high': 100 * float(high),
-        }
-    return report
-
-
-def _values(entries: Sequence[PredictionEntry], options: Mapping) -> dict[str, np.ndarray]:
-    return {key: value.numpy() for key, value in per_query(pad_entries(entries), **options).items()}

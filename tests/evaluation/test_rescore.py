@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from demul_mm.evaluation.calibration import reliability, scores_and_hits
 from demul_mm.evaluation.metrics import MomentRecall
 from demul_mm.evaluation.predictions import save_predictions
-from demul_mm.evaluation.rescore import group_entries, paired_bootstrap, score_entries
+from demul_mm.evaluation.rescore import group_entries, score_entries
 from demul_mm.evaluation.tables import format_table, split_floors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,30 +72,6 @@ def test_groups_are_the_whole_again():
 def test_foreign_metrics_are_refused(tmp_path):
     with pytest.raises(TypeError, match='DumpResults cannot score a predictions file'):
         score_entries(DumpResults(str(tmp_path / 'x.pkl')), [])
-
-
-def test_bootstrap_of_a_file_with_itself_is_zero():
-    entries = _random_entries(80, noise=4, seed=1)
-    for row in paired_bootstrap(entries, entries, rounds=200).values():
-        assert row['difference'] == row['low'] == row['high'] == 0
-
-
-def test_bootstrap_sees_a_clear_gain_and_not_mere_noise():
-    worse = _random_entries(400, noise=12, seed=2)
-    better = _random_entries(400, noise=12, seed=2)
-    for entry in better:  # half the error
-        (start, end), (a, b, score) = entry['gt'][0], entry['pred'][0]
-        entry['pred'] = [[(start + a) / 2, (end + b) / 2, score]]
-    report = paired_bootstrap(worse, better, topk=(1,), ious=(0.5,), rounds=500)
-    row = report['R@1,IoU=0.5']
-    assert row['difference'] == pytest.approx(row['second'] - row['first'])
-    assert 0 < row['low'] < row['difference'] < row['high']
-    noise = paired_bootstrap(
-        _random_entries(400, 5, 3), [dict(e, gt=e['gt']) for e in _random_entries(400, 5, 3)]
-    )
-    assert noise['mIoU']['difference'] == 0
-    with pytest.raises(ValueError, match='1 are only in the first, 0 only in the second'):
-        paired_bootstrap(worse, better[1:])
 
 
 def test_reliability_by_hand():

@@ -1,42 +1,57 @@
-"""Compare two predictions files of the same queries, with a paired bootstrap over videos."""
+"""Compare two recipes on the same queries, with a paired bootstrap over videos."""
 
 import argparse
 import sys
+from pathlib import Path
 
-from demul_mm.engine.cli import run_tool, tool_parser
+from demul_mm.engine.cli import load_config, run_tool, tool_parser
+from demul_mm.evaluation.intervals import QueryValues, mean_values, paired_bootstrap, query_values
+from demul_mm.evaluation.metrics import EntryMetric, MomentRecall
 from demul_mm.evaluation.predictions import load_predictions
-from demul_mm.evaluation.rescore import paired_bootstrap
+from demul_mm.evaluation.rescore import evaluator_metrics
 from demul_mm.evaluation.tables import format_table
 
 EXAMPLES = """
   python tools/analysis_tools/compare.py work_dirs/plain.json work_dirs/full.json
   python tools/analysis_tools/compare.py a.json b.json --topk 1 5 --ious 0.1 0.3 0.5 --iou-op gt
+  python tools/analysis_tools/compare.py work_dirs/plain_cv work_dirs/full_cv \\
+      --config configs/demul_charades_clip_cv.py
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__ or '', EXAMPLES)
-    parser.add_argument('first', help='predictions file to compare with')
-    parser.add_argument('second', help='predictions file whose gain is reported')
+    what = 'predictions file, or work dir of tools/cross_validate.py (the mean of its seeds)'
+    parser.add_argument('first', type=Path, help=f'{what} to compare with')
+    parser.add_argument('second', type=Path, help='the same, whose gain is reported')
+    parser.add_argument('--config', help='take the metrics of the test_evaluator of this config')
     parser.add_argument('--topk', type=int, nargs='+', default=[1, 5])
     parser.add_argument('--ious', type=float, nargs='+', default=[0.3, 0.5, 0.7])
     parser.add_argument('--iou-op', choices=('ge', 'gt'), default='ge')
     parser.add_argument('--rounds', type=int, default=2000, help='bootstrap rounds')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=int, default=0, help='of the draws')
     return parser.parse_args()
+
+
+def read_values(path: Path, metrics: list[EntryMetric]) -> QueryValues:
+    """The values of a predictions file, or the mean of those of a cross-validation's seeds."""
+    files = sorted(path.glob('seed_*.json')) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(
+            f'{path} has no seed_<number>.json; is it a work dir of tools/cross_validate.py, and '
+            'is that done?'
+        )
+    return mean_values([query_values(metrics, load_predictions(file)[1]) for file in files])
 
 
 def main() -> None:
     args = parse_args()
-    report = paired_bootstrap(
-        load_predictions(args.first)[1],
-        load_predictions(args.second)[1],
-        topk=args.topk,
-        ious=args.ious,
-        iou_op=args.iou_op,
-        rounds=args.rounds,
-        seed=args.seed,
-    )
+    if args.config:
+        metrics = evaluator_metrics(load_config(args.config).test_evaluator)
+    else:
+        metrics = [MomentRecall(topk=args.topk, ious=args.ious, iou_op=args.iou_op)]
+    first, second = (read_values(path, metrics) for path in (args.first, args.second))
+    report = paired_bootstrap(first, second, rounds=args.rounds, seed=args.seed)
     print(format_table(report))
     print(f'low, high: 95 % interval of the difference, {args.rounds} draws of whole videos')
 

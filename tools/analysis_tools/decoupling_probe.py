@@ -24,9 +24,9 @@ from demul_mm.analysis.decoupling import (
 from demul_mm.analysis.encoding import split_loader
 from demul_mm.apis.loading import load_model
 from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.evaluation.intervals import paired_bootstrap, query_values
 from demul_mm.evaluation.metrics import MomentRecall
 from demul_mm.evaluation.predictions import PredictionEntry, write_text_atomically
-from demul_mm.evaluation.rescore import paired_bootstrap
 from demul_mm.evaluation.tables import format_markdown, format_table, split_floors
 
 EXAMPLES = """
@@ -74,7 +74,8 @@ def localization_rows(
         if entries is whole:
             floors = {k: v for k, v in scored.items() if k.startswith('floor/')}
             continue
-        change = paired_bootstrap(whole, entries, topk=(1,), ious=(0.7,))['R@1,IoU=0.7']
+        values = (query_values([metric], part) for part in (whole, entries))
+        change = paired_bootstrap(*values)['R@1,IoU=0.7']
         rows[name].update({f'{key} (.7)': change[key] for key in ('difference', 'low', 'high')})
     return {**rows, **{name: {key: row[key] for key in SHOWN} for name, row in floors.items()}}
 

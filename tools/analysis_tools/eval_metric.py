@@ -5,6 +5,7 @@ import difflib
 import inspect
 import json
 import sys
+from collections.abc import Sequence
 
 from mmengine.config import DictAction
 from mmengine.evaluator import BaseMetric
@@ -16,7 +17,12 @@ from demul_mm.evaluation.predictions import (
     load_predictions,
     write_text_atomically,
 )
-from demul_mm.evaluation.rescore import GROUPINGS, group_entries, score_entries
+from demul_mm.evaluation.rescore import (
+    GROUPINGS,
+    evaluator_metrics,
+    group_entries,
+    score_entries,
+)
 from demul_mm.evaluation.tables import format_table, split_floors
 from demul_mm.registry import METRICS
 
@@ -53,15 +59,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_metrics(args: argparse.Namespace) -> list[BaseMetric]:
+def build_metrics(args: argparse.Namespace) -> Sequence[BaseMetric]:
     if args.config:
-        evaluator = load_config(args.config, args.cfg_options).test_evaluator
-        configs = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
-        configs = [c for c in configs if not c['type'].endswith('DumpPredictions')]
-    else:
-        check_metric_options(args.metric, args.cfg_options)
-        configs = [dict(type=args.metric, **args.cfg_options)]
-    return [METRICS.build(config) for config in configs]
+        return evaluator_metrics(load_config(args.config, args.cfg_options).test_evaluator)
+    check_metric_options(args.metric, args.cfg_options)
+    return [METRICS.build(dict(type=args.metric, **args.cfg_options))]
 
 
 def check_metric_options(name: str, options: dict) -> None:
@@ -78,7 +80,7 @@ def check_metric_options(name: str, options: dict) -> None:
             raise ValueError(f'--cfg-options: {name} has no option {key!r}; {hint}')
 
 
-def score(metrics: list[BaseMetric], entries: list[PredictionEntry]) -> dict[str, float]:
+def score(metrics: Sequence[BaseMetric], entries: list[PredictionEntry]) -> dict[str, float]:
     scored: dict[str, float] = {}
     for metric in metrics:
         scored.update(score_entries(metric, entries))

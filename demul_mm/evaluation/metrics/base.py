@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
@@ -66,6 +67,21 @@ class EntryMetric(BaseMetric):
         Returns:
             Metric name to value, in percent.
         """
+
+    def query_values(self, entries: Sequence[PredictionEntry]) -> dict[str, np.ndarray]:
+        """What each query adds to the metric, for intervals.
+
+        Args:
+            entries: of Q queries, whose true moments are known.
+
+        Returns:
+            Metric name to ``(Q,)`` float64, NaN where the query is not counted; the mean over
+            those that are is the metric.
+
+        Raises:
+            TypeError: the metric is not a mean over queries.
+        """
+        raise TypeError(f'{type(self).__name__} gives no value for each query')
 
     def log_table(self, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
         """Show metrics beside their floors, and say so if the features were simulated."""

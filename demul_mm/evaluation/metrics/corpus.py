@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,13 +72,7 @@ class CorpusMomentMetric(EntryMetric):
         entries = self.with_truth(entries)
         if not entries:
             return {}
-        answers = {entry['query_id']: entry['corpus'] for entry in entries if 'corpus' in entry}
-        metrics = self._score(answers, entries)
-        for task, key, rows_of in (('VR/', 'videos', _video_rows), ('SVMR/', 'pred', _own_rows)):
-            own = {entry['query_id']: rows_of(entry) for entry in entries if entry.get(key)}
-            if own:
-                found = self._score({**answers, **own}, entries)
-                metrics.update({k: v for k, v in found.items() if k.startswith(task)})
+        metrics = percent(self._hits(entries))
         if not self.floors:
             return metrics
         rows = {'model': metrics, **self._floors(entries)}
@@ -86,10 +81,24 @@ class CorpusMomentMetric(EntryMetric):
         beside = {f'{name}/{key}': v for name in list(rows)[1:] for key, v in rows[name].items()}
         return {**metrics, **beside}
 
-    def _score(
+    def query_values(self, entries: Sequence[PredictionEntry]) -> dict[str, np.ndarray]:
+        return {key: hit.double().numpy() for key, hit in self._hits(entries).items()}
+
+    def _hits(self, entries: Sequence[PredictionEntry]) -> dict[str, Tensor]:
+        """Which queries each metric counts as found, VR and SVMR by the lists of their own."""
+        answers = {entry['query_id']: entry['corpus'] for entry in entries if 'corpus' in entry}
+        hits = self._hits_of(answers, entries)
+        for task, key, rows_of in (('VR/', 'videos', _video_rows), ('SVMR/', 'pred', _own_rows)):
+            own = {entry['query_id']: rows_of(entry) for entry in entries if entry.get(key)}
+            if own:
+                found = self._hits_of({**answers, **own}, entries)
+                hits.update({k: v for k, v in found.items() if k.startswith(task)})
+        return hits
+
+    def _hits_of(
         self, answers: Mapping[str, Rows], entries: Sequence[PredictionEntry]
-    ) -> dict[str, float]:
-        return self.calculate(
+    ) -> dict[str, Tensor]:
+        return corpus_hits(
             answers,
             entries,
             topk=self.topk,
@@ -110,7 +119,9 @@ class CorpusMomentMetric(EntryMetric):
             [video, start * durations[video], end * durations[video], 0.0]
             for video, _ in counts.most_common(self.max_pred)
         ]
-        searched = self._score({entry['query_id']: frequent for entry in entries}, entries)
+        searched = percent(
+            self._hits_of({entry['query_id']: frequent for entry in entries}, entries)
+        )
         given = {
             entry['query_id']: [
                 [entry['video_id'], s * entry['duration'], e * entry['duration'], 0.0]
@@ -118,7 +129,7 @@ class CorpusMomentMetric(EntryMetric):
             ]
             for entry in entries
         }
-        known = self._score(given, entries)
+        known = percent(self._hits_of(given, entries))
         return {
             'floor/frequent_videos': {k: v for k, v in searched.items() if k[:4] != 'SVMR'},
             'floor/constant_window': {k: v for k, v in known.items() if k[:4] == 'SVMR'},
@@ -126,51 +137,56 @@ class CorpusMomentMetric(EntryMetric):
 
     @staticmethod
     def calculate(
-        answers: Mapping[str, Rows],
-        entries: Sequence[PredictionEntry],
-        topk: Sequence[int] = (1, 5, 10, 100),
-        ious: Sequence[float] = (0.5, 0.7),
-        iou_op: str = 'ge',
-        float32: bool = True,
-        max_pred: int = 100,
-        min_agree: int | None = None,
+        answers: Mapping[str, Rows], entries: Sequence[PredictionEntry], **options: Any
     ) -> dict[str, float]:
-        """The metric of plain lists.
+        """The metric of plain lists; arguments as for :func:`corpus_hits`."""
+        return percent(corpus_hits(answers, entries, **options))
 
-        Args:
-            answers: query id to its rows, best first.
-            entries: the truth: ``query_id``, ``video_id`` and ``gt`` of each query.
-            topk, ious, iou_op, float32, max_pred, min_agree: as for the class.
 
-        Raises:
-            ValueError: a query has no answer, or an answer no query.
-        """
-        check_answered(answers, [entry['query_id'] for entry in entries])
-        rows = [answers[entry['query_id']][:max_pred] for entry in entries]
-        videos = [[row[0] for row in answer] for answer in rows]
-        true_videos = [entry['video_id'] for entry in entries]
-        metrics = {}
-        rank = torch.tensor([_distinct_rank(v, true) for v, true in zip(videos, true_videos)])
+def corpus_hits(
+    answers: Mapping[str, Rows],
+    entries: Sequence[PredictionEntry],
+    topk: Sequence[int] = (1, 5, 10, 100),
+    ious: Sequence[float] = (0.5, 0.7),
+    iou_op: str = 'ge',
+    float32: bool = True,
+    max_pred: int = 100,
+    min_agree: int | None = None,
+) -> dict[str, Tensor]:
+    """Which queries are found: metric key to ``(Q,)`` bool, in the order of ``entries``.
+
+    Args:
+        answers: query id to its rows, best first.
+        entries: the truth: ``query_id``, ``video_id`` and ``gt`` of each query.
+        topk, ious, iou_op, float32, max_pred, min_agree: as for :class:`CorpusMomentMetric`.
+
+    Raises:
+        ValueError: a query has no answer, or an answer no query.
+    """
+    check_answered(answers, [entry['query_id'] for entry in entries])
+    rows = [answers[entry['query_id']][:max_pred] for entry in entries]
+    videos = [[row[0] for row in answer] for answer in rows]
+    true_videos = [entry['video_id'] for entry in entries]
+    rank = torch.tensor([_distinct_rank(v, true) for v, true in zip(videos, true_videos)])
+    hits = {f'VR/R@{k}': rank < k for k in topk}
+    spans, valid = pad_spans([[(row[1], row[2]) for row in answer] for answer in rows])
+    own = torch.zeros_like(valid)
+    own[valid] = torch.tensor(
+        [name == true for names, true in zip(videos, true_videos) for name in names],
+        dtype=torch.bool,
+    )
+    gt, gt_mask = pad_spans([entry['gt'] for entry in entries])
+    dtype = torch.float32 if float32 else torch.float64
+    iou = pairwise_iou(spans.to(dtype), gt.to(dtype)).masked_fill(~gt_mask.unsqueeze(1), -1)
+    agree = torch.where(gt_mask.sum(-1) >= 4, 2, 1) if min_agree is None else min_agree
+    place = own.cumsum(-1) - 1  # position among the rows of the right video
+    for m in ious:
+        passed = (iou >= m if iou_op == 'ge' else iou > m).sum(-1)  # (Q, N)
+        right = own & (passed >= torch.as_tensor(agree).reshape(-1, 1))
         for k in topk:
-            metrics[f'VR/R@{k}'] = _percent(rank < k)
-        spans, valid = pad_spans([[(row[1], row[2]) for row in answer] for answer in rows])
-        own = torch.zeros_like(valid)
-        own[valid] = torch.tensor(
-            [name == true for names, true in zip(videos, true_videos) for name in names],
-            dtype=torch.bool,
-        )
-        gt, gt_mask = pad_spans([entry['gt'] for entry in entries])
-        dtype = torch.float32 if float32 else torch.float64
-        iou = pairwise_iou(spans.to(dtype), gt.to(dtype)).masked_fill(~gt_mask.unsqueeze(1), -1)
-        agree = torch.where(gt_mask.sum(-1) >= 4, 2, 1) if min_agree is None else min_agree
-        place = own.cumsum(-1) - 1  # position among the rows of the right video
-        for m in ious:
-            passed = (iou >= m if iou_op == 'ge' else iou > m).sum(-1)  # (Q, N)
-            right = own & (passed >= torch.as_tensor(agree).reshape(-1, 1))
-            for k in topk:
-                metrics[f'SVMR/R@{k},IoU={m:g}'] = _percent((right & (place < k)).any(-1))
-                metrics[f'VCMR/R@{k},IoU={m:g}'] = _percent(right[:, :k].any(-1))
-        return metrics
+            hits[f'SVMR/R@{k},IoU={m:g}'] = (right & (place < k)).any(-1)
+            hits[f'VCMR/R@{k},IoU={m:g}'] = right[:, :k].any(-1)
+    return hits
 
 
 def check_answered(answers: Mapping[str, Rows], query_ids: Sequence[str]) -> None:
@@ -202,5 +218,6 @@ def _distinct_rank(videos: Sequence[str], true_video: str) -> int:
     return distinct.index(true_video) if true_video in distinct else len(distinct) + 10**9
 
 
-def _percent(hit: Tensor) -> float:
-    return 100 * int(hit.sum()) / len(hit)
+def percent(hits: Mapping[str, Tensor]) -> dict[str, float]:
+    """The share of hits of each metric."""
+    return {key: 100 * int(hit.sum()) / len(hit) for key, hit in hits.items()}

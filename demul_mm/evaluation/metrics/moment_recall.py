@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,6 +106,11 @@ class MomentRecall(EntryMetric):
             f'{name}/{key}': v for name in rows if name != 'model' for key, v in rows[name].items()
         }
         return {**metrics, **beside}
+
+    def query_values(self, entries: Sequence[PredictionEntry]) -> dict[str, np.ndarray]:
+        options = (self.topk, self.ious, self.iou_op, self.tolerance, self.float32)
+        found = per_query(pad_entries(entries), *options)
+        return {key: value.numpy() for key, value in found.items()}
 
     def _middle_iou(self) -> float:
         return self.ious[len(self.ious) // 2]

@@ -1,0 +1,95 @@
+"""Every fold is trained and tested once; a second call goes on where the first was stopped."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.engine.tiny import write_tiny_demul
+from tests.tools.running import run_in_process
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """
+_base_ = ['{base}']
+videos = dict(ann_file='all.jsonl', split='train', holdout_fraction=0.4)
+train_dataloader = dict(num_workers=0, dataset=dict(
+    videos, subset='fit', folds=dict(num=2, test=0, part='train')))
+val_dataloader = dict(dataset=dict(
+    videos, subset='holdout', folds=dict(num=2, test=0, part='train')))
+test_dataloader = dict(dataset=dict(videos, folds=dict(num=2, test=0, part='test')))
+train_cfg = dict(max_epochs=1)
+test_cfg = dict(type='CorpusTestLoop', num_videos=12, num_fused=2, num_moments=10)
+test_evaluator = [
+    dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7)),
+    dict(type='CorpusMomentMetric', topk=(1, 2), ious=(0.5,))]
+published_train_queries = 100
+"""
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('cv')
+    path = folder / 'tiny_cv.py'
+    path.write_text(CONFIG.format(base=write_tiny_demul(folder / 'data')))
+    lines = [(folder / 'data' / f'{split}.jsonl').read_text() for split in ('train', 'val')]
+    (folder / 'data' / 'all.jsonl').write_text(''.join(lines))
+    return path
+
+
+def test_folds_are_run_pooled_and_not_repeated(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    work_dir = tmp_path / 'runs'
+    command = ['tools/cross_validate.py', str(config), '--work-dir', str(work_dir)]
+    run_in_process(*command, '--jobs', '2')
+    report = json.loads((work_dir / 'report.json').read_text())
+    assert (report['folds'], report['seeds']) == ([0, 1], [0])
+    assert (report['queries'], report['videos']) == (36, 12)
+    assert 0 < report['train_queries'] < 36
+    pooled = json.loads((work_dir / 'seed_0.json').read_text())['predictions']
+    folds = [
+        json.loads((work_dir / f'seed_0_fold_{fold}' / 'predictions.json').read_text())
+        for fold in (0, 1)
+    ]
+    assert pooled == [entry for fold in folds for entry in fold['predictions']]
+    row = report['metrics']['R@1,IoU=0.5']
+    assert row['low'] <= row['mean'] <= row['high']
+    assert row['floor/constant_window'] > 0
+    assert 0 <= report['metrics']['VR/R@2']['mean'] <= 100
+    assert report['steps']['recall/level2'] == 100
+    text = (work_dir / 'report.md').read_text()
+    assert 'of the 100 of the published protocol' in text
+    assert text in capsys.readouterr().out
+
+    first, second = (work_dir / f'seed_0_fold_{fold}' / 'predictions.json' for fold in (0, 1))
+    written = first.stat().st_mtime_ns
+    second.unlink()
+    run_in_process(*command)
+    assert first.stat().st_mtime_ns == written
+    assert json.loads(second.read_text()) == folds[1]
+
+    run_in_process('tools/analysis_tools/compare.py', str(work_dir), str(work_dir))
+    assert 'difference' in capsys.readouterr().out
+
+    with pytest.raises(SystemExit):
+        run_in_process(*command, '--cfg-options', 'train_cfg.max_epochs=2')
+    assert 'holds runs with other settings' in capsys.readouterr().err
+
+
+def test_a_run_that_fails_says_why(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ['tools/cross_validate.py', str(config), '--work-dir', str(tmp_path), '--folds']
+    with pytest.raises(SystemExit):
+        run_in_process(*command, '2')
+    assert 'the config has folds 0 to 1' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_in_process(*command, '0', '--cfg-options', 'train_dataloader.dataset.features=None')
+    assert 'train.log ends' in capsys.readouterr().err
+
+
+def test_a_config_without_folds_is_refused(config: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        run_in_process('tools/cross_validate.py', 'configs/demul_charades.py')
+    assert 'needs the same folds=' in capsys.readouterr().err
