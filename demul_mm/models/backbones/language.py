@@ -13,6 +13,7 @@ from demul_mm.models.layers import Dropout, masked_softmax
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import MODELS
+from demul_mm.transfer import on_host, to_device
 
 
 def _load_quietly(folder: str) -> PreTrainedModel:
@@ -135,13 +136,15 @@ class TransformersLM(nn.Module):
         """Token ids ``(Q, L)`` and ``mask (Q, L)`` to features ``(Q, L, out_dim)``."""
         if not self.frozen:
             return self._read(self.lm, ids, mask)
-        keys = [row[:n].numpy().tobytes() for row, n in zip(ids.cpu(), mask.sum(1).tolist())]
+        known_ids, known_mask = on_host(ids), on_host(mask)
+        lengths = known_mask.sum(1).tolist()
+        keys = [row[:n].tobytes() for row, n in zip(known_ids.numpy(), lengths)]
         fresh = {key: i for i, key in enumerate(keys) if key not in self._cache}
-        rows = self._run_frozen(ids, mask, fresh)
+        rows = self._run_frozen(known_ids, known_mask, fresh, ids.device)
         features = [rows[key] if key in rows else self._cache[key] for key in keys]
         padded = nn.utils.rnn.pad_sequence(features, batch_first=True)  # (Q, L', out_dim)
         padded = F.pad(padded, (0, 0, 0, ids.shape[1] - padded.shape[1]))
-        return padded.to(ids.device, torch.float32, non_blocking=True)
+        return to_device(padded, ids.device).float()
 
     def _read(self, lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
         """``(Q, L)`` to ``(Q, L, out_dim)``."""
@@ -152,14 +155,12 @@ class TransformersLM(nn.Module):
 
     @torch.no_grad()
     def _run_frozen(
-        self, ids: Tensor, mask: Tensor, fresh: dict[bytes, int]
+        self, ids: Tensor, mask: Tensor, fresh: dict[bytes, int], device: torch.device
     ) -> dict[bytes, Tensor]:
         """Features of the sentences not yet in the cache, kept there while it has room."""
         if not fresh:
             return {}
-        lm = self._hidden[0] = self._hidden[0].to(
-            ids.device, choose_precision(self.dtype, ids.device)
-        )
+        lm = self._hidden[0] = self._hidden[0].to(device, choose_precision(self.dtype, device))
         lengths = mask.sum(1).tolist()
         by_width: dict[int, list[bytes]] = {}
         for key, i in fresh.items():
@@ -170,8 +171,10 @@ class TransformersLM(nn.Module):
                 chunk = keys[start : start + CHUNK]
                 index = [fresh[key] for key in chunk]
                 index += index[:1] * (CHUNK - len(chunk))
-                x, valid = (F.pad(t[index], (0, width))[:, :width] for t in (ids, mask))
-                with torch.autocast(ids.device.type, enabled=False):
+                x, valid = (
+                    to_device(F.pad(t[index], (0, width))[:, :width], device) for t in (ids, mask)
+                )
+                with torch.autocast(device.type, enabled=False):
                     out = self._read(lm, x, valid)
                 for key, row in zip(chunk, out.cpu()):
                     rows[key] = row[: lengths[fresh[key]]].to(torch.float16)

@@ -9,23 +9,21 @@ from torch import Tensor
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
+from demul_mm.transfer import to_device
 
 
 @MODELS.register_module()
 class MomentDataPreprocessor(BaseDataPreprocessor):
-    """Pad, mask, tokenise and move a batch.
+    """Pad, mask, tokenise and move a batch, in one copy for each tensor of the batch.
 
     Args:
         tokenizer: config of the tokenizer.
         pad_divisor: the padded number of clips is a multiple of it; ``2 ** (levels - 1)`` of the
             pyramid.
-        non_blocking: of the copy to the device.
     """
 
-    def __init__(
-        self, tokenizer: dict | None = None, pad_divisor: int = 32, non_blocking: bool = True
-    ) -> None:
-        super().__init__(non_blocking=non_blocking)
+    def __init__(self, tokenizer: dict | None = None, pad_divisor: int = 32) -> None:
+        super().__init__()
         self.tokenizer: TransformersTokenizer = TASK_UTILS.build(
             tokenizer or dict(type='TransformersTokenizer')
         )
@@ -48,11 +46,13 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         Raises:
             ValueError: a video has no clip at all, or streams of different numbers of clips.
         """
-        data = self.cast_data(data)
         inputs, samples = data['inputs'], data.get('data_samples')
         longest = max(self._common_lengths(inputs, samples), default=0)
         streams = {k: self.pad(v, longest, k, samples) for k, v in inputs.items() if k != 'frames'}
-        out = dict(streams=streams, frames=inputs.get('frames'))
+        frames = inputs.get('frames')
+        if frames is not None:
+            frames = [to_device(rows, self.device) for rows in frames]
+        out = dict(streams=streams, frames=frames)
         out.update(ids=None, word_mask=None, hard_ids=None, hard_mask=None)
         queries = [query for sample in samples or [] for query in sample.queries]
         if queries:
@@ -65,10 +65,7 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
     def tokenize(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask ``(Q, L)`` on the model's device."""
         ids, mask = self.tokenizer(sentences)
-        return (
-            ids.to(self.device, non_blocking=self._non_blocking),
-            mask.to(self.device, non_blocking=self._non_blocking),
-        )
+        return to_device(ids, self.device), to_device(mask, self.device)
 
     def pad(
         self,
@@ -91,8 +88,9 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         total = longest + -longest % self.pad_divisor
         present = [row for row in rows if row is not None]
         width = present[0].shape[1] if present else 0
-        device = present[0].device if present else self.device
-        batch = torch.zeros(len(rows), total, width, device=device)
+        device = present[0].device if present else torch.device('cpu')
+        pinned = device.type == 'cpu' and self.device.type == 'cuda'
+        batch = torch.zeros(len(rows), total, width, device=device, pin_memory=pinned)
         for v, row in enumerate(rows):
             if row is None:
                 continue
@@ -102,9 +100,9 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
                     f'others of the batch have {width}: check the features'
                 )
             batch[v, : len(row)] = row
-        lengths = [0 if row is None else len(row) for row in rows]
-        length = torch.tensor(lengths, device=batch.device)
-        return batch, torch.arange(total, device=batch.device)[None] < length[:, None]
+        lengths = torch.tensor([0 if row is None else len(row) for row in rows])
+        mask = torch.arange(total)[None] < lengths[:, None]
+        return to_device(batch, self.device), to_device(mask, self.device)
 
     @staticmethod
     def _common_lengths(inputs: dict, samples: Sequence[MomentDataSample] | None) -> list[int]:

@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.structures import MomentDataSample, span_iou
+from demul_mm.transfer import to_device
 
 
 class TrainingBatch(NamedTuple):
@@ -25,26 +27,22 @@ class TrainingBatch(NamedTuple):
 
 def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
     """The video of each query, ``(Q,)`` int64, when video ``v`` has ``num_queries[v]`` of them."""
-    counts = torch.tensor(list(num_queries), dtype=torch.int64, device=device)
-    return torch.arange(len(counts), device=device).repeat_interleave(
-        counts, output_size=sum(num_queries)
-    )
+    owner = np.repeat(np.arange(len(num_queries)), num_queries)
+    return to_device(torch.from_numpy(owner), device)
 
 
 def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
     """True moments of all queries: ``(Q, G, 2)`` in [0, 1] of the clip axis, mask ``(Q, G)``."""
-    rows = [
-        span / sample.metainfo.get('extent', sample.duration)
-        for sample in samples
-        for span in sample.gt_spans
-    ]
-    most = max([len(row) for row in rows], default=0)
-    spans = torch.zeros(len(rows), most, 2)
-    mask = torch.zeros(len(rows), most, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        spans[i, : len(row)] = row.clamp(0, 1)
-        mask[i, : len(row)] = True
-    return spans.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+    rows = [(span, sample) for sample in samples for span in sample.gt_spans]
+    counts = np.array([len(span) for span, _ in rows], dtype=np.int64)
+    mask = np.arange(counts.max(initial=0)) < counts[:, None]  # (Q, G)
+    spans = np.zeros((*mask.shape, 2), np.float32)
+    if mask.any():
+        extents = [sample.metainfo.get('extent', sample.duration) for _, sample in rows]
+        flat = np.concatenate([span.numpy() for span, _ in rows])  # in the order of the mask
+        flat = flat / np.repeat(np.array(extents, np.float32), counts)[:, None]
+        spans[mask] = flat.clip(0, 1)
+    return to_device(torch.from_numpy(spans), device), to_device(torch.from_numpy(mask), device)
 
 
 def touching(points: PyramidPoints, truth: Tensor, span_mask: Tensor) -> Tensor:

@@ -1,0 +1,23 @@
+"""To the device without waiting for it, and what the host knows without asking it."""
+
+import torch
+from torch import Tensor
+
+
+def to_device(x: Tensor, device: str | torch.device) -> Tensor:
+    """``x`` of the host on ``device``: nobody waits for the copy.
+
+    That takes pinned memory; a list, and memory that may be paged out, is copied while the host
+    waits for all that the device was asked before. What was given stays known to :func:`on_host`.
+    """
+    device = torch.device(device)
+    source = x.pin_memory() if device.type == 'cuda' and x.device.type == 'cpu' else x
+    moved = source.to(device, non_blocking=True)
+    if moved is not x:
+        moved.known_on_host = x  # type: ignore[attr-defined]
+    return moved
+
+
+def on_host(x: Tensor) -> Tensor:
+    """The values of ``x`` on the CPU; of what :func:`to_device` gave, without asking the device."""
+    return getattr(x, 'known_on_host', x).cpu()
