@@ -2,6 +2,7 @@
 
 from demul_mm.engine.hooks.atomic_checkpoint import AtomicCheckpointHook
 from demul_mm.engine.hooks.calibration import CalibrationHook
+from demul_mm.engine.hooks.deferred_info import DeferredInfoHook
 from demul_mm.engine.hooks.epoch_seed import EpochSeedHook
 from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
 from demul_mm.engine.hooks.two_stage import TwoStageHook
@@ -10,6 +11,7 @@ from demul_mm.engine.hooks.video_weight import VideoWeightHook
 __all__ = [
     'AtomicCheckpointHook',
     'CalibrationHook',
+    'DeferredInfoHook',
     'EpochSeedHook',
     'HardVideoMiningHook',
     'TwoStageHook',

@@ -20,6 +20,10 @@ class AutocastOptimWrapper(OptimWrapper):
     optimizer stay in float32. float16, which lacks the range of float32, gets a loss scale that is
     saved and restored with the optimizer; bfloat16 needs none.
 
+    The norm of the gradients, where they are clipped by it, is kept as a tensor in ``grad_norm``:
+    :class:`DeferredInfoHook` reports it. mmengine reads it back in each step, which waits for the
+    device.
+
     Args:
         optimizer: the optimizer, built.
         dtype: a precision of :mod:`demul_mm.precision`.
@@ -38,6 +42,7 @@ class AutocastOptimWrapper(OptimWrapper):
         self.dtype = check_precision(dtype)
         scales = dtype == 'float16' and torch.cuda.is_available()
         self.loss_scaler = torch.amp.GradScaler('cuda', enabled=scales)
+        self.grad_norm: Tensor | None = None
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -54,6 +59,12 @@ class AutocastOptimWrapper(OptimWrapper):
             self._clip_grad()
         self.loss_scaler.step(self.optimizer, **kwargs)
         self.loss_scaler.update()
+
+    def _clip_grad(self) -> None:
+        groups = self.optimizer.param_groups
+        params = [p for group in groups for p in group['params'] if p.grad is not None]
+        if params:
+            self.grad_norm = self.clip_func(params, **self.clip_grad_kwargs)  # None for 'value'
 
     def state_dict(self) -> dict:
         state = super().state_dict()

@@ -1,0 +1,82 @@
+"""Report the losses when they are read, not after each step."""
+
+from typing import Any
+
+import torch
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook, RuntimeInfoHook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from demul_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class DeferredInfoHook(RuntimeInfoHook):
+    """mmengine's ``RuntimeInfoHook`` without reading every loss of every step back at once.
+
+    To read a number from a GPU is to wait until it has done all that it was asked for, and it then
+    idles until the next step has been prepared. So losses, and the norm of the gradients that
+    :class:`AutocastOptimWrapper` keeps, stay on the device until a logger or a checkpoint wants
+    them. The message hub then gets the value of every step, as it would have.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[list[str], Tensor]] = []  # names, and (n,) values, of each step
+        self._readers: list[Hook] = []
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        self._kept = []
+        self._readers = [
+            hook
+            for hook in runner.hooks
+            if isinstance(hook, LoggerHook)
+            or (isinstance(hook, CheckpointHook) and not hook.by_epoch)
+        ]
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        values = dict(outputs or {})
+        norm = getattr(runner.optim_wrapper, 'grad_norm', None)
+        if norm is not None:
+            values['grad_norm'], runner.optim_wrapper.grad_norm = norm, None
+        tensors = {k: v.detach().reshape(()) for k, v in values.items() if isinstance(v, Tensor)}
+        plain = {k: v for k, v in values.items() if k not in tensors}
+        super().after_train_iter(runner, batch_idx, data_batch, plain)
+        if tensors:
+            self._kept.append((list(tensors), torch.stack(list(tensors.values()))))
+        if self._is_read(runner, batch_idx):
+            self._report(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        self._report(runner)
+        super().before_val(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        self._report(runner)
+        super().after_train(runner)
+
+    def _is_read(self, runner: Runner, batch_idx: int) -> bool:
+        """Whether a hook that comes after this one reads the message hub in this step."""
+        if self.end_of_epoch(runner.train_dataloader, batch_idx):
+            return True
+        return any(
+            self.every_n_inner_iters(batch_idx, hook.interval)
+            if isinstance(hook, LoggerHook)
+            else self.every_n_train_iters(runner, hook.interval)
+            for hook in self._readers
+        )
+
+    def _report(self, runner: Runner) -> None:
+        if not self._kept:
+            return
+        numbers = iter(torch.cat([values.double() for _, values in self._kept]).tolist())
+        for names, _ in self._kept:
+            for name in names:
+                runner.message_hub.update_scalar(f'train/{name}', next(numbers))
+        self._kept = []
