@@ -22,12 +22,12 @@ def split_floors(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return rows
 
 
-def format_table(rows: Mapping[str, Mapping[str, float]], decimals: int = 2) -> str:
+def format_table(rows: Mapping[str, Mapping[str, float | str]], decimals: int = 2) -> str:
     """A text table: a row for each name, a column for each metric.
 
     Args:
         rows: row name to metrics; a metric that a row lacks is shown as '-'.
-        decimals: digits after the point; whole numbers (counts) have none.
+        decimals: digits after the point; whole numbers (counts) have none, text stays.
     """
     cells = _cells(rows, decimals)
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
@@ -39,18 +39,18 @@ def format_table(rows: Mapping[str, Mapping[str, float]], decimals: int = 2) -> 
     return '\n'.join(lines)
 
 
-def format_markdown(rows: Mapping[str, Mapping[str, float]], decimals: int = 2) -> str:
+def format_markdown(rows: Mapping[str, Mapping[str, float | str]], decimals: int = 2) -> str:
     """The same table in Markdown."""
     lines = ['| ' + ' | '.join(line) + ' |' for line in _cells(rows, decimals)]
     lines.insert(1, '| --- |' + ' ---: |' * (lines[0].count('|') - 2))
     return '\n'.join(lines)
 
 
-def _cells(rows: Mapping[str, Mapping[str, float]], decimals: int) -> list[list[str]]:
+def _cells(rows: Mapping[str, Mapping[str, float | str]], decimals: int) -> list[list[str]]:
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
 
-    def show(value: float) -> str:
-        return str(value) if isinstance(value, int) else f'{value:.{decimals}f}'
+    def show(value: float | str) -> str:
+        return str(value) if isinstance(value, (int, str)) else f'{value:.{decimals}f}'
 
     cells = [['', *columns]]
     for name, row in rows.items():

@@ -181,7 +181,7 @@ class TransformersLM(nn.Module):
         for key, row in rows.items():
             if self._cache.num_bytes + row.nbytes <= self._cache_bytes:
                 self._cache.keep(key, row)
-            elif not self._said_full:
+            elif self._cache_bytes and not self._said_full:
                 self._said_full = True
                 MMLogger.get_current_instance().warning(
                     f'the language cache is full with {len(self._cache)} sentences; the others '

@@ -1,0 +1,46 @@
+"""What the sections of the check share: how they are listed, and how they say what is off."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from lab import Lab
+from torch import Tensor
+
+Rows = dict[str, dict[str, float | str]]
+SECTIONS: dict[str, Callable[[Lab, Rows], None]] = {}
+
+
+class Skipped(Exception):
+    """A section that does not apply here, and why."""
+
+
+def section(function: Callable[[Lab, Rows], None]) -> Callable[[Lab, Rows], None]:
+    """A part of the check: fills rows, and raises AssertionError where a law does not hold."""
+    SECTIONS[function.__name__] = function
+    return function
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """float32 without TF32, which has a mantissa of 10 bits."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, before):
+            backend.allow_tf32 = value
+
+
+def bound(rows: Rows, name: str, value: float, limit: float) -> None:
+    """Note how far something is off, and refuse more than ``limit``."""
+    rows[name] = {'off by': f'{value:.1e}', 'at most': f'{limit:.0e}'}
+    assert value <= limit, f'{name} is off by {value:.2e}, which is more than {limit:.0e}'
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """The largest difference."""
+    return float((a.detach().double().cpu() - b.detach().double().cpu()).abs().max())
