@@ -1,10 +1,11 @@
 """Train variants of a config with several seeds, test them, and write a table.
 
 A suite (``benchmarks/suites.py``) names a full model, its variants, their seeds and how long each
-trains; configs can be given instead. The first config is the full model; the others are named after
-their files. Each run is kept with its result: the same command goes on where it was stopped, and a
-run whose settings changed is done anew (after a change of the code, take another --work-dir; the
-page names the commit of every run).
+trains; configs can be given instead. The first config is the full model, of which --variants are
+ablations (``benchmarks/ablations.py``); the others are named after their files. Each run is kept
+with its result: the same command goes on where it was stopped, and a run whose settings changed is
+done anew (after a change of the code, take another --work-dir; the page names the commit of every
+run).
 
 With --seconds every variant trains for the same time: the steps of all variants are timed by turns,
 and each gets as many as fit; the last epoch may end early. Time is that of the processor, with one
@@ -13,10 +14,10 @@ variants. The warm-up is a tenth of the steps.
 
 Examples:
     python benchmarks/ablation.py --suite rendered activitynet tacos --jobs 2
-    python benchmarks/ablation.py configs/demul_anet_simulated.py \\
-        configs/ablations/activitynet/no_fusion.py --seconds 240 --seeds 0 1 2
-    python benchmarks/ablation.py configs/demul_anet_simulated.py \\
-        configs/ablations/activitynet/no_fusion.py --epochs 6 --out work_dirs/fusion.md
+    python benchmarks/ablation.py configs/demul_anet.py --variants no_fusion --seconds 240 \\
+        --cfg-options features=configs/_base_/features/simulated.py
+    python benchmarks/ablation.py configs/demul_demo.py my_change.py --epochs 6 \\
+        --out work_dirs/my_change.md
 """
 
 import os
@@ -40,14 +41,15 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+from ablations import ABLATIONS
 from mmengine.config import DictAction
 from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from suites import BASELINES, ROOT, SUITES, Length, Suite
+from suites import BASELINES, ROOT, SUITES, Length, Suite, Variant, ablations_of
 from tqdm import tqdm
 
-from demul_mm.engine.cli import launch, load_config
+from demul_mm.engine.cli import launch
 from demul_mm.evaluation.tables import split_floors
 
 TIMED_ROUNDS = 8
@@ -62,7 +64,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='*', type=Path, help='the full model, then its variants')
     parser.add_argument('--suite', nargs='+', choices=SUITES, default=[], help='instead of configs')
     parser.add_argument(
-        '--variants', nargs='+', help='of a suite, beside the full model; default: all'
+        '--variants',
+        nargs='+',
+        help='ablations beside the full model; default: all of a suite, none of a config',
     )
     parser.add_argument('--seeds', type=int, nargs='+', help='of every variant; default: 0 1 2')
     length = parser.add_mutually_exclusive_group()
@@ -80,12 +84,10 @@ def parse_args() -> argparse.Namespace:
         parser.error('give configs, or a --suite')
     if args.configs and args.epochs is None and args.seconds is None:
         parser.error('with configs, give --epochs or --seconds')
-    known = {name for suite in args.suite for name in SUITES[suite].others}
+    known = {name for suite in args.suite for name in SUITES[suite].others} or set(ABLATIONS)
     unknown = sorted(set(args.variants or ()) - known)
     if unknown:
-        parser.error(
-            f'--variants {unknown[0]}: allowed with this --suite: {", ".join(sorted(known))}'
-        )
+        parser.error(f'--variants {unknown[0]}: allowed here: {", ".join(sorted(known))}')
     if args.epochs is not None and args.epochs < 1:
         parser.error(f'--epochs {args.epochs}: give at least 1')
     return args
@@ -94,20 +96,19 @@ def parse_args() -> argparse.Namespace:
 def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
     """The suites asked for, with what the command line changes."""
     if args.configs:
-        found = {
-            'ablation': Suite(args.configs[0], {p.stem: p for p in args.configs[1:]}, Length())
-        }
+        full, *configs = args.configs
+        others = {path.stem: Variant(path) for path in configs}
+        others |= ablations_of(full, args.variants or ())
+        found = {'ablation': Suite(full, others, Length())}
     else:
         found = {name: SUITES[name] for name in args.suite}
     for name, suite in found.items():
-        others = {
-            k: path for k, path in suite.others.items() if k in (args.variants or suite.others)
-        }
+        if args.suite and args.variants:
+            suite = suite._replace(others={k: suite.others[k] for k in args.variants})
         length = suite.length
         if args.epochs is not None or args.seconds is not None:
             length = Length(args.epochs, args.seconds)
         found[name] = suite._replace(
-            others=others,
             length=length,
             seeds={} if args.seeds else suite.seeds,
             every=tuple(args.seeds) if args.seeds else suite.every,
@@ -160,13 +161,13 @@ def commit() -> str:
     return (done.stdout.strip() or 'unknown') + (' with changes' if changed else '')
 
 
-def prepare(path: Path, options: Mapping | None, length: Length, seed: int, folder: Path) -> Runner:
+def prepare(variant: Variant, options: Mapping, length: Length, seed: int, folder: Path) -> Runner:
     """A runner that tests the last weights; without validation there is nothing to choose."""
-    config = load_config(str(path), options, str(folder))
+    config = variant.load(options, str(folder))
     config.val_cfg = config.val_dataloader = config.val_evaluator = None
     config.default_hooks.checkpoint.save_best = None
     config.randomness = dict(config.get('randomness') or {}, seed=seed)
-    config.experiment_name = f'{path.stem}_{folder.name}_{time.time_ns()}'
+    config.experiment_name = f'{variant.name}_{folder.name}_{time.time_ns()}'
     config.resume, config.load_from = False, None
     if length.epochs is not None:
         config.train_cfg.max_epochs = length.epochs
@@ -204,14 +205,14 @@ def time_steps(suite: Suite, work_dir: Path) -> None:
     others.
     """
     waiting = {}
-    for name, path in suite.variants().items():
-        kept = result_of(path, 0, suite, work_dir).parents[1] / 'steps.json'
+    for name, variant in suite.variants().items():
+        kept = result_of(variant, 0, suite, work_dir).parents[1] / 'steps.json'
         if not kept.is_file():
             waiting[name] = kept
     trainers = {}
     for name, kept in waiting.items():
-        path, folder = suite.variants()[name], kept.parent / 'timing'
-        runner = prepare(path, suite.options, Length(steps=1), 0, folder)
+        variant, folder = suite.variants()[name], kept.parent / 'timing'
+        runner = prepare(variant, suite.options, Length(steps=1), 0, folder)
         wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         loader = runner.build_dataloader(runner.cfg.train_dataloader)
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
@@ -239,19 +240,19 @@ def length_of(suite: Suite, folder: Path) -> Length:
     return Length(steps=json.loads((folder / 'steps.json').read_text())['steps'])
 
 
-def result_of(path: Path, seed: int, suite: Suite, work_dir: Path) -> Path:
+def result_of(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> Path:
     """Where the result of a run is kept: elsewhere, if its settings change."""
-    settings = load_config(str(path), suite.options, '.').pretty_text
+    settings = variant.load(suite.options, '.').pretty_text
     digest = hashlib.sha1(f'{tuple(suite.length)}\n{settings}'.encode()).hexdigest()[:8]
-    return work_dir / f'{path.parent.name}_{path.stem}_{digest}' / f'seed_{seed}' / 'result.json'
+    return work_dir / f'{variant.name}_{digest}' / f'seed_{seed}' / 'result.json'
 
 
-def run(path: Path, seed: int, suite: Suite, work_dir: Path) -> dict:
+def run(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> dict:
     """Train and test one variant with one seed, or read its result."""
-    result = result_of(path, seed, suite, work_dir)
+    result = result_of(variant, seed, suite, work_dir)
     if not result.is_file():
         length = length_of(suite, result.parents[1])
-        runner = prepare(path, suite.options, length, seed, result.parent)
+        runner = prepare(variant, suite.options, length, seed, result.parent)
         clock = TrainingClock()
         runner.register_hook(clock)
         runner.train()

@@ -5,11 +5,11 @@ turns, step by step, so that what else the machine does touches all alike. The f
 the others are compared with. Counted are steps (forward, backward, optimiser), not data loading.
 
 Examples:
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py \\
-        configs/ablations/activitynet/dual_encoder.py configs/demul_anet_simulated.py
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py configs/ablations/rendered/dual_encoder.py \\
-        configs/ablations/rendered/plain_detector.py configs/demul_demo.py --steps 20 \\
-        --cfg-options train_dataloader.dataset.data_root=work_dirs/demo/data/
+    python benchmarks/ablations.py configs/demul_demo.py dual_encoder work_dirs/dual_encoder.py
+    python benchmarks/ablations.py configs/demul_demo.py plain_detector work_dirs/plain_detector.py
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py work_dirs/dual_encoder.py \\
+        work_dirs/plain_detector.py configs/demul_demo.py --steps 20 \\
+        --cfg-options data_root=work_dirs/demo/data/
 """
 
 import argparse

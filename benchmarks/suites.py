@@ -4,10 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ablations import ABLATIONS, ablate
+from mmengine.config import Config
+
+from demul_mm.engine.cli import load_config
+
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ('full', 'dual_encoder', 'plain_detector')
+# What changes no ranking is in no suite.
+RANKING = tuple(name for name in ABLATIONS if name != 'no_calibration')
 # Beside what the method claims: on the films alone.
 FURTHER = ('adamw', 'hard_mining', 'sparse_map', 'two_stage')
+MAIN = (*BASELINES[1:], 'no_fusion', 'three_stages', 'decoupling', 'cls_only', 'quality')
+SIMULATED = {'features': str(ROOT / 'configs' / '_base_' / 'features' / 'simulated.py')}
 # Trainings of a few minutes cannot overfit.
 NO_DROPOUT = {
     f'model.{part}.dropout': 0.0
@@ -23,29 +32,46 @@ class Length(NamedTuple):
     steps: int | None = None
 
 
+class Variant(NamedTuple):
+    """A config, changed for an ablation or not."""
+
+    config: Path
+    ablation: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What its results are called on the disk."""
+        return '_'.join(filter(None, (self.config.stem, self.ablation)))
+
+    def load(self, options: Mapping[str, Any], work_dir: str) -> Config:
+        """Read the config, with options and then with what the ablation changes."""
+        config = load_config(str(self.config), options, work_dir)
+        ablate(config, ABLATIONS[self.ablation] if self.ablation else {})
+        return config
+
+
 class Suite(NamedTuple):
     """A full model and its variants on one data set."""
 
     full: Path
-    others: Mapping[str, Path]
+    others: Mapping[str, Variant]
     length: Length
     every: Sequence[int] = (0, 1, 2)  # seeds of the variants that seeds does not name
     seeds: Mapping[str, Sequence[int]] = {}
     options: Mapping[str, Any] = {}  # for all configs
 
-    def variants(self) -> dict[str, Path]:
+    def variants(self) -> dict[str, Variant]:
         """The full model first."""
-        return {'full': self.full, **self.others}
+        return {'full': Variant(self.full), **self.others}
 
     def seeds_of(self, variant: str) -> Sequence[int]:
         """The seeds of one variant."""
         return self.seeds.get(variant, self.every)
 
 
-def variants_of(folder: str, without: Sequence[str] = ()) -> dict[str, Path]:
-    """The configs of a folder in configs/ablations by name, but for what changes no ranking."""
-    paths = sorted((ROOT / 'configs' / 'ablations' / folder).glob('*.py'))
-    return {path.stem: path for path in paths if path.stem not in ('no_calibration', *without)}
+def ablations_of(config: Path, names: Sequence[str] = RANKING) -> dict[str, Variant]:
+    """Ablations of a recipe by name."""
+    return {name: Variant(config, name) for name in names}
 
 
 def corpus_test(num_videos: int, num_fused: int = 5) -> dict[str, Any]:
@@ -62,29 +88,28 @@ def corpus_test(num_videos: int, num_fused: int = 5) -> dict[str, Any]:
     }
 
 
+DEMO, ANET, TACOS = (ROOT / 'configs' / f'demul_{name}.py' for name in ('demo', 'anet', 'tacos'))
 SUITES = {
     # 400 films to train on, 300 others to test on; docs/model.md has the commands that make them.
     'rendered': Suite(
-        ROOT / 'configs' / 'demul_demo.py',
-        variants_of('rendered'),
+        DEMO,
+        ablations_of(DEMO),
         Length(seconds=40),
         seeds={name: (0,) for name in FURTHER},
         options={
             **corpus_test(100),
-            **{
-                f'{part}_dataloader.dataset.data_root': f'{ROOT}/work_dirs/films/'
-                for part in ('train', 'val', 'test')
-            },
+            'data_root': f'{ROOT}/work_dirs/films/',
         },
     ),
     # 1,600 videos to train on, 200 of val_2 to test on; simulated features.
     'activitynet': Suite(
-        ROOT / 'configs' / 'demul_anet_simulated.py',
-        variants_of('activitynet', without=FURTHER),
+        ANET,
+        ablations_of(ANET, [name for name in RANKING if name not in FURTHER]),
         Length(seconds=100),
         every=(0,),
         seeds={name: (0, 1, 2) for name in BASELINES},
         options={
+            **SIMULATED,
             **corpus_test(100),
             **NO_DROPOUT,
             'train_dataloader.dataset.max_videos': 1600,
@@ -95,11 +120,11 @@ SUITES = {
     ),
     # 75 videos to train on, 25 to test on; simulated features.
     'tacos': Suite(
-        ROOT / 'configs' / 'demul_tacos_simulated.py',
-        variants_of('tacos'),
+        TACOS,
+        ablations_of(TACOS, MAIN),
         Length(seconds=160),
         every=(0,),
         seeds={name: (0, 1, 2) for name in BASELINES},
-        options={**corpus_test(25, num_fused=2), **NO_DROPOUT},
+        options={**SIMULATED, **corpus_test(25, num_fused=2), **NO_DROPOUT},
     ),
 }

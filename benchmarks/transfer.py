@@ -4,9 +4,10 @@ The corpus is encoded once; every query is then drawn towards the moments of the
 captions resemble it, as strongly as each weight says (0: not at all), and searched.
 
 Examples:
-    python benchmarks/transfer.py configs/ablations/rendered/transfer.py best.pth
-    python benchmarks/transfer.py configs/ablations/rendered/transfer.py best.pth --mode fast \\
-        --weights 0 .2 .4
+    python benchmarks/ablations.py configs/demul_demo.py transfer work_dirs/transfer.py
+    python tools/train.py work_dirs/transfer.py
+    python benchmarks/transfer.py work_dirs/transfer.py best.pth
+    python benchmarks/transfer.py work_dirs/transfer.py best.pth --mode fast --weights 0 .2 .4
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main() -> None:
     trained = load_trained(args)
     memory = trained.model.memory
     if memory is None:
-        parser.error('the model has no semantic memory: train configs/ablations/*/transfer.py')
+        parser.error('the model has no semantic memory: train the ablation `transfer`')
     print(f'{len(trained.queries)} queries, {trained.searcher.index.stats()["videos"]} videos')
     print(f'{int(memory.mask.sum())} moments in the memory; {neighbours(trained)}\n')
     print('| weight | ' + ' | '.join(SHOWN) + ' |')

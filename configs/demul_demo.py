@@ -1,5 +1,5 @@
 # DeMUL on the rendered corpus, small enough for `make demo`: features of a ClipCNN that the demo
-# trains first, 64 clips a video, batches of 8 videos.
+# trains first, batches of 8 videos.
 _base_ = [
     './_base_/datasets/rendered.py',
     './_base_/features/clip_cnn.py',
@@ -7,38 +7,15 @@ _base_ = [
     './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]
-num_clips = 64
-train_pipeline = [
-    dict(type='LoadVideoFeature'),
-    dict(type='ResampleClips', num_clips=num_clips),
-    dict(type='SampleQueries', max_queries=6),
-    dict(type='PackMomentInputs')]
-test_pipeline = [
-    dict(type='LoadVideoFeature'),
-    dict(type='ResampleClips', num_clips=num_clips),
-    dict(type='PackMomentInputs')]
-tta_pipeline = [
-    dict(type='LoadVideoFeature'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResampleClips', num_clips=num_clips),
-             dict(type='ResampleClips', num_clips=num_clips, scale=0.75),
-             dict(type='ResampleClips', num_clips=num_clips, scale=1.5)],
-            [dict(type='PackMomentInputs')]])]
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(features={{_base_.features}}, pipeline=train_pipeline))
+    dataset=dict(features={{_base_.features}}))
 val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(features={{_base_.features}}, pipeline=test_pipeline))
+    num_workers=0, persistent_workers=False, dataset=dict(features={{_base_.features}}))
 test_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(features={{_base_.features}}, pipeline=test_pipeline))
+    num_workers=0, persistent_workers=False, dataset=dict(features={{_base_.features}}))
 # So short a training cannot overfit: no dropout.
 model = dict(
     streams=dict(visual=dict(in_dim={{_base_.feature_dim}}, dropout=0.0)),

@@ -1,4 +1,4 @@
-# DeMUL on TVR with ResNet-152 and I3D features, tested (on val) against the corpus of all its videos.
+# DeMUL on TVR with ResNet-152 and I3D features.
 _base_ = [
     './_base_/datasets/tvr.py',
     './_base_/features/i3d_resnet_tvr.py',
@@ -11,9 +11,3 @@ val_dataloader = dict(dataset=dict(features={{_base_.features}}))
 test_dataloader = dict(dataset=dict(features={{_base_.features}}))
 model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))
-
-test_cfg = dict(type='CorpusTestLoop', num_videos=200, num_fused=20, num_moments=100)
-test_evaluator = [
-    dict(type='CorpusMomentMetric', topk=(1, 5, 10, 100), ious=(0.5, 0.7)),
-    dict(type='MomentRecall', topk=(1, 5), ious=(0.5, 0.7), iou_op='ge'),
-]

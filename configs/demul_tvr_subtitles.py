@@ -16,16 +16,6 @@ test_pipeline = [
     dict(type='LoadVideoFeature', stream='subtitle', optional=True),
     dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=streams),
     dict(type='PackMomentInputs')]
-tta_pipeline = [
-    dict(type='LoadVideoFeature'),
-    dict(type='LoadVideoFeature', stream='subtitle', optional=True),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=streams),
-             dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=streams, scale=0.75),
-             dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=streams, scale=1.5)],
-            [dict(type='PackMomentInputs')]])]
 
 train_dataloader = dict(dataset=dict(features=features, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(features=features, pipeline=test_pipeline))

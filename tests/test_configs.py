@@ -1,5 +1,7 @@
 """Every config: loads, builds small, makes a batch with its own pipeline, learns and predicts."""
 
+import copy
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,78 +14,24 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.registry import HOOKS, DefaultScope
 
+from demul_mm.engine.cli import load_config
+from demul_mm.engine.options import check_options
 from demul_mm.registry import MODELS
+from tools.test import CORPUS, add_corpus_metric, use_tta
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [path for path in sorted((ROOT / 'configs').rglob('*.py')) if '_base_' not in path.parts]
 PATHS += sorted((ROOT / 'projects').glob('*/configs/**/*.py'))
-ABLATIONS = ROOT / 'configs' / 'ablations'
-# The ablations change the same things on each data set (seen below): one set is run.
-PATHS = [p for p in PATHS if ABLATIONS not in p.parents or p.parent.name == 'activitynet']
+SIMULATED = {'features': str(ROOT / 'configs' / '_base_' / 'features' / 'simulated.py')}
 SMALL = dict(dim=16, shared_dim=16, private_dim=8, size=16, survivors=12)
 SENTENCES = ['a person opens the door', 'the dog runs', 'she sits down']
 EXTENT, CLIPS = 24.0, 12
 
-HOOKS_, SCORE = 'custom_hooks', 'model.head.joint'
-PLAIN = {
-    'model.head.profile': None,
-    'model.head.boundary_weight': 0.0,
-    'model.head.inside_weight': 0.0,
-    SCORE: dict(type='JointScore', terms=('semantic',)),
-}
-# Each ablation: the settings in which it differs from the recipe, and nothing else.
-CHANGES: dict[str, dict[str, object]] = {
-    'adamw': {'optim_wrapper.optimizer': None},
-    'augmented': {
-        'train_pipeline': None,  # what is in it is seen below
-        'train_dataloader.dataset.pipeline': None,
-    },
-    'cls_only': {'model.head.regress': False, SCORE: dict(type='JointScore', terms=('semantic',))},
-    'distillation': {'model.head.distillation': dict(type='FusionDistillation')},
-    'decoupling': {
-        'model.decoupler.private_dim': 64,
-        'model.decorrelation': dict(type='CrossCorrelationLoss', loss_weight=0.1),
-        'model.confusion': dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
-    },
-    'dual_encoder': {**PLAIN, 'model.neck': None},
-    'hard_mining': {'train_dataloader.sampler': None, HOOKS_: None},
-    'hard_negatives': {'model.train_cfg.num_negatives': 0.25},
-    'no_calibration': {HOOKS_: None},
-    'no_fusion': {'model.neck': None},
-    'no_profile': {'model.head.profile': None},
-    'plain_detector': {
-        **PLAIN,
-        'model.retrieval': None,
-        'model.neck.survivors': None,
-    },
-    'quality': {
-        'model.head.quality_weight': 1.0,
-        SCORE: dict(
-            type='JointScore', terms=('semantic', 'quality', 'boundary', 'coherence', 'video')
-        ),
-    },
-    'single_scale': {'model.pyramid.num_levels': 1},
-    'smoothing': {'model.head.smoothing': 0.5},
-    'sparse_map': {
-        'model.head.candidates': [dict(type='SparseMapCandidates', dim=128)],
-    },
-    'start_end': {'model.head.candidates': [dict(type='StartEndCandidates', dim=128)]},
-    'three_stages': {
-        'model.neck.stages': ('sentence', 'phrases', 'words'),
-        'model.neck.cells_talk': False,
-    },
-    'transfer': {
-        'model.memory': dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024),
-    },
-    'two_stage': {HOOKS_: None},
-}
-# The recipe that a folder's configs change.
-FULL = {
-    'activitynet': ROOT / 'configs' / 'demul_anet_simulated.py',
-    'rendered': ROOT / 'configs' / 'demul_demo.py',
-    'tacos': ROOT / 'configs' / 'demul_tacos_simulated.py',
-}
-ABLATED = sorted((path.parent.name, path.stem) for path in ABLATIONS.glob('*/*.py'))
+with pytest.MonkeyPatch.context() as patch:  # the benchmarks are scripts side by side
+    patch.syspath_prepend(str(ROOT / 'benchmarks'))
+    table = importlib.import_module('ablations')
+    ABLATIONS, ablate = table.ABLATIONS, table.ablate
+RECIPES = {name: ROOT / 'configs' / f'demul_{name}.py' for name in ('anet', 'demo', 'tacos')}
 
 
 def name_of(path: Path) -> str:
@@ -172,19 +120,25 @@ def give_word_vectors(config: Config, path: Path) -> None:
 
 @pytest.fixture
 def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Config]:
-    if needs_mmaction(request.param):
+    path, ablation = request.param
+    if needs_mmaction(path):
         pytest.importorskip('mmaction')
-    config = Config.fromfile(request.param)
+    config = Config.fromfile(path)
+    ablate(config, ABLATIONS[ablation] if ablation else {})
     give_word_vectors(config, tmp_path / 'glove.txt')
     with DefaultScope.overwrite_default_scope(config.default_scope):
         yield config
 
 
-@pytest.mark.parametrize(
-    'loaded',
-    [pytest.param(p, id=name_of(p), marks=[pytest.mark.slow] * needs_mmaction(p)) for p in PATHS],
-    indirect=True,
-)
+ALL = [
+    pytest.param((p, None), id=name_of(p), marks=[pytest.mark.slow] * needs_mmaction(p))
+    for p in PATHS
+]
+# An ablation changes the same things in each recipe (seen below): one recipe is run.
+ALL += [pytest.param((RECIPES['anet'], name), id=name) for name in ABLATIONS]
+
+
+@pytest.mark.parametrize('loaded', ALL, indirect=True)
 def test_learns_and_predicts(loaded: Config) -> None:
     torch.manual_seed(0)
     model = MODELS.build(shrunk(loaded.model.to_dict()))
@@ -218,18 +172,33 @@ def test_learns_and_predicts(loaded: Config) -> None:
     assert all(HOOKS.build(hook) for hook in loaded.custom_hooks)
 
 
-TTA = ['demul_anet', 'demul_charades', 'demul_didemo', 'demul_tacos', 'demul_tvr_subtitles']
+TTA = [
+    'demul_anet',
+    'demul_charades',
+    'demul_demo',
+    'demul_didemo',
+    'demul_tacos',
+    'demul_tvr',
+    'demul_tvr_subtitles',
+]
 
 
 @pytest.mark.parametrize(
-    'loaded', [pytest.param(ROOT / 'configs' / f'{n}.py', id=n) for n in TTA], indirect=True
+    'loaded',
+    [pytest.param((ROOT / 'configs' / f'{n}.py', None), id=n) for n in TTA],
+    indirect=True,
 )
 def test_several_time_scales(loaded: Config) -> None:
     """The scales of ``tools/test.py --tta`` go through the model and are merged."""
     torch.manual_seed(0)
-    config = dict(loaded.tta_model, module=shrunk(loaded.model.to_dict()))
-    model = MODELS.build(config).eval()
-    loaded.test_dataloader.dataset.pipeline = loaded.tta_pipeline
+    plain = loaded.test_dataloader.dataset.pipeline
+    use_tta(loaded)
+    *first, several = loaded.test_dataloader.dataset.pipeline
+    resample, pack = several['transforms']
+    assert [*first, {k: v for k, v in resample[0].items() if k != 'scale'}, *pack] == plain
+    assert [step['scale'] for step in resample] == [1.0, 0.75, 1.5]
+    merging, loaded.model = loaded.model, loaded.model.module
+    model = MODELS.build(dict(merging, module=shrunk(loaded.model.to_dict()))).eval()
     batch = pseudo_collate([video(loaded, seed, 'test') for seed in (2, 3)])
     lengths = [[len(rows) for rows in scale['visual']] for scale in batch['inputs']]
     assert lengths == [[CLIPS] * 2, [round(0.75 * CLIPS)] * 2, [round(1.5 * CLIPS)] * 2]
@@ -240,15 +209,41 @@ def test_several_time_scales(loaded: Config) -> None:
             assert (moments.spans <= EXTENT).all()
 
 
-def test_every_data_set_has_its_time_scales() -> None:
+@pytest.mark.parametrize('path', [p for p in PATHS if 'slowonly' not in p.stem], ids=name_of)
+def test_simulated_features_are_an_option(path: Path) -> None:
+    plain, config = load_config(str(path)), load_config(str(path), SIMULATED)
+    assert config.work_dir == f'work_dirs/{path.stem}_simulated'
+    for part in ('train', 'val', 'test'):
+        features = config[f'{part}_dataloader'].dataset.features
+        store = dict(type='PackedStore', path='features/simulated/{split}', dim=256)
+        assert features.pop('visual') == store
+        plain[f'{part}_dataloader'].dataset.features.pop('visual')
+    assert config.model.streams.visual.pop('in_dim') == 256
+    plain.model.streams.visual.pop('in_dim')
+    for key in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert config[key] == plain[key]
+
+
+def test_the_test_in_a_corpus_is_an_option() -> None:
     for path in (ROOT / 'configs').glob('*.py'):
-        config = Config.fromfile(path)
-        steps = config.test_dataloader.dataset.pipeline
-        if not any(step['type'] == 'LoadVideoFeature' for step in steps):
-            continue
-        first, several = config.tta_pipeline[:-1], config.tta_pipeline[-1]
-        resample, pack = several['transforms']
-        assert [*first, resample[0], *pack] == steps, name_of(path)  # one scale is the plain test
+        config = load_config(str(path), CORPUS)
+        own = config.test_evaluator.type
+        add_corpus_metric(config)
+        assert config.test_cfg.type == 'demul_mm.CorpusTestLoop'
+        kinds = [metric['type'] for metric in config.test_evaluator]
+        assert kinds == ['demul_mm.CorpusMomentMetric', own]
+        before = copy.deepcopy(config.test_evaluator)
+        add_corpus_metric(config)
+        assert config.test_evaluator == before
+
+
+def test_a_child_config_sets_a_visualizer(tmp_path: Path) -> None:
+    path = tmp_path / 'child.py'
+    path.write_text(
+        f'_base_ = [{str(RECIPES["demo"])!r}]\n'
+        "visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])\n"
+    )
+    assert Config.fromfile(path).visualizer.type == 'Visualizer'
 
 
 def flat(node: dict, prefix: str = '') -> dict:
@@ -261,53 +256,63 @@ def flat(node: dict, prefix: str = '') -> dict:
     return rows
 
 
-def at(config: dict, path: str) -> object:
-    node: object = config
-    for key in path.split('.'):
-        assert isinstance(node, dict)
-        node = node.get(key)
-    return node
+@pytest.mark.parametrize('name', ABLATIONS)
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_an_ablation_changes_its_part_alone(recipe: str, name: str) -> None:
+    full, config = Config.fromfile(RECIPES[recipe]), Config.fromfile(RECIPES[recipe])
+    # What it sets is there to be set: no misspelt setting that changes nothing.
+    check_options(full, dict.fromkeys(ABLATIONS[name]))
+    before = copy.deepcopy(full.to_dict())
+    ablate(config, ABLATIONS[name])
+    assert full.to_dict() == before
+    old, new = flat(before), flat(config.to_dict())
+    differing = {k for k in {*old, *new} if old.get(k) != new.get(k)}
+    differing |= old.keys() ^ new.keys()
 
+    def within(key: str, path: str) -> bool:
+        return key == path or key.startswith(path + '.')
 
-def test_every_ablation_is_known() -> None:
-    assert {folder for folder, _ in ABLATED} == FULL.keys()
-    for folder in ('activitynet', 'rendered'):
-        assert {name for other, name in ABLATED if other == folder} == CHANGES.keys()
-
-
-@pytest.mark.parametrize(('folder', 'name'), ABLATED)
-def test_an_ablation_changes_its_part_alone(folder: str, name: str) -> None:
-    full = Config.fromfile(FULL[folder]).to_dict()
-    changed = Config.fromfile(ABLATIONS / folder / f'{name}.py').to_dict()
-    before, after = flat(full), flat(changed)
-    differing = {k for k in {*before, *after} if before.get(k) != after.get(k)}
-    differing |= before.keys() ^ after.keys()
-    for path, value in CHANGES[name].items():
-        if path.startswith('model.'):
-            assert at(changed, path) == value
-        else:
-            assert any(key == path or key.startswith(path + '.') for key in differing), path
+    for path in ABLATIONS[name]:
+        assert any(within(key, path) for key in differing), path
     for key in differing:
-        assert any(key == path or key.startswith(path + '.') for path in CHANGES[name]), key
+        assert any(within(key, path) for path in ABLATIONS[name]), key
 
 
-@pytest.mark.parametrize('folder', ['activitynet', 'rendered'])
-def test_the_augmented_pipeline_only_adds_steps(folder: str) -> None:
-    full = Config.fromfile(FULL[folder]).train_pipeline
-    more = Config.fromfile(ABLATIONS / folder / 'augmented.py').train_pipeline
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_the_augmented_pipeline_only_adds_steps(recipe: str) -> None:
+    config = Config.fromfile(RECIPES[recipe])
+    full = config.train_dataloader.dataset.pipeline
+    ablate(config, ABLATIONS['augmented'])
+    more = config.train_dataloader.dataset.pipeline
     augmentations = ['SpliceMoment', 'TemporalCrop', 'SpeedChange', 'ClipDrop', 'WordDrop']
     assert [step['type'] for step in more if step['type'] in augmentations] == augmentations
     assert [step for step in more if step['type'] not in augmentations] == full
+    assert more[0] == full[0]
 
 
-@pytest.mark.parametrize('folder', ['activitynet', 'rendered'])
-def test_hooks_differ_in_one(folder: str) -> None:
-    full = Config.fromfile(FULL[folder]).custom_hooks
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_hooks_differ_in_one(recipe: str) -> None:
+    full = Config.fromfile(RECIPES[recipe]).custom_hooks
 
     def hooks(name: str) -> list[dict]:
-        return Config.fromfile(ABLATIONS / folder / f'{name}.py').custom_hooks
+        config = Config.fromfile(RECIPES[recipe])
+        ablate(config, ABLATIONS[name])
+        return config.custom_hooks
 
     assert hooks('no_calibration') == [h for h in full if h['type'] != 'CalibrationHook']
     for name, kind in (('hard_mining', 'HardVideoMiningHook'), ('two_stage', 'TwoStageHook')):
         assert [h for h in hooks(name) if h['type'] != kind] == full
         assert len(hooks(name)) == len(full) + 1
+
+
+def test_baselines_lack_what_they_say() -> None:
+    config = Config.fromfile(RECIPES['anet'])
+    ablate(config, ABLATIONS['dual_encoder'])
+    assert config.model.neck is None
+    assert config.model.head.joint == dict(type='JointScore', terms=('semantic',))
+    config = Config.fromfile(RECIPES['anet'])
+    ablate(config, ABLATIONS['plain_detector'])
+    assert config.model.retrieval is None
+    assert config.model.neck == dict(
+        type='ProgressiveFusion', dim=128, stages=('words',), cells_talk=True, survivors=None
+    )

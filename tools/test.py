@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -24,8 +25,13 @@ EXAMPLES = """
   python tools/test.py configs/demul_anet.py best.pth --dump work_dirs/anet/val_2.json
   python tools/test.py configs/demul_anet.py best.pth --cfg-options test_dataloader.batch_size=8
   python tools/test.py configs/demul_anet.py best.pth --tta
+  python tools/test.py configs/demul_anet.py best.pth --corpus
+  python tools/test.py configs/demul_anet.py best.pth --corpus --cfg-options test_cfg.num_fused=100
   tools/dist_test.sh configs/demul_anet.py best.pth 8
 """
+
+# What --corpus sets, before --cfg-options.
+CORPUS = {'test_cfg.type': 'demul_mm.CorpusTestLoop'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +47,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta',
         action='store_true',
-        help="test at several time scales and merge: the config's tta_pipeline and tta_model",
+        help="test at several time scales and merge: the config's tta_scales and tta_model",
+    )
+    parser.add_argument(
+        '--corpus',
+        action='store_true',
+        help="find every query among all of the split's videos too; test_cfg has the options of "
+        'CorpusTestLoop',
     )
     add_config_options(parser)
     add_launcher(parser)
@@ -58,18 +70,41 @@ def add_dump(config: Config, path: str) -> None:
 
 
 def use_tta(config: Config) -> None:
-    """Have the data set make each video at several time scales, and merge what is found."""
-    for key in ('tta_pipeline', 'tta_model'):
-        if key not in config:
-            raise ValueError(
-                f'--tta needs {key} in the config; configs/_base_/datasets/activitynet.py and '
-                'configs/_base_/default_runtime.py show how it is written'
-            )
+    """Have the data set make each video at several time scales, and merge what is found.
+
+    The pipeline is that of the test, with ``ResampleClips`` at all ``tta_scales``; a config may
+    write its own ``tta_pipeline`` instead.
+    """
     loop = config.test_cfg.get('type', 'TestLoop')
     if loop != 'TestLoop':
         raise ValueError(f'--tta works with TestLoop, the config tests with {loop}; leave it out')
-    config.test_dataloader.dataset.pipeline = config.tta_pipeline
+    if 'tta_model' not in config:
+        raise ValueError(
+            '--tta needs tta_model and tta_scales in the config; '
+            'configs/_base_/default_runtime.py shows how they are written'
+        )
+    dataset = config.test_dataloader.dataset
+    dataset.pipeline = config.get('tta_pipeline') or at_scales(dataset.pipeline, config.tta_scales)
     config.model = dict(config.tta_model, module=config.model)
+
+
+def at_scales(pipeline: list[dict], scales: Sequence[float]) -> list[dict]:
+    """The pipeline with its step ``ResampleClips`` once for each scale."""
+    steps = [step['type'].split('.')[-1] for step in pipeline]
+    if 'ResampleClips' not in steps:
+        raise ValueError('--tta needs ResampleClips in the test pipeline, which makes the scales')
+    place = steps.index('ResampleClips')
+    resampled = [dict(pipeline[place], scale=scale) for scale in scales]
+    several = dict(type='TestTimeAug', transforms=[resampled, pipeline[place + 1 :]])
+    return [*pipeline[:place], several]
+
+
+def add_corpus_metric(config: Config) -> None:
+    """Have the test measure VR, SVMR and VCMR, unless the config does already."""
+    evaluator = config.test_evaluator
+    metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+    if not any(metric['type'].split('.')[-1] == 'CorpusMomentMetric' for metric in metrics):
+        config.test_evaluator = [dict(type='demul_mm.CorpusMomentMetric'), *metrics]
 
 
 def bare_model(model: nn.Module) -> nn.Module:
@@ -81,7 +116,10 @@ def bare_model(model: nn.Module) -> nn.Module:
 
 def main() -> None:
     args = parse_args()
-    config = load_config(args.config, args.cfg_options, args.work_dir)
+    options = {**(CORPUS if args.corpus else {}), **(args.cfg_options or {})}
+    config = load_config(args.config, options, args.work_dir)
+    if args.corpus:
+        add_corpus_metric(config)
     read_checkpoint(args.checkpoint)
     if args.dump:
         add_dump(config, args.dump)

@@ -24,7 +24,6 @@ randomness = dict(seed=0, deterministic=False, diff_rank_seed=False)
 
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 log_level = 'INFO'
-visualizer = None
 work_dir = None
 load_from = None
 resume = False
@@ -32,5 +31,6 @@ find_unused_parameters = False
 # The batch size that the learning rate was chosen for; --auto-scale-lr scales by it.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
-# tools/test.py --tta: the moments of all time scales of the tta_pipeline, merged by voting.
+# tools/test.py --tta: the moments of several time scales, merged by voting.
+tta_scales = (1.0, 0.75, 1.5)
 tta_model = dict(type='MomentTTAModel', vote_iou=0.7)

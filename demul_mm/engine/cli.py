@@ -2,23 +2,22 @@
 
 import argparse
 import difflib
-import inspect
 import os
 import re
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import mmengine.registry
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import Registry
 from torch import distributed
 
-from demul_mm import registry as registries
+from demul_mm.engine.options import apply_options
 
 DEBUG_VARIABLE = 'DEMUL_MM_DEBUG'
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -26,7 +25,7 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, OSError)
 PACKAGE = Path(__file__).resolve().parents[1]
 # Who raises on purpose: our package and tools, and the registry for a config that fits no class.
-OURS = (PACKAGE, PACKAGE.parent / 'tools', Path(mmengine.registry.__file__).parent)
+OURS = (PACKAGE, PACKAGE.parent / 'tools', Path(mmengine.registry.__file__).resolve().parent)
 WORKER_ERROR = re.compile(r'^Caught \w+ in DataLoader worker process')
 
 
@@ -53,7 +52,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         action=DictAction,
         metavar='KEY=VALUE',
         help='override settings of the config, for example train_dataloader.batch_size=8; '
-        'a list is written key="[a,b]" or key=a,b. A key that the config does not have is refused',
+        'a list is written key="[a,b]" or key=a,b. features=configs/_base_/features/X.py reads '
+        'other features. What would change nothing is refused',
     )
 
 
@@ -70,23 +70,24 @@ def load_config(
 
     Args:
         path: the config file.
-        options: dotted keys and their values; each key must be in the config already.
+        options: dotted keys and their values; see :func:`apply_options`.
         work_dir: where to write; otherwise the config's ``work_dir``, otherwise
-            ``work_dirs/<name of the config>``.
+            ``work_dirs/<name of the config>``, with the name of other ``features``.
 
     Raises:
         FileNotFoundError: there is no such config.
-        ValueError: an option names a key that the config does not have.
+        ValueError: an option would change nothing.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no config file {path}{_similar_files(path)}')
     config = Config.fromfile(path)
-    check_options(config, options or {})
-    config.merge_from_dict(dict(options or {}))
+    apply_options(config, options or {})
     if work_dir is not None:
         config.work_dir = work_dir
     elif config.get('work_dir') is None:
-        config.work_dir = os.path.join('work_dirs', Path(path).stem)
+        features = (options or {}).get('features')
+        names = [path, features] if isinstance(features, str) else [path]
+        config.work_dir = os.path.join('work_dirs', '_'.join(Path(name).stem for name in names))
     return config
 
 
@@ -95,66 +96,6 @@ def _similar_files(path: str) -> str:
     names = [file.name for file in folder.glob('*.py')] if folder.is_dir() else []
     near = difflib.get_close_matches(Path(path).name, names, n=3)
     return f'; in that folder are {", ".join(near)}' if near else ''
-
-
-def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Refuse ``--cfg-options`` that change nothing: neither a key of the config, nor an argument
-    of the class that a ``type`` of the config names.
-
-    Raises:
-        ValueError: naming the key and the nearest keys that exist.
-    """
-    for key in options:
-        node: Any = config
-        done: list[str] = []
-        for part in key.split('.'):
-            if part not in _keys(node) and part in _arguments(node):
-                break
-            if part not in _keys(node):
-                near = _nearest(part, done, node, config)
-                where = f"'{'.'.join(done)}' of the config" if done else 'the config'
-                raise ValueError(
-                    f"--cfg-options: there is no '{part}' in {where} (given: {key}). {near}"
-                )
-            node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
-            done.append(part)
-
-
-def _arguments(node: Any) -> list[str]:
-    """What the class that ``node['type']`` names can be given, in the config or not."""
-    kind = node.get('type') if isinstance(node, Mapping) else None
-    if not isinstance(kind, str):
-        return []
-    for found in vars(registries).values():
-        built = found.get(kind) if isinstance(found, Registry) else None
-        if built is not None:
-            return list(inspect.signature(built).parameters)
-    return []
-
-
-def _keys(node: Any) -> list[str]:
-    if isinstance(node, Mapping) or hasattr(node, 'keys'):
-        return [str(key) for key in node.keys()]  # noqa: SIM118  a Config iterates otherwise
-    if isinstance(node, (list, tuple)):
-        return [str(index) for index in range(len(node))]
-    return []
-
-
-def _nearest(part: str, done: list[str], node: Any, config: Any) -> str:
-    """The siblings that look like ``part``, or the same name elsewhere, or all siblings."""
-    near = difflib.get_close_matches(part, _keys(node), n=3)
-    near = ['.'.join([*done, name]) for name in near]
-    near = near or [path for path in _paths(config) if path.rsplit('.', 1)[-1] == part][:3]
-    if near:
-        return f'Did you mean {" or ".join(near)}?'
-    return f'Allowed are: {", ".join(_keys(node)) or "none, it is a plain value"}.'
-
-
-def _paths(node: Any, prefix: str = '') -> Iterator[str]:
-    for key in _keys(node):
-        child = node[int(key)] if isinstance(node, (list, tuple)) else node[key]
-        yield prefix + key
-        yield from _paths(child, f'{prefix}{key}.')
 
 
 def launch(config: Config, launcher: str, local_rank: int = 0) -> None:
@@ -169,7 +110,8 @@ def launch(config: Config, launcher: str, local_rank: int = 0) -> None:
     if launcher == 'none' or torch.cuda.is_available():
         return
     _export_ranks(launcher)
-    distributed.init_process_group('gloo')
+    seconds = ((config.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+    distributed.init_process_group('gloo', timeout=seconds and timedelta(seconds=seconds))
     wrapper = dict(config.get('model_wrapper_cfg') or {})
     wrapper.setdefault('type', 'mmengine.MMDistributedDataParallel')
     wrapper.setdefault('broadcast_buffers', False)

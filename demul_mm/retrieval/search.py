@@ -84,7 +84,7 @@ def encode_queries(model: DeMUL, sentences: Sequence[str], transfer: float = 0.0
     if model.memory is None:
         raise ValueError(
             f'transfer is {transfer}, but the model has no semantic memory: give 0, or train one '
-            'with it (configs/ablations/*/transfer.py)'
+            'with it (transfer in benchmarks/ablations.py)'
         )
     shared = model.memory.pseudo_positive(queries.shared, queries.meaning, gate=transfer)
     return queries._replace(shared=shared)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from demul_mm.engine.cli import load_config
 from tests.engine.tiny import write_tiny_demul
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,10 +59,10 @@ def test_suites_name_configs_that_exist(script: dict) -> None:
         variants = suite.variants()
         assert next(iter(variants)) == 'full'
         assert {'dual_encoder', 'plain_detector', 'no_fusion'} <= variants.keys()
-        assert all(path.is_file() for path in variants.values())
+        assert all(variant.config.is_file() for variant in variants.values())
         assert suite.seeds.keys() <= variants.keys()
-        for name, path in variants.items():
-            load_config(str(path), suite.options, '.')  # refuses an option that does not exist
+        for name, variant in variants.items():
+            variant.load(suite.options, '.')  # refuses an option that does not exist
             assert len(suite.seeds_of(name)) >= 1
 
 

@@ -188,10 +188,10 @@ class TestVerify:
 @pytest.mark.slow
 def test_simulated_features_are_resumed_marked_and_trainable(run, tmp_path):
     rows = [video(f'v{i}', 20.0 + i) for i in range(12)]
-    config = write_config(tmp_path, rows, dict(type='PackedStore', path='features/{split}', dim=32))
+    config = write_config(tmp_path, rows, dict(type='PackedStore', path='features', dim=32))
     tool, options = 'data/simulate_features.py', ('--dim', 32)
     assert run(tool, config, '--max-videos', 5, *options)[0] is None
-    path = tmp_path / 'features' / 'train'
+    path = tmp_path / 'features' / 'simulated' / 'train'
     few = PackedStore(str(path))
     assert len(few) == 5
     some = {name: few.load(name) for name in few.ids()}

@@ -120,3 +120,16 @@ def test_several_time_scales(config: str, whole: Path, tmp_path: Path) -> None:
     assert found['twice'] == pytest.approx(found['plain'])
     assert found['scales'] != found['plain']
     assert found['scales'].keys() == found['plain'].keys()
+
+
+def test_the_corpus_of_all_videos(config: str, whole: Path, tmp_path: Path) -> None:
+    """Beside what the plain test measures, which stays what it is; its loop takes options."""
+    checkpoint, corpus = str(whole / 'epoch_3.pth'), tmp_path / 'corpus'
+    run_in_process('tools/test.py', config, checkpoint, '--work-dir', str(tmp_path / 'plain'))
+    options = ['--cfg-options', 'test_cfg.num_fused=2']
+    command = [config, checkpoint, '--work-dir', str(corpus), '--corpus', *options]
+    run_in_process('tools/test.py', *command)
+    plain, found = measured(tmp_path / 'plain'), measured(corpus)
+    assert {'VR/R@1', 'VCMR/R@10,IoU=0.7', 'SVMR/R@1,IoU=0.5', 'recall/fused'} <= found.keys()
+    assert found['R@1,IoU=0.5'] == pytest.approx(plain['R@1,IoU=0.5'])
+    assert 'num_fused=2' in ''.join(path.read_text() for path in corpus.glob('*.py'))

@@ -30,7 +30,7 @@ from demul_mm.evaluation.predictions import PredictionEntry, write_text_atomical
 from demul_mm.evaluation.tables import format_markdown, format_table, split_floors
 
 EXAMPLES = """
-  python tools/analysis_tools/decoupling_probe.py configs/demul_anet_simulated.py best.pth
+  python tools/analysis_tools/decoupling_probe.py configs/demul_anet.py best.pth
   python tools/analysis_tools/decoupling_probe.py CONFIG best.pth --out work_dirs/probe.json \\
       --cfg-options test_dataloader.dataset.max_videos=500
 """

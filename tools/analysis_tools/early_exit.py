@@ -23,7 +23,8 @@ from demul_mm.visualization.charts import save_figure
 from demul_mm.visualization.curves import draw_exit_curve
 
 EXAMPLES = """
-  python tools/analysis_tools/early_exit.py configs/ablations/activitynet/three_stages.py best.pth
+  python benchmarks/ablations.py configs/demul_anet.py three_stages work_dirs/three_stages.py
+  python tools/analysis_tools/early_exit.py work_dirs/three_stages.py best.pth
   python tools/analysis_tools/early_exit.py CONFIG best.pth --thresholds 0.5 0.7 0.9 --repeats 5 \\
       --out work_dirs/early_exit.png --json work_dirs/early_exit.json
 """

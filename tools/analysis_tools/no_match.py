@@ -26,7 +26,7 @@ from demul_mm.visualization.charts import save_figure
 from demul_mm.visualization.curves import draw_no_match
 
 EXAMPLES = """
-  python tools/analysis_tools/no_match.py configs/demul_anet_simulated.py best.pth
+  python tools/analysis_tools/no_match.py configs/demul_anet.py best.pth
   python tools/analysis_tools/no_match.py CONFIG best.pth --threshold 0.02 --too-alike 0.5 \\
       --json work_dirs/no_match.json --out work_dirs/no_match.png
 """

@@ -9,11 +9,10 @@ Features are made for an annotation file: a video that is in two splits (Activit
 val_2) gets features for each, from the sentences of each.
 
 Examples:
-    # all data sets of a config, to where it expects its features
-    python tools/data/simulate_features.py configs/demul_anet_simulated.py
+    # all data sets of a config, to where configs/_base_/features/simulated.py looks for them
+    python tools/data/simulate_features.py configs/demul_anet.py
     # a part of one split
-    python tools/data/simulate_features.py configs/demul_anet_simulated.py \\
-        --part train --max-videos 3000
+    python tools/data/simulate_features.py configs/demul_anet.py --part train --max-videos 3000
     # any annotation file
     python tools/data/simulate_features.py --dataset JsonlMomentDataset --ann-file my.jsonl \\
         --split train --out data/mine/features/simulated/train
@@ -21,7 +20,6 @@ Examples:
 
 import argparse
 import os
-import sys
 
 # Before torch is loaded: threads that wait actively slow each other down on a busy machine.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -35,6 +33,7 @@ from demul_mm.datasets.folds import hash_subset
 from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
 from demul_mm.registry import DATASETS
 
+PATH = 'features/simulated/{split}'  # in the data set's folder, as the features config has it
 CHUNK = 256  # videos whose sentences are embedded together
 DEFAULTS = SimulationConfig()
 
@@ -84,10 +83,7 @@ def jobs_of(args: argparse.Namespace) -> dict[str, dict]:
     jobs = {}
     for part in [args.part] if args.part else ['train', 'val', 'test']:
         dataset = config[f'{part}_dataloader'].dataset.to_dict()
-        store = dataset.pop('features', {}).get('visual')
-        if args.out is None and store is None:
-            sys.exit(f'{args.config}: the {part} data set names no features; give --part and --out')
-        path = args.out or os.path.join(dataset.get('data_root', ''), store['path'])
+        path = args.out or os.path.join(dataset.get('data_root', ''), PATH)
         keep = ('type', 'ann_file', 'info_file', 'split', 'data_root', 'strict', 'name')
         jobs[path.replace('{split}', dataset['split'])] = {
             key: dataset[key] for key in keep if key in dataset

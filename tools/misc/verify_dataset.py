@@ -7,6 +7,8 @@ code is 1 if anything is bad.
 Examples:
     python tools/misc/verify_dataset.py configs/demul_anet.py
     python tools/misc/verify_dataset.py configs/demul_anet.py --part test --workers 2
+    python tools/misc/verify_dataset.py configs/demul_anet.py \\
+        --cfg-options features=configs/_base_/features/simulated.py
     python tools/misc/verify_dataset.py --dataset JsonlMomentDataset --ann-file my.jsonl \\
         --store FolderStore --features my_features/ --dim 512
 """
@@ -15,12 +17,12 @@ import argparse
 import os
 import sys
 
-from mmengine.config import Config
 from tqdm import tqdm
 
 from demul_mm.datasets import AnnotationError, validate_jsonl
 from demul_mm.datasets.base import resolve_store
 from demul_mm.datasets.verification import Findings, check_features_of, check_videos_of
+from demul_mm.engine.cli import add_config_options, load_config
 from demul_mm.registry import DATASETS, FEATURE_STORES
 
 
@@ -39,6 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dim', type=int, help='expected dimension of the features')
     parser.add_argument('--workers', type=int, default=2, help='processes (default: 2)')
     parser.add_argument('--examples', type=int, default=3, help='examples a fault (default: 3)')
+    add_config_options(parser)
     args = parser.parse_args()
     if (args.config is None) == (args.dataset is None):
         parser.error('give either a config or --dataset with --ann-file')
@@ -51,7 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 def configs_of(args: argparse.Namespace) -> dict[str, dict]:
     if args.config:
-        config = Config.fromfile(args.config)
+        config = load_config(args.config, args.cfg_options)
         parts = [args.part] if args.part else ['train', 'val', 'test']
         return {part: config[f'{part}_dataloader'].dataset.to_dict() for part in parts}
     dataset = dict(

@@ -11,7 +11,8 @@ Examples:
     python tools/visualization/browse_dataset.py configs/demul_demo.py --part val --num 3
     python tools/visualization/browse_dataset.py configs/demul_anet.py --video v_QOlSCBRmfWY \\
         --repeat 4 --out-dir work_dirs/augmented
-    python tools/visualization/browse_dataset.py configs/ablations/activitynet/augmented.py --each
+    python benchmarks/ablations.py configs/demul_anet.py augmented work_dirs/augmented.py
+    python tools/visualization/browse_dataset.py work_dirs/augmented.py --each
 """
 
 import argparse
@@ -25,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 from demul_mm.datasets import MomentDataset
 from demul_mm.datasets.transforms import Augmentation, PackMomentInputs
+from demul_mm.engine.cli import add_config_options, load_config
 from demul_mm.registry import DATASETS
 from demul_mm.visualization.charts import FAINT, INK, LINE, TRUTH, save_figure
 from demul_mm.visualization.frames import even_times, read_key_frames
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of the random steps (default: 0)')
     parser.add_argument('--max-queries', type=int, default=12, help='most queries drawn')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config')
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -195,9 +196,7 @@ def choose(dataset: MomentDataset, args: argparse.Namespace) -> list[int]:
 
 def main() -> None:
     args = parse_args()
-    config = Config.fromfile(args.config)
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
+    config = load_config(args.config, args.cfg_options)
     dataset = DATASETS.build(config[f'{args.part}_dataloader'].dataset)
     for index in tqdm(choose(dataset, args), unit='item'):
         info = dataset.get_data_info(index)

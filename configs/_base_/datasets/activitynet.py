@@ -1,6 +1,7 @@
 # ActivityNet Captions: trained on train but for a tenth of its videos, which choose the checkpoint
-# and calibrate; tested on val_2 (2D-TAN's test.json), as 2D-TAN, MMN and SnAG are. A leaf adds the
-# features: train_dataloader = dict(dataset=dict(features={{_base_.features}})), same for val, test.
+# and calibrate; tested on val_2 (2D-TAN's test.json), as 2D-TAN, MMN and SnAG are.
+_base_ = ['./common.py']
+
 data_root = 'data/activitynet/'
 num_clips = 128
 
@@ -15,10 +16,6 @@ test_pipeline = [
     dict(type='PackMomentInputs')]
 
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='SeededSampler', shuffle=True),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='ActivityNetCaptionsDataset',
         data_root=data_root,
@@ -27,41 +24,17 @@ train_dataloader = dict(
         split='train',
         pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='ActivityNetCaptionsDataset',
         data_root=data_root,
         ann_file='annotations/train.json',
         subset='holdout',
         split='train',
-        pipeline=test_pipeline,
-        test_mode=True))
+        pipeline=test_pipeline))
 test_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='ActivityNetCaptionsDataset',
         data_root=data_root,
         ann_file='annotations/test.json',
         split='val_2',
-        pipeline=test_pipeline,
-        test_mode=True))
-
-val_evaluator = dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge')
-test_evaluator = val_evaluator
-
-# Three time scales, for tools/test.py --tta.
-tta_pipeline = [
-    dict(type='LoadVideoFeature'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResampleClips', num_clips=num_clips),
-             dict(type='ResampleClips', num_clips=num_clips, scale=0.75),
-             dict(type='ResampleClips', num_clips=num_clips, scale=1.5)],
-            [dict(type='PackMomentInputs')]])]
+        pipeline=test_pipeline))

@@ -1,5 +1,7 @@
 # TVR: its test split is scored by the authors' server, so val is the last that can be scored
-# here, and a tenth of train chooses the checkpoint. A leaf adds the features (see activitynet.py).
+# here, and a tenth of train chooses the checkpoint.
+_base_ = ['./common.py']
+
 data_root = 'data/tvr/'
 num_clips = 128
 
@@ -14,10 +16,6 @@ test_pipeline = [
     dict(type='PackMomentInputs')]
 
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='SeededSampler', shuffle=True),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='TVRDataset',
         data_root=data_root,
@@ -26,41 +24,20 @@ train_dataloader = dict(
         split='train',
         pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='TVRDataset',
         data_root=data_root,
         ann_file='annotations/tvr_train_release.jsonl',
         subset='holdout',
         split='train',
-        pipeline=test_pipeline,
-        test_mode=True))
+        pipeline=test_pipeline))
 test_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='TVRDataset',
         data_root=data_root,
         ann_file='annotations/tvr_val_release.jsonl',
         split='val',
-        pipeline=test_pipeline,
-        test_mode=True))
+        pipeline=test_pipeline))
 
-val_evaluator = dict(type='MomentRecall', topk=(1, 5), ious=(0.5, 0.7), iou_op='ge')
+val_evaluator = dict(ious=(0.5, 0.7))
 test_evaluator = val_evaluator
-
-# Three time scales, for tools/test.py --tta.
-tta_pipeline = [
-    dict(type='LoadVideoFeature'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResampleClips', num_clips=num_clips),
-             dict(type='ResampleClips', num_clips=num_clips, scale=0.75),
-             dict(type='ResampleClips', num_clips=num_clips, scale=1.5)],
-            [dict(type='PackMomentInputs')]])]

@@ -1,6 +1,4 @@
-# DeMUL over pre-extracted features of one visual stream. `feature_dim` comes from _base_/features.
-num_levels = 6
-dim = 128
+# DeMUL over pre-extracted features of one visual stream; a leaf gives their width (`in_dim`).
 model = dict(
     type='DeMUL',
     data_preprocessor=dict(
@@ -17,7 +15,7 @@ model = dict(
     pyramid=dict(type='TemporalPyramid', dim=128, num_levels=6),
     decoupler=dict(type='SemanticDecoupler', dim=128, shared_dim=128, private_dim=0),
     proposal=dict(type='ProposalHead', dim=128),
-    # What each part is worth, and what is left out for it: docs/model.md, configs/ablations/.
+    # What each part is worth, and what is left out for it: docs/model.md, benchmarks/ablations.py.
     neck=dict(type='ProgressiveFusion', dim=128, stages=('words',), cells_talk=True),
     head=dict(
         type='UnifiedMomentHead',

@@ -1,0 +1,140 @@
+"""What each part of a recipe is worth: a table of what is changed for each ablation.
+
+The benchmark (ablation.py) trains them. As a config for the other tools, one is written out:
+
+Examples:
+    python benchmarks/ablations.py configs/demul_demo.py three_stages work_dirs/three_stages.py
+    python benchmarks/ablations.py configs/demul_anet.py transfer work_dirs/transfer.py \\
+        --cfg-options features=configs/_base_/features/simulated.py
+"""
+
+import argparse
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from demul_mm.engine.cli import add_config_options, load_config
+
+SEMANTIC = dict(type='JointScore', terms=('semantic',))
+# Neither curves nor anything of the loss and of the score that is made for an index.
+PLAIN = {
+    'model.head.profile': None,
+    'model.head.boundary_weight': 0.0,
+    'model.head.inside_weight': 0.0,
+    'model.head.joint': SEMANTIC,
+}
+
+
+def augmented(pipeline: list[dict]) -> list[dict]:
+    """The pipeline with steps that change times and words, between loading and resampling."""
+    load, *others = pipeline
+    steps = [
+        dict(type='SpliceMoment', prob=0.3, mode='replace'),
+        dict(type='TemporalCrop', prob=0.3, min_keep=0.5),
+        dict(type='SpeedChange', prob=0.3, low=0.67, high=1.5),
+        dict(type='ClipDrop', prob=0.3, rate=0.1),
+        dict(type='WordDrop', prob=0.3, rate=0.2, keep=3),
+    ]
+    return [load, *steps, *others]
+
+
+def uncalibrated(hooks: list[dict]) -> list[dict]:
+    """All hooks but the one that calibrates."""
+    return [hook for hook in hooks if hook['type'] != 'CalibrationHook']
+
+
+# By name: dotted settings with the value that replaces the recipe's, or a function from that to it.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    # The two baselines. The plainest dual encoder: contrast of query and moments, spans that the
+    # video alone proposes.
+    'dual_encoder': {**PLAIN, 'model.neck': None},
+    # A plain fusion detector: the words are fused with every cell once; focal classification and
+    # regressed borders; nothing is shared with an index.
+    'plain_detector': {**PLAIN, 'model.retrieval': None, 'model.neck.survivors': None},
+    # The dual encoder that is indexed, with the same head: query and video never meet.
+    'no_fusion': {'model.neck': None},
+    # The method's three fusion stages, where the recipe has the last.
+    'three_stages': {
+        'model.neck.stages': ('sentence', 'phrases', 'words'),
+        'model.neck.cells_talk': False,
+    },
+    # Private parts beside the shared ones, and the losses that keep them apart.
+    'decoupling': {
+        'model.decoupler.private_dim': 64,
+        'model.decorrelation': dict(type='CrossCorrelationLoss', loss_weight=0.1),
+        'model.confusion': dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
+    },
+    # Classification alone: fixed windows around the points, without regression, quality, borders,
+    # coherence and the video's own score.
+    'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
+    # An estimate of how well borders fit, beside a score that is already trained towards it.
+    'quality': {
+        'model.head.quality_weight': 1.0,
+        'model.head.joint.terms': ('semantic', 'quality', 'boundary', 'coherence', 'video'),
+    },
+    # A candidate does not see the query's curves around it.
+    'no_profile': {'model.head.profile': None},
+    # The curve of the moment's inside, smoothed over neighbouring clips.
+    'smoothing': {'model.head.smoothing': 0.5},
+    # Pairs of likely borders, or spans of a sparse 2-D map, beside the pyramid's points.
+    'start_end': {'model.head.candidates': [dict(type='StartEndCandidates', dim=128)]},
+    'sparse_map': {'model.head.candidates': [dict(type='SparseMapCandidates', dim=128)]},
+    # Only the finest level of the pyramid.
+    'single_scale': {'model.pyramid.num_levels': 1},
+    # The scores as they were learnt: changes no ranking.
+    'no_calibration': {'custom_hooks': uncalibrated},
+    # A quarter of the queries are also fused with the video of the batch that looks most like
+    # theirs.
+    'hard_negatives': {'model.train_cfg.num_negatives': 0.25},
+    # Batches of videos that the model takes for each other, mined before each epoch.
+    'hard_mining': {
+        'train_dataloader.sampler': dict(type='HardVideoSampler', group=4),
+        'custom_hooks': lambda hooks: [*hooks, dict(type='HardVideoMiningHook', begin=2)],
+    },
+    # Semantic transfer: soft labels, and a memory of the captions and moments of earlier batches.
+    'transfer': {
+        'model.memory': dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024)
+    },
+    # Fusion teaches the shared space how it ranks.
+    'distillation': {'model.head.distillation': dict(type='FusionDistillation')},
+    # Augmentations of time and words, and moments of other videos.
+    'augmented': {'train_dataloader.dataset.pipeline': augmented},
+    # The first half of the epochs without fusion.
+    'two_stage': {'custom_hooks': lambda hooks: [*hooks, dict(type='TwoStageHook', share=0.5)]},
+    # AdamW for all weights, at the learning rate that was best for it.
+    'adamw': {
+        'optim_wrapper.optimizer': dict(type='AdamW', lr=1.5e-3, weight_decay=1e-2, fused=True)
+    },
+}
+
+
+def ablate(config: Config, changes: Mapping[str, Any]) -> None:
+    """Make the changes of one ablation in a config, in place."""
+    for path, value in changes.items():
+        *parents, name = path.split('.')
+        part = config
+        for parent in parents:
+            part = part[parent]
+        part[name] = value(part.get(name)) if callable(value) else copy.deepcopy(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of the recipe')
+    parser.add_argument('name', choices=ABLATIONS, help='of the ablation')
+    parser.add_argument('out', type=Path, help='config to write')
+    add_config_options(parser)
+    args = parser.parse_args()
+    config = load_config(args.config, args.cfg_options, f'work_dirs/{args.out.stem}')
+    ablate(config, ABLATIONS[args.name])
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    config.dump(args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,6 +1,0 @@
-# An estimate of how well borders fit, beside a semantic score that is already trained towards it.
-_base_ = ['../../demul_anet_simulated.py']
-model = dict(
-    head=dict(
-        quality_weight=1.0,
-        joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video'))))

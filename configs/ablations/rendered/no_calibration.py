@@ -1,5 +1,0 @@
-# The scores as they were learnt: no calibration on the videos held out.
-_base_ = ['../../demul_demo.py']
-custom_hooks = [
-    dict(type='EpochSeedHook'),
-    dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100)]

@@ -1,3 +1,0 @@
-# The dual encoder that is indexed, with the same head: query and video never meet.
-_base_ = ['../../demul_demo.py']
-model = dict(neck=None)

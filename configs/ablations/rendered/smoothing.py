@@ -1,3 +1,0 @@
-# The curve of the moment's inside, smoothed over neighbouring clips.
-_base_ = ['../../demul_demo.py']
-model = dict(head=dict(smoothing=0.5))
