@@ -51,6 +51,7 @@ from tqdm import tqdm
 
 from demul_mm.engine.cli import launch
 from demul_mm.evaluation.tables import split_floors
+from demul_mm.files import write_atomically
 
 TIMED_ROUNDS = 8
 TURN = 6  # steps of one variant in a round
@@ -148,10 +149,6 @@ class TrainingClock(Hook):
         self.seconds += time.process_time() - self._start
 
 
-def write_json(path: Path, value: Mapping) -> None:
-    write_page(path, json.dumps(value, indent=1))
-
-
 def commit() -> str:
     """The short hash of the code, with a mark if files differ from it."""
     git = ['git', '-C', str(ROOT)]
@@ -230,7 +227,7 @@ def time_steps(suite: Suite, work_dir: Path) -> None:
         # After a round to warm up. Whatever else the machine does only ever adds to a step.
         usual = statistics.quantiles(seconds[name][TURN:], n=4)[0]
         steps = max(1, round(suite.length.seconds / usual))
-        write_json(kept, dict(steps=steps, step_seconds=usual))
+        write_atomically(kept, json.dumps(dict(steps=steps, step_seconds=usual), indent=1))
 
 
 def length_of(suite: Suite, folder: Path) -> Length:
@@ -260,7 +257,7 @@ def run(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> dict:
         simulated = any(getattr(m, 'simulated', False) for m in runner.test_evaluator.metrics)
         done = dict(seconds=clock.seconds, simulated=simulated, commit=commit())
         epochs = runner.iter / len(runner.train_dataloader)
-        write_json(result, dict(done, epochs=epochs, metrics=metrics))
+        write_atomically(result, json.dumps(dict(done, epochs=epochs, metrics=metrics), indent=1))
     return json.loads(result.read_text())
 
 
@@ -323,14 +320,6 @@ def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
     return '\n'.join(lines)
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write a page in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def main() -> None:
     args = parse_args()
     suites = suites_of(args)
@@ -382,7 +371,7 @@ def main() -> None:
     for name, of_suite in results.items():
         ordered = {v: [runs[seed] for seed in sorted(runs)] for v, runs in of_suite.items() if runs}
         out = args.out or ROOT / 'docs' / 'ablation' / f'{name}.md'
-        write_page(out, document(ordered, command))
+        write_atomically(out, document(ordered, command))
         print(f'wrote {out}')
 
 

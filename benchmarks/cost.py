@@ -27,8 +27,8 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from demul_mm.engine.cli import launch, load_config
-from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.evaluation.tables import format_markdown, format_table
+from demul_mm.files import write_atomically
 
 
 def parse_args() -> argparse.Namespace:
@@ -149,7 +149,7 @@ def main() -> None:
     print(format_table(rows))
     if args.out:
         title = f'# Training cost\n\n{args.steps} steps each, in turns, {args.threads} thread.\n\n'
-        write_text_atomically(args.out, f'{title}{format_markdown(rows)}\n')
+        write_atomically(args.out, f'{title}{format_markdown(rows)}\n')
 
 
 if __name__ == '__main__':

@@ -24,8 +24,8 @@ from mmengine.config import DictAction
 from tqdm import tqdm
 
 from demul_mm.engine.cli import load_config
-from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.evaluation.tables import format_markdown, format_table
+from demul_mm.files import write_atomically
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import MODELS
 from demul_mm.structures import MomentDataSample
@@ -123,7 +123,7 @@ def main() -> None:
         lines = ['# Long videos', '', f'`python benchmarks/long_video.py {args.config}`, one '
                  f'process a case, {args.threads} thread.', '', format_markdown(named), '',
                  *(f'- {line}' for line in growth(rows)), '']  # fmt: skip
-        write_text_atomically(Path(args.out), '\n'.join(lines))
+        write_atomically(Path(args.out), '\n'.join(lines))
 
 
 if __name__ == '__main__':

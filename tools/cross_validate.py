@@ -26,13 +26,10 @@ from tqdm import tqdm
 from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.evaluation.pooling import mean_over_queries, pool, pooled_report
-from demul_mm.evaluation.predictions import (
-    load_predictions,
-    save_predictions,
-    write_text_atomically,
-)
+from demul_mm.evaluation.predictions import load_predictions, save_predictions
 from demul_mm.evaluation.rescore import evaluator_metrics
 from demul_mm.evaluation.tables import format_markdown
+from demul_mm.files import write_atomically
 from demul_mm.registry import DATASETS
 
 EXAMPLES = """
@@ -169,7 +166,7 @@ def settle(config: Config, name: str) -> Path:
             f'{path.parent} holds runs with other settings (compare {path}); take another '
             '--work-dir, or remove that one'
         )
-    write_text_atomically(path, text)
+    write_atomically(path, text)
     return path
 
 
@@ -286,8 +283,8 @@ def main() -> None:
     carry_out(runs, args.jobs, config.train_cfg.max_epochs)
     MMLogger.get_current_instance().setLevel('WARNING')  # the tables are printed below
     found = report(config, runs, shlex.join(['python', 'tools/cross_validate.py', *sys.argv[1:]]))
-    write_text_atomically(path.parent / 'report.json', json.dumps(found, indent=1) + '\n')
-    write_text_atomically(path.parent / 'report.md', page(found))
+    write_atomically(path.parent / 'report.json', json.dumps(found, indent=1) + '\n')
+    write_atomically(path.parent / 'report.md', page(found))
     print(page(found))
 
 

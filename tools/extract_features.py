@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips
+from demul_mm.files import replacing
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
 from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
@@ -161,13 +162,12 @@ class FolderWriter:
         return self._file(video_id).exists()
 
     def add(self, video_id: str, features: np.ndarray) -> None:
-        temporary = self.path / f'.tmp.{self.suffix}'
-        if self.suffix == 'npy':
-            np.save(temporary, features)
-        else:
-            # safetensors writes the bytes as they lie in memory, whatever the order of the axes.
-            save_file({'features': np.ascontiguousarray(features)}, temporary)
-        os.replace(temporary, self._file(video_id))
+        with replacing(self._file(video_id)) as temporary:
+            if self.suffix == 'npy':
+                np.save(temporary, features)
+            else:
+                # safetensors writes bytes as they lie in memory, whatever the order of the axes.
+                save_file({'features': np.ascontiguousarray(features)}, temporary)
 
     def __enter__(self) -> 'FolderWriter':
         return self

@@ -5,7 +5,7 @@ import json
 import sys
 
 from demul_mm.engine.cli import run_tool, tool_parser
-from demul_mm.evaluation.predictions import write_text_atomically
+from demul_mm.files import write_atomically
 
 EXAMPLES = """
   python tools/localize.py configs/demul_demo.py best.pth clip.mp4 --extractor backbone.pth \\
@@ -93,7 +93,7 @@ def main() -> None:
     for result in results:
         show(result)
     if args.json:
-        write_text_atomically(args.json, json.dumps(results, ensure_ascii=False))
+        write_atomically(args.json, json.dumps(results, ensure_ascii=False))
     if args.out_dir:
         print(f'pictures are in {args.out_dir}')
 

@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from demul_mm.files import replacing
 from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.precision import autocast
 from tools.pretraining.frames import FrameCache
@@ -233,9 +234,8 @@ def run(args: argparse.Namespace) -> None:
         'steps': args.steps,
         'seed': args.seed,
     }
-    temporary = args.out.with_suffix('.tmp')
-    torch.save({'state_dict': model.state_dict(), 'meta': meta}, temporary)
-    os.replace(temporary, args.out)
+    with replacing(args.out) as temporary:
+        torch.save({'state_dict': model.state_dict(), 'meta': meta}, temporary)
     print(f'wrote {args.out}: {len(vocabulary)} words, {args.dim} prototypes')
     if args.val:
         report(model, matcher, vocabulary, split, Split(args.val, args, clips, cache))

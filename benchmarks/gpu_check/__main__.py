@@ -30,8 +30,8 @@ import torch
 from lab import FULL, QUICK, Lab
 from sections import SECTIONS, Rows, Skipped
 
-from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.evaluation.tables import format_markdown
+from demul_mm.files import write_atomically
 from demul_mm.precision import choose_precision
 
 
@@ -102,8 +102,8 @@ def main() -> None:
                 results[name] = attempt(SECTIONS[name], lab)
             print(f'{name}: {results[name]["outcome"]} ({results[name]["seconds"]} s)', flush=True)
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-            write_text_atomically(f'{args.out}.json', json.dumps(dict(facts, sections=results)))
-            write_text_atomically(f'{args.out}.md', page(facts, results))
+            write_atomically(f'{args.out}.json', json.dumps(dict(facts, sections=results)))
+            write_atomically(f'{args.out}.md', page(facts, results))
     raise SystemExit(any(r['outcome'].startswith('FAILED') for r in results.values()))
 
 

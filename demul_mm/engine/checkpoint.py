@@ -1,7 +1,6 @@
 """Checkpoints that run no code when loaded and are never half written."""
 
 import functools
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,34 +11,17 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
+from demul_mm.files import write_atomically
+
 # Buffers that older checkpoints lack, and that are of no harm as they start.
 ADDED_LATER = ('calibrator.match_levels',)
 ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'
-
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the whole new one is there.
-
-    The temporary name is ``<path>.tmp``: what a killed process left is overwritten by the next.
-    """
-    path = Path(path)
-    temporary = path.with_name(path.name + '.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class AtomicLocalBackend(LocalBackend):
     """mmengine's local files, written by ``write_atomically``."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from demul_mm.files import write_atomically
 from demul_mm.structures import PhraseMap
 
 FORMAT = 'demul_mm.predictions'
@@ -202,15 +203,6 @@ def pad_entries(entries: Sequence[PredictionEntry]) -> PaddedMoments:
     return PaddedMoments(pred, pred_mask, gt, gt_mask, duration)
 
 
-def write_text_atomically(path: str | os.PathLike, text: str) -> None:
-    """Write a file under a temporary name and move it into place."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'{target.name}.{os.getpid()}.tmp')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, target)
-
-
 def save_predictions(
     path: str | os.PathLike, entries: Sequence[PredictionEntry], meta: Mapping[str, Any]
 ) -> None:
@@ -219,7 +211,7 @@ def save_predictions(
         {'format': FORMAT, 'version': VERSION, 'meta': dict(meta)}, ensure_ascii=False
     )
     lines = ',\n'.join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    write_text_atomically(path, f'{head[:-1]}, "predictions": [\n{lines}\n]}}\n')
+    write_atomically(path, f'{head[:-1]}, "predictions": [\n{lines}\n]}}\n')
 
 
 def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[PredictionEntry]]:

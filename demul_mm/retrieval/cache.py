@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from mmengine.logging import MMLogger
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from demul_mm.files import replacing
 from demul_mm.retrieval.encodings import EncodedVideo
 from demul_mm.structures import VideoEncoding
 
@@ -77,11 +77,8 @@ class EncodingCache:
         }
         tensors['seconds'] = torch.tensor([video.duration, video.extent], dtype=torch.float64)
         header = dict(video_id=video.video_id, meta=json.dumps(video.meta, default=str))
-        file = self._file(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f'{file.name}.{os.getpid()}.tmp')
-        save_file(tensors, temporary, header)
-        os.replace(temporary, file)
+        with replacing(self._file(key), shared=True) as temporary:
+            save_file(tensors, temporary, header)
 
     def _read(self, key: str) -> EncodedVideo | None:
         if self.folder is None or not self._file(key).is_file():

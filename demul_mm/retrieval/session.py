@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from demul_mm.evaluation.predictions import write_text_atomically
+from demul_mm.files import write_atomically
 from demul_mm.retrieval.constraints import Ordinal, parse_constraints, passes
 from demul_mm.retrieval.refining import (
     FeedbackWeights,
@@ -145,7 +145,7 @@ class SearchSession:
 
     def save(self, path: str | Path) -> None:
         """Write the session as JSON."""
-        write_text_atomically(path, json.dumps(self.as_dict(), indent=1, ensure_ascii=False))
+        write_atomically(path, json.dumps(self.as_dict(), indent=1, ensure_ascii=False))
 
     @classmethod
     def load(

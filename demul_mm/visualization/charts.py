@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from demul_mm.evaluation.calibration import Reliability
+from demul_mm.files import replacing
 from demul_mm.visualization.frames import KeyFrame
 from demul_mm.visualization.phrases import (
     FAINT,
@@ -45,12 +45,9 @@ def figure_image(figure: Figure) -> np.ndarray:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure as PNG under a temporary name and move it into place."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'{target.name}.{os.getpid()}.tmp')
-    FigureCanvasAgg(figure).print_png(str(temporary))
-    os.replace(temporary, target)
+    """Write a figure as PNG."""
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))
 
 
 def draw_timeline(

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.evaluation.tables import split_floors
+from demul_mm.files import write_atomically
 from demul_mm.visualization.frames import KeyFrame, encode_jpeg
 from demul_mm.visualization.report_style import CSS
 
@@ -123,7 +123,7 @@ def write_report(
     if searches:
         parts += ['<section><h2>Searching all videos</h2>', *map(_search, searches), '</section>']
     body = '\n'.join(parts)
-    write_text_atomically(
+    write_atomically(
         path,
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -9,13 +9,12 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from demul_mm.engine import checkpoint
 from demul_mm.engine.checkpoint import (
     allow_mmengine_checkpoints,
     check_fits,
     read_checkpoint,
-    write_atomically,
 )
+from demul_mm.files import write_atomically
 from demul_mm.models.task_modules import ScoreCalibrator
 
 allow_mmengine_checkpoints()
@@ -72,7 +71,7 @@ def test_a_failed_write_leaves_the_old_file(
     def full(descriptor: int) -> None:
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(checkpoint.os, 'fsync', full)
+    monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(OSError, match='No space left'):
         write_atomically(path, b'new')
     assert path.read_bytes() == b'old'

@@ -26,8 +26,9 @@ from demul_mm.apis.loading import load_model
 from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.evaluation.intervals import paired_bootstrap, query_values
 from demul_mm.evaluation.metrics import MomentRecall
-from demul_mm.evaluation.predictions import PredictionEntry, write_text_atomically
+from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.evaluation.tables import format_markdown, format_table, split_floors
+from demul_mm.files import write_atomically
 
 EXAMPLES = """
   python tools/analysis_tools/decoupling_probe.py configs/demul_anet.py best.pth
@@ -116,9 +117,9 @@ def main() -> None:
         print(f'\n{titles[name]}\n{format_table(rows)}')
     if args.out and args.out.endswith('.md'):
         parts = [f'{titles[name]}\n\n{format_markdown(rows)}\n' for name, rows in tables.items()]
-        write_text_atomically(args.out, '\n'.join(parts))
+        write_atomically(args.out, '\n'.join(parts))
     elif args.out:
-        write_text_atomically(args.out, json.dumps(tables, indent=1) + '\n')
+        write_atomically(args.out, json.dumps(tables, indent=1) + '\n')
 
 
 if __name__ == '__main__':

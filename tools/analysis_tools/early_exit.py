@@ -17,8 +17,8 @@ from demul_mm.analysis.early_exit import THRESHOLDS, ExitPoint, exit_curve
 from demul_mm.analysis.encoding import split_loader
 from demul_mm.apis.loading import load_model
 from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.evaluation.tables import format_table
+from demul_mm.files import write_atomically
 from demul_mm.visualization.charts import save_figure
 from demul_mm.visualization.curves import draw_exit_curve
 
@@ -75,7 +75,7 @@ def main() -> None:
     print(f'time: of fusion and head, as a share of "never"; picture: {args.out}')
     if args.json:
         rows = [dict(threshold=point.threshold, **row_of(point)) for point in points]
-        write_text_atomically(args.json, json.dumps(rows, indent=1) + '\n')
+        write_atomically(args.json, json.dumps(rows, indent=1) + '\n')
 
 
 if __name__ == '__main__':

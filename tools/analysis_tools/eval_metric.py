@@ -12,11 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from demul_mm.engine.cli import load_config, run_tool, tool_parser
-from demul_mm.evaluation.predictions import (
-    PredictionEntry,
-    load_predictions,
-    write_text_atomically,
-)
+from demul_mm.evaluation.predictions import PredictionEntry, load_predictions
 from demul_mm.evaluation.rescore import (
     GROUPINGS,
     evaluator_metrics,
@@ -24,6 +20,7 @@ from demul_mm.evaluation.rescore import (
     score_entries,
 )
 from demul_mm.evaluation.tables import format_table, split_floors
+from demul_mm.files import write_atomically
 from demul_mm.registry import METRICS
 
 EXAMPLES = """
@@ -113,7 +110,7 @@ def main() -> None:
         }
         print(f'\nby {by}\n{format_table(group_rows(report[f"by_{by}"]))}')
     if args.out:
-        write_text_atomically(args.out, json.dumps(report, indent=2) + '\n')
+        write_atomically(args.out, json.dumps(report, indent=2) + '\n')
 
 
 if __name__ == '__main__':

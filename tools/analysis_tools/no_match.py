@@ -20,8 +20,8 @@ from demul_mm.analysis.no_match import NoMatchScores, detection, no_match_scores
 from demul_mm.apis.loading import load_model
 from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.evaluation.calibration import roc_auc
-from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.evaluation.tables import format_table
+from demul_mm.files import write_atomically
 from demul_mm.visualization.charts import save_figure
 from demul_mm.visualization.curves import draw_no_match
 
@@ -96,7 +96,7 @@ def main() -> None:
         save_figure(draw_no_match(scores.own, scores.other, auc), args.out)
     if args.json:
         report = dict(queries=len(scores.likeness), too_alike=args.too_alike, auc=auc, rows=rows)
-        write_text_atomically(args.json, json.dumps(report, indent=1) + '\n')
+        write_atomically(args.json, json.dumps(report, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -14,7 +14,6 @@ Examples:
 
 import argparse
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from _index_common import clear_errors
 from mmengine.config import DictAction
 
 from demul_mm.engine.cli import add_config_options, load_config
-from demul_mm.evaluation.predictions import write_text_atomically
+from demul_mm.files import write_atomically
 from demul_mm.index import MomentHits, MomentIndex, SearchFilter, parse_condition
 from demul_mm.index.vectors import read_queries
 from demul_mm.models.task_modules.nms import MomentNMS
@@ -124,7 +123,7 @@ def search_full(args: argparse.Namespace, where: SearchFilter | None) -> None:
         index_options=args.options,
     )
     if args.out:
-        write_text_atomically(args.out, json.dumps(results, indent=1, ensure_ascii=False))
+        write_atomically(args.out, json.dumps(results, indent=1, ensure_ascii=False))
     for result in results if not args.out else []:
         print(result['query'])
         for row in result['moments']:
@@ -192,10 +191,8 @@ def main() -> None:
             options=args.options,
         )
         if args.out:
-            temporary = args.out.with_name(args.out.name + '.tmp')
             answers = [as_json(*pair) for pair in zip(names, result.hits)]
-            temporary.write_text(json.dumps(answers, indent=1, ensure_ascii=False))
-            os.replace(temporary, args.out)
+            write_atomically(args.out, json.dumps(answers, indent=1, ensure_ascii=False))
         else:
             for name, hits in zip(names, result.hits):
                 print(name)

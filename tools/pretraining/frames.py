@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from demul_mm.datasets.transforms.decode_clips import clip_times, decode_clips
+from demul_mm.files import write_atomically
 
 
 class FrameCache:
@@ -40,9 +40,7 @@ class FrameCache:
         found = json.loads(index.read_text()) if index.exists() else {}
         if {k: found.get(k) for k in wanted} != wanted:
             found = {**wanted, **self._decode(folder / 'frames.bin', videos, workers)}
-            temporary = index.with_suffix('.tmp')
-            temporary.write_text(json.dumps(found))
-            os.replace(temporary, index)
+            write_atomically(index, json.dumps(found))
         self.places: dict[str, tuple[int, int, float]] = {
             k: (p[0], p[1], p[2]) for k, p in found['places'].items()
         }

@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 from demul_mm.engine.checkpoint import (
     ATOMIC_BACKEND,
     allow_mmengine_checkpoints,
-    write_atomically,
 )
+from demul_mm.files import write_atomically
 from demul_mm.registry import HOOKS
 
 # The log processor takes every name that starts with train, val or test for a value to log.

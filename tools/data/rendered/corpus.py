@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from demul_mm.files import write_atomically
 from tools.data.rendered.grammar import Grammar
 from tools.data.rendered.queries import Question, draw_questions, is_novel
 from tools.data.rendered.render import render_frames, write_mp4
@@ -213,7 +213,7 @@ def render_corpus(
         'counts': {},
         'complete': False,
     }
-    _write(out / 'manifest.json', json.dumps(manifest, indent=1))
+    write_atomically(out / 'manifest.json', json.dumps(manifest, indent=1))
     for split in SPLITS:
         rows = [
             annotate(config, split, i)
@@ -222,8 +222,10 @@ def render_corpus(
             )
         ]
         manifest['counts'][split] = _counts([a for a, _ in rows])
-        _write(out / f'{split}.jsonl', ''.join(json.dumps(a) + '\n' for a, _ in rows))
-        _write(out / 'truth' / f'{split}.jsonl', ''.join(json.dumps(t) + '\n' for _, t in rows))
+        write_atomically(out / f'{split}.jsonl', ''.join(json.dumps(a) + '\n' for a, _ in rows))
+        write_atomically(
+            out / 'truth' / f'{split}.jsonl', ''.join(json.dumps(t) + '\n' for _, t in rows)
+        )
     if videos:
         tasks = [(config, s, i, str(out / 'videos')) for s, i in config.videos()]
         bar = tqdm(total=len(tasks), desc='videos', unit='video', disable=not progress)
@@ -231,7 +233,7 @@ def render_corpus(
             bar.update()
         bar.close()
         manifest['complete'] = True
-    _write(out / 'manifest.json', json.dumps(manifest, indent=1))
+    write_atomically(out / 'manifest.json', json.dumps(manifest, indent=1))
     return out
 
 
@@ -264,9 +266,3 @@ def _check_manifest(out: Path, config: CorpusConfig) -> None:
         f'{out} holds a corpus made with {", ".join(differing)}: '
         f'give the same arguments to finish it (counts may grow), or another folder'
     )
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import av
 import numpy as np
 
+from demul_mm.files import replacing
 from tools.data.rendered.script import Script
 from tools.data.rendered.stage import ANGLE, RADIUS, X, Y
 from tools.data.rendered.world import COLOURS, FPS, SIZE
@@ -124,8 +124,7 @@ def _specks(rng: np.random.Generator, seconds: np.ndarray) -> list[tuple[np.ndar
 
 def write_mp4(path: Path, frames: np.ndarray) -> None:
     """Encode (F, H, W, 3) uint8 frames; the file appears under its name only when complete."""
-    temporary = path.with_name(f'.{path.stem}.tmp.mp4')
-    with av.open(str(temporary), 'w') as container:
+    with replacing(path) as temporary, av.open(str(temporary), 'w') as container:
         options = {'preset': 'ultrafast', 'crf': '24', 'threads': '1', 'g': '40', 'bf': '0'}
         stream = container.add_stream('libx264', rate=FPS, options=options)
         stream.height, stream.width = frames.shape[1:3]
@@ -134,4 +133,3 @@ def write_mp4(path: Path, frames: np.ndarray) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
         container.mux(stream.encode())
-    os.replace(temporary, path)
