@@ -19,7 +19,6 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait must no
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +27,12 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from demul_mm.files import replacing
 from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.precision import autocast
-from tools.pretraining.frames import FrameCache
-from tools.pretraining.objective import SentenceMatcher, contrastive_loss
-from tools.pretraining.sentences import Vocabulary
+from demul_mm.pretraining.frames import FrameCache
+from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
+from demul_mm.pretraining.sentences import Vocabulary
 
 
 def parse_args() -> argparse.Namespace:

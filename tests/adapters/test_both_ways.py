@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 
 from demul_mm.models.task_modules import MomentNMS
 from demul_mm.registry import MODELS, TASK_UTILS
+from demul_mm.rendered import render_corpus
 from tests.tools.running import ROOT
-from tools.data.rendered import render_corpus
 
 CONFIGS = {
     'demul_mm': 'configs/demul_rendered_slowonly.py',

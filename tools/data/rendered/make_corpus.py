@@ -11,12 +11,9 @@ Examples:
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-
-from tools.data.rendered import contact_sheet, render_corpus
+from demul_mm.rendered import contact_sheet, render_corpus
 
 
 def parse_args() -> argparse.Namespace:

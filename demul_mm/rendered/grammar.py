@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.data.rendered.queries import Form, Question
+from demul_mm.rendered.queries import Form, Question
 
 COLOUR_WORDS = {
     'red': ('red', 'red', 'crimson'),

@@ -8,9 +8,9 @@ import av
 import numpy as np
 
 from demul_mm.files import replacing
-from tools.data.rendered.script import Script
-from tools.data.rendered.stage import ANGLE, RADIUS, X, Y
-from tools.data.rendered.world import COLOURS, FPS, SIZE
+from demul_mm.rendered.script import Script
+from demul_mm.rendered.stage import ANGLE, RADIUS, X, Y
+from demul_mm.rendered.world import COLOURS, FPS, SIZE
 
 PAD = 20
 """Pixels drawn beyond the frame, so that nothing has to be clipped."""
@@ -94,10 +94,10 @@ def render_frames(script: Script, rng: np.random.Generator) -> np.ndarray:
         canvas = np.repeat(background[None], part.stop - part.start, 0)
         for pose, grey in specks:
             always = np.ones(part.stop - part.start, bool)
-            _draw(canvas, 'cross', np.float32([grey] * 3), pose[part], always)
+            _draw(canvas, 'cross', np.full(3, grey, np.float32), pose[part], always)
         for index in order:
             actor = script.actors[index]
-            colour = np.float32(COLOURS[actor.colour])
+            colour = np.array(COLOURS[actor.colour], np.float32)
             _draw(canvas, actor.shape, colour, script.pose[index, part], shown[index, part])
         for k in range(part.start, part.stop):
             y, x = jitter[k]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.data.rendered.script import Script
-from tools.data.rendered.world import ACTIONS, FPS, Actor, Event, is_held_out
+from demul_mm.rendered.script import Script
+from demul_mm.rendered.world import ACTIONS, FPS, Actor, Event, is_held_out
 
 SLACK = 1 * FPS
 """Frames by which a rival event must miss a temporal relation clearly."""

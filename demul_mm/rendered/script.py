@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.data.rendered.stage import Stage
-from tools.data.rendered.world import (
+from demul_mm.rendered.stage import Stage
+from demul_mm.rendered.world import (
     COLOURS,
     FPS,
     SHAPES,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.data.rendered import contact_sheet, render_corpus
-from tools.data.rendered.world import COLOURS, FPS, held_out_combinations
+from demul_mm.rendered import contact_sheet, render_corpus
+from demul_mm.rendered.world import COLOURS, FPS, held_out_combinations
 
 av = pytest.importorskip('av')
 

@@ -62,7 +62,7 @@ class FrameCache:
                 if error:
                     failures.append(f'{video_id}: {error}')
                     continue
-                file.write(memoryview(np.ascontiguousarray(frames)).cast('B'))
+                np.asarray(frames).tofile(file)
                 places[video_id] = (start, len(frames), duration)
                 start += len(frames)
         return {'places': places, 'failures': failures}

@@ -15,11 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from demul_mm.files import write_atomically
-from tools.data.rendered.grammar import Grammar
-from tools.data.rendered.queries import Question, draw_questions, is_novel
-from tools.data.rendered.render import render_frames, write_mp4
-from tools.data.rendered.script import Script, write_script
-from tools.data.rendered.world import FPS, SIZE, held_out_combinations
+from demul_mm.rendered.grammar import Grammar
+from demul_mm.rendered.queries import Question, draw_questions, is_novel
+from demul_mm.rendered.render import render_frames, write_mp4
+from demul_mm.rendered.script import Script, write_script
+from demul_mm.rendered.world import FPS, SIZE, held_out_combinations
 
 FORMAT_VERSION = 3
 SPLITS = ('train', 'val', 'test')  # a film is drawn from its split's place: only append

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tools.data.rendered.world import APPROACH, FPS, SIZE, Actor, Event
+from demul_mm.rendered.world import APPROACH, FPS, SIZE, Actor, Event
 
 X, Y, RADIUS, ANGLE = range(4)
 MARGIN = 1.5

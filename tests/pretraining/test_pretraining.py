@@ -1,0 +1,92 @@
+"""The parts of the pre-training of a small backbone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demul_mm.datasets.transforms.decode_clips import decode_clips
+from demul_mm.pretraining.frames import FrameCache
+from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
+from demul_mm.pretraining.sentences import Vocabulary
+from demul_mm.rendered import render_corpus
+
+pytest.importorskip('av')
+
+CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=32)
+
+
+@pytest.fixture(scope='module')
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('corpus')
+    return render_corpus(folder, train=5, val=2, seed=1, min_seconds=9, max_seconds=12)
+
+
+def test_cached_clips_are_the_decoded_ones(corpus: Path, tmp_path: Path) -> None:
+    files = [(p.stem, str(p)) for p in sorted((corpus / 'videos').glob('train*.mp4'))]
+    cache = FrameCache(tmp_path, files, CLIPS, workers=0)
+    for video_id, path in files:
+        clips, duration = decode_clips(path, **CLIPS)
+        cached = cache.gather(video_id)
+        assert cached.shape == clips.shape
+        assert len(clips) == cache.num_clips(video_id) == len(cache.middles(video_id))
+        # Frames are kept at an even rate: one may be that of the moment before or after.
+        assert (cached == clips).all((1, 3, 4)).mean() > 0.4
+        assert np.abs(cached.astype(float) - clips).mean() < 2
+        assert cache.middles(video_id)[-1] < duration
+    some = np.array([4, 2])
+    assert np.array_equal(cache.gather(files[0][0], some), cache.gather(files[0][0])[some])
+    stamp = (tmp_path / 'frames.bin').stat().st_mtime_ns
+    FrameCache(tmp_path, files, CLIPS, workers=0)
+    assert (tmp_path / 'frames.bin').stat().st_mtime_ns == stamp
+
+
+def test_vocabulary() -> None:
+    sentences = ['The red disc spins.', 'The red ring spins', 'The blue disc leaves'] * 5
+    vocabulary = Vocabulary(sentences)
+    assert vocabulary.words == ['blue', 'disc', 'leaves', 'red', 'ring', 'spins', 'the']
+    bags = vocabulary(['A red DISC!', 'nothing known'])
+    weight = {w: float(x) for w, x in zip(vocabulary.words, bags[0])}
+    assert weight['red'] == weight['disc'] == pytest.approx(0.5**0.5)
+    assert weight['the'] == weight['blue'] == 0
+    assert float(bags[1].abs().sum()) == 0
+    assert vocabulary.weight[vocabulary.index['the']] == 0
+
+
+def test_contrastive_loss_equals_a_slow_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 6, generator=generator)
+    positive = torch.rand(4, 6, generator=generator) > 0.6
+    positive[:, 5] = False
+    allowed = positive | (torch.rand(4, 6, generator=generator) > 0.3)
+    by_clip, by_sentence = [], []
+    for q in range(4):
+        for b in range(6):
+            if positive[q, b]:
+                rivals = [logits[q, k] for k in range(6) if allowed[q, k] and not positive[q, k]]
+                both = torch.stack([logits[q, b], *rivals]).logsumexp(0)
+                by_clip.append(both - logits[q, b])
+    for b in range(6):
+        if positive[:, b].any():
+            right, offered = logits[positive[:, b], b], logits[allowed[:, b], b]
+            by_sentence.append(offered.logsumexp(0) - right.logsumexp(0))
+    expected = torch.stack(by_clip).mean() + 0.5 * torch.stack(by_sentence).mean()
+    assert torch.allclose(contrastive_loss(logits, positive, allowed), expected, atol=1e-5)
+    nothing = contrastive_loss(logits.requires_grad_(), positive & False, allowed)
+    assert nothing.item() == 0
+    nothing.backward()
+
+
+def test_matcher_learns_a_batch() -> None:
+    torch.manual_seed(0)
+    cells = torch.nn.functional.normalize(torch.randn(6, 8, 5), dim=1)
+    bags, positive = torch.eye(6), torch.eye(6).bool()
+    matcher = SentenceMatcher(6, 8)
+    optimizer = torch.optim.Adam(matcher.parameters(), lr=0.02)
+    for _ in range(150):
+        loss = contrastive_loss(matcher(cells, bags), positive, torch.ones(6, 6).bool())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (matcher(cells, bags).argmax(1) == torch.arange(6)).all()
