@@ -227,11 +227,14 @@ def test_simulated_features_are_an_option(path: Path) -> None:
 def test_the_test_in_a_corpus_is_an_option() -> None:
     for path in (ROOT / 'configs').glob('*.py'):
         config = load_config(str(path), CORPUS)
-        own = config.test_evaluator.type
+        own = config.test_evaluator
+        own = [metric['type'] for metric in (own if isinstance(own, list) else [own])]
         add_corpus_metric(config)
         assert config.test_cfg.type == 'demul_mm.CorpusTestLoop'
         kinds = [metric['type'] for metric in config.test_evaluator]
-        assert kinds == ['demul_mm.CorpusMomentMetric', own]
+        if 'CorpusMomentMetric' not in own:
+            own = ['demul_mm.CorpusMomentMetric', *own]
+        assert kinds == own
         before = copy.deepcopy(config.test_evaluator)
         add_corpus_metric(config)
         assert config.test_evaluator == before

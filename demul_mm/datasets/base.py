@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -121,7 +122,7 @@ class MomentDataset(BaseDataset):
     @property
     def metainfo(self) -> dict:
         """``dataset_name``, ``split``, ``subset`` and, in a cross-validation, ``folds``."""
-        own = {'split': self.split, 'subset': self.subset}
+        own: dict[str, Any] = {'split': self.split, 'subset': self.subset}
         if self.folds is not None:
             own['folds'] = self.folds._asdict()
         return {**super().metainfo, **own}

@@ -21,9 +21,6 @@ class TemporalTower(nn.Module):
         radius: attention window to either side, in clips.
         dropout: of the input features and inside the blocks.
         num_bands: frequencies of the relative position in the video; 0 for none.
-        contrast: whether a clip is also told by how it differs from its video's mean. Most of what
-            a frame's vector says is true of the whole video (seven tenths of the variance of CLIP
-            features on Charades); what is left tells moments of one video apart.
     """
 
     def __init__(
@@ -35,18 +32,12 @@ class TemporalTower(nn.Module):
         radius: int = 8,
         dropout: float = 0.1,
         num_bands: int = 8,
-        contrast: bool = False,
     ) -> None:
         super().__init__()
         self.in_dim = in_dim
         self.num_bands = num_bands
         self.norm = nn.LayerNorm(in_dim)
         self.project = nn.Linear(in_dim, dim)
-        self.contrast = (
-            nn.Sequential(nn.LayerNorm(in_dim), Dropout(dropout), nn.Linear(in_dim, dim))
-            if contrast
-            else None
-        )
         self.position = nn.Linear(2 * num_bands, dim) if num_bands else None
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -65,15 +56,10 @@ class TemporalTower(nn.Module):
                 f'the features have {x.shape[-1]} dimensions, the model was built for '
                 f'{self.in_dim}: set feature_dim={x.shape[-1]} in the config'
             )
-        keep = mask[..., None].to(x.dtype)
-        clips = x
         x = self.project(self.dropout(self.norm(x)))  # (V, T, D)
-        if self.contrast is not None:
-            mean = (clips * keep).sum(1, keepdim=True) / keep.sum(1, keepdim=True).clamp(min=1)
-            x = x + self.contrast(clips - mean)
         if self.position is not None:
             x = x + self.position(relative_position(mask.sum(1), x.shape[1], self.num_bands))
-        x = x * keep.to(x.dtype)
+        x = x * mask[..., None].to(x.dtype)
         for block in self.blocks:
             x = block(x, mask)
         return x
