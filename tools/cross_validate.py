@@ -175,17 +175,20 @@ def carry_out(runs: Sequence[Run], jobs: int, max_epochs: int) -> None:
     workers = Workers(threads=max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None)
     with (
         ThreadPoolExecutor(jobs) as threads,
-        tqdm(total=len(runs) * max_epochs, unit='epoch', smoothing=0) as bar,
+        tqdm(
+            total=len(runs) * max_epochs,
+            initial=sum(run.epochs() for run in runs),
+            unit='epoch',
+            smoothing=0,
+        ) as bar,
     ):
-        bar.n = bar.initial = sum(run.epochs() for run in runs)
         waiting = {threads.submit(workers.carry_out, run) for run in runs}
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=POLL_SECONDS)
                 for one in done:
                     one.result()
-                bar.n = sum(run.epochs() for run in runs)
-                bar.refresh()
+                bar.update(sum(run.epochs() for run in runs) - bar.n)
         finally:
             workers.stop()  # ends the others where one failed
 
