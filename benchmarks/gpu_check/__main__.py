@@ -5,7 +5,7 @@ others go on; the exit code is then 1. With ``--device cpu --quick`` it is a tes
 
 Examples:
     python benchmarks/gpu_check --out work_dirs/gpu
-    python benchmarks/gpu_check --only agreement waiting
+    python benchmarks/gpu_check --only encodings waiting
     python benchmarks/gpu_check --device cpu --quick
 """
 
