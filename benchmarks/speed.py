@@ -20,8 +20,8 @@ from corpus_data import SyntheticCorpus
 from gpu_check.lab import FULL, WORDS, Lab
 from torch.nn.functional import conv2d
 
-from demul_mm.evaluation.predictions import write_text_atomically
 from demul_mm.evaluation.tables import format_markdown
+from demul_mm.files import write_atomically
 from demul_mm.models.backbones import ClipCNN, TransformersLM
 from demul_mm.precision import autocast, choose_precision, multiplies_bfloat16
 from demul_mm.registry import INDEXES
@@ -169,7 +169,7 @@ def main() -> None:
     kept = {k: v for k, v in read_rows(args.out).items() if k.rsplit(': ', 1)[0] not in own}
     table = format_markdown({**kept, **rows}, decimals=1)
     print(format_markdown(rows, decimals=1))
-    write_text_atomically(args.out, ABOUT.format(**SIZES._asdict()) + table + '\n')
+    write_atomically(args.out, ABOUT.format(**SIZES._asdict()) + table + '\n')
 
 
 if __name__ == '__main__':
