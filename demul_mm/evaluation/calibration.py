@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import mannwhitneyu
 
 from demul_mm.evaluation.metrics.moment_recall import best_iou
 from demul_mm.evaluation.predictions import PredictionEntry, pad_entries
@@ -67,6 +67,5 @@ def roc_auc(positive: np.ndarray, negative: np.ndarray) -> float:
 
     The area under the ROC curve: 1 tells the two apart, 0.5 tells nothing.
     """
-    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    wins = ranks.sum() - len(positive) * (len(positive) + 1) / 2
+    wins = mannwhitneyu(positive, negative, method='asymptotic').statistic
     return float(wins / (len(positive) * len(negative)))

@@ -1,9 +1,14 @@
 """From a joint score to a probability, and from a video's likeness to whether it matches at all."""
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 from torch import Tensor, nn
 
 from demul_mm.registry import MODELS
+
+PRIOR = 1e-3  # precision of both numbers
 
 
 @MODELS.register_module()
@@ -38,7 +43,7 @@ class ScoreCalibrator(nn.Module):
 
     @torch.no_grad()
     def fit(self, scores: Tensor, hits: Tensor) -> None:
-        """Maximum likelihood by Newton's method, with a weak prior that keeps it finite.
+        """Maximum likelihood, with a weak prior that keeps it finite.
 
         Args:
             scores: ``(N,)`` joint scores of top predictions.
@@ -49,23 +54,21 @@ class ScoreCalibrator(nn.Module):
                 f'cannot calibrate on {len(scores)} predictions with {int(hits.sum())} hits: '
                 'it takes hits and misses'
             )
-        x = scores.double()
-        center, spread = x.mean(), x.std().clamp(min=1e-6)
-        z = torch.stack([(x - center) / spread, torch.ones_like(x)], 1)  # (N, 2)
-        w, prior = x.new_tensor([1.0, 0.0]), x.new_tensor([1e-3, 1e-3])
-        for _ in range(50):
-            p = (z @ w).sigmoid()
-            gradient = z.T @ (p - hits.double()) + prior * w
-            hessian = (z.T * (p * (1 - p))) @ z + torch.diag(prior)
-            step = torch.linalg.solve(hessian, gradient)
-            w = w - step
-            if step.abs().max() < 1e-9:
-                break
+        x, y = scores.double().cpu().numpy(), hits.double().cpu().numpy()
+        center, spread = x.mean(), max(x.std(ddof=1), 1e-6)
+        z = np.stack([(x - center) / spread, np.ones_like(x)], 1)  # (N, 2)
+
+        def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+            score = z @ w
+            value = np.logaddexp(0, score).sum() - score @ y + PRIOR / 2 * w @ w
+            return value, z.T @ (expit(score) - y) + PRIOR * w
+
+        w = minimize(loss, [1.0, 0.0], jac=True, tol=1e-9).x
         if w[0] < 1e-3:  # a negative slope would turn the order round: the score says nothing
-            w = torch.stack([w.new_tensor(1e-3), hits.double().mean().logit()])
+            w = np.array([1e-3, logit(y.mean())])
         slope = w[0] / spread
-        self.scale.copy_(slope)
-        self.bias.copy_(w[1] - slope * center)
+        self.scale.fill_(slope)
+        self.bias.fill_(w[1] - slope * center)
         self.num_fitted.fill_(len(scores))
 
     @torch.no_grad()
