@@ -36,12 +36,11 @@ from tqdm import tqdm
 
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips
-from demul_mm.files import replacing
+from demul_mm.files import VIDEO_SUFFIXES, replacing
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
 from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
 
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.flv')
 DEFAULT_CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=64)
 
 

@@ -13,9 +13,8 @@ from demul_mm.datasets.annotations import Cleaner, RawVideo
 from demul_mm.datasets.availability import find_missing
 from demul_mm.datasets.folds import hash_subset, read_folds, stable_unit
 from demul_mm.datasets.samplers.seeded import SeededIndex
+from demul_mm.files import VIDEO_SUFFIXES
 from demul_mm.registry import TRANSFORMS
-
-VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.mts', '.webm', '.wmv', '.3gp')
 
 
 class MomentDataset(BaseDataset):

@@ -10,7 +10,7 @@ from demul_mm.retrieval.encodings import (
     split_encoding,
     stack_encodings,
 )
-from demul_mm.retrieval.entries import iter_video_entries, make_entry
+from demul_mm.retrieval.entries import make_entry
 from demul_mm.retrieval.fusion import localize_pairs
 from demul_mm.retrieval.refining import FeedbackWeights, refine_query
 from demul_mm.retrieval.search import CorpusAnswer, CorpusMoment, CorpusSearcher, encode_queries
@@ -38,7 +38,6 @@ __all__ = [
     'VideoSource',
     'encode_batch',
     'encode_queries',
-    'iter_video_entries',
     'localize_pairs',
     'make_entry',
     'parse_constraints',

@@ -1,16 +1,15 @@
 """From encoded videos to what an index keeps."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from demul_mm.index.entry import VideoEntry
-from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules.points import padded_length
-from demul_mm.retrieval.encodings import EncodedVideo, encode_batch
+from demul_mm.retrieval.encodings import EncodedVideo
 
 
 def make_entry(
@@ -39,24 +38,6 @@ def make_entry(
         duration=video.duration,
         metadata=_metadata(video.meta) or None,
     )
-
-
-def iter_video_entries(
-    model: DeMUL, batches: Iterable[dict], levels: Sequence[int] | None = None
-) -> Iterator[VideoEntry]:
-    """Index entries of the videos of a data loader (or any collated batches), each once.
-
-    Args:
-        model: in eval mode.
-        batches: ``dict(inputs=..., data_samples=...)``.
-        levels: as for :func:`make_entry`.
-    """
-    seen: set[str] = set()
-    for batch in batches:
-        for video in encode_batch(model, batch):
-            if video.video_id not in seen:
-                seen.add(video.video_id)
-                yield make_entry(video, model.points.num_levels, levels)
 
 
 def _on_levels(num_cells: int, num_levels: int, levels: Sequence[int]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from demul_mm.evaluation.predictions import PredictionEntry
+from demul_mm.files import VIDEO_SUFFIXES
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.visualization.frames import KeyFrame, even_times, read_key_frames
 from demul_mm.visualization.phrases import PhraseRows
@@ -19,8 +20,6 @@ from demul_mm.visualization.report import (
     overlap,
 )
 
-VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi', '.mov', '')
-
 
 def find_videos(folder: str | Path, video_ids: Sequence[str]) -> dict[str, Path]:
     """Files of the videos in a folder, by id with or without the suffix; those that are there."""
@@ -29,7 +28,7 @@ def find_videos(folder: str | Path, video_ids: Sequence[str]) -> dict[str, Path]
         raise FileNotFoundError(f'there is no folder {folder}')
     found = {}
     for video_id in video_ids:
-        paths = (root / f'{video_id}{suffix}' for suffix in VIDEO_SUFFIXES)
+        paths = (root / f'{video_id}{suffix}' for suffix in (*VIDEO_SUFFIXES, ''))
         path = next((p for p in paths if p.is_file()), None)
         if path is not None:
             found[video_id] = path

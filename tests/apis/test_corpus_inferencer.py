@@ -11,7 +11,6 @@ from demul_mm.apis import CorpusInferencer, load_entry_source, load_query_encode
 from demul_mm.index import IndexMismatchError, MomentIndex, SearchFilter, VideoEntry
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import INDEXES
-from demul_mm.retrieval import encode_batch, iter_video_entries
 from demul_mm.structures import span_iou
 from tests.apis.small import LENGTHS, SmallCorpus
 from tests.models.tiny import SENTENCES
@@ -273,25 +272,6 @@ def test_entries_are_the_cells_inside_each_video(
     assert prints != load_entry_source(corpus.config, corpus.checkpoint)[1]
     with pytest.raises(ValueError, match='levels'):
         list(load_entry_source(corpus.config, corpus.checkpoint, levels=[4])[0].load(['v0']))
-
-
-def test_entries_of_a_data_loader(search: CorpusInferencer, entries: list[VideoEntry]) -> None:
-    """Whatever the batches, and each video once."""
-    source = search.bank.source
-    items = [source.load(i) for i in (*source.ids(), 'v0')]
-    batches = [
-        dict(
-            inputs=dict(visual=[item['inputs']['visual'] for item in items[i : i + 3]]),
-            data_samples=[item['data_samples'] for item in items[i : i + 3]],
-        )
-        for i in range(0, len(items), 3)
-    ]
-    assert len(encode_batch(search.model, batches[0])) == 3
-    made = list(iter_video_entries(search.model, batches))
-    assert [entry.video_id for entry in made] == source.ids()
-    for one, two in zip(made, entries):
-        np.testing.assert_allclose(one.moments, two.moments, **CLOSE)
-        np.testing.assert_allclose(one.spans, two.spans, **CLOSE)
 
 
 def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from demul_mm.datasets.stores.base import FeatureStore, check_features
+from demul_mm.files import write_atomically
 from demul_mm.registry import FEATURE_STORES
 
 FORMAT = 'demul_mm.features'
@@ -209,12 +210,7 @@ class PackedWriter:
             'num_rows': sum(entry[0] for entry in self._entries.values()),
             'videos': videos,
         }
-        temporary = self._file('manifest.json.tmp')
-        with open(temporary, 'w', encoding='utf-8') as file:
-            json.dump(manifest, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._file('manifest.json'))
+        write_atomically(self._file('manifest.json'), json.dumps(manifest))
         os.remove(self._file('journal.jsonl'))
 
     def __enter__(self) -> 'PackedWriter':
@@ -249,11 +245,8 @@ class PackedWriter:
                 'delete the folder and make it again'
             )
         self._data.truncate(total)
-        temporary = self._file('journal.jsonl.tmp')
-        with open(temporary, 'w', encoding='utf-8') as file:
-            for line in lines or [self.header]:
-                file.write(json.dumps(line) + '\n')
-        os.replace(temporary, self._file('journal.jsonl'))
+        text = ''.join(json.dumps(line) + '\n' for line in lines or [self.header])
+        write_atomically(self._file('journal.jsonl'), text)
         self._journal = open(self._file('journal.jsonl'), 'a', encoding='utf-8')  # noqa: SIM115
 
     def _journal_lines(self) -> list:
