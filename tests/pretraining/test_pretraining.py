@@ -1,5 +1,6 @@
 """The parts of the pre-training of a small backbone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from demul_mm.datasets.transforms.decode_clips import decode_clips
+from demul_mm.pretraining import Schedule, SentenceSplit, Trainer, pretrain, training
 from demul_mm.pretraining.frames import FrameCache
 from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
 from demul_mm.pretraining.sentences import Vocabulary
@@ -90,3 +92,41 @@ def test_matcher_learns_a_batch() -> None:
         loss.backward()
         optimizer.step()
     assert (matcher(cells, bags).argmax(1) == torch.arange(6)).all()
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_training_ends_as_one_that_was_not(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = SentenceSplit(
+        corpus / 'train.jsonl', CLIPS, tmp_path / 'frames', video_root=None, workers=0
+    )
+    vocabulary = Vocabulary([s for sentences in split.sentences for s in sentences])
+    schedule = Schedule(steps=5, videos=2, clips=4)
+    monkeypatch.setattr(training, 'SAVE_EVERY', 2)
+    pretrain(split, vocabulary, schedule, tmp_path / 'whole.pth', dim=8)
+
+    def stop_at_the_fourth(self: Trainer) -> float:
+        if self.done == 3:
+            raise Stopped
+        return step(self)
+
+    step = Trainer.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, 'step', stop_at_the_fourth)
+        with pytest.raises(Stopped):
+            pretrain(split, vocabulary, schedule, tmp_path / 'stopped.pth', dim=8)
+    state = tmp_path / 'stopped.pth.state'
+    assert torch.load(state, weights_only=True)['done'] == 2
+    with pytest.raises(ValueError, match=r"'steps': 5.*'steps': 6"):
+        pretrain(split, vocabulary, replace(schedule, steps=6), tmp_path / 'stopped.pth', dim=8)
+    pretrain(split, vocabulary, schedule, tmp_path / 'stopped.pth', dim=8)
+    assert not state.exists()
+    whole, stopped = (
+        torch.load(tmp_path / f'{name}.pth', weights_only=True)['state_dict']
+        for name in ('whole', 'stopped')
+    )
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)

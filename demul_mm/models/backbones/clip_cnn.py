@@ -77,8 +77,7 @@ class ClipCNN(BaseModule):
         kind = clips.device.type
         amp = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if amp else self.stem.weight.dtype
-        x = clips.to(dtype).flatten(1, 2)
-        x = x.to(memory_format=torch.channels_last)  # (B, 3 t, H, W)
+        x = clips.flatten(1, 2).to(dtype=dtype, memory_format=torch.channels_last)  # (B, 3 t, H, W)
         x = self.trunk(F.conv2d(x, self._stem_weight(), stride=4, padding=1))
         return F.normalize(x.float().flatten(2), dim=1)  # (B, E, H / 8 * W / 8)
 
