@@ -160,10 +160,10 @@ class DeMUL(BaseModel):
             pyramids[name], _ = self.pyramid(tower(x, mask), mask)
             has_stream.append(mask.any(1))
         stream_mask = torch.stack(has_stream, 1)  # (V, N)
-        features, private, shared = self.decoupler.encode_streams(pyramids, stream_mask)
         num_clips = valid.sum(1)
         points = self.points(valid.shape[1], valid.device)
         mask = points.valid(num_clips)
+        features, private, shared = self.decoupler.encode_streams(pyramids, stream_mask, mask)
         weight = stream_mask[:, :, None, None].to(features.dtype)
         mean = (features * weight).sum(1) / weight.sum(1).clamp(min=1)
         return VideoEncoding(

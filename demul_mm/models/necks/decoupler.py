@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from demul_mm.models.layers import Dropout, masked_softmax
@@ -37,7 +38,16 @@ class SemanticDecoupler(nn.Module):
         private_dim: ``P``; 0 for no private part.
         streams: names of the video's streams, each a modality beside language.
         dropout: of the way into the shared space.
+        bypass: whether the features that fusion sees also hold what came in, beside both parts.
+            Without it the two parts have to carry everything, each its own share.
+        momentum: of the running means of both modalities in the shared space, which are taken off
+            before its vectors are brought to unit length; 0 for none. What tells the modalities
+            apart there is little more than the difference of these means (Liang et al., "Mind the
+            Gap", 2022).
     """
+
+    video_mean: Tensor
+    query_mean: Tensor
 
     def __init__(
         self,
@@ -46,9 +56,15 @@ class SemanticDecoupler(nn.Module):
         private_dim: int = 64,
         streams: tuple[str, ...] = ('visual',),
         dropout: float = 0.1,
+        bypass: bool = True,
+        momentum: float = 0.0,
     ) -> None:
         super().__init__()
         self.private_dim = private_dim
+        self.bypass = bypass
+        self.momentum = momentum
+        self.register_buffer('video_mean', torch.zeros(shared_dim))
+        self.register_buffer('query_mean', torch.zeros(shared_dim))
         self.projector = nn.Linear(dim, shared_dim)
         self.streams = nn.ModuleDict(
             {name: _Decoupled(dim, shared_dim, private_dim, dropout) for name in streams}
@@ -59,13 +75,14 @@ class SemanticDecoupler(nn.Module):
         self.stream_logit = nn.Parameter(weights) if len(streams) > 1 else None
 
     def encode_streams(
-        self, streams: dict[str, Tensor], stream_mask: Tensor
+        self, streams: dict[str, Tensor], stream_mask: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decouple the pyramid of each stream.
 
         Args:
             streams: ``{name: (V, M, D)}`` in the order of ``self.streams``.
             stream_mask: ``(V, N)``.
+            mask: ``(V, M)`` the cells that count for the running mean; None: all.
 
         Returns:
             features ``(V, N, M, D)``, private ``(V, N, M, P)``, and the shared unit vectors of all
@@ -76,7 +93,7 @@ class SemanticDecoupler(nn.Module):
             assert isinstance(part, _Decoupled)
             shared, private = self._split(part, streams[name])
             residual = part.recombine(torch.cat([shared, private], -1))
-            features.append(part.norm(streams[name] + residual))
+            features.append(part.norm(streams[name] + residual if self.bypass else residual))
             privates.append(private)
             shareds.append(shared)
         if self.stream_logit is not None:
@@ -84,18 +101,29 @@ class SemanticDecoupler(nn.Module):
             shared = torch.einsum('vn,vnms->vms', weight, torch.stack(shareds, 1).float())
         else:
             shared = shareds[0]
-        shared = F.normalize(shared.float(), dim=-1)
+        shared = self._centred(shared.float(), self.video_mean, mask)
         return torch.stack(features, 1), torch.stack(privates, 1), shared
 
     def encode_language(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``x (..., D)`` to shared unit vectors ``(..., S)`` and private ``(..., P)``."""
         shared, private = self._split(self.language, x)
-        return F.normalize(shared.float(), dim=-1), private
+        return self._centred(shared.float(), self.query_mean), private
 
     def recombine_language(self, x: Tensor, shared: Tensor, private: Tensor) -> Tensor:
         """Language features ``(..., D)`` for fusion, from both parts."""
         both = torch.cat([shared.to(private.dtype), private], -1)
-        return self.language.norm(x + self.language.recombine(both))
+        residual = self.language.recombine(both)
+        return self.language.norm(x + residual if self.bypass else residual)
+
+    def _centred(self, x: Tensor, mean: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Unit vectors ``(..., S)`` of ``x`` without the running mean of its modality."""
+        if self.momentum and self.training:
+            with torch.no_grad():
+                keep = x.new_ones(x.shape[:-1]) if mask is None else mask.to(x.dtype)
+                batch = torch.einsum('...s,...->s', x, keep) / keep.sum().clamp(min=1)
+                all_reduce(batch, op='mean')  # one mean for all ranks
+                mean.lerp_(batch, self.momentum)
+        return F.normalize(x - mean, dim=-1)
 
     def _split(self, part: _Decoupled, x: Tensor) -> tuple[Tensor, Tensor]:
         private = x[..., :0] if part.private is None else part.private(x)

@@ -60,3 +60,37 @@ def test_both_parts_reach_the_features(decoupler: SemanticDecoupler):
     assert before.shape == (2, 8)
     for changed in ((torch.randn(2, 6), private), (shared, torch.randn(2, 4))):
         assert not torch.allclose(decoupler.recombine_language(x, *changed), before)
+
+
+def test_running_means_take_the_gap_between_the_modalities_away() -> None:
+    """Two modalities with a mean of their own end up around one centre."""
+    torch.manual_seed(0)
+    decoupler = SemanticDecoupler(8, 6, 4, dropout=0.0, momentum=0.1)
+    video, query = torch.randn(64, 5, 8), torch.randn(64, 8) + 2
+    mask = torch.ones(64, 5).bool()
+    mask[:, 3:] = False
+    stray = torch.where(mask[..., None], video, 50.0)  # what is masked does not count
+
+    def gap() -> float:
+        with torch.no_grad():
+            _, _, shared = decoupler.encode_streams({'visual': stray}, mask[:, :1], mask)
+            told, _ = decoupler.encode_language(query)
+        return float((shared[mask].mean(0) - told.mean(0)).norm())
+
+    before = decoupler.eval() and gap()
+    decoupler.train()
+    for _ in range(60):
+        gap()
+    decoupler.eval()
+    after = gap()
+    assert after < 0.1 < before
+    assert gap() == after  # nothing moves in evaluation
+
+
+def test_without_the_bypass_fusion_sees_the_two_parts_alone() -> None:
+    torch.manual_seed(0)
+    decoupler = SemanticDecoupler(8, 6, 4, bypass=False).eval()
+    x = torch.randn(3, 8)
+    shared, private = decoupler.encode_language(x)
+    one, two = (decoupler.recombine_language(y, shared, private) for y in (x, torch.randn(3, 8)))
+    assert torch.equal(one, two)
