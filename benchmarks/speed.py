@@ -10,14 +10,13 @@ Examples:
 
 import argparse
 import platform
-import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
 
 import torch
 from corpus_data import SyntheticCorpus
-from gpu_check.lab import FULL, WORDS, Lab
+from gpu_check.lab import FULL, WORDS, Lab, commit
 from torch.nn.functional import conv2d
 
 from demul_mm.evaluation.tables import format_markdown
@@ -132,8 +131,6 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float | str]]:
     """The rows of this machine, by processor and precision."""
     torch.set_num_threads(1)
     device, repeats = torch.device(args.device), 1 if args.quick else 5
-    git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     rows: dict[str, dict[str, float | str]] = {}
     with tempfile.TemporaryDirectory(prefix='speed_') as folder:
         lab = Lab(Path(folder), args.device, SIZES)
@@ -148,7 +145,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float | str]]:
             if not imitated:
                 row.update(model_speeds(lab, precision, repeats))
                 row['search, ms'] = search
-            row['commit'] = commit
+            row['commit'] = commit()
             rows[f'{processor(device)}: {precision}{note}'] = row
     return rows
 

@@ -16,7 +16,6 @@ os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 import traceback
@@ -27,7 +26,7 @@ import agreement  # noqa: F401  each of the three lists its sections
 import learning  # noqa: F401
 import throughput  # noqa: F401
 import torch
-from lab import FULL, QUICK, Lab
+from lab import FULL, QUICK, Lab, commit
 from sections import SECTIONS, Rows, Skipped
 
 from demul_mm.evaluation.tables import format_markdown
@@ -37,11 +36,9 @@ from demul_mm.precision import choose_precision
 
 def environment(lab: Lab) -> dict[str, str]:
     """What the figures belong to."""
-    git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     name = torch.cuda.get_device_name() if lab.on_gpu else torch.backends.cpu.get_cpu_capability()
     chosen = str(choose_precision('auto', lab.device)).removeprefix('torch.')
-    return dict(device=name, torch=torch.__version__, precision=chosen, commit=commit)
+    return dict(device=name, torch=torch.__version__, precision=chosen, commit=commit())
 
 
 def attempt(check: Callable[[Lab, Rows], None], lab: Lab) -> dict:

@@ -56,7 +56,7 @@ def extraction(lab: Lab, rows: Rows) -> None:
     size = dict(embed_dims=768, depth=12, num_heads=12)
     small = dict(embed_dims=32, depth=1, num_heads=2)
     backbone = dict(type='mmaction.VisionTransformer', img_size=side, **(size if full else small))
-    encoder = FrameEncoder(backbone).to(lab.device).eval()
+    encoder = FrameEncoder(backbone, chunk_size=16).to(lab.device).eval()
     clips = torch.randint(0, 256, (64 if full else 2, 3, 16, side, side), dtype=torch.uint8)
     clips = clips.to(lab.device)
 
