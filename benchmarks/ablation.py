@@ -30,7 +30,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import math
 import shlex
 import statistics
 import subprocess
@@ -40,18 +39,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablations import ABLATIONS
 from mmengine.config import DictAction
-from mmengine.hooks import Hook
-from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, Runner
 from suites import BASELINES, ROOT, SUITES, Length, Suite, Variant, ablations_of
 from tqdm import tqdm
 
-from demul_mm.engine.cli import launch
-from demul_mm.evaluation.tables import split_floors
+from demul_mm.cli import run_tool, tool_parser
 from demul_mm.files import write_atomically
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 TIMED_ROUNDS = 8
 TURN = 6  # steps of one variant in a round
@@ -59,9 +58,7 @@ WARM_UP = 0.1  # of the steps
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('configs', nargs='*', type=Path, help='the full model, then its variants')
     parser.add_argument('--suite', nargs='+', choices=SUITES, default=[], help='instead of configs')
     parser.add_argument(
@@ -118,37 +115,6 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
     return found
 
 
-@LOOPS.register_module()
-class TrainSteps(EpochBasedTrainLoop):
-    """Train a number of steps: whole epochs, the last of which may end early."""
-
-    def __init__(self, runner: Runner, dataloader: dict, steps: int) -> None:
-        super().__init__(runner, dataloader, max_epochs=1)
-        self._max_epochs = math.ceil(steps / len(self.dataloader))
-        self._max_iters = steps
-
-    def run_epoch(self) -> None:
-        self.runner.call_hook('before_train_epoch')
-        self.runner.model.train()
-        left = self._max_iters - self._iter
-        for step, batch in enumerate(itertools.islice(self.dataloader, left)):
-            self.run_iter(step, batch)
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
-
-
-class TrainingClock(Hook):
-    """Counts the processor's seconds of training."""
-
-    seconds = 0.0
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        self._start = time.process_time()
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        self.seconds += time.process_time() - self._start
-
-
 def commit() -> str:
     """The short hash of the code, with a mark if files differ from it."""
     git = ['git', '-C', str(ROOT)]
@@ -158,8 +124,15 @@ def commit() -> str:
     return (done.stdout.strip() or 'unknown') + (' with changes' if changed else '')
 
 
-def prepare(variant: Variant, options: Mapping, length: Length, seed: int, folder: Path) -> Runner:
+def prepare(
+    variant: Variant, options: Mapping, length: Length, seed: int, folder: Path
+) -> 'Runner':
     """A runner that tests the last weights; without validation there is nothing to choose."""
+    import ablation_loop  # noqa: F401  registers TrainSteps
+    from mmengine.runner import Runner
+
+    from demul_mm.cli.launch import launch
+
     config = variant.load(options, str(folder))
     config.val_cfg = config.val_dataloader = config.val_evaluator = None
     config.default_hooks.checkpoint.save_best = None
@@ -183,7 +156,7 @@ def prepare(variant: Variant, options: Mapping, length: Length, seed: int, folde
     return runner
 
 
-def read_sentences(runner: Runner) -> None:
+def read_sentences(runner: 'Runner') -> None:
     """Run a frozen language model on all sentences, so that no variant is timed with it."""
     model = runner.model
     dataset = runner.build_dataloader(runner.cfg.train_dataloader).dataset
@@ -248,9 +221,11 @@ def run(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> dict:
     """Train and test one variant with one seed, or read its result."""
     result = result_of(variant, seed, suite, work_dir)
     if not result.is_file():
+        import ablation_loop
+
         length = length_of(suite, result.parents[1])
         runner = prepare(variant, suite.options, length, seed, result.parent)
-        clock = TrainingClock()
+        clock = ablation_loop.TrainingClock()
         runner.register_hook(clock)
         runner.train()
         metrics = runner.test()
@@ -273,6 +248,8 @@ def table(results: Mapping[str, Sequence[Mapping]]) -> list[str]:
     Args:
         results: results of all seeds of each variant, the full model first.
     """
+    from demul_mm.evaluation.tables import split_floors
+
     rows: dict[str, dict[str, list[float]]] = {}
     beside: dict[str, dict[str, list[float]]] = {}
     for name, runs in results.items():
@@ -376,4 +353,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

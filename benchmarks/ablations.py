@@ -8,7 +8,6 @@ Examples:
         --cfg-options features=configs/_base_/features/simulated.py
 """
 
-import argparse
 import copy
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from demul_mm.engine.cli import add_config_options, load_config
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 
 SEMANTIC = dict(type='JointScore', terms=('semantic',))
 # Neither curves nor anything of the loss and of the score that is made for an index.
@@ -122,9 +121,7 @@ def ablate(config: Config, changes: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config of the recipe')
     parser.add_argument('name', choices=ABLATIONS, help='of the ablation')
     parser.add_argument('out', type=Path, help='config to write')
@@ -137,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -21,20 +21,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import DictAction
-from mmengine.runner import Runner
 from tqdm import tqdm
 
-from demul_mm.engine.cli import launch, load_config
-from demul_mm.evaluation.tables import format_markdown, format_table
+from demul_mm.cli import load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('configs', nargs='+', help='the plainest first')
     parser.add_argument('--steps', type=int, default=20, help='timed (default: %(default)s)')
     parser.add_argument('--warm-up', type=int, default=5, help='steps (default: %(default)s)')
@@ -58,6 +53,10 @@ class Trainer:
     """
 
     def __init__(self, config: str, options: dict | None) -> None:
+        from mmengine.runner import Runner
+
+        from demul_mm.cli.launch import launch
+
         settings = load_config(config, options, tempfile.mkdtemp())
         settings.train_dataloader.num_workers = 0
         settings.train_dataloader.persistent_workers = False
@@ -85,6 +84,8 @@ class Trainer:
 
 def serve(pipe: Connection, config: str, options: dict | None, threads: int) -> None:
     """Train a step whenever asked to; tell the peak of memory at the end."""
+    import torch
+
     torch.set_num_threads(threads)
     trainer = Trainer(config, options)
     parameters = sum(p.numel() for p in trainer.runner.model.parameters() if p.requires_grad)
@@ -112,7 +113,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         except EOFError:
             processes[place].join()
             code = processes[place].exitcode
-            raise SystemExit(f'error: {args.configs[place]} ended with exit code {code}') from None
+            raise RuntimeError(f'{args.configs[place]} ended with exit code {code}') from None
 
     parameters = [answer(i) for i in range(len(pipes))]
     steps: list[list[tuple[float, float, int]]] = [[] for _ in pipes]
@@ -145,6 +146,8 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.evaluation.tables import format_markdown, format_table
+
     rows = measure(args)
     print(format_table(rows))
     if args.out:
@@ -153,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from demul_mm.apis import CorpusInferencer
-from demul_mm.engine.cli import load_config
+from demul_mm.cli import load_config
 
 INDEX = dict(type='ExactIndex', level2='fp16')
 

@@ -18,25 +18,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from demul_mm.engine.cli import load_config
-from demul_mm.evaluation.tables import format_markdown, format_table
+from demul_mm.cli import load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
-from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import MODELS
-from demul_mm.structures import MomentDataSample
+
+if TYPE_CHECKING:
+    from demul_mm.models.localizers import DeMUL
 
 SENTENCES = ('a person opens the door', 'the red disc leaves', 'two dogs run along the beach')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--clips',
@@ -58,8 +56,12 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def predict(model: DeMUL, clips: int, queries: int) -> None:
+def predict(model: 'DeMUL', clips: int, queries: int) -> None:
     """Localise made-up queries in a made-up video, as testing does."""
+    import torch
+
+    from demul_mm.structures import MomentDataSample
+
     rng = torch.Generator().manual_seed(0)
     inputs = {
         name: [torch.randn(clips, tower.in_dim, generator=rng)]
@@ -74,6 +76,8 @@ def predict(model: DeMUL, clips: int, queries: int) -> None:
 
 def measure(args: argparse.Namespace) -> dict[str, float]:
     """One case, in this process."""
+    import torch
+
     torch.set_num_threads(args.threads)
     clips, queries = map(int, args.only.split())
     model = MODELS.build(load_config(args.config, args.cfg_options).model).eval()
@@ -114,6 +118,8 @@ def main() -> None:
     if args.only:
         print(json.dumps(measure(args)))
         return
+    from demul_mm.evaluation.tables import format_markdown, format_table
+
     cases = [(clips, queries) for queries in args.queries for clips in args.clips]
     rows = {case: run_case(*case) for case in tqdm(cases, unit='case')}
     named = {f'{clips} clips, {queries} queries': row for (clips, queries), row in rows.items()}
@@ -127,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

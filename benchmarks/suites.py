@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ablations import ABLATIONS, ablate
 from mmengine.config import Config
 
-from demul_mm.engine.cli import load_config
+from demul_mm.cli import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ('full', 'dual_encoder', 'plain_detector')

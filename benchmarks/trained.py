@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from demul_mm.apis.corpus_inferencer import dataset_videos
 from demul_mm.apis.loading import load_model
+from demul_mm.cli import load_config
 from demul_mm.datasets import MomentDataset
-from demul_mm.engine.cli import add_config_options, load_config
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules.nms import MomentNMS
 from demul_mm.registry import DATASETS, INDEXES
@@ -63,23 +63,8 @@ class JoinedVideos:
         return self._owner[video_id].key(video_id)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What :func:`load_trained` needs."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='trained weights')
-    parser.add_argument(
-        '--with-train',
-        action='store_true',
-        help="the corpus also holds the train split's videos (nothing is asked about them)",
-    )
-    parser.add_argument('--queries', type=int, help='ask so many, chosen by seed (default: all)')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--device', help='where the model runs')
-    add_config_options(parser)
-
-
 def load_trained(args: argparse.Namespace) -> Trained:
-    """Load the model, encode every video once and index them."""
+    """Load the model of :mod:`trained_arguments`, encode every video once and index them."""
     config = load_config(args.config, args.cfg_options)
     loaded = load_model(config, args.checkpoint, args.device)
     test = DATASETS.build(config.test_dataloader.dataset)

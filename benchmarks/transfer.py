@@ -10,14 +10,15 @@ Examples:
     python benchmarks/transfer.py work_dirs/transfer.py best.pth --mode fast --weights 0 .2 .4
 """
 
-import argparse
+from typing import TYPE_CHECKING
 
-import torch
 from tqdm import tqdm
-from trained import Trained, add_arguments, load_trained
+from trained_arguments import add_arguments
 
-from demul_mm.evaluation.metrics import CorpusMomentMetric
-from demul_mm.retrieval import encode_queries
+from demul_mm.cli import run_tool, tool_parser
+
+if TYPE_CHECKING:
+    from trained import Trained
 
 BATCH = 64
 SHOWN = [f'VR/R@{k}' for k in (1, 10, 100)] + [
@@ -26,14 +27,14 @@ SHOWN = [f'VR/R@{k}' for k in (1, 10, 100)] + [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     add_arguments(parser)
     parser.add_argument('--weights', type=float, nargs='+', default=[0.0, 0.1, 0.2, 0.4])
     parser.add_argument('--mode', choices=['fast', 'full', 'exact'], default='full')
     parser.add_argument('--num-fused', type=int, default=20)
     args = parser.parse_args()
+    from trained import load_trained
+
     trained = load_trained(args)
     memory = trained.model.memory
     if memory is None:
@@ -49,21 +50,25 @@ def main() -> None:
         )
 
 
-@torch.no_grad()
-def neighbours(trained: Trained) -> str:
+def neighbours(trained: 'Trained') -> str:
     """How many queries the memory has something to say about."""
+    from demul_mm.retrieval import encode_queries
+
     memory = trained.model.memory
     total = 0
     for start in range(0, len(trained.queries), BATCH):
         texts = [asked.text for asked in trained.queries[start : start + BATCH]]
-        meaning = trained.model.encode_query(texts).meaning
+        meaning = encode_queries(trained.model, texts).meaning
         weight = memory.soft_label(meaning, memory.captions) * memory.mask
         total += int((weight.sum(1) > 0).sum())
     return f'{100 * total / len(trained.queries):.0f} % of the queries have a neighbour in it'
 
 
-def evaluate(trained: Trained, weight: float, mode: str, num_fused: int) -> dict[str, float]:
+def evaluate(trained: 'Trained', weight: float, mode: str, num_fused: int) -> dict[str, float]:
     """VR and VCMR at one weight, in percent."""
+    from demul_mm.evaluation.metrics import CorpusMomentMetric
+    from demul_mm.retrieval import encode_queries
+
     answers, videos = {}, {}
     for start in tqdm(range(0, len(trained.queries), BATCH), desc=f'{weight:g}', leave=False):
         part = trained.queries[start : start + BATCH]
@@ -82,4 +87,4 @@ def evaluate(trained: Trained, weight: float, mode: str, num_fused: int) -> dict
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

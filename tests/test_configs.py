@@ -14,8 +14,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.registry import HOOKS, DefaultScope
 
-from demul_mm.engine.cli import load_config
-from demul_mm.engine.options import check_options
+from demul_mm.cli import load_config
+from demul_mm.cli.options import check_options
 from demul_mm.registry import MODELS
 from tools.test import CORPUS, add_corpus_metric, use_tta
 

@@ -3,6 +3,12 @@
 Each run trains by tools/train.py on the other folds, and tests the checkpoint that its held-out
 videos chose by tools/test.py on its own fold. The same command goes on where it was stopped: a
 finished run is not repeated, one that was killed is resumed.
+
+Examples:
+    python tools/cross_validate.py configs/demul_charades_clip_cv.py
+    python tools/cross_validate.py configs/demul_charades_clip_cv.py --jobs 2 --seeds 0 1 2
+    python tools/cross_validate.py configs/demul_charades_clip_cv.py --folds 0 1 \\
+        --work-dir work_dirs/no_fusion --cfg-options model.neck=None
 """
 
 import argparse
@@ -23,28 +29,17 @@ from mmengine.logging import MMLogger
 from mmengine.utils import get_git_hash
 from tqdm import tqdm
 
-from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.evaluation.floors import annotation_entries
-from demul_mm.evaluation.pooling import mean_over_queries, pool, pooled_report
-from demul_mm.evaluation.predictions import load_predictions, save_predictions
-from demul_mm.evaluation.rescore import evaluator_metrics
-from demul_mm.evaluation.tables import format_markdown
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
 from demul_mm.registry import DATASETS
 
-EXAMPLES = """
-  python tools/cross_validate.py configs/demul_charades_clip_cv.py
-  python tools/cross_validate.py configs/demul_charades_clip_cv.py --jobs 2 --seeds 0 1 2
-  python tools/cross_validate.py configs/demul_charades_clip_cv.py --folds 0 1 \\
-      --work-dir work_dirs/no_fusion --cfg-options model.neck=None
-"""
 TOOLS = Path(__file__).resolve().parent
 PARTS = ('train', 'val', 'test')
 POLL_SECONDS = 2
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config whose data sets have folds=')
     parser.add_argument(
         '--folds', type=int, nargs='+', help='test on these folds only; default: all'
@@ -195,6 +190,8 @@ def carry_out(runs: Sequence[Run], jobs: int, max_epochs: int) -> None:
 
 def count_train_queries(config: Config, folds: Sequence[int]) -> float:
     """How many queries a fold trains on, without the held-out videos; the mean over folds."""
+    from demul_mm.evaluation.floors import annotation_entries
+
     counts = []
     for fold in folds:
         dataset = config.train_dataloader.dataset.to_dict()
@@ -205,6 +202,8 @@ def count_train_queries(config: Config, folds: Sequence[int]) -> float:
 
 def step_recall(runs: Sequence[Run], queries: Sequence[int]) -> dict[str, float]:
     """Where the test searched a corpus: how often the right video survived each step."""
+    from demul_mm.evaluation.pooling import mean_over_queries
+
     found = []
     for run in runs:
         path = max((run.folder / 'test').glob('*/[0-9]*.json'))
@@ -215,6 +214,10 @@ def step_recall(runs: Sequence[Run], queries: Sequence[int]) -> dict[str, float]
 
 def report(config: Config, runs: Sequence[Run], command: str) -> dict[str, Any]:
     """Pool the runs of each seed, write their predictions, and compute all figures."""
+    from demul_mm.evaluation.pooling import pool, pooled_report
+    from demul_mm.evaluation.predictions import load_predictions, save_predictions
+    from demul_mm.evaluation.rescore import evaluator_metrics
+
     seeds = sorted({run.seed for run in runs})
     folds = sorted({run.fold for run in runs})
     name = runs[0].config.stem
@@ -243,6 +246,8 @@ def report(config: Config, runs: Sequence[Run], command: str) -> dict[str, Any]:
 
 def page(found: dict[str, Any]) -> str:
     """The report in Markdown."""
+    from demul_mm.evaluation.tables import format_markdown
+
     trained = f'Training sees {found["train_queries"]:,.0f} queries on average'
     published = found['published_train_queries']
     if published:
@@ -292,4 +297,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -18,15 +18,15 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from demul_mm.cli import load_config, run_tool, tool_parser
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demul_demo.py'
 PROCESSES = 2
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     parser.add_argument('--train', type=int, default=400, help='training videos (default: 400)')
     parser.add_argument('--val', type=int, default=80, help='validation videos (default: 80)')
@@ -66,7 +66,7 @@ class Stages:
         print(f'    python {shlex.join(words)}', flush=True)
         done = subprocess.run([sys.executable, *words], cwd=ROOT, check=False)
         if done.returncode:
-            raise SystemExit(f'error: "{title}" failed, see above (exit code {done.returncode})')
+            raise ChildProcessError(f'"{title}" failed, see above (exit code {done.returncode})')
         self.stop()
 
 
@@ -74,7 +74,7 @@ def best_checkpoint(folder: Path) -> Path:
     """The checkpoint that validation chose last."""
     found = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise SystemExit(f'error: there is no best_*.pth in {folder}')
+        raise FileNotFoundError(f'there is no best_*.pth in {folder}')
     return found[-1]
 
 
@@ -129,7 +129,6 @@ def main() -> None:
 def search(checkpoint: Path, work: Path, data: Path, dump: Path) -> list:
     """Ask the corpus for moments; returns what the report shows."""
     from demul_mm.apis import CorpusInferencer
-    from demul_mm.engine.cli import load_config
     from demul_mm.evaluation import load_predictions
     from demul_mm.visualization.from_predictions import find_videos, report_searches
 
@@ -192,4 +191,4 @@ def report(work: Path, data: Path, dump: Path, searches: list, stages: Stages) -
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -16,38 +16,18 @@ Examples:
         --checkpoint slowonly.pth --format npy --device cuda
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # decoders and encoder share the cores
-
 import argparse
-import hashlib
 import json
-from collections.abc import Iterator
+import os
+import sys
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.config import Config
-from safetensors.numpy import save_file
-from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from tqdm import tqdm
-
-from demul_mm.datasets import PackedWriter
-from demul_mm.datasets.transforms.decode_clips import iter_clips
-from demul_mm.files import VIDEO_SUFFIXES, replacing
-from demul_mm.models.backbones.frame_encoder import FrameEncoder
-from demul_mm.precision import autocast
-from demul_mm.registry import MODELS
-
-DEFAULT_CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=64)
+from demul_mm.cli import run_tool, tool_parser
+from demul_mm.files import VIDEO_SUFFIXES
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'videos', nargs='+', help='JSONL annotations, folders of videos, or .txt lists of paths'
     )
@@ -56,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help="config with 'backbone' and, optionally, 'clips'")
     parser.add_argument('--video-root', help="where a JSONL's files are (default: its folder)")
     parser.add_argument('--format', choices=['packed', 'npy', 'safetensors'], default='packed')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', help='where the model runs; default: a GPU if there is one')
     parser.add_argument('--batch', type=int, default=128, help='clips at once (default: 128)')
     parser.add_argument('--workers', type=int, default=2, help='decoding processes (default: 2)')
     args = parser.parse_args()
@@ -83,162 +63,22 @@ def list_videos(source: str, root: str | None) -> list[tuple[str, str]]:
     return [(row['video_id'], str(base / row['video'])) for row in rows]
 
 
-def load_backbone(config: str | None, checkpoint: str | None) -> tuple[nn.Module, dict, dict]:
-    """The backbone in eval mode, its clip options, and where both come from."""
-    content = {}
-    provenance: dict = {'made_by': 'tools/extract_features.py'}
-    if checkpoint:
-        content = torch.load(checkpoint, map_location='cpu', weights_only=True)
-        digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()[:16]
-        provenance['checkpoint'] = digest
-    meta = content.get('meta', {})
-    if config:
-        given = Config.fromfile(config).to_dict()
-        meta = {'backbone': given.get('backbone'), 'clips': given.get('clips', DEFAULT_CLIPS)}
-    if not meta.get('backbone'):
-        raise ValueError(
-            f"{config or checkpoint} describes no backbone; give a --config with 'backbone'"
-        )
-    model = MODELS.build(meta['backbone'])
-    if content:
-        load_weights(model, content.get('state_dict', content), str(checkpoint))
-    elif hasattr(model, 'init_weights'):
-        model.init_weights()  # what the config itself names as pretrained
-    clips = {**meta.get('clips', DEFAULT_CLIPS)}
-    return model.eval(), clips, {**provenance, 'backbone': meta['backbone'], 'clips': clips}
-
-
-def load_weights(model: nn.Module, weights: dict, name: str) -> None:
-    """Load weights of the backbone, of a FrameEncoder around it, or of a recognizer."""
-    target = model.backbone if isinstance(model, FrameEncoder) else model
-    inner = {k.removeprefix('backbone.'): v for k, v in weights.items() if 'cls_head' not in k}
-    result = target.load_state_dict(inner, strict=False)
-    if result.missing_keys:
-        raise ValueError(
-            f'{name} lacks {len(result.missing_keys)} weights of {type(target).__name__} '
-            f'({result.missing_keys[0]}, ...): give the checkpoint that belongs to the config'
-        )
-
-
-class ClipStream(IterableDataset):
-    """Batches of clips of many videos, in bounded memory: (index, clips | None, error | None).
-
-    A video's batches come in order and end with None.
-    """
-
-    def __init__(self, videos: list[tuple[str, str]], clips: dict, batch: int) -> None:
-        self.videos, self.clips, self.batch = videos, clips, batch
-
-    def __iter__(self) -> Iterator[tuple[int, torch.Tensor | None, str | None]]:
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        for index in range(first, len(self.videos), step):
-            error = None
-            try:
-                for clips, _ in iter_clips(self.videos[index][1], batch=self.batch, **self.clips):
-                    yield index, torch.from_numpy(clips), None
-            except (ValueError, FileNotFoundError) as problem:
-                error = str(problem)
-            yield index, None, error
-
-
-class FolderWriter:
-    """One .npy or .safetensors for each video, with the same use as PackedWriter."""
-
-    def __init__(self, path: str, suffix: str, provenance: dict) -> None:
-        self.path, self.suffix = Path(path), suffix
-        self.path.mkdir(parents=True, exist_ok=True)
-        manifest = self.path / 'manifest.json'
-        text = json.dumps({'simulated': False, 'provenance': provenance}, indent=1)
-        if manifest.exists() and manifest.read_text() != text:
-            raise ValueError(f'{path} holds features made otherwise: give another folder')
-        manifest.write_text(text)
-
-    def _file(self, video_id: str) -> Path:
-        return self.path / f'{video_id}.{self.suffix}'
-
-    def __contains__(self, video_id: str) -> bool:
-        return self._file(video_id).exists()
-
-    def add(self, video_id: str, features: np.ndarray) -> None:
-        with replacing(self._file(video_id)) as temporary:
-            if self.suffix == 'npy':
-                np.save(temporary, features)
-            else:
-                # safetensors writes bytes as they lie in memory, whatever the order of the axes.
-                save_file({'features': np.ascontiguousarray(features)}, temporary)
-
-    def __enter__(self) -> 'FolderWriter':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-@torch.inference_mode()
-def encode(model: nn.Module, clips: torch.Tensor, device: str) -> np.ndarray:
-    """Features (n, d) of clips (n, 3, t, H, W)."""
-    with autocast('auto', device):
-        clips = clips.to(device)
-        features = model([clips])[0] if isinstance(model, FrameEncoder) else model(clips)
-    if features.ndim > 2:
-        features = features.flatten(2).mean(2)
-    return features.float().cpu().numpy()
-
-
-def extract(
-    videos: list[tuple[str, str]],
-    model: nn.Module,
-    clips: dict,
-    writer: PackedWriter | FolderWriter,
-    args: argparse.Namespace,
-) -> list[str]:
-    """Write the features of all videos; returns what could not be read."""
-    todo = [v for v in dict.fromkeys(videos) if v[0] not in writer]
-    if len(todo) < len(videos):
-        print(f'{len(videos) - len(todo)} of {len(videos)} videos are there already')
-    stream = ClipStream(todo, clips, args.batch)
-    loader = DataLoader(stream, batch_size=None, num_workers=args.workers)
-    parts: dict[int, list[np.ndarray]] = {}
-    failures = []
-    bar = tqdm(total=len(todo), desc='features', unit='video')
-    for index, batch, error in loader:
-        if batch is not None:
-            parts.setdefault(index, []).append(encode(model, batch, args.device))
-            continue
-        rows = parts.pop(index, [])
-        if error is None:
-            writer.add(todo[index][0], np.concatenate(rows))
-        else:
-            failures.append(f'{todo[index][0]}: {error}')
-        bar.update()
-    bar.close()
-    return failures
-
-
-def main() -> None:
+def main() -> int:
     args = parse_args()
-    try:
-        videos = [v for source in args.videos for v in list_videos(source, args.video_root)]
-        if not videos:
-            raise ValueError(f'{" ".join(args.videos)}: no videos ({", ".join(VIDEO_SUFFIXES)})')
-        model, clips, provenance = load_backbone(args.config, args.checkpoint)
-        model.to(args.device)
-        size = clips['size'] if isinstance(clips['size'], (tuple, list)) else [clips['size']] * 2
-        blank = torch.zeros(1, 3, clips['frames_per_clip'], *size, dtype=torch.uint8)
-        dim = encode(model, blank, args.device).shape[1]
-        if args.format == 'packed':
-            opened = PackedWriter(args.out, dim=dim, provenance=provenance)
-        else:
-            opened = FolderWriter(args.out, args.format, provenance)
-        with opened as writer:
-            failures = extract(videos, model, clips, writer, args)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from None
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # decoders and encoder share the cores
+    from demul_mm.apis.extraction import extract, load_backbone, open_writer
+
+    videos = [v for source in args.videos for v in list_videos(source, args.video_root)]
+    if not videos:
+        raise ValueError(f'{" ".join(args.videos)}: no videos ({", ".join(VIDEO_SUFFIXES)})')
+    backbone = load_backbone(args.config, args.checkpoint, args.device)
+    with open_writer(args.out, args.format, backbone) as writer:
+        failures = extract(videos, backbone, writer, args.batch, args.workers)
     if failures:
-        lines = '\n  '.join(failures)
-        raise SystemExit(f'{len(failures)} of {len(videos)} videos were left out:\n  {lines}')
+        print(f'{len(failures)} of {len(videos)} videos were left out:', file=sys.stderr)
+        print(*failures, sep='\n  ', file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -1,24 +1,23 @@
-"""Find moments in videos from sentences."""
+"""Find moments in videos from sentences.
+
+Examples:
+    python tools/localize.py configs/demul_demo.py best.pth clip.mp4 --extractor backbone.pth \\
+        --query "a red disc leaves" "the square spins" --out-dir work_dirs/pictures
+    python tools/localize.py configs/demul_charades.py best.pth 3MSZA --duration 30.96 \\
+        --query "a person opens a door" --threshold 0.3
+    python tools/localize.py configs/demul_charades.py best.pth features/*.npy --query "..." \\
+        --duration 30.96 28.5 --json moments.json
+"""
 
 import argparse
 import json
-import sys
 
-from demul_mm.engine.cli import run_tool, tool_parser
+from demul_mm.cli import run_tool, tool_parser
 from demul_mm.files import write_atomically
-
-EXAMPLES = """
-  python tools/localize.py configs/demul_demo.py best.pth clip.mp4 --extractor backbone.pth \\
-      --query "a red disc leaves" "the square spins" --out-dir work_dirs/pictures
-  python tools/localize.py configs/demul_charades.py best.pth 3MSZA --duration 30.96 \\
-      --query "a person opens a door" --threshold 0.3
-  python tools/localize.py configs/demul_charades.py best.pth features/*.npy --query "..." \\
-      --duration 30.96 28.5 --json moments.json
-"""
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
@@ -99,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -13,21 +13,16 @@ Examples:
         --val data/rendered/val.jsonl --steps 2000
 """
 
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait must not spin
-
 import argparse
+import os
 import shutil
 from pathlib import Path
 
-from demul_mm.pretraining import Schedule, SentenceSplit, Vocabulary, pretrain, probe
+from demul_mm.cli import run_tool, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('annotations', type=Path, help='JSONL of the training split')
     parser.add_argument('--out', type=Path, required=True, help='checkpoint to write')
     parser.add_argument('--val', type=Path, help='JSONL to report the quality of features on')
@@ -47,7 +42,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(args: argparse.Namespace) -> None:
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait must not spin
+    from demul_mm.pretraining import Schedule, SentenceSplit, Vocabulary, pretrain, probe
+
     clips = dict(
         clip_seconds=args.clip_seconds,
         window_seconds=args.window_seconds,
@@ -80,12 +79,5 @@ def run(args: argparse.Namespace) -> None:
         shutil.rmtree(cache)
 
 
-def main() -> None:
-    try:
-        run(parse_args())
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from None
-
-
 if __name__ == '__main__':
-    main()
+    run_tool(main)

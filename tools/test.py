@@ -1,41 +1,34 @@
-"""Test a checkpoint: print its metrics, and write its predictions if asked to."""
+"""Test a checkpoint: print its metrics, and write its predictions if asked to.
+
+Examples:
+    python tools/test.py configs/demul_charades.py work_dirs/demul_charades/epoch_12.pth
+    python tools/test.py configs/demul_anet.py best.pth --dump work_dirs/anet/val_2.json
+    python tools/test.py configs/demul_anet.py best.pth --cfg-options test_dataloader.batch_size=8
+    python tools/test.py configs/demul_anet.py best.pth --tta
+    python tools/test.py configs/demul_anet.py best.pth --corpus
+    python tools/test.py configs/demul_anet.py best.pth --corpus \\
+        --cfg-options test_cfg.num_fused=100
+    tools/dist_test.sh configs/demul_anet.py best.pth 8
+"""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
-from mmengine.runner import Runner
-from torch import nn
 
-from demul_mm.engine.checkpoint import check_fits, read_checkpoint
-from demul_mm.engine.cli import (
-    add_config_options,
-    add_launcher,
-    launch,
-    load_config,
-    run_tool,
-    tool_parser,
-)
-from demul_mm.registry import RUNNERS
+from demul_mm.cli import add_config_options, add_launcher, load_config, run_tool, tool_parser
 
-EXAMPLES = """
-  python tools/test.py configs/demul_charades.py work_dirs/demul_charades/epoch_12.pth
-  python tools/test.py configs/demul_anet.py best.pth --dump work_dirs/anet/val_2.json
-  python tools/test.py configs/demul_anet.py best.pth --cfg-options test_dataloader.batch_size=8
-  python tools/test.py configs/demul_anet.py best.pth --tta
-  python tools/test.py configs/demul_anet.py best.pth --corpus
-  python tools/test.py configs/demul_anet.py best.pth --corpus --cfg-options test_cfg.num_fused=100
-  tools/dist_test.sh configs/demul_anet.py best.pth 8
-"""
+if TYPE_CHECKING:
+    from torch import nn
 
 # What --corpus sets, before --cfg-options.
 CORPUS = {'test_cfg.type': 'demul_mm.CorpusTestLoop'}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help="where the log goes; default: work_dirs/<config's name>")
@@ -107,15 +100,21 @@ def add_corpus_metric(config: Config) -> None:
         config.test_evaluator = [dict(type='demul_mm.CorpusMomentMetric'), *metrics]
 
 
-def bare_model(model: nn.Module) -> nn.Module:
+def bare_model(model: 'nn.Module') -> 'nn.Module':
     """The model within the wrappers of a distributed run and of a multi-scale test."""
-    while isinstance(getattr(model, 'module', None), nn.Module):
+    while hasattr(model, 'module'):
         model = model.module
     return model
 
 
 def main() -> None:
     args = parse_args()
+    from mmengine.runner import Runner
+
+    from demul_mm.cli.launch import launch
+    from demul_mm.engine.checkpoint import check_fits, read_checkpoint
+    from demul_mm.registry import RUNNERS
+
     options = {**(CORPUS if args.corpus else {}), **(args.cfg_options or {})}
     config = load_config(args.config, options, args.work_dir)
     if args.corpus:
@@ -133,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

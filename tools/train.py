@@ -1,35 +1,24 @@
-"""Train a model from a config."""
+"""Train a model from a config.
+
+Examples:
+    python tools/train.py configs/demul_demo.py
+    python tools/train.py configs/demul_charades.py --amp --seed 1 --work-dir work_dirs/charades
+    python tools/train.py configs/demul_charades.py --work-dir work_dirs/charades --resume
+    python tools/train.py configs/demul_anet.py --cfg-options train_dataloader.batch_size=32
+    tools/dist_train.sh configs/demul_anet.py 8 --auto-scale-lr
+"""
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
 
-from demul_mm.engine.checkpoint import allow_mmengine_checkpoints, read_checkpoint
-from demul_mm.engine.cli import (
-    add_config_options,
-    add_launcher,
-    launch,
-    load_config,
-    run_tool,
-    tool_parser,
-)
-from demul_mm.registry import RUNNERS
-
-EXAMPLES = """
-  python tools/train.py configs/demul_demo.py
-  python tools/train.py configs/demul_charades.py --amp --seed 1 --work-dir work_dirs/charades
-  python tools/train.py configs/demul_charades.py --work-dir work_dirs/charades --resume
-  python tools/train.py configs/demul_anet.py --cfg-options train_dataloader.batch_size=32
-  tools/dist_train.sh configs/demul_anet.py 8 --auto-scale-lr
-"""
+from demul_mm.cli import add_config_options, add_launcher, load_config, run_tool, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir', help="where logs and checkpoints go; default: work_dirs/<config's name>"
@@ -94,6 +83,10 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
 
 def check_start(config: Config) -> None:
     """Find out now, not after the data are read, that the run cannot start from its checkpoint."""
+    from mmengine.runner import find_latest_checkpoint
+
+    from demul_mm.engine.checkpoint import allow_mmengine_checkpoints, read_checkpoint
+
     start = config.load_from
     if config.resume and start is None and Path(config.work_dir, 'last_checkpoint').is_file():
         start = find_latest_checkpoint(config.work_dir)
@@ -115,6 +108,11 @@ def use_autocast(config: Config) -> None:
 
 def main() -> None:
     args = parse_args()
+    from mmengine.runner import Runner
+
+    from demul_mm.cli.launch import launch
+    from demul_mm.registry import RUNNERS
+
     config = load_config(args.config, args.cfg_options, args.work_dir)
     apply_args(config, args)
     check_start(config)
@@ -124,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -9,40 +9,41 @@ Examples:
     python benchmarks/gpu_check --device cpu --quick
 """
 
-import os
-
-# Before cuBLAS is loaded: without it, it is not deterministic.
-os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-
 import argparse
 import json
+import os
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import agreement  # noqa: F401  each of the three lists its sections
-import learning  # noqa: F401
-import throughput  # noqa: F401
-import torch
-from lab import FULL, QUICK, Lab, commit
-from sections import SECTIONS, Rows, Skipped
-
-from demul_mm.evaluation.tables import format_markdown
+from demul_mm.cli import run_tool, tool_parser
 from demul_mm.files import write_atomically
-from demul_mm.precision import choose_precision
+
+if TYPE_CHECKING:
+    from lab import Lab
+    from sections import Rows
 
 
-def environment(lab: Lab) -> dict[str, str]:
+def environment(lab: 'Lab') -> dict[str, str]:
     """What the figures belong to."""
+    import torch
+    from lab import commit
+
+    from demul_mm.precision import choose_precision
+
     name = torch.cuda.get_device_name() if lab.on_gpu else torch.backends.cpu.get_cpu_capability()
     chosen = str(choose_precision('auto', lab.device)).removeprefix('torch.')
     return dict(device=name, torch=torch.__version__, precision=chosen, commit=commit())
 
 
-def attempt(check: Callable[[Lab, Rows], None], lab: Lab) -> dict:
+def attempt(check: Callable[['Lab', 'Rows'], None], lab: 'Lab') -> dict:
     """What a section found, and how it ended: 'ok', 'skipped: ...' or 'FAILED: ...'."""
+    import torch
+    from sections import Skipped
+
     rows: Rows = {}
     start = time.perf_counter()
     try:
@@ -60,6 +61,10 @@ def attempt(check: Callable[[Lab, Rows], None], lab: Lab) -> dict:
 
 def page(facts: dict[str, str], results: dict[str, dict]) -> str:
     """The Markdown page."""
+    from sections import SECTIONS
+
+    from demul_mm.evaluation.tables import format_markdown
+
     lines = ['# GPU check', '', ', '.join(f'{k} {v}' for k, v in facts.items()), '']
     for name, result in results.items():
         about = (SECTIONS[name].__doc__ or '').strip()
@@ -69,40 +74,56 @@ def page(facts: dict[str, str], results: dict[str, dict]) -> str:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--device', default='cuda', help='default: %(default)s')
     parser.add_argument('--quick', action='store_true', help='small shapes')
-    parser.add_argument('--only', nargs='+', choices=SECTIONS, metavar='SECTION')
+    parser.add_argument('--only', nargs='+', metavar='SECTION', help='default: all')
     parser.add_argument(
         '--seconds', type=float, default=400, help='no section starts later (default: %(default)s)'
     )
     parser.add_argument('--out', default='work_dirs/gpu_check', help='writes OUT.json and OUT.md')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def sections_of(args: argparse.Namespace) -> dict[str, Callable[['Lab', 'Rows'], None]]:
+    """What is asked for, and can be done here."""
+    import agreement  # noqa: F401  each of the three lists its sections
+    import learning  # noqa: F401
+    import throughput  # noqa: F401
+    import torch
+    from sections import SECTIONS
+
     if args.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('torch sees no GPU here; allowed: --device cpu --quick')
-    return args
+        raise ValueError('torch sees no GPU here; allowed: --device cpu --quick')
+    unknown = sorted(set(args.only or ()) - SECTIONS.keys())
+    if unknown:
+        raise ValueError(f'--only {unknown[0]}: allowed are {", ".join(SECTIONS)}')
+    return {name: SECTIONS[name] for name in args.only or SECTIONS}
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
+    # Before cuBLAS is loaded: without it, it is not deterministic.
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    sections = sections_of(args)
+    from lab import FULL, QUICK, Lab
+
     start = time.perf_counter()
     results: dict[str, dict] = {}
     with tempfile.TemporaryDirectory(prefix='gpu_check_') as folder:
         lab = Lab(Path(folder), args.device, QUICK if args.quick else FULL)
         facts = environment(lab)
-        for name in args.only or SECTIONS:
+        for name, check in sections.items():
             if time.perf_counter() - start > args.seconds:
                 results[name] = dict(outcome='skipped: no time left', seconds=0, rows={})
             else:
-                results[name] = attempt(SECTIONS[name], lab)
+                results[name] = attempt(check, lab)
             print(f'{name}: {results[name]["outcome"]} ({results[name]["seconds"]} s)', flush=True)
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(f'{args.out}.json', json.dumps(dict(facts, sections=results)))
             write_atomically(f'{args.out}.md', page(facts, results))
-    raise SystemExit(any(r['outcome'].startswith('FAILED') for r in results.values()))
+    return int(any(r['outcome'].startswith('FAILED') for r in results.values()))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -1,4 +1,4 @@
-"""Training and testing: hooks, loops, optimizer wrappers, and what the tools share."""
+"""Training and testing: hooks, loops, optimizer wrappers."""
 
 from demul_mm.engine import hooks, loops, optim
 

@@ -14,9 +14,14 @@ from demul_mm.index.entry import VideoEntry
 from demul_mm.index.filters import SearchFilter
 from demul_mm.index.folder import IndexFolder
 from demul_mm.index.results import SearchResult
-from demul_mm.index.search import check_search, exhaustive_candidates, name_hits, score_candidates
+from demul_mm.index.search import (
+    Suppression,
+    check_search,
+    exhaustive_candidates,
+    name_hits,
+    score_candidates,
+)
 from demul_mm.index.snapshot import Snapshot
-from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 
 # With so few videos to choose from, scoring all their moments is quicker than anything.
 SCAN_UP_TO = 1000
@@ -62,7 +67,7 @@ class MomentIndex(IndexFolder):
         num_candidates: int | None = None,
         mode: str = 'fast',
         where: SearchFilter | None = None,
-        nms: MomentNMS | SoftNMS | None = None,
+        nms: Suppression | None = None,
         options: dict[str, Any] | None = None,
         keep_candidates: bool = False,
     ) -> SearchResult:

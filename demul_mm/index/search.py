@@ -1,6 +1,7 @@
 """The steps of a search that every backend shares."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,12 +10,20 @@ from torch import Tensor
 from demul_mm.index.results import MomentHits
 from demul_mm.index.segment import expand_ranges
 from demul_mm.index.snapshot import Snapshot
-from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 
 # Queries whose candidates are read together; each is multiplied with those of all of them.
 TOGETHER = 4
 # Videos whose moments are decoded at once by the exhaustive scan.
 SCAN_VIDEOS = 2048
+
+
+class Suppression(Protocol):
+    """What drops moments that overlap better ones of their video, as ``MomentNMS`` does."""
+
+    def __call__(
+        self, spans: Tensor, scores: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of ``(R, M, 2)``, ``(R, M)``, ``(R, M)``: kept spans, scores, whether valid, places."""
 
 
 def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, int]) -> None:
@@ -129,7 +138,7 @@ class Scored:
         return self._candidates[order], self._video_scores[order]
 
     def best_moments(
-        self, number: int, nms: MomentNMS | SoftNMS | None
+        self, number: int, nms: Suppression | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best moments of the videos kept by :meth:`best_videos`.
 
@@ -175,7 +184,7 @@ def name_hits(
 
 
 def _suppress(
-    nms: MomentNMS | SoftNMS,
+    nms: Suppression,
     number: int,
     ordinals: np.ndarray,
     spans: np.ndarray,

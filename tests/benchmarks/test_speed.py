@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 import speed
+import speed_measures
 from gpu_check.lab import QUICK
 
 
@@ -18,7 +19,7 @@ def run(monkeypatch: pytest.MonkeyPatch, out: Path) -> dict:
 
 def test_rows_of_other_machines_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(name: str, **columns: float | str) -> dict:
-        monkeypatch.setattr(speed, 'measure', lambda args: {name: columns})
+        monkeypatch.setattr(speed_measures, 'measure', lambda args: {name: columns})
         return run(monkeypatch, tmp_path / 'speed.md')
 
     first = measured('One, AVX2: float32 (auto)', training=3.0, commit='a')
@@ -33,7 +34,7 @@ def test_rows_of_other_machines_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_this_machine_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, 'SIZES', QUICK)
+    monkeypatch.setattr(speed_measures, 'SIZES', QUICK)
     rows = run(monkeypatch, tmp_path / 'speed.md')
     assert len(rows) == 2
     auto, other = rows.values()

@@ -1,9 +1,6 @@
 """Scoring again, by groups, one file against another; calibration; the tools around them."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +12,7 @@ from demul_mm.evaluation.metrics import MomentRecall
 from demul_mm.evaluation.predictions import save_predictions
 from demul_mm.evaluation.rescore import group_entries, score_entries
 from demul_mm.evaluation.tables import format_table, split_floors
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.tools.running import call
 
 
 def _entry(query, gt, pred, video='v', duration=100.0, tags=()):
@@ -125,19 +121,14 @@ def test_tables():
 
 
 @pytest.fixture
-def run_tool(monkeypatch, capsys):
+def run_tool():
     """Run a tool in this process: (exit code, what it printed)."""
     logger = MMLogger.get_current_instance()
     level = logger.level
 
     def run(*arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, 'argv', [str(a) for a in arguments])
-        try:
-            runpy.run_path(str(ROOT / 'tools' / arguments[0]), run_name='__main__')
-        except SystemExit as end:
-            printed = capsys.readouterr()
-            return end.code or 0, printed.out + printed.err
-        raise AssertionError('a tool ends with sys.exit')
+        done = call(f'tools/{arguments[0]}', *arguments[1:])
+        return done.code, done.out + done.err
 
     yield run
     logger.setLevel(level)

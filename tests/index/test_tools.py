@@ -2,7 +2,6 @@
 
 import io
 import json
-import runpy
 import sys
 from pathlib import Path
 
@@ -13,33 +12,16 @@ from safetensors.numpy import save_file
 from demul_mm.index import MomentIndex
 from demul_mm.index.vectors import VectorFolder, read_queries, read_truth, write_vectors
 from tests.apis.small import make_small_corpus
+from tests.tools.running import call
 
 from .corpus import make_entries
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'index'
 
-
-class Runner:
-    """Runs a tool as a script would run, but in this process."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
-        patch.syspath_prepend(str(TOOLS))
-        self._patch = patch
-        self._capture = capture
-
-    def __call__(self, tool: str, *args: object, fails: bool = False) -> str:
-        self._patch.setattr(sys, 'argv', [tool, *map(str, args)])
-        if not fails:
-            runpy.run_path(str(TOOLS / f'{tool}.py'), run_name='__main__')
-            return self._capture.readouterr().out
-        with pytest.raises(SystemExit) as caught:
-            runpy.run_path(str(TOOLS / f'{tool}.py'), run_name='__main__')
-        return str(caught.value)
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Runner:
-    return Runner(monkeypatch, capsys)
+def run(tool: str, *args: object, fails: bool = False) -> str:
+    """What a tool prints, or what it says is wrong."""
+    done = call(f'tools/index/{tool}.py', *args)
+    assert done.code == (2 if fails else 0), done.err
+    return done.err if fails else done.out
 
 
 def test_vector_folders(tmp_path: Path) -> None:
@@ -72,7 +54,7 @@ def test_vector_folders(tmp_path: Path) -> None:
         VectorFolder(tmp_path / 'absent')
 
 
-def test_tools_from_build_to_info(tmp_path: Path, run: Runner) -> None:
+def test_tools_from_build_to_info(tmp_path: Path) -> None:
     old, new, index = tmp_path / 'old', tmp_path / 'new', tmp_path / 'index'
     write_vectors(old / 'part.safetensors', make_entries(40), 'weights-1')
     write_vectors(new / 'part.safetensors', make_entries(9, 'w'), 'weights-1')
@@ -101,7 +83,7 @@ def test_tools_from_build_to_info(tmp_path: Path, run: Runner) -> None:
     assert 'give either --vectors' in run('build', tmp_path / 'x', fails=True)
 
 
-def test_tools_with_a_model(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tools_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_small_corpus(tmp_path / 'corpus')
     annotations = tmp_path / 'corpus' / 'corpus.jsonl'
     annotations.write_text(annotations.read_text().replace('"spans": []', '"spans": [[1.0, 3.0]]'))

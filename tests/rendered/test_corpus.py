@@ -2,8 +2,6 @@
 
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 
 from demul_mm.rendered import contact_sheet, render_corpus
 from demul_mm.rendered.world import COLOURS, FPS, held_out_combinations
+from tests.tools.running import Done, call
 
 av = pytest.importorskip('av')
 
@@ -368,23 +367,18 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
         render_corpus(tmp_path, **arguments)
 
 
-def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    def run(*arguments: str) -> object:
-        tool = str(Path(__file__).parents[2] / 'tools/data/rendered/make_corpus.py')
-        monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'c'), *arguments])
-        try:
-            runpy.run_path(tool, run_name='__main__')
-        except SystemExit as stop:
-            return stop.code
-        return None
+def test_command(tmp_path: Path) -> None:
+    def run(*arguments: str) -> Done:
+        return call('tools/data/rendered/make_corpus.py', tmp_path / 'c', *arguments)
 
     small = ('--train', '0', '--val', '0', '--test', '1', '--workers', '1')
     small += ('--min-seconds', '8', '--max-seconds', '9')
-    assert run(*small, '--preview', str(tmp_path / 'sheet.png')) is None
-    assert 'wrote' in capsys.readouterr().out
+    done = run(*small, '--preview', str(tmp_path / 'sheet.png'))
+    assert (done.code, 'wrote' in done.out) == (0, True)
     assert (tmp_path / 'sheet.png').stat().st_size > 1000
     assert json.loads((tmp_path / 'c/manifest.json').read_text())['complete']
-    assert 'seed=0 (now 1)' in str(run(*small, '--seed', '1'))
+    refused = run(*small, '--seed', '1')
+    assert (refused.code, 'seed=0 (now 1)' in refused.err) == (2, True)
 
 
 def test_contact_sheet(corpus: Path, tmp_path: Path) -> None:

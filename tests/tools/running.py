@@ -1,5 +1,7 @@
 """Running the tools as a user does."""
 
+import contextlib
+import io
 import json
 import os
 import runpy
@@ -7,10 +9,37 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
+
+class Done(NamedTuple):
+    """What a tool left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(tool: str, *arguments: object) -> Done:
+    """Run a tool as ``python tools/...`` would, in this process and where it stands.
+
+    Args:
+        tool: its path from the repository's root.
+        arguments: of the command line.
+    """
+    path = ROOT / tool
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
+        patch.syspath_prepend(str(path.parent))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # noqa: SIM117
+            with pytest.raises(SystemExit) as stop:
+                runpy.run_path(str(path), run_name='__main__')
+    return Done(stop.value.code or 0, out.getvalue(), err.getvalue())
 
 
 def run_in_process(name: str, *arguments: str) -> None:

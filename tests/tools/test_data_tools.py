@@ -1,32 +1,21 @@
 """The data tools, run as a user runs them, on tiny data."""
 
+import dataclasses
 import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demul_mm.datasets import JsonlMomentDataset, PackedStore, PackedWriter
+from demul_mm.datasets.simulation import SimulationConfig
 from tests.datasets.helpers import video, write_jsonl
+from tests.tools.running import ROOT, call
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a tool; returns its exit code (or message) and what it printed."""
-
-    def call(tool, *args):
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
-        code = None
-        try:
-            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr().out
-
-    return call
+def run(tool: str, *args: object) -> tuple[int, str]:
+    """Run a tool: its exit code and all that it printed."""
+    done = call(f'tools/{tool}', *args)
+    return done.code, done.out + done.err
 
 
 def write_folder(path, shapes, **bad):
@@ -58,14 +47,14 @@ def write_config(tmp_path, rows, store, steps=('LoadVideoFeature', 'PackMomentIn
 
 
 class TestPack:
-    def test_packs_joins_and_renames(self, run, tmp_path):
+    def test_packs_joins_and_renames(self, tmp_path):
         write_folder(tmp_path / 'one', {'a': 5, 'b': 3, 'only': 2})
         write_folder(tmp_path / 'two', {'a': 4, 'b': 3})
         code, output = run(
             'data/pack_features.py', tmp_path / 'one', tmp_path / 'two', tmp_path / 'out',
             '--id', '{name}.avi', '--dtype', 'float32', '--clip-seconds', 2,
         )  # fmt: skip
-        assert code is None
+        assert code == 0
         assert '2 videos, 8 values' in output
         store = PackedStore(str(tmp_path / 'out'))
         assert list(store.ids()) == ['a.avi', 'b.avi']
@@ -75,24 +64,25 @@ class TestPack:
         one = np.load(tmp_path / 'one' / 'a.npy')
         np.testing.assert_array_equal(store.load('a.avi')[:, :4], one[:4])
 
-    def test_bad_videos_are_listed_and_the_rest_is_packed(self, run, tmp_path):
+    def test_bad_videos_are_listed_and_the_rest_is_packed(self, tmp_path):
         nan = np.full((2, 4), np.nan, np.float32)
         write_folder(tmp_path / 'one', {'a': 5}, bad=nan, wide=np.zeros((2, 5), np.float32))
-        code, _ = run('data/pack_features.py', tmp_path / 'one', tmp_path / 'out')
-        assert '2 videos left out' in code
-        assert "video 'bad'" in code
-        assert "video 'wide'" in code
+        code, output = run('data/pack_features.py', tmp_path / 'one', tmp_path / 'out')
+        assert code == 1
+        assert '2 videos left out' in output
+        assert "video 'bad'" in output
+        assert "video 'wide'" in output
         assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['a']
         # Run again when they are mended: the rest is added.
         np.save(tmp_path / 'one' / 'bad.npy', np.zeros((2, 4), np.float32))
         (tmp_path / 'one' / 'wide.npy').unlink()
         code, _ = run('data/pack_features.py', tmp_path / 'one', tmp_path / 'out')
-        assert code is None
+        assert code == 0
         assert sorted(PackedStore(str(tmp_path / 'out')).ids()) == ['a', 'bad']
 
 
 class TestVerify:
-    def test_a_sound_data_set_passes(self, run, tmp_path):
+    def test_a_sound_data_set_passes(self, tmp_path):
         write_folder(tmp_path / 'f', {'a': 5, 'b': 3})
         config = write_config(
             tmp_path, [video('a'), video('b')], dict(type='FolderStore', path='f', dim=4)
@@ -103,7 +93,7 @@ class TestVerify:
         assert 'train visual features: 2 videos, 0 bad' in output
 
     @pytest.mark.parametrize('workers', [0, 2])
-    def test_every_fault_is_found_at_once(self, run, tmp_path, workers):
+    def test_every_fault_is_found_at_once(self, tmp_path, workers):
         rows = np.zeros((3, 4), np.float32)
         nan = rows.copy()
         nan[1, 2] = np.nan
@@ -134,7 +124,7 @@ class TestVerify:
         }.items():
             assert any(kind in line and name in line for line in output.splitlines()), kind
 
-    def test_a_video_may_lack_an_optional_stream(self, run, tmp_path):
+    def test_a_video_may_lack_an_optional_stream(self, tmp_path):
         write_folder(tmp_path / 'f', {'a': 5, 'b': 3})
         write_folder(tmp_path / 's', {'b': 3})
         config = write_config(
@@ -150,7 +140,7 @@ class TestVerify:
         assert 'optional, 1 videos have none' in output
         assert 'train said features: 1 videos, 0 bad' in output
 
-    def test_dimension_of_the_majority_without_dim(self, run, tmp_path):
+    def test_dimension_of_the_majority_without_dim(self, tmp_path):
         write_folder(tmp_path / 'f', {'a': 5, 'b': 3}, c=np.zeros((3, 5), np.float32))
         ann = write_jsonl(tmp_path / 'a.jsonl', [video(name) for name in 'abc'])
         code, output = run(
@@ -160,7 +150,7 @@ class TestVerify:
         assert code == 1
         assert 'c: 5, expected 4' in output
 
-    def test_lengths_and_checksums(self, run, tmp_path):
+    def test_lengths_and_checksums(self, tmp_path):
         with PackedWriter(str(tmp_path / 'p'), dim=4, clip_seconds=1.0) as writer:
             for name, rows in {'a': 20, 'b': 10, 'c': 20}.items():
                 writer.add(name, np.ones((rows, 4)))
@@ -175,7 +165,7 @@ class TestVerify:
         assert 'b: 10 s of features, 20 s of video' in output
         assert 'c: the checksum does not fit' in output
 
-    def test_all_faults_of_annotations(self, run, tmp_path):
+    def test_all_faults_of_annotations(self, tmp_path):
         rows = [video('a', duration=0), video('b'), video('c', 3.0)]
         config = write_config(tmp_path, rows, dict(type='FolderStore', path='f'))
         code, output = run('misc/verify_dataset.py', config, '--part', 'train')
@@ -186,16 +176,16 @@ class TestVerify:
 
 
 @pytest.mark.slow
-def test_simulated_features_are_resumed_marked_and_trainable(run, tmp_path):
+def test_simulated_features_are_resumed_marked_and_trainable(tmp_path):
     rows = [video(f'v{i}', 20.0 + i) for i in range(12)]
     config = write_config(tmp_path, rows, dict(type='PackedStore', path='features', dim=32))
     tool, options = 'data/simulate_features.py', ('--dim', 32)
-    assert run(tool, config, '--max-videos', 5, *options)[0] is None
+    assert run(tool, config, '--max-videos', 5, *options)[0] == 0
     path = tmp_path / 'features' / 'simulated' / 'train'
     few = PackedStore(str(path))
     assert len(few) == 5
     some = {name: few.load(name) for name in few.ids()}
-    assert run(tool, config, *options)[0] is None
+    assert run(tool, config, *options)[0] == 0
     store = PackedStore(str(path), dim=32)
     assert len(store) == 12
     assert store.simulated is True
@@ -214,19 +204,20 @@ def test_simulated_features_are_resumed_marked_and_trainable(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_browse_draws_items(run, tmp_path):
+def test_browse_draws_items(tmp_path):
     write_folder(tmp_path / 'f', {'a': 5, 'b': 3})
     config = write_config(
         tmp_path, [video('a'), video('b')], dict(type='FolderStore', path='f', dim=4)
     )
     tool = 'visualization/browse_dataset.py'
     code, _ = run(tool, config, '--out-dir', tmp_path / 'out', '--video', 'b', '--repeat', 2)
-    assert code is None
+    assert code == 0
     picture = (tmp_path / 'out' / 'train_b.png').read_bytes()
     assert picture.startswith(b'\x89PNG')
     assert len(picture) > 10_000
-    code, _ = run(tool, config, '--out-dir', tmp_path / 'out', '--video', 'c')
-    assert code == "no video 'c' in the train data set; it has such as a, b"
+    code, output = run(tool, config, '--out-dir', tmp_path / 'out', '--video', 'c')
+    assert code == 2
+    assert "error: no video 'c' in the train data set; it has such as a, b" in output
 
 
 @pytest.mark.parametrize(
@@ -237,20 +228,12 @@ def test_browse_draws_items(run, tmp_path):
         ('misc/verify_dataset.py', ('c.py', '--store', 'X'), 'give both --store and --features'),
     ],
 )
-def test_wrong_arguments(run, capsys, monkeypatch, tool, args, message):
-    monkeypatch.setattr(sys, 'argv', [tool, *args])
-    with pytest.raises(SystemExit):
-        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
-    assert message in capsys.readouterr().err
+def test_wrong_arguments(tool, args, message):
+    code, output = run(tool, *args)
+    assert code == 2
+    assert message in output
 
 
-def test_help_has_examples(run):
-    for tool in (
-        'data/pack_features.py',
-        'data/simulate_features.py',
-        'misc/verify_dataset.py',
-        'visualization/browse_dataset.py',
-    ):
-        code, output = run(tool, '--help')
-        assert code == 0
-        assert f'python tools/{tool}' in output
+def test_the_options_of_the_simulator_are_its_own():
+    options = runpy.run_path(str(ROOT / 'tools/data/simulate_features.py'))['OPTIONS']
+    assert options == dataclasses.asdict(SimulationConfig())

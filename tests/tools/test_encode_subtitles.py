@@ -1,30 +1,17 @@
 """Subtitles to features, as a user makes them."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demul_mm.datasets import PackedStore
+from tests.tools.running import call
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'data' / 'encode_subtitles.py'
 
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*args) -> tuple[object, str]:
-        monkeypatch.setattr(sys, 'argv', ['encode_subtitles.py', *map(str, args)])
-        code = None
-        try:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr().out
-
-    return call
+def run(*args: object) -> tuple[int, str]:
+    done = call('tools/data/encode_subtitles.py', *args)
+    return done.code, done.out + done.err
 
 
 def line(video: str, *said: tuple[float, float, str]) -> str:
@@ -32,18 +19,19 @@ def line(video: str, *said: tuple[float, float, str]) -> str:
     return json.dumps({'vid_name': video, 'sub': rows})
 
 
-def test_store_of_a_jsonl_is_resumed_and_broken_lines_are_listed(run, tmp_path):
+def test_store_of_a_jsonl_is_resumed_and_broken_lines_are_listed(tmp_path):
     source, out = tmp_path / 'subs.jsonl', tmp_path / 'out'
     first = [line('a', (0, 2, 'Pass the salt.'), (6, 7.5, 'Thank you.')), line('silent')]
     source.write_text('\n'.join([*first, line('bad', (3, 1, 'x'))]))
     code, output = run(source, out)
-    assert '1 left out' in code
-    assert 'line 3, subtitle 0: shown from 3 to 1 s' in code
+    assert code == 1
+    assert '1 left out' in output
+    assert 'line 3, subtitle 0: shown from 3 to 1 s' in output
     assert '1 videos, 384 values a row; 1 without any text' in output
     kept = PackedStore(str(out)).load('a')
     source.write_text('\n'.join([*first, line('bad', (1, 3, 'Thank you.'))]))
     code, _ = run(source, out)
-    assert code is None
+    assert code == 0
     store = PackedStore(str(out), dim=384)
     assert store.clip_seconds == 1.5
     assert list(store.ids()) == ['a', 'bad']
@@ -58,19 +46,19 @@ def test_store_of_a_jsonl_is_resumed_and_broken_lines_are_listed(run, tmp_path):
     assert rows[0] @ rows[4] < 0.6
 
 
-def test_a_folder(run, tmp_path):
+def test_a_folder(tmp_path):
     folder = tmp_path / 'srt'
     folder.mkdir()
     (folder / 'film.srt').write_text('1\n00:00:00,000 --> 00:00:01,000\nHello.\n')
     code, _ = run(folder, tmp_path / 'out', '--clip-seconds', 1, '--dtype', 'float32')
-    assert code is None
+    assert code == 0
     store = PackedStore(str(tmp_path / 'out'))
     assert store.shape('film') == (1, 384)
     assert store.provenance['lm'] == 'minilm'
     assert np.linalg.norm(store.load('film')) == pytest.approx(1, abs=1e-5)
 
 
-def test_wrong_arguments_and_help(run, tmp_path, capsys):
+def test_wrong_arguments_and_help(tmp_path):
     assert run(tmp_path / 'none', tmp_path / 'out')[0] == 2
     assert run(tmp_path, tmp_path / 'out', '--clip-seconds', 0)[0] == 2
     code, output = run('--help')

@@ -1,6 +1,5 @@
 """Browsing a data set whose pipeline augments: the picture shows it before and after."""
 
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,9 @@ from mmengine.registry import DefaultScope
 from demul_mm.datasets import MomentDataset
 from demul_mm.datasets.transforms import Augmentation
 from demul_mm.registry import DATASETS
+from demul_mm.visualization import browsing
 from tests.datasets.helpers import video, write_jsonl
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'visualization' / 'browse_dataset.py'
 SPEED = dict(type='SpeedChange', prob=1.0, low=2.0, high=2.0, whole=1.0)
 WORDS = dict(type='WordDrop', prob=1.0, rate=1.0, keep=1)
 
@@ -50,9 +49,8 @@ def test_each_augmentation_has_its_own_picture(tmp_path: Path) -> None:
     assert known == set(EACH)
     steps = [dict(type=kind, prob=0.01, **options) for kind, options in EACH.items()]
     dataset = build(tmp_path, steps)
-    tool = runpy.run_path(str(TOOL))
-    plain = tool['run_pipeline'](dataset, 0, 0, only=[])
-    alone = tool['run_alone'](dataset, 0, 0)
+    plain = browsing.run_pipeline(dataset, 0, 0, only=[])
+    alone = browsing.run_alone(dataset, 0, 0)
     assert [title.split('(')[0] for title in alone] == list(EACH)
     for title, results in alone.items():
         differs = [
@@ -62,9 +60,9 @@ def test_each_augmentation_has_its_own_picture(tmp_path: Path) -> None:
         ]
         assert any(differs), title
         assert 'prob=0.01' in title
-    assert all(step.prob == 0.01 for step in tool['augmentations_of'](dataset))
+    assert all(step.prob == 0.01 for step in browsing.augmentations_of(dataset))
     assert alone[next(t for t in alone if t.startswith('Splice'))]['queries'][-1] == 'rain falls'
-    figure = tool['draw_item'](dataset.get_data_info(0), plain, [], 12, alone)
+    figure = browsing.draw_item(dataset.get_data_info(0), plain, [], 12, alone)
     titles = [axes.get_title(loc='left') for axes in figure.axes]
     assert [t.split('(')[0] for t in titles if t.endswith('alone')] == list(EACH)
 
@@ -72,15 +70,14 @@ def test_each_augmentation_has_its_own_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize('steps', [[SPEED, WORDS], []])
 def test_before_and_after(tmp_path: Path, steps: list[dict]) -> None:
     dataset = build(tmp_path, steps)
-    tool = runpy.run_path(str(TOOL))
     info = dataset.get_data_info(0)
-    before = tool['run_pipeline'](dataset, 0, 0, only=[])
-    after = tool['run_pipeline'](dataset, 0, 0)
+    before = browsing.run_pipeline(dataset, 0, 0, only=[])
+    after = browsing.run_pipeline(dataset, 0, 0)
     assert before['extent'] == 20
     assert before['queries'] == info['queries']
     assert after['extent'] == (10 if steps else 20)
     assert after['queries'] == (['runs', 'sleeps'] if steps else info['queries'])
-    figure = tool['draw_item'](info, before if steps else None, [after], 12)
+    figure = browsing.draw_item(info, before if steps else None, [after], 12)
     titles = [axes.get_title(loc='left') for axes in figure.axes]
     strips = ['visual: (20, 4)', 'visual: (10, 4)'] if steps else ['visual: (20, 4)']
     assert [title for title in titles if title.startswith('visual')] == strips
@@ -91,10 +88,9 @@ def test_before_and_after(tmp_path: Path, steps: list[dict]) -> None:
 
 def test_a_false_variant_stands_behind_its_sentence(tmp_path: Path) -> None:
     dataset = build(tmp_path, [dict(type='RewordQueries', prob=1.0, min_count=1)])
-    tool = runpy.run_path(str(TOOL))
-    results = tool['run_pipeline'](dataset, 0, 0)
+    results = browsing.run_pipeline(dataset, 0, 0)
     results['hard_queries'] = ['a cow runs', '']
-    figure = tool['draw_item'](dataset.get_data_info(0), None, [results], 12)
+    figure = browsing.draw_item(dataset.get_data_info(0), None, [results], 12)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert 'a dog runs   (false: a cow runs)' in texts
     assert texts.count('a cat sleeps') == 2

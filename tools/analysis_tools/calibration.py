@@ -1,22 +1,18 @@
-"""Draw how well scores are probabilities: a reliability diagram and the calibration error."""
+"""Draw how well scores are probabilities: a reliability diagram and the calibration error.
+
+Examples:
+    python tools/analysis_tools/calibration.py work_dirs/anet/val_2.json
+    python tools/analysis_tools/calibration.py x.json --iou 0.7 --top 5 --out reliability.png
+"""
 
 import argparse
-import sys
 from pathlib import Path
 
-from demul_mm.engine.cli import run_tool, tool_parser
-from demul_mm.evaluation.calibration import reliability, scores_and_hits
-from demul_mm.evaluation.predictions import load_predictions
-from demul_mm.visualization.charts import draw_reliability, save_figure
-
-EXAMPLES = """
-  python tools/analysis_tools/calibration.py work_dirs/anet/val_2.json
-  python tools/analysis_tools/calibration.py x.json --iou 0.7 --top 5 --out reliability.png
-"""
+from demul_mm.cli import run_tool, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('predictions', help='file written by tools/test.py --dump')
     parser.add_argument('--iou', type=float, default=0.5, help='a prediction is right from here on')
     parser.add_argument('--top', type=int, default=1, help='predictions of each query that count')
@@ -27,6 +23,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.evaluation.calibration import reliability, scores_and_hits
+    from demul_mm.evaluation.predictions import load_predictions
+    from demul_mm.visualization.charts import draw_reliability, save_figure
+
     entries = load_predictions(args.predictions)[1]
     scores, hits = scores_and_hits(entries, iou=args.iou, top=args.top)
     table = reliability(scores, hits, num_bins=args.bins)
@@ -41,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -1,26 +1,25 @@
-"""Compare two recipes on the same queries, with a paired bootstrap over videos."""
+"""Compare two recipes on the same queries, with a paired bootstrap over videos.
+
+Examples:
+    python tools/analysis_tools/compare.py work_dirs/plain.json work_dirs/full.json
+    python tools/analysis_tools/compare.py a.json b.json --topk 1 5 --ious 0.1 0.3 0.5 --iou-op gt
+    python tools/analysis_tools/compare.py work_dirs/plain_cv work_dirs/full_cv \\
+        --config configs/demul_charades_clip_cv.py
+"""
 
 import argparse
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from demul_mm.engine.cli import load_config, run_tool, tool_parser
-from demul_mm.evaluation.intervals import QueryValues, mean_values, paired_bootstrap, query_values
-from demul_mm.evaluation.metrics import EntryMetric, MomentRecall
-from demul_mm.evaluation.predictions import load_predictions
-from demul_mm.evaluation.rescore import evaluator_metrics
-from demul_mm.evaluation.tables import format_table
+from demul_mm.cli import load_config, run_tool, tool_parser
 
-EXAMPLES = """
-  python tools/analysis_tools/compare.py work_dirs/plain.json work_dirs/full.json
-  python tools/analysis_tools/compare.py a.json b.json --topk 1 5 --ious 0.1 0.3 0.5 --iou-op gt
-  python tools/analysis_tools/compare.py work_dirs/plain_cv work_dirs/full_cv \\
-      --config configs/demul_charades_clip_cv.py
-"""
+if TYPE_CHECKING:
+    from demul_mm.evaluation.intervals import QueryValues
+    from demul_mm.evaluation.metrics import EntryMetric
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     what = 'predictions file, or work dir of tools/cross_validate.py (the mean of its seeds)'
     parser.add_argument('first', type=Path, help=f'{what} to compare with')
     parser.add_argument('second', type=Path, help='the same, whose gain is reported')
@@ -33,8 +32,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_values(path: Path, metrics: list[EntryMetric]) -> QueryValues:
+def read_values(path: Path, metrics: list['EntryMetric']) -> 'QueryValues':
     """The values of a predictions file, or the mean of those of a cross-validation's seeds."""
+    from demul_mm.evaluation.intervals import mean_values, query_values
+    from demul_mm.evaluation.predictions import load_predictions
+
     files = sorted(path.glob('seed_*.json')) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(
@@ -46,6 +48,11 @@ def read_values(path: Path, metrics: list[EntryMetric]) -> QueryValues:
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.evaluation.intervals import paired_bootstrap
+    from demul_mm.evaluation.metrics import MomentRecall
+    from demul_mm.evaluation.rescore import evaluator_metrics
+    from demul_mm.evaluation.tables import format_table
+
     if args.config:
         metrics = evaluator_metrics(load_config(args.config).test_evaluator)
     else:
@@ -57,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -5,41 +5,32 @@ A linear classifier tells moments of videos from queries, by the shared and by t
 their mean or by others drawn by chance, and by the shared parts alone, as the index does. The
 features that fusion reads also hold what the towers made of the video, which stays: replacing the
 private part removes what the decoupler adds, not all that only one modality says.
+
+Examples:
+    python tools/analysis_tools/decoupling_probe.py configs/demul_anet.py best.pth
+    python tools/analysis_tools/decoupling_probe.py CONFIG best.pth --out work_dirs/probe.json \\
+        --cfg-options test_dataloader.dataset.max_videos=500
 """
 
 import argparse
 import json
-import sys
+from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
-from demul_mm.analysis.decoupling import (
-    Outcome,
-    collect,
-    modality_probe,
-    shared_retrieval,
-    without_private,
-)
-from demul_mm.analysis.encoding import split_loader
-from demul_mm.apis.loading import load_model
-from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.evaluation.intervals import paired_bootstrap, query_values
-from demul_mm.evaluation.metrics import MomentRecall
-from demul_mm.evaluation.predictions import PredictionEntry
-from demul_mm.evaluation.tables import format_markdown, format_table, split_floors
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
 
-EXAMPLES = """
-  python tools/analysis_tools/decoupling_probe.py configs/demul_anet.py best.pth
-  python tools/analysis_tools/decoupling_probe.py CONFIG best.pth --out work_dirs/probe.json \\
-      --cfg-options test_dataloader.dataset.max_videos=500
-"""
+if TYPE_CHECKING:
+    from demul_mm.analysis.decoupling import Outcome
+    from demul_mm.evaluation.predictions import PredictionEntry
+
 SHOWN = ('R@1,IoU=0.5', 'R@1,IoU=0.7', 'mIoU')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file; its test data set is measured')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON, or as .md')
@@ -49,8 +40,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def probe_rows(found: Outcome) -> dict[str, dict[str, float]]:
+def probe_rows(found: 'Outcome') -> dict[str, dict[str, float]]:
     """What a linear classifier sees in each part."""
+    from demul_mm.analysis.decoupling import modality_probe
+
     v = found.vectors
     parts = dict(
         shared=(v.moment_shared, v.query_shared), private=(v.moment_private, v.query_private)
@@ -63,9 +56,13 @@ def probe_rows(found: Outcome) -> dict[str, dict[str, float]]:
 
 
 def localization_rows(
-    answers: dict[str, list[PredictionEntry]],
+    answers: dict[str, list['PredictionEntry']],
 ) -> dict[str, dict[str, float]]:
     """Recall of each way to answer, and how sure it is that it differs from the first."""
+    from demul_mm.evaluation.intervals import paired_bootstrap, query_values
+    from demul_mm.evaluation.metrics import MomentRecall
+    from demul_mm.evaluation.tables import split_floors
+
     metric = MomentRecall(topk=(1,), ious=(0.5, 0.7))
     whole = next(iter(answers.values()))
     rows: dict[str, dict[str, float]] = {}
@@ -83,6 +80,11 @@ def localization_rows(
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.analysis.decoupling import collect, shared_retrieval, without_private
+    from demul_mm.analysis.encoding import split_loader
+    from demul_mm.apis.loading import load_model
+    from demul_mm.evaluation.tables import format_markdown, format_table
+
     config = load_config(args.config, args.cfg_options)
     model, _, _ = load_model(config, args.checkpoint, args.device)
     loader = split_loader(config)
@@ -123,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

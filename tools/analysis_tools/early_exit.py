@@ -3,42 +3,37 @@
 With `neck.early_exit` a pair skips the following fusion stages once its best probability reaches
 the threshold. Times are of fusion and head (videos and queries are encoded before), and the
 thresholds take turns on each batch, so their ratios hold on a busy machine too.
+
+Examples:
+    python benchmarks/ablations.py configs/demul_anet.py three_stages work_dirs/three_stages.py
+    python tools/analysis_tools/early_exit.py work_dirs/three_stages.py best.pth
+    python tools/analysis_tools/early_exit.py CONFIG best.pth --thresholds 0.5 0.7 0.9 \\
+        --repeats 5 --out work_dirs/early_exit.png --json work_dirs/early_exit.json
 """
 
 import argparse
 import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
-from demul_mm.analysis.early_exit import THRESHOLDS, ExitPoint, exit_curve
-from demul_mm.analysis.encoding import split_loader
-from demul_mm.apis.loading import load_model
-from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.evaluation.tables import format_table
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
-from demul_mm.visualization.charts import save_figure
-from demul_mm.visualization.curves import draw_exit_curve
 
-EXAMPLES = """
-  python benchmarks/ablations.py configs/demul_anet.py three_stages work_dirs/three_stages.py
-  python tools/analysis_tools/early_exit.py work_dirs/three_stages.py best.pth
-  python tools/analysis_tools/early_exit.py CONFIG best.pth --thresholds 0.5 0.7 0.9 --repeats 5 \\
-      --out work_dirs/early_exit.png --json work_dirs/early_exit.json
-"""
+if TYPE_CHECKING:
+    from demul_mm.analysis.early_exit import ExitPoint
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file; its test data set is measured')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
         '--thresholds',
         type=float,
         nargs='+',
-        default=THRESHOLDS,
         help='probabilities; 0: after the first stage; "never" is always there '
         '(default: 0, .1 ... .9)',
     )
@@ -50,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def row_of(point: ExitPoint) -> dict[str, float]:
+def row_of(point: 'ExitPoint') -> dict[str, float]:
     return {
         **point.recall,
         'stages': point.stages,
@@ -59,17 +54,24 @@ def row_of(point: ExitPoint) -> dict[str, float]:
     }
 
 
-def name_of(point: ExitPoint) -> str:
+def name_of(point: 'ExitPoint') -> str:
     return 'never' if point.threshold is None else f'{point.threshold:g}'
 
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.analysis.early_exit import THRESHOLDS, exit_curve
+    from demul_mm.analysis.encoding import split_loader
+    from demul_mm.apis.loading import load_model
+    from demul_mm.evaluation.tables import format_table
+    from demul_mm.visualization.charts import save_figure
+    from demul_mm.visualization.curves import draw_exit_curve
+
     config = load_config(args.config, args.cfg_options)
     model, _, _ = load_model(config, args.checkpoint, args.device)
     MMLogger.get_current_instance().setLevel('WARNING')
     batches = tqdm(split_loader(config), unit='batch')
-    points = exit_curve(model, batches, args.thresholds, args.repeats)
+    points = exit_curve(model, batches, args.thresholds or THRESHOLDS, args.repeats)
     print(format_table({name_of(point): row_of(point) for point in points}))
     save_figure(draw_exit_curve(points, Path(args.config).stem), args.out)
     print(f'time: of fusion and head, as a share of "never"; picture: {args.out}')
@@ -79,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -1,38 +1,34 @@
-"""Score a predictions file again, with any metric and by groups."""
+"""Score a predictions file again, with any metric and by groups.
+
+Examples:
+    python tools/analysis_tools/eval_metric.py work_dirs/anet/val_2.json
+    python tools/analysis_tools/eval_metric.py x.json --metric MomentRecall --cfg-options iou_op=gt
+    python tools/analysis_tools/eval_metric.py x.json --by length duration
+    python tools/analysis_tools/eval_metric.py x.json --config configs/demul_didemo.py --out y.json
+"""
 
 import argparse
 import difflib
 import inspect
 import json
-import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mmengine.config import DictAction
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from demul_mm.engine.cli import load_config, run_tool, tool_parser
-from demul_mm.evaluation.predictions import PredictionEntry, load_predictions
-from demul_mm.evaluation.rescore import (
-    GROUPINGS,
-    evaluator_metrics,
-    group_entries,
-    score_entries,
-)
-from demul_mm.evaluation.tables import format_table, split_floors
+from demul_mm.cli import load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
 from demul_mm.registry import METRICS
 
-EXAMPLES = """
-  python tools/analysis_tools/eval_metric.py work_dirs/anet/val_2.json
-  python tools/analysis_tools/eval_metric.py x.json --metric MomentRecall --cfg-options iou_op=gt
-  python tools/analysis_tools/eval_metric.py x.json --by length duration
-  python tools/analysis_tools/eval_metric.py x.json --config configs/demul_didemo.py --out y.json
-"""
+if TYPE_CHECKING:
+    from mmengine.evaluator import BaseMetric
+
+    from demul_mm.evaluation.predictions import PredictionEntry
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('predictions', help='file written by tools/test.py --dump')
     which = parser.add_mutually_exclusive_group()
     which.add_argument('--metric', default='MomentRecall', help='registered name of the metric')
@@ -47,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--by',
-        choices=GROUPINGS,
+        choices=('length', 'duration', 'tags'),
         nargs='+',
         default=[],
         help='also score groups of queries apart, each beside its own floors',
@@ -56,7 +52,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_metrics(args: argparse.Namespace) -> Sequence[BaseMetric]:
+def build_metrics(args: argparse.Namespace) -> Sequence['BaseMetric']:
+    from demul_mm.evaluation.rescore import evaluator_metrics
+
     if args.config:
         return evaluator_metrics(load_config(args.config, args.cfg_options).test_evaluator)
     check_metric_options(args.metric, args.cfg_options)
@@ -77,7 +75,9 @@ def check_metric_options(name: str, options: dict) -> None:
             raise ValueError(f'--cfg-options: {name} has no option {key!r}; {hint}')
 
 
-def score(metrics: Sequence[BaseMetric], entries: list[PredictionEntry]) -> dict[str, float]:
+def score(metrics: Sequence['BaseMetric'], entries: list['PredictionEntry']) -> dict[str, float]:
+    from demul_mm.evaluation.rescore import score_entries
+
     scored: dict[str, float] = {}
     for metric in metrics:
         scored.update(score_entries(metric, entries))
@@ -86,6 +86,8 @@ def score(metrics: Sequence[BaseMetric], entries: list[PredictionEntry]) -> dict
 
 def group_rows(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Table rows: the model in each group, and under it what the floors score there."""
+    from demul_mm.evaluation.tables import split_floors
+
     rows = {}
     for name, numbers in groups.items():
         kinds = split_floors(numbers)
@@ -96,6 +98,10 @@ def group_rows(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.evaluation.predictions import load_predictions
+    from demul_mm.evaluation.rescore import group_entries
+    from demul_mm.evaluation.tables import format_table, split_floors
+
     meta, entries = load_predictions(args.predictions)
     MMLogger.get_current_instance().setLevel('WARNING')  # the metrics' tables are printed below
     metrics = build_metrics(args)
@@ -114,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -6,35 +6,31 @@ detected where that is right, a false alarm where it is not. Two scores are comp
 moment's calibrated probability, which takes for granted that the video holds the moment, and
 `match`, how usual so low a likeness of query and video is where it does (--no-match-threshold of
 tools/localize.py).
+
+Examples:
+    python tools/analysis_tools/no_match.py configs/demul_anet.py best.pth
+    python tools/analysis_tools/no_match.py CONFIG best.pth --threshold 0.02 --too-alike 0.5 \\
+        --json work_dirs/no_match.json --out work_dirs/no_match.png
 """
 
 import argparse
 import json
-import sys
+from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
-from demul_mm.analysis.encoding import split_loader
-from demul_mm.analysis.no_match import NoMatchScores, detection, no_match_scores, threshold_for
-from demul_mm.apis.loading import load_model
-from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.evaluation.calibration import roc_auc
-from demul_mm.evaluation.tables import format_table
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
-from demul_mm.visualization.charts import save_figure
-from demul_mm.visualization.curves import draw_no_match
 
-EXAMPLES = """
-  python tools/analysis_tools/no_match.py configs/demul_anet.py best.pth
-  python tools/analysis_tools/no_match.py CONFIG best.pth --threshold 0.02 --too-alike 0.5 \\
-      --json work_dirs/no_match.json --out work_dirs/no_match.png
-"""
+if TYPE_CHECKING:
+    from demul_mm.analysis.no_match import NoMatchScores
+
 FALSE_ALARMS = (0.05, 0.1, 0.2)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file; its test data set is asked')
     parser.add_argument('checkpoint', help='its weights, calibrated')
     parser.add_argument(
@@ -59,8 +55,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def rows_of(scores: NoMatchScores, thresholds: list[float]) -> dict[str, dict[str, float]]:
+def rows_of(scores: 'NoMatchScores', thresholds: list[float]) -> dict[str, dict[str, float]]:
     """A row for each score and threshold; last, what thresholds chosen on these queries give."""
+    from demul_mm.analysis.no_match import detection, threshold_for
+
     rows = {}
     for name in ('probability', 'match'):
         own, other = scores.own[name], scores.other[name]
@@ -76,6 +74,14 @@ def rows_of(scores: NoMatchScores, thresholds: list[float]) -> dict[str, dict[st
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.analysis.encoding import split_loader
+    from demul_mm.analysis.no_match import no_match_scores
+    from demul_mm.apis.loading import load_model
+    from demul_mm.evaluation.calibration import roc_auc
+    from demul_mm.evaluation.tables import format_table
+    from demul_mm.visualization.charts import save_figure
+    from demul_mm.visualization.curves import draw_no_match
+
     config = load_config(args.config, args.cfg_options)
     model, _, _ = load_model(config, args.checkpoint, args.device)
     MMLogger.get_current_instance().setLevel('WARNING')
@@ -100,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -22,25 +22,20 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from demul_mm.datasets import PackedWriter
-from demul_mm.datasets.subtitles import (
-    Subtitle,
-    clip_rows,
-    read_srt_folder,
-    read_subtitle_lines,
-)
+from demul_mm.cli import run_tool, tool_parser
 from demul_mm.registry import MODELS, TASK_UTILS
+
+if TYPE_CHECKING:
+    from demul_mm.datasets.subtitles import Subtitle
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('source', help='folder of .srt and .vtt files, or a JSONL file')
     parser.add_argument('out', help='folder to write')
     parser.add_argument(
@@ -74,22 +69,29 @@ class SentenceEncoder:
         self.device = device
         self.dim: int = self.lm.out_dim
 
-    @torch.inference_mode()
     def __call__(self, sentences: list[str]) -> np.ndarray:
         """``(N, dim)`` float32."""
+        import torch
+
         ids, mask = (tensor.to(self.device) for tensor in self.tokenizer(sentences))
-        tokens = self.lm(ids, mask) * mask[..., None]
-        return torch.nn.functional.normalize(tokens.sum(1), dim=-1).cpu().numpy()
+        with torch.inference_mode():
+            tokens = self.lm(ids, mask) * mask[..., None]
+            return torch.nn.functional.normalize(tokens.sum(1), dim=-1).cpu().numpy()
 
 
-def read(args: argparse.Namespace) -> Iterator[tuple[str, list[Subtitle] | str]]:
+def read(args: argparse.Namespace) -> Iterator[tuple[str, list['Subtitle'] | str]]:
+    from demul_mm.datasets.subtitles import read_srt_folder, read_subtitle_lines
+
     if os.path.isdir(args.source):
         return read_srt_folder(args.source, args.encoding)
     return read_subtitle_lines(args.source)
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
+    from demul_mm.datasets import PackedWriter
+    from demul_mm.datasets.subtitles import clip_rows
+
     encoder = SentenceEncoder(args.lm, args.max_length, args.device)
     bad: list[str] = []
     silent = 0
@@ -117,8 +119,9 @@ def main() -> None:
         total = len(writer)
     print(f'{args.out}: {total:,} videos, {encoder.dim} values a row; {silent:,} without any text')
     if bad:
-        sys.exit(f'{len(bad):,} left out:\n' + '\n'.join(bad))
+        print(f'{len(bad):,} left out:', *bad, sep='\n', file=sys.stderr)
+    return 1 if bad else 0
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

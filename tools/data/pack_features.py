@@ -21,17 +21,19 @@ Examples:
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from demul_mm.datasets import FeatureStore, FolderStore, HDF5Store, PackedWriter
+from demul_mm.cli import run_tool, tool_parser
+
+if TYPE_CHECKING:
+    from demul_mm.datasets import FeatureStore
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('sources', nargs='+', metavar='source', help='folder or HDF5 file')
     parser.add_argument('out', help='folder to write')
     parser.add_argument(
@@ -51,24 +53,28 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def open_source(path: str, key: str | None) -> FeatureStore:
+def open_source(path: str, key: str | None) -> 'FeatureStore':
+    from demul_mm.datasets import FolderStore, HDF5Store
+
     if os.path.isdir(path):
         return FolderStore(path, key=key)
     return HDF5Store(path, key=key or '{video_id}')
 
 
-def load(stores: list[FeatureStore], name: str) -> np.ndarray:
+def load(stores: list['FeatureStore'], name: str) -> np.ndarray:
     parts = [store.load(name) for store in stores]
     rows = min(len(part) for part in parts)
     return np.concatenate([part[:rows] for part in parts], axis=1)
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
+    from demul_mm.datasets import PackedWriter
+
     stores = [open_source(path, args.key) for path in args.sources]
     names = [name for name in stores[0].ids() if all(name in store for store in stores[1:])]
     if not names:
-        sys.exit(f'{args.sources}: no video is in all of the sources')
+        raise ValueError(f'{args.sources}: no video is in all of the sources')
     bad: list[str] = []
     provenance = {
         'made_by': 'tools/data/pack_features.py',
@@ -91,8 +97,9 @@ def main() -> None:
                 bad.append(str(error))
     print(f'{args.out}: {len(writer):,} videos, {sum(s.dim for s in stores)} values a row')
     if bad:
-        sys.exit(f'{len(bad):,} videos left out:\n' + '\n'.join(bad))
+        print(f'{len(bad):,} videos left out:', *bad, sep='\n', file=sys.stderr)
+    return 1 if bad else 0
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

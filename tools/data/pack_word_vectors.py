@@ -9,16 +9,12 @@ Examples:
 
 import argparse
 import os
-import sys
 
-from demul_mm.engine.cli import run_tool
-from demul_mm.models.backbones.word_vectors import read_word_vectors, write_word_vectors
+from demul_mm.cli import run_tool, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('source', help='text file: a word and its numbers on each line')
     parser.add_argument('out', help='file to write, .safetensors')
     parser.add_argument(
@@ -34,6 +30,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.models.backbones.word_vectors import read_word_vectors, write_word_vectors
+
     ids, vectors = read_word_vectors(args.source, args.words)
     os.makedirs(os.path.dirname(args.out) or '.', exist_ok=True)
     write_word_vectors(args.out, ids, vectors)
@@ -41,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

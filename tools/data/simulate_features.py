@@ -21,27 +21,34 @@ Examples:
 import argparse
 import os
 
-# Before torch is loaded: threads that wait actively slow each other down on a busy machine.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
-from demul_mm.datasets import PackedWriter
-from demul_mm.datasets.folds import hash_subset
-from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
+from demul_mm.cli import run_tool, tool_parser
 from demul_mm.registry import DATASETS
 
 PATH = 'features/simulated/{split}'  # in the data set's folder, as the features config has it
 CHUNK = 256  # videos whose sentences are embedded together
-DEFAULTS = SimulationConfig()
+# What `SimulationConfig` can be given, and its defaults.
+OPTIONS = dict(
+    dim=256,
+    seed=0,
+    clip_seconds=1.0,
+    max_rows=768,
+    parts=4,
+    scene=0.7,
+    noise=2.5,
+    noise_memory=0.9,
+    gain_spread=0.6,
+    distractors=1.2,
+    jitter=0.16,
+    ramp=0.5,
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config whose data sets need features')
     parser.add_argument('--part', choices=['train', 'val', 'test'], help='only this one of them')
     parser.add_argument('--dataset', help='instead of a config: class of the data set')
@@ -51,13 +58,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='folder to write, with --dataset or --part')
     parser.add_argument('--max-videos', type=int, help='only so many videos, chosen by hash')
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
-    for name, kind in SimulationConfig.__annotations__.items():
-        parser.add_argument(
-            f'--{name.replace("_", "-")}',
-            type=kind,
-            default=getattr(DEFAULTS, name),
-            help=f'default {getattr(DEFAULTS, name)}',
-        )
+    for name, default in OPTIONS.items():
+        option = f'--{name.replace("_", "-")}'
+        parser.add_argument(option, type=type(default), default=default, help=f'default {default}')
     args = parser.parse_args()
     if (args.config is None) == (args.dataset is None):
         parser.error('give either a config or --dataset with --ann-file, --split and --out')
@@ -92,11 +95,13 @@ def jobs_of(args: argparse.Namespace) -> dict[str, dict]:
 
 
 def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
+    from demul_mm.datasets import PackedWriter
+    from demul_mm.datasets.folds import hash_subset
+    from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
+
     dataset = DATASETS.build({**dataset_config, 'test_mode': True})
     items = [dataset.get_data_info(index) for index in range(len(dataset))]
-    options = SimulationConfig(
-        **{key: getattr(args, key) for key in SimulationConfig.__annotations__}
-    )
+    options = SimulationConfig(**{name: getattr(args, name) for name in OPTIONS})
     simulator = FeatureSimulator(items, options, PhraseEncoder(options.parts))
     chosen = hash_subset([item['video_id'] for item in items], args.max_videos)
     source = {'annotations': os.path.basename(dataset.ann_file), 'split': dataset.split}
@@ -120,9 +125,11 @@ def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
+    # Before torch is loaded: threads that wait actively slow each other down on a busy machine.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     for out, dataset_config in jobs_of(args).items():
         simulate(dataset_config, out, args)
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

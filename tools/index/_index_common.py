@@ -1,15 +1,14 @@
 """What the index tools share."""
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from demul_mm.engine.cli import add_config_options, load_config
-from demul_mm.index import EntrySource, MomentIndex
-from demul_mm.index.vectors import VectorFolder
+from demul_mm.cli import add_config_options, load_config
+
+if TYPE_CHECKING:
+    from demul_mm.index import EntrySource, MomentIndex
 
 
 def add_source_arguments(
@@ -50,11 +49,13 @@ def add_source_arguments(
     )
 
 
-def make_source(args: argparse.Namespace) -> tuple[EntrySource, dict[str, str]]:
+def make_source(args: argparse.Namespace) -> tuple['EntrySource', dict[str, str]]:
     """The videos, and the fingerprints of what made their vectors."""
     if bool(args.vectors) == bool(args.config) or bool(args.config) != bool(args.checkpoint):
         raise ValueError('give either --vectors FOLDER, or CONFIG and CHECKPOINT')
     if args.vectors:
+        from demul_mm.index.vectors import VectorFolder
+
         folder = VectorFolder(args.vectors)
         return folder, folder.fingerprints
     from demul_mm.apis import load_entry_source
@@ -63,8 +64,10 @@ def make_source(args: argparse.Namespace) -> tuple[EntrySource, dict[str, str]]:
     return load_entry_source(config, args.checkpoint, levels=args.levels, num_workers=args.workers)
 
 
-def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> MomentIndex:
+def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> 'MomentIndex':
     """The index, which vectors with these fingerprints are added to."""
+    from demul_mm.index import MomentIndex
+
     return MomentIndex.open(
         args.index,
         expected_fingerprint=fingerprints['model_fingerprint'] or None,
@@ -72,7 +75,7 @@ def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> MomentIn
     )
 
 
-def summary(index: MomentIndex) -> str:
+def summary(index: 'MomentIndex') -> str:
     """One line about an index."""
     stats = index.stats()
     return (
@@ -83,18 +86,6 @@ def summary(index: MomentIndex) -> str:
     )
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """One line instead of a traceback for what the user can mend."""
-    try:
-        yield
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
-        text = error.args[-1] if isinstance(error, KeyError | OSError) and error.args else error
-        sys.exit(f'error: {text}')
-
-
-@contextmanager
-def progress_bar(total: int, what: str) -> Iterator[tqdm]:
+def progress_bar(total: int, what: str) -> tqdm:
     """A bar that counts videos."""
-    with tqdm(total=total, desc=what, unit=' videos', smoothing=0.05) as bar:
-        yield bar
+    return tqdm(total=total, desc=what, unit=' videos', smoothing=0.05)

@@ -8,22 +8,19 @@ Examples:
     python tools/index/add.py work_dirs/index configs/demul_demo.py work_dirs/demo/best.pth
 """
 
-import argparse
-
 from _index_common import (
     add_source_arguments,
-    clear_errors,
     make_source,
     open_for,
     progress_bar,
     summary,
 )
 
+from demul_mm.cli import run_tool, tool_parser
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     add_source_arguments(parser)
     parser.add_argument(
         '--on-existing',
@@ -32,18 +29,17 @@ def main() -> None:
         help='what to do with a video that the index holds already (default: %(default)s)',
     )
     args = parser.parse_args()
-    with clear_errors():
-        source, fingerprints = make_source(args)
-        index = open_for(args, fingerprints)
-        with progress_bar(len(source.ids()), 'adding') as bar:
-            index.add(
-                source,
-                on_existing=args.on_existing,
-                resume=not args.no_resume,
-                progress=bar.update,
-            )
-        print(summary(index))
+    source, fingerprints = make_source(args)
+    index = open_for(args, fingerprints)
+    with progress_bar(len(source.ids()), 'adding') as bar:
+        index.add(
+            source,
+            on_existing=args.on_existing,
+            resume=not args.no_resume,
+            progress=bar.update,
+        )
+    print(summary(index))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -10,18 +10,15 @@ Examples:
         --options kind=ivf_pq num_prototypes=8 level2=fp16
 """
 
-import argparse
-
-from _index_common import add_source_arguments, clear_errors, make_source, progress_bar, summary
+from _index_common import add_source_arguments, make_source, progress_bar, summary
 from mmengine.config import DictAction
 
+from demul_mm.cli import run_tool, tool_parser
 from demul_mm.registry import INDEXES
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     add_source_arguments(parser)
     parser.add_argument(
         '--backend', default='FaissIndex', help='FaissIndex, MilvusIndex or ExactIndex'
@@ -31,17 +28,14 @@ def main() -> None:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace an index that is there')
     args = parser.parse_args()
-    with clear_errors():
-        source, fingerprints = make_source(args)
-        index = INDEXES.build(
-            dict(type=args.backend, path=args.index, **fingerprints, **args.options)
+    source, fingerprints = make_source(args)
+    index = INDEXES.build(dict(type=args.backend, path=args.index, **fingerprints, **args.options))
+    with progress_bar(len(source.ids()), 'building') as bar:
+        index.build(
+            source, resume=not args.no_resume, overwrite=args.overwrite, progress=bar.update
         )
-        with progress_bar(len(source.ids()), 'building') as bar:
-            index.build(
-                source, resume=not args.no_resume, overwrite=args.overwrite, progress=bar.update
-            )
-        print(summary(index))
+    print(summary(index))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -12,20 +12,18 @@ Examples:
 import argparse
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from _index_common import add_source_arguments, clear_errors, progress_bar
+from _index_common import add_source_arguments, progress_bar
 
-from demul_mm.apis import load_entry_source
-from demul_mm.engine.cli import load_config
-from demul_mm.index.vectors import VectorFolder, write_queries, write_vectors
-from demul_mm.retrieval import BankEntries, encode_queries
+from demul_mm.cli import load_config, run_tool, tool_parser
+
+if TYPE_CHECKING:
+    from demul_mm.retrieval import BankEntries
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     add_source_arguments(parser, target='folder', what='folder of the vectors', files=False)
     parser.add_argument(
         '--queries',
@@ -38,6 +36,8 @@ def parse_args() -> argparse.Namespace:
 
 def left_to_do(folder: Path, ids: list[str], fingerprints: dict[str, str]) -> list[str]:
     """Videos that no file in the folder holds yet."""
+    from demul_mm.index.vectors import VectorFolder
+
     if not any(folder.glob('*.safetensors')):
         return ids
     written = VectorFolder(folder)
@@ -50,8 +50,13 @@ def left_to_do(folder: Path, ids: list[str], fingerprints: dict[str, str]) -> li
     return [video_id for video_id in ids if video_id not in done]
 
 
-def write_query_vectors(path: Path, source: BankEntries, fingerprint: str) -> int:
+def write_query_vectors(path: Path, source: 'BankEntries', fingerprint: str) -> int:
     """All queries of the data set whose moment is known."""
+    import numpy as np
+
+    from demul_mm.index.vectors import write_queries
+    from demul_mm.retrieval import encode_queries
+
     dataset = source.bank.source.dataset
     sentences, truth = [], []
     for info in (dataset.get_data_info(i) for i in range(len(dataset))):
@@ -71,35 +76,35 @@ def write_query_vectors(path: Path, source: BankEntries, fingerprint: str) -> in
 
 def main() -> None:
     args = parse_args()
-    with clear_errors():
-        folder = Path(args.folder)
-        if args.queries and args.queries.resolve().parent == folder.resolve():
-            raise ValueError(
-                f'--queries {args.queries} lies among the vectors; choose another place'
-            )
-        config = load_config(args.config, args.cfg_options)
-        source, fingerprints = load_entry_source(
-            config, args.checkpoint, levels=args.levels, num_workers=args.workers
-        )
-        if args.no_resume:
-            for file in folder.glob('part-*.safetensors'):
-                file.unlink()
-        ids = list(source.ids())
-        todo = left_to_do(folder, ids, fingerprints)
-        with progress_bar(len(ids), 'exporting') as bar:
-            bar.update(len(ids) - len(todo))
-            number = len(list(folder.glob('part-*.safetensors')))
-            entries = iter(source.load(todo))
-            while part := list(itertools.islice(entries, args.videos_per_file)):
-                path = folder / f'part-{number:06d}.safetensors'
-                write_vectors(path, part, **fingerprints)
-                number += 1
-                bar.update(len(part))
-        print(f'{folder}: {len(VectorFolder(folder).ids())} videos')
-        if args.queries:
-            count = write_query_vectors(args.queries, source, fingerprints['model_fingerprint'])
-            print(f'{args.queries}: {count} queries')
+    from demul_mm.apis import load_entry_source
+    from demul_mm.index.vectors import VectorFolder, write_vectors
+
+    folder = Path(args.folder)
+    if args.queries and args.queries.resolve().parent == folder.resolve():
+        raise ValueError(f'--queries {args.queries} lies among the vectors; choose another place')
+    config = load_config(args.config, args.cfg_options)
+    source, fingerprints = load_entry_source(
+        config, args.checkpoint, levels=args.levels, num_workers=args.workers
+    )
+    if args.no_resume:
+        for file in folder.glob('part-*.safetensors'):
+            file.unlink()
+    ids = list(source.ids())
+    todo = left_to_do(folder, ids, fingerprints)
+    with progress_bar(len(ids), 'exporting') as bar:
+        bar.update(len(ids) - len(todo))
+        number = len(list(folder.glob('part-*.safetensors')))
+        entries = iter(source.load(todo))
+        while part := list(itertools.islice(entries, args.videos_per_file)):
+            path = folder / f'part-{number:06d}.safetensors'
+            write_vectors(path, part, **fingerprints)
+            number += 1
+            bar.update(len(part))
+    print(f'{folder}: {len(VectorFolder(folder).ids())} videos')
+    if args.queries:
+        count = write_query_vectors(args.queries, source, fingerprints['model_fingerprint'])
+        print(f'{args.queries}: {count} queries')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -6,18 +6,15 @@ Examples:
     python tools/index/remove.py work_dirs/index --compact
 """
 
-import argparse
 from pathlib import Path
 
-from _index_common import clear_errors, summary
+from _index_common import summary
 
-from demul_mm.index import MomentIndex
+from demul_mm.cli import run_tool, tool_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('index', help='folder of the index')
     parser.add_argument('video_ids', nargs='*', help='videos to remove')
     parser.add_argument('--ids', type=Path, help='text file with one id a line')
@@ -28,18 +25,19 @@ def main() -> None:
         '--compact', action='store_true', help='write the index anew without removed videos'
     )
     args = parser.parse_args()
-    with clear_errors():
-        video_ids = args.video_ids + (args.ids.read_text().splitlines() if args.ids else [])
-        if not video_ids and not args.compact:
-            raise ValueError('give video ids, --ids FILE or --compact')
-        index = MomentIndex.open(args.index)
-        if video_ids:
-            missing = 'ignore' if args.ignore_missing else 'error'
-            print(f'{index.remove(video_ids, missing=missing)} videos removed')
-        if args.compact:
-            index.compact()
-        print(summary(index))
+    from demul_mm.index import MomentIndex
+
+    video_ids = args.video_ids + (args.ids.read_text().splitlines() if args.ids else [])
+    if not video_ids and not args.compact:
+        raise ValueError('give video ids, --ids FILE or --compact')
+    index = MomentIndex.open(args.index)
+    if video_ids:
+        missing = 'ignore' if args.ignore_missing else 'error'
+        print(f'{index.remove(video_ids, missing=missing)} videos removed')
+    if args.compact:
+        index.compact()
+    print(summary(index))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -18,25 +18,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from _index_common import clear_errors
 from mmengine.config import DictAction
 
-from demul_mm.engine.cli import add_config_options, load_config
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
-from demul_mm.index import MomentHits, MomentIndex, SearchFilter, parse_condition
-from demul_mm.index.vectors import read_queries
-from demul_mm.models.task_modules.nms import MomentNMS
-from demul_mm.retrieval import Dialogue
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from demul_mm.apis import CorpusInferencer
+    from demul_mm.index import MomentHits, SearchFilter
+    from demul_mm.models.task_modules import MomentNMS
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('index', help='folder of the index')
     parser.add_argument('config', nargs='?', help='config of the model that encodes the sentences')
     parser.add_argument('checkpoint', nargs='?', help='its weights')
@@ -83,11 +79,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_queries(args: argparse.Namespace) -> tuple[np.ndarray, list[str], str | None]:
+def make_queries(args: argparse.Namespace) -> tuple['np.ndarray', list[str], str | None]:
     """Vectors, names to show, and the fingerprint that the index must have."""
     if bool(args.queries) == bool(args.text):
         raise ValueError('give either --queries FILE, or --text with CONFIG and CHECKPOINT')
     if args.queries:
+        from demul_mm.index.vectors import read_queries
+
         vectors = read_queries(args.queries)
         return vectors, [f'query {i}' for i in range(len(vectors))], None
     if not args.checkpoint:
@@ -109,7 +107,7 @@ def make_search(args: argparse.Namespace) -> 'CorpusInferencer':
     return CorpusInferencer(config, args.checkpoint, args.index, cache_dir=args.cache_dir)
 
 
-def search_full(args: argparse.Namespace, where: SearchFilter | None) -> None:
+def search_full(args: argparse.Namespace, where: 'SearchFilter | None') -> None:
     """Search with fusion: probabilities instead of similarities."""
     search = make_search(args)
     results = search(
@@ -123,7 +121,7 @@ def search_full(args: argparse.Namespace, where: SearchFilter | None) -> None:
         index_options=args.options,
     )
     if args.out:
-        write_atomically(args.out, json.dumps(results, indent=1, ensure_ascii=False))
+        write(args.out, results)
     for result in results if not args.out else []:
         print(result['query'])
         for row in result['moments']:
@@ -139,6 +137,8 @@ def converse(args: argparse.Namespace) -> None:
         raise ValueError(
             '--interactive takes one --text and mode fast or full, without --where and --ids'
         )
+    from demul_mm.retrieval import Dialogue
+
     search = make_search(args)
     options = dict(
         mode=args.mode,
@@ -160,46 +160,68 @@ def converse(args: argparse.Namespace) -> None:
         dialogue.session.save(args.out)
 
 
-def as_json(name: str, hits: MomentHits) -> dict:
+def as_json(name: str, hits: 'MomentHits') -> dict:
     rows = zip(hits.video_ids, hits.spans.tolist(), hits.scores.tolist())
     return dict(query=name, moments=[[video, *span, score] for video, span, score in rows])
 
 
+def write(path: Path, answers: list) -> None:
+    """The hits as JSON, whole or not at all."""
+    write_atomically(path, json.dumps(answers, indent=1, ensure_ascii=False))
+
+
+def suppression(args: argparse.Namespace) -> 'MomentNMS | None':
+    """What ``--nms`` asks for."""
+    if args.nms is None:
+        return None
+    from demul_mm.models.task_modules import MomentNMS
+
+    return MomentNMS(iou_thr=args.nms, max_keep=args.top)
+
+
+def search_vectors(args: argparse.Namespace, where: 'SearchFilter | None') -> None:
+    """Search with the index alone."""
+    from demul_mm.index import MomentIndex
+
+    vectors, names, fingerprint = make_queries(args)
+    index = MomentIndex.open(args.index, expected_fingerprint=fingerprint)
+    result = index.search(
+        vectors,
+        num_moments=args.top,
+        num_videos=max(args.num_videos, args.top),
+        num_candidates=args.num_candidates,
+        mode=args.mode,
+        where=where,
+        nms=suppression(args),
+        options=args.options,
+    )
+    if args.out:
+        write(args.out, [as_json(*pair) for pair in zip(names, result.hits)])
+    else:
+        for name, hits in zip(names, result.hits):
+            print(name)
+            for video, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores):
+                print(f'  {score:.4f}  {start:8.2f} s  {end:8.2f} s  {video}')
+    print(', '.join(f'{step} {1000 * s:.1f} ms' for step, s in result.timings.items()))
+
+
 def main() -> None:
     args = parse_args()
-    with clear_errors():
+    from demul_mm.index import SearchFilter, parse_condition
+
+    where = None
+    if args.where or args.ids:
         where = SearchFilter(
             video_ids=args.ids.read_text().splitlines() if args.ids else None,
             conditions=[parse_condition(text) for text in args.where],
         )
-        if args.interactive:
-            converse(args)
-            return
-        if args.mode == 'full':
-            search_full(args, where if args.where or args.ids else None)
-            return
-        vectors, names, fingerprint = make_queries(args)
-        index = MomentIndex.open(args.index, expected_fingerprint=fingerprint)
-        result = index.search(
-            vectors,
-            num_moments=args.top,
-            num_videos=max(args.num_videos, args.top),
-            num_candidates=args.num_candidates,
-            mode=args.mode,
-            where=where if args.where or args.ids else None,
-            nms=None if args.nms is None else MomentNMS(iou_thr=args.nms, max_keep=args.top),
-            options=args.options,
-        )
-        if args.out:
-            answers = [as_json(*pair) for pair in zip(names, result.hits)]
-            write_atomically(args.out, json.dumps(answers, indent=1, ensure_ascii=False))
-        else:
-            for name, hits in zip(names, result.hits):
-                print(name)
-                for video, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores):
-                    print(f'  {score:.4f}  {start:8.2f} s  {end:8.2f} s  {video}')
-        print(', '.join(f'{step} {1000 * s:.1f} ms' for step, s in result.timings.items()))
+    if args.interactive:
+        converse(args)
+    elif args.mode == 'full':
+        search_full(args, where)
+    else:
+        search_vectors(args, where)
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

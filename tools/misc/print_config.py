@@ -1,18 +1,17 @@
-"""Print a config as a run would see it: with its bases and the given options."""
+"""Print a config as a run would see it: with its bases and the given options.
+
+Examples:
+    python tools/misc/print_config.py configs/demul_anet.py
+    python tools/misc/print_config.py configs/demul_anet.py --cfg-options train_cfg.max_epochs=5
+"""
 
 import argparse
-import sys
 
-from demul_mm.engine.cli import add_config_options, load_config, run_tool, tool_parser
-
-EXAMPLES = """
-  python tools/misc/print_config.py configs/demul_anet.py
-  python tools/misc/print_config.py configs/demul_anet.py --cfg-options train_cfg.max_epochs=5
-"""
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file')
     add_config_options(parser)
     return parser.parse_args()
@@ -24,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

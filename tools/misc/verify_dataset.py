@@ -15,21 +15,19 @@ Examples:
 
 import argparse
 import os
-import sys
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from demul_mm.datasets import AnnotationError, validate_jsonl
-from demul_mm.datasets.base import resolve_store
-from demul_mm.datasets.verification import Findings, check_features_of, check_videos_of
-from demul_mm.engine.cli import add_config_options, load_config
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.registry import DATASETS, FEATURE_STORES
+
+if TYPE_CHECKING:
+    from demul_mm.datasets.verification import Findings
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config whose data sets to check')
     parser.add_argument('--part', choices=['train', 'val', 'test'], help='only this one of them')
     parser.add_argument('--dataset', help='instead of a config: class of the data set')
@@ -71,6 +69,8 @@ def stores_of(dataset: dict) -> dict[str, tuple[dict, bool]]:
 
     Each with whether a video may lack the stream.
     """
+    from demul_mm.datasets.base import resolve_store
+
     stores = {}
     for step in dataset.get('pipeline', [dict(type='LoadVideoFeature')]):
         if step.get('type') == 'LoadVideoFeature':
@@ -91,7 +91,7 @@ def with_features(items: list[dict], store: dict) -> list[dict]:
     return found
 
 
-def report(title: str, findings: Findings, examples: int) -> int:
+def report(title: str, findings: 'Findings', examples: int) -> int:
     print(f'{title}: {findings.checked:,} videos, {findings.bad:,} bad')
     if findings.bad:
         print(findings.table(examples))
@@ -100,6 +100,9 @@ def report(title: str, findings: Findings, examples: int) -> int:
 
 def check(part: str, config: dict, args: argparse.Namespace) -> int:
     """Check one data set; the number of faults."""
+    from demul_mm.datasets import AnnotationError, validate_jsonl
+    from demul_mm.datasets.verification import Findings, check_features_of, check_videos_of
+
     bare = {k: v for k, v in config.items() if k not in ('features', 'pipeline')}
     try:
         dataset = DATASETS.build({**bare, 'test_mode': True})
@@ -127,11 +130,11 @@ def check(part: str, config: dict, args: argparse.Namespace) -> int:
     return bad
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     bad = sum(check(part, config, args) for part, config in configs_of(args).items())
-    sys.exit(1 if bad else 0)
+    return 1 if bad else 0
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

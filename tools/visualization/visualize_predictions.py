@@ -1,42 +1,31 @@
-"""Turn a predictions file into a report (one HTML file) or into one picture for each video."""
+"""Turn a predictions file into a report (one HTML file) or into one picture for each video.
+
+Which phrase is like which clips is drawn if the model was asked to say so when it was tested:
+tools/test.py CONFIG best.pth --dump x.json --cfg-options model.test_cfg.explain=True
+
+Examples:
+    python tools/visualization/visualize_predictions.py val_2.json --html report.html
+    python tools/visualization/visualize_predictions.py x.json --videos data/videos \\
+        --html report.html
+    python tools/visualization/visualize_predictions.py x.json --pictures pictures/ --max-videos 50
+"""
 
 import argparse
 import random
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
-from demul_mm.engine.cli import run_tool, tool_parser
-from demul_mm.evaluation.metrics import MomentRecall
-from demul_mm.evaluation.predictions import PredictionEntry, load_predictions
-from demul_mm.evaluation.rescore import score_entries
-from demul_mm.models.heads.joint_score import TERMS
-from demul_mm.visualization.charts import TimelineRow, draw_timeline, save_figure
-from demul_mm.visualization.frames import even_times
-from demul_mm.visualization.from_predictions import (
-    entry_phrases,
-    find_videos,
-    frames_or_none,
-    group_by_video,
-    report_searches,
-    report_videos,
-)
-from demul_mm.visualization.report import write_report
+from demul_mm.cli import run_tool, tool_parser
 
-EXAMPLES = """
-  python tools/visualization/visualize_predictions.py val_2.json --html report.html
-  python tools/visualization/visualize_predictions.py x.json --videos data/videos --html report.html
-  python tools/visualization/visualize_predictions.py x.json --pictures pictures/ --max-videos 50
-
-which phrase is like which clips is drawn if the model was asked to say so when it was tested:
-  python tools/test.py CONFIG best.pth --dump x.json --cfg-options model.test_cfg.explain=True
-"""
+if TYPE_CHECKING:
+    from demul_mm.evaluation.predictions import PredictionEntry
 
 
 def parse_args() -> argparse.Namespace:
-    parser = tool_parser(__doc__ or '', EXAMPLES)
+    parser = tool_parser(__doc__)
     parser.add_argument('predictions', help='file written by tools/test.py --dump')
     parser.add_argument('--html', help='write a report to this file')
     parser.add_argument('--pictures', help='write one PNG for each video to this folder')
@@ -52,9 +41,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def choose(
-    entries: list[PredictionEntry], args: argparse.Namespace
-) -> dict[str, list[PredictionEntry]]:
+    entries: list['PredictionEntry'], args: argparse.Namespace
+) -> dict[str, list['PredictionEntry']]:
     """Some videos with some of their queries."""
+    from demul_mm.visualization.from_predictions import group_by_video
+
     groups = group_by_video(entries)
     names = sorted(groups)
     chosen = sorted(random.Random(args.seed).sample(names, min(args.max_videos, len(names))))
@@ -62,8 +53,13 @@ def choose(
 
 
 def write_pictures(
-    groups: dict[str, list[PredictionEntry]], paths: dict[str, Path], folder: str
+    groups: dict[str, list['PredictionEntry']], paths: dict[str, Path], folder: str
 ) -> None:
+    from demul_mm.models.heads.joint_score import TERMS
+    from demul_mm.visualization.charts import TimelineRow, draw_timeline, save_figure
+    from demul_mm.visualization.frames import even_times
+    from demul_mm.visualization.from_predictions import entry_phrases, frames_or_none
+
     for video_id, own in tqdm(groups.items(), unit='video'):
         out = Path(folder) / f'{video_id.replace("/", "_")}.png'
         if out.exists():
@@ -82,6 +78,16 @@ def write_pictures(
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.evaluation.metrics import MomentRecall
+    from demul_mm.evaluation.predictions import load_predictions
+    from demul_mm.evaluation.rescore import score_entries
+    from demul_mm.visualization.from_predictions import (
+        find_videos,
+        report_searches,
+        report_videos,
+    )
+    from demul_mm.visualization.report import write_report
+
     meta, entries = load_predictions(args.predictions)
     MMLogger.get_current_instance().setLevel('WARNING')
     groups = choose(entries, args)
@@ -107,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    run_tool(main)

@@ -13,13 +13,11 @@ Examples:
 import argparse
 from pathlib import Path
 
-from demul_mm.rendered import contact_sheet, render_corpus
+from demul_mm.cli import run_tool, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('out_dir', type=Path, help='folder to write')
     parser.add_argument('--train', type=int, default=400, help='training videos (default: 400)')
     parser.add_argument('--val', type=int, default=80, help='validation videos (default: 80)')
@@ -35,26 +33,25 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
-        render_corpus(
-            args.out_dir,
-            train=args.train,
-            val=args.val,
-            test=args.test,
-            seed=args.seed,
-            min_seconds=args.min_seconds,
-            max_seconds=args.max_seconds,
-            workers=args.workers,
-            videos=not args.no_videos,
-            progress=True,
-        )
-        if args.preview:
-            shown = next(split for split in ('val', 'test', 'train') if getattr(args, split))
-            contact_sheet(args.out_dir, args.preview, split=shown)
-    except ValueError as error:
-        raise SystemExit(f'error: {error}') from None
+    from demul_mm.rendered import contact_sheet, render_corpus
+
+    render_corpus(
+        args.out_dir,
+        train=args.train,
+        val=args.val,
+        test=args.test,
+        seed=args.seed,
+        min_seconds=args.min_seconds,
+        max_seconds=args.max_seconds,
+        workers=args.workers,
+        videos=not args.no_videos,
+        progress=True,
+    )
+    if args.preview:
+        shown = next(split for split in ('val', 'test', 'train') if getattr(args, split))
+        contact_sheet(args.out_dir, args.preview, split=shown)
     print(f'wrote {args.out_dir}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -1,5 +1,6 @@
 """Configs are read, processes launched, and users' mistakes are one line."""
 
+import os
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -8,9 +9,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from demul_mm.engine import cli
-from demul_mm.engine.cli import launch, load_config, run_tool
-from demul_mm.engine.options import check_options
+from demul_mm.cli import load_config, run_tool
+from demul_mm.cli.launch import launch
+from demul_mm.cli.options import check_options
 from demul_mm.registry import MODELS
 
 CONFIG = Config(dict(model=dict(type='A', lr=None)))
@@ -82,7 +83,7 @@ def failing_collate(batch: list) -> None:
 
 def test_launch_without_gpu_needs_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv('RANK', raising=False)
-    monkeypatch.setattr(cli.torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match='needs torchrun'):
         launch(Config({}), 'pytorch')
 
@@ -96,13 +97,15 @@ def test_slurm_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, 'check_output', lambda *args, **kwargs: 'n1\nn2\n')
     made: list[tuple] = []
     monkeypatch.setattr(
-        cli.distributed, 'init_process_group', lambda kind, timeout: made.append((kind, timeout))
+        torch.distributed,
+        'init_process_group',
+        lambda kind, timeout: made.append((kind, timeout)),
     )
-    monkeypatch.setattr(cli.torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     config = Config(dict(find_unused_parameters=True, env_cfg=dict(dist_cfg=dict(timeout=90))))
     launch(config, 'slurm')
     names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
-    assert [cli.os.environ[name] for name in names] == ['3', '4', '1', 'n1', '29500']
+    assert [os.environ[name] for name in names] == ['3', '4', '1', 'n1', '29500']
     assert made == [('gloo', timedelta(seconds=90))]
     assert config.model_wrapper_cfg == dict(
         type='mmengine.MMDistributedDataParallel',

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from demul_mm.engine.options import apply_options, check_options
+from demul_mm.cli.options import apply_options, check_options
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 CONFIG = Config(

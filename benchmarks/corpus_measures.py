@@ -1,0 +1,238 @@
+"""What the index benchmark measures of one corpus."""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from corpus_data import Corpus, EnlargedCorpus, Truth, unit
+from exhaustive import ExhaustiveClips, reference_moments
+from tqdm import tqdm
+
+from demul_mm.index import MomentHits, MomentIndex
+from demul_mm.registry import INDEXES
+
+COMMAND = Path(__file__).with_name('corpus.py')
+BATCH = 64
+SMALLEST = dict(level2='pq4', kind='ivf_pq', num_prototypes=12)
+
+
+def timed(action: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what the action returned."""
+    start = time.perf_counter()
+    value = action()
+    return time.perf_counter() - start, value
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds."""
+    return {f'p{p}': 1000 * float(np.percentile(seconds, p)) for p in (50, 95)}
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is not a mapped file."""
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith('RssAnon'):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError('/proc/self/status names no RssAnon')
+
+
+def probe(path: str) -> None:
+    """In a process of its own: what having the index open costs."""
+    before = anonymous_bytes()
+    seconds, index = timed(lambda: MomentIndex.open(path, verify=False))
+    queries = torch.nn.functional.normalize(torch.randn(50, index.stats()['dim']), dim=1)
+    for query in queries:
+        index.search(query[None])
+    memory = anonymous_bytes() - before
+    verified = timed(lambda: MomentIndex.open(path))[0]
+    print(json.dumps(dict(memory=memory, open_s=seconds, open_verified_s=verified)))
+
+
+def latencies(index: MomentIndex, vectors: np.ndarray, repeats: int, search: dict) -> dict:
+    """Of each step, for one query and for a batch."""
+    batches = max(5, repeats // 16)
+    return dict(
+        one=step_times(index, vectors, 1, repeats, search),
+        batch=step_times(index, vectors, BATCH, batches, search),
+    )
+
+
+def step_times(
+    index: MomentIndex, vectors: np.ndarray, size: int, count: int, search: dict
+) -> dict[str, dict[str, float]]:
+    """Of ``count`` searches for ``size`` queries each."""
+    steps: dict[str, list[float]] = {}
+    warm = min(3, count)
+    for i in range(count + warm):
+        part = np.take(vectors, range(i * size, (i + 1) * size), axis=0, mode='wrap')
+        cpu = time.process_time()
+        total, result = timed(lambda part=part: index.search(part, **search))
+        cpu = time.process_time() - cpu
+        if i >= warm:
+            for step, seconds in dict(
+                result.timings,
+                levels=result.timings['level1'] + result.timings['level2'],
+                total=total,
+                cpu=cpu,
+            ).items():
+                steps.setdefault(step, []).append(seconds)
+    return {step: percentiles(values) for step, values in steps.items()}
+
+
+def hit_rates(hits: list[MomentHits], truth: Truth) -> dict[str, float]:
+    """VCMR R@K at IoU >= .7, and VR R@K, in percent."""
+    ranks, video_ranks = [], []
+    for found, video, (start, end) in zip(hits, truth.video_ids, truth.spans):
+        inter = np.minimum(found.spans[:, 1], end) - np.maximum(found.spans[:, 0], start)
+        hull = np.maximum(found.spans[:, 1], end) - np.minimum(found.spans[:, 0], start)
+        right = (np.array(found.video_ids) == video) & (inter >= 0.7 * hull)
+        ranks.append(int(right.argmax()) if right.any() else 10**9)
+        video_ranks.append(found.videos.index(video) if video in found.videos else 10**9)
+    rates = {f'VCMR/R@{k}': 100 * float(np.mean(np.array(ranks) < k)) for k in (1, 10, 100)}
+    rates['VR/R@200'] = 100 * float(np.mean(np.array(video_ranks) < 200))
+    return rates
+
+
+def search_all(index: MomentIndex, vectors: np.ndarray, what: str, **options: Any) -> list:
+    """All queries in batches, with a bar."""
+    hits: list[MomentHits] = []
+    step = 500 if options.get('mode') == 'exact' else BATCH
+    for start in tqdm(range(0, len(vectors), step), desc=what, leave=False):
+        hits += index.search(vectors[start : start + step], **options).hits
+    return hits
+
+
+def losses(index: MomentIndex, truth: Truth, search: dict) -> dict[str, Any]:
+    """What each level loses against the exact mode."""
+    exact = search_all(index, truth.vectors, 'exact mode', mode='exact')
+    fast = search_all(index, truth.vectors, 'fast mode', keep_candidates=True, **search)
+    recall: dict[str, float] = {}
+    # None of the queries may be reachable: then there is nothing to lose.
+    reachable = [v in e.videos for v, e in zip(truth.video_ids, exact)]
+    kept = {
+        'level 1, 200 deep': [f.candidate_ids[:200] for f in fast],
+        'level 1, as deep as asked': [f.candidate_ids for f in fast],
+        'level 2': [f.videos for f in fast],
+    }
+    for name, lists in kept.items():
+        found = [v in k for v, k, r in zip(truth.video_ids, lists, reachable) if r]
+        recall[f'{name}: right video'] = float(np.mean(found)) if found else 1.0
+        for top in (1, 10, 100, 200):
+            shares = [np.isin(e.videos[:top], k).mean() for e, k in zip(exact, lists)]
+            recall[f"{name}: exact mode's best {top}"] = float(np.mean(shares))
+    return dict(
+        recall=recall,
+        reachable=int(np.sum(reachable)),
+        queries=len(exact),
+        candidates=float(np.mean([f.candidates for f in fast])),
+        exact=hit_rates(exact, truth),
+        fast=hit_rates(fast, truth),
+    )
+
+
+def milvus(corpus: Corpus, reference: MomentIndex, truth: Truth, root: Path) -> dict[str, Any]:
+    """Milvus Lite on the same corpus: speed, and whether its moments are the same."""
+    shutil.rmtree(root, ignore_errors=True)
+    index = INDEXES.build(dict(type='MilvusIndex', path=root))
+    seconds, _ = timed(lambda: index.build(corpus))
+    vectors = truth.vectors[:100]
+    pairs = zip(index.search(vectors).hits, reference.search(vectors).hits)
+    same = [a.video_ids == b.video_ids and np.array_equal(a.spans, b.spans) for a, b in pairs]
+    return dict(
+        build_s=seconds,
+        same_moments=float(np.mean(same)),
+        latency=latencies(index, truth.vectors, 20, {}),
+    )
+
+
+def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
+    """Everything about one corpus size."""
+    root = args.work_dir / f'{args.backend}_{corpus.size}'
+    result: dict[str, Any] = dict(videos=corpus.size, dim=corpus.dim)
+    if isinstance(corpus, EnlargedCorpus):
+        result['likeness'] = corpus.likeness(args.queries)
+
+    if args.reuse and root.exists():
+        index = MomentIndex.open(root, verify=False)
+    else:
+        index, result['build_s'] = build(corpus, root, args)
+    stats = index.stats()
+    result.update(
+        moments=stats['moments'],
+        bytes_per_video=stats['bytes_per_video'],
+        bytes_by_part={k: v / corpus.size for k, v in stats['bytes_by_part'].items()},
+        level1=stats['level1'],
+    )
+    command = [sys.executable, str(COMMAND), '--probe', str(root)]
+    result['probe'] = json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
+
+    truth = corpus.truth(args.queries)
+    rng = np.random.default_rng(args.seed)
+    vectors = truth.vectors[rng.permutation(len(truth.vectors))]
+    result['latency'] = latencies(index, vectors, args.repeats, args.search)
+    result['exact_latency'] = step_times(index, vectors, 1, 3, dict(mode='exact'))['total']
+    for name, asked in dict(queries=truth, drawn=drawn(corpus, truth)).items():
+        result[name] = losses(index, asked, args.search)
+    if corpus.size <= args.milvus_up_to:
+        result['milvus'] = milvus(corpus, index, truth, args.work_dir / 'milvus')
+    if corpus.size <= args.pq_up_to:
+        result['pq'] = product_quantised(corpus, truth, args)
+
+    clips = ExhaustiveClips(corpus)
+    if corpus.size <= args.float32_up_to:
+        result['float32'] = hit_rates(reference_moments(corpus, truth.vectors, clips), truth)
+    else:
+        clips.add_all(corpus)
+    result['exhaustive'] = clips.measure(vectors, BATCH, timed, percentiles)
+    del clips
+
+    new = [type(e)(f'new{e.video_id}', e.moments, e.spans, e.duration) for e in corpus.block(10**6)]
+    result['add_1000_s'] = timed(lambda: index.add(new))[0]
+    result['remove_1000_s'] = timed(lambda: index.remove([e.video_id for e in new]))[0]
+    result['latency_after_removal'] = step_times(index, vectors, 1, 50, args.search)['levels']
+    return result
+
+
+def build(corpus: Corpus, root: Path, args: argparse.Namespace) -> tuple[MomentIndex, float]:
+    """The index, and the seconds without those of making its videos."""
+    shutil.rmtree(root, ignore_errors=True)
+    index = INDEXES.build(dict(type=args.backend, path=root, **args.options))
+    with tqdm(total=corpus.size, desc=f'building {corpus.size:,}', leave=False) as bar:
+        seconds, _ = timed(lambda: index.build(corpus, progress=bar.update))
+    return index, seconds - corpus.seconds
+
+
+def drawn(corpus: Corpus, truth: Truth) -> Truth:
+    """Queries of a model that is better than ours: each drawn towards its moment.
+
+    What an index loses shows only on moments that can be found at all.
+    """
+    entries = {e.video_id: e for e in corpus.load(sorted(set(truth.video_ids)))}
+    moments = []
+    for video_id, (start, end) in zip(truth.video_ids, truth.spans):
+        entry = entries[video_id]
+        inter = np.minimum(entry.spans[:, 1], end) - np.maximum(entry.spans[:, 0], start)
+        hull = np.maximum(entry.spans[:, 1], end) - np.minimum(entry.spans[:, 0], start)
+        moments.append(entry.moments[np.argmax(inter / hull)])
+    return Truth(unit(unit(truth.vectors) + np.stack(moments)), truth.video_ids, truth.spans)
+
+
+def product_quantised(corpus: Corpus, truth: Truth, args: argparse.Namespace) -> dict[str, Any]:
+    """The same corpus in the smallest form."""
+    root = args.work_dir / 'product'
+    shutil.rmtree(root, ignore_errors=True)
+    index = INDEXES.build(dict(type='FaissIndex', path=root, **SMALLEST))
+    index.build(corpus)
+    return dict(
+        bytes_per_video=index.stats()['bytes_per_video'],
+        levels=step_times(index, truth.vectors, 1, 30, args.search)['levels'],
+        **losses(index, truth, args.search),
+    )

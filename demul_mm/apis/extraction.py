@@ -1,0 +1,220 @@
+"""Features of many videos by any registered backbone: what ``tools/extract_features.py`` does."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from safetensors.numpy import save_file
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm import tqdm
+
+from demul_mm.datasets import PackedWriter
+from demul_mm.datasets.transforms.decode_clips import iter_clips
+from demul_mm.files import replacing
+from demul_mm.models.backbones.frame_encoder import FrameEncoder
+from demul_mm.precision import autocast
+from demul_mm.registry import MODELS
+
+DEFAULT_CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=64)
+
+
+class Backbone(NamedTuple):
+    """A model that turns clips into features.
+
+    Attributes:
+        model: in eval mode, on the device.
+        clips: how clips are cut, arguments of :func:`iter_clips`.
+        provenance: where both come from.
+        device: where the model runs.
+    """
+
+    model: nn.Module
+    clips: dict[str, Any]
+    provenance: dict[str, Any]
+    device: str
+
+    @torch.inference_mode()
+    def encode(self, clips: torch.Tensor) -> np.ndarray:
+        """Features ``(n, d)`` float32 of clips ``(n, 3, t, H, W)`` uint8."""
+        with autocast('auto', self.device):
+            clips = clips.to(self.device)
+            whole = isinstance(self.model, FrameEncoder)
+            features = self.model([clips])[0] if whole else self.model(clips)
+        if features.ndim > 2:
+            features = features.flatten(2).mean(2)
+        return features.float().cpu().numpy()
+
+    def width(self) -> int:
+        """d, found by encoding a black clip."""
+        size = self.clips['size']
+        height, width = size if isinstance(size, (tuple, list)) else (size, size)
+        frames = self.clips['frames_per_clip']
+        return self.encode(torch.zeros(1, 3, frames, height, width, dtype=torch.uint8)).shape[1]
+
+
+def load_backbone(
+    config: str | None, checkpoint: str | None, device: str | None = None
+) -> Backbone:
+    """The backbone that a config describes, or else a checkpoint.
+
+    Args:
+        config: file with ``backbone`` and, optionally, ``clips``.
+        checkpoint: its weights; one of ``tools/pretrain_backbone.py`` needs no config.
+        device: where it runs; None: a GPU where there is one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: neither describes a backbone, or the weights are of another one.
+    """
+    content: dict[str, Any] = {}
+    provenance: dict[str, Any] = {'made_by': 'tools/extract_features.py'}
+    if checkpoint:
+        content = torch.load(checkpoint, map_location='cpu', weights_only=True)
+        digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()[:16]
+        provenance['checkpoint'] = digest
+    meta = content.get('meta', {})
+    if config:
+        given = Config.fromfile(config).to_dict()
+        meta = {'backbone': given.get('backbone'), 'clips': given.get('clips', DEFAULT_CLIPS)}
+    if not meta.get('backbone'):
+        raise ValueError(
+            f"{config or checkpoint} describes no backbone; give a --config with 'backbone'"
+        )
+    model = MODELS.build(meta['backbone'])
+    if content:
+        load_weights(model, content.get('state_dict', content), str(checkpoint))
+    elif hasattr(model, 'init_weights'):
+        model.init_weights()  # what the config itself names as pretrained
+    clips = {**meta.get('clips', DEFAULT_CLIPS)}
+    provenance = {**provenance, 'backbone': meta['backbone'], 'clips': clips}
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    return Backbone(model.to(device).eval(), clips, provenance, device)
+
+
+def load_weights(model: nn.Module, weights: dict, name: str) -> None:
+    """Load weights of the backbone, of a FrameEncoder around it, or of a recognizer."""
+    target = model.backbone if isinstance(model, FrameEncoder) else model
+    assert isinstance(target, nn.Module)
+    inner = {k.removeprefix('backbone.'): v for k, v in weights.items() if 'cls_head' not in k}
+    result = target.load_state_dict(inner, strict=False)
+    if result.missing_keys:
+        raise ValueError(
+            f'{name} lacks {len(result.missing_keys)} weights of {type(target).__name__} '
+            f'({result.missing_keys[0]}, ...): give the checkpoint that belongs to the config'
+        )
+
+
+class ClipStream(IterableDataset):
+    """Batches of clips of many videos, in bounded memory: (index, clips | None, error | None).
+
+    A video's batches come in order and end with None.
+    """
+
+    def __init__(self, videos: list[tuple[str, str]], clips: dict, batch: int) -> None:
+        self.videos, self.clips, self.batch = videos, clips, batch
+
+    def __iter__(self) -> Iterator[tuple[int, torch.Tensor | None, str | None]]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for index in range(first, len(self.videos), step):
+            error = None
+            try:
+                for clips, _ in iter_clips(self.videos[index][1], batch=self.batch, **self.clips):
+                    yield index, torch.from_numpy(clips), None
+            except (ValueError, FileNotFoundError) as problem:
+                error = str(problem)
+            yield index, None, error
+
+
+class FolderWriter:
+    """One .npy or .safetensors for each video, with the same use as PackedWriter."""
+
+    def __init__(self, path: str | Path, suffix: str, provenance: dict) -> None:
+        self.path, self.suffix = Path(path), suffix
+        self.path.mkdir(parents=True, exist_ok=True)
+        manifest = self.path / 'manifest.json'
+        text = json.dumps({'simulated': False, 'provenance': provenance}, indent=1)
+        if manifest.exists() and manifest.read_text() != text:
+            raise ValueError(f'{path} holds features made otherwise: give another folder')
+        manifest.write_text(text)
+
+    def _file(self, video_id: str) -> Path:
+        return self.path / f'{video_id}.{self.suffix}'
+
+    def __contains__(self, video_id: str) -> bool:
+        return self._file(video_id).exists()
+
+    def add(self, video_id: str, features: np.ndarray) -> None:
+        with replacing(self._file(video_id)) as temporary:
+            if self.suffix == 'npy':
+                np.save(temporary, features)
+            else:
+                # safetensors writes bytes as they lie in memory, whatever the order of the axes.
+                save_file({'features': np.ascontiguousarray(features)}, temporary)
+
+    def __enter__(self) -> 'FolderWriter':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def open_writer(path: str, form: str, backbone: Backbone) -> PackedWriter | FolderWriter:
+    """What writes features.
+
+    Args:
+        path: folder.
+        form: 'packed', or a file for each video: 'npy' or 'safetensors'.
+        backbone: whose features they are.
+    """
+    if form == 'packed':
+        return PackedWriter(path, dim=backbone.width(), provenance=backbone.provenance)
+    return FolderWriter(path, form, backbone.provenance)
+
+
+def extract(
+    videos: list[tuple[str, str]],
+    backbone: Backbone,
+    writer: PackedWriter | FolderWriter,
+    batch: int,
+    workers: int,
+) -> list[str]:
+    """Write the features of all videos; what is written already stays.
+
+    Args:
+        videos: (video id, path).
+        backbone: makes the features.
+        writer: takes them.
+        batch: clips encoded at once.
+        workers: decoding processes.
+
+    Returns:
+        What could not be read, a line for each video.
+    """
+    todo = [video for video in dict.fromkeys(videos) if video[0] not in writer]
+    if len(todo) < len(videos):
+        logger = MMLogger.get_current_instance()
+        logger.info(f'{len(videos) - len(todo)} of {len(videos)} videos are there already')
+    stream = ClipStream(todo, backbone.clips, batch)
+    loader = DataLoader(stream, batch_size=None, num_workers=workers)
+    parts: dict[int, list[np.ndarray]] = {}
+    failures = []
+    with tqdm(total=len(todo), desc='features', unit='video') as bar:
+        for index, clips, error in loader:
+            if clips is not None:
+                parts.setdefault(index, []).append(backbone.encode(clips))
+                continue
+            rows = parts.pop(index, [])
+            if error is None:
+                writer.add(todo[index][0], np.concatenate(rows))
+            else:
+                failures.append(f'{todo[index][0]}: {error}')
+            bar.update()
+    return failures
