@@ -7,6 +7,7 @@ from demul_mm.datasets.base import MomentDataset
 from demul_mm.datasets.charades import CharadesSTADataset
 from demul_mm.datasets.didemo import DiDeMoDataset
 from demul_mm.datasets.jsonl import JsonlMomentDataset, validate_jsonl
+from demul_mm.datasets.qvhighlights import QVHighlightsDataset
 from demul_mm.datasets.stores import (
     FeatureStore,
     FolderStore,
@@ -29,6 +30,7 @@ __all__ = [
     'MomentDataset',
     'PackedStore',
     'PackedWriter',
+    'QVHighlightsDataset',
     'TACoSDataset',
     'TVRDataset',
     'samplers',

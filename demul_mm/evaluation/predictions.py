@@ -45,6 +45,8 @@ class PredictionEntry(TypedDict, total=False):
     terms: list[list[float]]  # for each row of pred, what each term of the joint score gave
     phrases: list[PhraseEntry]
     extent: float  # seconds that the clips of the phrases cover
+    saliency: list[list[float]]  # of each clip of 2 s, what each annotator rates it
+    pred_saliency: list[float]  # of each clip of 2 s
 
 
 class PaddedMoments(NamedTuple):
@@ -81,9 +83,11 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
     Args:
         sample: ``MomentDataSample.to_dict()`` of a predicted sample. Besides its own fields it may
             hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``,
-            ``pred_videos``, for each query the ids of the best videos, and
-            ``meta['tags']``, query id to a list of words by which results are broken down, and
-            ``meta['query_types']``, query id to one such word.
+            ``pred_videos``, for each query the ids of the best videos, ``pred_saliency``, for each
+            query a score for each clip of 2 s, and
+            ``meta['tags']``, query id to a list of words by which results are broken down,
+            ``meta['query_types']``, query id to one such word, and ``meta['saliency']``, query id
+            to what each annotator rates each clip of 2 s.
 
     Returns:
         One entry for each query, predictions sorted by score, equal scores by index.
@@ -104,6 +108,7 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             'pred_phrases',
             'pred_corpus',
             'pred_videos',
+            'pred_saliency',
         )
     }
     for key, value in per_query.items():
@@ -114,6 +119,7 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             )
     meta = sample.get('meta') or {}
     tags, types = meta.get('tags', {}), meta.get('query_types', {})
+    saliency = meta.get('saliency', {})
     entries = []
     for q in range(num_queries):
         moments = sample['pred_moments'][q] if sample.get('pred_moments') else None
@@ -138,6 +144,10 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
         if per_query['pred_videos'] is not None:
             entry['videos'] = [str(video) for video in sample['pred_videos'][q]]
+        if query_ids[q] in saliency:
+            entry['saliency'] = saliency[query_ids[q]]
+        if per_query['pred_saliency'] is not None:
+            entry['pred_saliency'] = plain_floats(sample['pred_saliency'][q])
         if tags or types:
             own_type = [types[query_ids[q]]] if query_ids[q] in types else []
             entry['tags'] = [str(tag) for tag in [*tags.get(query_ids[q], ()), *own_type]]

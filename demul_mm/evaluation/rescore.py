@@ -37,7 +37,7 @@ def score_entries(metric: BaseMetric, entries: Sequence[PredictionEntry]) -> dic
     if not isinstance(metric, EntryMetric):
         raise TypeError(
             f'{type(metric).__name__} cannot score a predictions file; metrics of demul_mm can '
-            '(MomentRecall, DiDeMoMetric, CorpusMomentMetric)'
+            '(MomentRecall, QVHighlightsMetric, DiDeMoMetric, CorpusMomentMetric)'
         )
     metric.results = [{'sample_idx': 0, 'simulated': False, 'entries': list(entries)}]
     return metric.evaluate(1)

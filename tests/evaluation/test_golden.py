@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
 from demul_mm.evaluation.floors import annotation_entries, place_windows, relative_truth
-from demul_mm.evaluation.metrics import DiDeMoMetric, MomentRecall
+from demul_mm.evaluation.metrics import DiDeMoMetric, MomentRecall, QVHighlightsMetric
 from demul_mm.evaluation.metrics.didemo import CANDIDATES, segment_index
 from demul_mm.evaluation.predictions import (
+    entries_from_sample,
     load_predictions,
     pad_entries,
     pad_spans,
@@ -52,6 +55,33 @@ def test_tgn_on_charades_scores_as_published(tmp_path):
     lenient = MomentRecall(topk=(1,), iou_op='ge', floors=False).compute_entries(entries)
     assert {key: round(value, 2) for key, value in lenient.items()} == {
         'R@1,IoU=0.3': 50.54, 'R@1,IoU=0.5': 34.65, 'R@1,IoU=0.7': 16.40, 'mIoU': 33.46,
+    }  # fmt: skip
+
+
+def _qd_detr_entries():
+    lines = shared_file('golden/qd_detr_qvhighlights/best_hl_val_preds.jsonl').read_text()
+    rows = {str(row['qid']): row for row in map(json.loads, lines.splitlines())}
+    file = shared_file('annotations/qvhighlights/highlight_val_release.jsonl')
+    config = dict(type='QVHighlightsDataset', ann_file=str(file), split='val', test_mode=True)
+    for item in DATASETS.build(config):
+        predicted = [rows[query_id] for query_id in item['query_ids']]
+        tables = [np.array(row['pred_relevant_windows']) for row in predicted]
+        moments = [InstanceData(spans=table[:, :2], scores=table[:, 2]) for table in tables]
+        saliency = [row['pred_saliency_scores'] for row in predicted]
+        yield from entries_from_sample({**item, 'pred_moments': moments, 'pred_saliency': saliency})
+
+
+def test_qd_detr_on_qvhighlights_scores_as_published(tmp_path):
+    entries = list(_qd_detr_entries())
+    assert len(entries) == 1550
+    save_predictions(tmp_path / 'qd_detr.json', entries, {})
+    entries = load_predictions(tmp_path / 'qd_detr.json')[1]
+    found = QVHighlightsMetric(floors=False).compute_entries(entries)
+    assert {key: round(value, 2) for key, value in found.items()} == {
+        'R1@0.5': 62.90, 'R1@0.7': 46.77, 'mAP@0.5': 62.66, 'mAP@0.75': 41.51, 'mAP': 41.24,
+        'mAP/long': 47.80, 'mAP/middle': 43.54, 'mAP/short': 8.34,
+        'HL-mAP/Fair': 74.93, 'HL-mAP/Good': 64.03, 'HL-mAP/VeryGood': 39.49,
+        'HIT@1/Fair': 76.65, 'HIT@1/Good': 74.77, 'HIT@1/VeryGood': 64.13,
     }  # fmt: skip
 
 
