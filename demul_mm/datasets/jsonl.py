@@ -7,7 +7,7 @@ from demul_mm.datasets.base import MomentDataset
 from demul_mm.datasets.reading import entry, parse_json_line, read_jsonl, read_lines
 from demul_mm.registry import DATASETS
 
-VIDEO_KEYS = {'video_id', 'duration', 'video', 'queries', 'meta'}
+VIDEO_KEYS = {'video_id', 'duration', 'video', 'queries', 'meta', 'subtitles'}
 QUERY_KEYS = {'query_id', 'query', 'spans'}
 
 
@@ -20,7 +20,8 @@ class JsonlMomentDataset(MomentDataset):
          "meta": {"camera": "top"}}
 
     Times are seconds. Optional: ``video`` (file name relative to ``data_prefix['video']``; needed
-    only to decode frames), ``meta``, and ``query_id`` (by default ``<video_id>#<index>``).
+    only to decode frames), ``meta``, ``query_id`` (by default ``<video_id>#<index>``), and
+    ``subtitles``, which ``tools/data/encode_subtitles.py`` reads.
     Several ``spans`` are several occurrences or annotators. Empty ``spans`` mean that the truth is
     unknown: such queries can be answered, but are left out of training. A video with empty
     ``queries`` is part of the corpus to search.

@@ -2,6 +2,7 @@
 
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,24 @@ class Subtitle(NamedTuple):
     start: float
     end: float
     text: str
+
+
+def read_timed_text(
+    path: str, clip_seconds: float, encoding: str = 'utf-8-sig'
+) -> Iterator[tuple[str, list[Subtitle] | str]]:
+    """For each video of a source: its id, and what is said in it or what is wrong with it.
+
+    Args:
+        path: a folder for :func:`read_srt_folder`, a ZIP file for :func:`read_caption_zip`, or a
+            file for :func:`read_subtitle_lines`.
+        clip_seconds: length of a clip that has a caption.
+        encoding: of the files of a folder.
+    """
+    if os.path.isdir(path):
+        return read_srt_folder(path, encoding)
+    if path.lower().endswith('.zip'):
+        return read_caption_zip(path, clip_seconds)
+    return read_subtitle_lines(path)
 
 
 def read_srt(path: str, encoding: str = 'utf-8-sig') -> list[Subtitle]:
@@ -85,7 +104,8 @@ def read_subtitle_lines(path: str) -> Iterator[tuple[str, list[Subtitle] | str]]
     """For each line of a JSONL file: the video id, and its subtitles or what is wrong.
 
     A line is ``{"video_id": ..., "subtitles": [{"start", "end", "text"}, ...]}``, or as TVR
-    publishes it ``{"vid_name": ..., "sub": [...]}``.
+    publishes it ``{"vid_name": ..., "sub": [...]}``; ``[start, end, text]`` stands for a subtitle,
+    too.
     """
     with open(path, encoding='utf-8') as file:
         for number, line in enumerate(file, start=1):
@@ -102,10 +122,49 @@ def read_subtitle_lines(path: str) -> Iterator[tuple[str, list[Subtitle] | str]]
                 yield where, str(error)
 
 
+def read_caption_zip(path: str, clip_seconds: float) -> Iterator[tuple[str, list[Subtitle] | str]]:
+    """For each JSONL file in a ZIP file, by name: the video id, and its captions or what is wrong.
+
+    A line is ``{"moment": i, "description": ...}``, the caption of clip ``i``, from 0.
+
+    Raises:
+        AnnotationError: it is not a ZIP file, or holds no JSONL file.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise AnnotationError(f'{path}: {error}; download it again') from error
+    with archive:
+        names = sorted(name for name in archive.namelist() if name.endswith('.jsonl'))
+        if not names:
+            raise AnnotationError(f'{path}: holds no .jsonl file, one for each video')
+        for name in names:
+            video_id = os.path.splitext(os.path.basename(name))[0]
+            try:
+                lines = archive.read(name).decode('utf-8').splitlines()
+                yield video_id, _captions(lines, f'{path}: {name}', clip_seconds)
+            except (AnnotationError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+                yield video_id, str(error)
+
+
+def _captions(lines: Sequence[str], path: str, clip_seconds: float) -> list[Subtitle]:
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f'line {number}'
+            row = parse_json_line(line, path, where)
+            start = entry(row, 'moment', path, where, int) * clip_seconds
+            text = entry(row, 'description', path, where, str)
+            found += _checked(start, start + clip_seconds, text, path, where)
+    return found
+
+
 def _of_json(rows: list, path: str, where: str) -> list[Subtitle]:
     found = []
     for index, row in enumerate(rows):
         place = f'{where}, subtitle {index}'
+        if isinstance(row, list) and len(row) == 3:
+            row = dict(zip(Subtitle._fields, row))
         start, end = (entry(row, key, path, place, (int, float)) for key in ('start', 'end'))
         found += _checked(start, end, entry(row, 'text', path, place, str), path, place)
     return found

@@ -40,11 +40,24 @@ def write_all_forms(root: Path) -> None:
         for v in VIDEOS
         for k, t in enumerate(times)
     ]
+    qvhighlights = [
+        {
+            'qid': 3 * i + k,
+            'query': 'a',
+            'vid': v,
+            'duration': 20,
+            'relevant_windows': times[: k + 1],
+        }
+        for i, v in enumerate(VIDEOS)
+        for k in range(3)
+    ]
     lines = [f'{v} {a} {b}##{s}' for v in VIDEOS for (a, b), s in zip(times, sentences)]
     for split in ('train', 'val', 'test'):
         (folder / f'{split}.json').write_text(json.dumps(dict.fromkeys(VIDEOS, entry)))
         (folder / f'{split}_data.json').write_text(json.dumps(didemo))
         (folder / f'tvr_{split}_release.jsonl').write_text('\n'.join(map(json.dumps, tvr)))
+        text = '\n'.join(map(json.dumps, qvhighlights))
+        (folder / f'highlight_{split}_release.jsonl').write_text(text)
         (folder / f'charades_sta_{split}.txt').write_text('\n'.join(lines))
         durations = '\n'.join(['id,length', *(f'{v},20' for v in VIDEOS)])
         (folder / f'Charades_v1_{split}.csv').write_text(durations)
@@ -84,6 +97,9 @@ def our_scope():
 
 FEATURES = sorted(path.name for path in (BASE / 'features').glob('*.py'))
 DATASETS = ['activitynet.py', 'charades.py', 'tacos.py', 'didemo.py', 'tvr.py', 'rendered.py']
+DATASETS += ['qvhighlights.py']
+HOLDING_OUT = ('activitynet.py', 'charades.py', 'tvr.py', 'qvhighlights.py')  # a part of train
+METRICS = {'didemo.py': 'DiDeMoMetric', 'qvhighlights.py': 'QVHighlightsMetric'}
 
 
 def test_no_config_is_left_out():
@@ -121,10 +137,13 @@ def test_batches(tmp_path, dataset, feature, workers):
                 ids.append(sample.video_id)
         assert len(set(ids)) == len(ids)
         seen[part] = set(ids)
-    if dataset in ('activitynet.py', 'charades.py', 'tvr.py'):  # a part of train is held out
+    if dataset in (
+        'activitynet.py',
+        'charades.py',
+        'tvr.py',
+        'qvhighlights.py',
+    ):  # a part of train is held out
         assert seen['train'] | seen['val'] == set(VIDEOS)
         assert not seen['train'] & seen['val']
     assert seen['test'] == set(VIDEOS)
-    assert config.test_evaluator.type == (
-        'DiDeMoMetric' if dataset == 'didemo.py' else 'MomentRecall'
-    )
+    assert config.test_evaluator.type == METRICS.get(dataset, 'MomentRecall')

@@ -1,6 +1,7 @@
 """Timed text: read from files in the wild, and laid on clips."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from demul_mm.datasets import AnnotationError
 from demul_mm.datasets.subtitles import (
     Subtitle,
     clip_rows,
+    read_caption_zip,
     read_srt,
     read_srt_folder,
     read_subtitle_lines,
@@ -102,6 +104,17 @@ def test_jsonl_in_both_forms_with_broken_lines(tmp_path):
         strict=True,
     ):
         assert wanted in message
+
+
+@pytest.mark.parametrize(('name', 'message'), [(None, 'download'), ('a.txt', 'no .jsonl file')])
+def test_a_zip_without_captions_is_refused(tmp_path, name, message):
+    path = tmp_path / 'captions.zip'
+    path.write_bytes(b'no')
+    if name:
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr(name, '')
+    with pytest.raises(AnnotationError, match=message):
+        next(read_caption_zip(str(path), 2.0))
 
 
 def test_rows_are_means_by_seconds():

@@ -1,11 +1,12 @@
 """Subtitles to features, as a user makes them."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
 
-from demul_mm.datasets import PackedStore
+from demul_mm.datasets import PackedStore, validate_jsonl
 from tests.tools.running import call
 
 
@@ -56,6 +57,36 @@ def test_a_folder(tmp_path):
     assert store.shape('film') == (1, 384)
     assert store.provenance['lm'] == 'minilm'
     assert np.linalg.norm(store.load('film')) == pytest.approx(1, abs=1e-5)
+
+
+def test_captions_of_clips_in_a_zip(tmp_path):
+    source, out = tmp_path / 'captions.zip', tmp_path / 'out'
+    rows = [{'moment': i, 'description': text} for i, text in enumerate(['A dog.', 'A cat.'])]
+    with zipfile.ZipFile(source, 'w') as archive:
+        archive.writestr('val/', '')
+        archive.writestr('val/a_0.0_4.0.jsonl', '\n'.join(map(json.dumps, rows)) + '\n')
+        archive.writestr('val/b.jsonl', json.dumps({**rows[0], 'moment': 1}))
+        archive.writestr('val/c.jsonl', json.dumps({'moment': 0}))
+    code, output = run(source, out, '--clip-seconds', 2)
+    assert code == 1
+    assert "c.jsonl: line 1: key 'description' is missing" in output
+    store = PackedStore(str(out))
+    assert (store.clip_seconds, list(store.ids())) == (2, ['a_0.0_4.0', 'b'])
+    dog, cat = store.load('a_0.0_4.0')
+    assert dog @ cat < 0.9
+    # Encoded once, though it is said in two videos.
+    np.testing.assert_array_equal(store.load('b'), [np.zeros(384), dog])
+
+
+def test_a_file_of_annotations_with_what_is_said(tmp_path):
+    source = tmp_path / 'videos.jsonl'
+    query = {'query': 'he stirs', 'spans': [[0, 2]]}
+    row = {'video_id': 'a', 'duration': 4, 'queries': [query], 'subtitles': [[1, 3, 'Stir it.']]}
+    source.write_text(json.dumps(row))
+    assert run(source, tmp_path / 'out', '--clip-seconds', 2)[0] == 0
+    first, second = PackedStore(str(tmp_path / 'out')).load('a')
+    np.testing.assert_array_equal(first, second)
+    assert validate_jsonl(str(source)) == []
 
 
 def test_wrong_arguments_and_help(tmp_path):

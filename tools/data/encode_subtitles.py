@@ -1,9 +1,11 @@
-"""Turn subtitles or transcripts into features: a row for each clip of a video.
+"""Turn subtitles, transcripts or captions into features: a row for each clip of a video.
 
-The source is a folder of SRT or WebVTT files, named after their videos, or a JSONL file with a line
-for each video, in our form or as TVR publishes it:
+The source is a folder of SRT or WebVTT files, named after their videos; or a JSONL file with a line
+for each video, in our form (a subtitle may also be [start, end, text]) or as TVR publishes it:
     {"video_id": "kitchen_03", "subtitles": [{"start": 1.0, "end": 2.5, "text": "Hand me salt."}]}
     {"vid_name": "friends_s01e03_seg02_clip_19", "sub": [{"text": "...", "start": 0, "end": 1.9}]}
+or a ZIP file with a JSONL file for each video, a line for each clip:
+    {"moment": 0, "description": "a beach with a clear blue ocean"}
 
 A row is the mean of the sentences said in a clip, as a language model sees them; clips without text
 are rows of zeros, and a video without any text is not in the store: load the stream with
@@ -13,6 +15,8 @@ are left out and listed; the exit code is then 1.
 Examples:
     python tools/data/encode_subtitles.py tvqa_preprocessed_subtitles.jsonl \\
         data/tvr/features/subtitles --clip-seconds 1.5
+    python tools/data/encode_subtitles.py captions_val.zip data/qvhighlights/features/captions \\
+        --clip-seconds 2
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles \\
         --lm sentence-transformers/all-mpnet-base-v2 --device cuda
@@ -21,7 +25,8 @@ Examples:
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,10 +38,13 @@ from demul_mm.registry import MODELS, TASK_UTILS
 if TYPE_CHECKING:
     from demul_mm.datasets.subtitles import Subtitle
 
+VIDEOS = 64  # whose texts are encoded together
+BATCH = 64  # of texts
+
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument('source', help='folder of .srt and .vtt files, or a JSONL file')
+    parser.add_argument('source', help='folder of .srt and .vtt files, a JSONL or a ZIP file')
     parser.add_argument('out', help='folder to write')
     parser.add_argument(
         '--clip-seconds', type=float, default=1.5, help='seconds a row covers (default: 1.5)'
@@ -69,28 +77,34 @@ class SentenceEncoder:
         self.device = device
         self.dim: int = self.lm.out_dim
 
-    def __call__(self, sentences: list[str]) -> np.ndarray:
-        """``(N, dim)`` float32."""
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """``(N, dim)`` float32; each distinct text is encoded once, beside others as long."""
+        distinct = sorted(set(texts), key=lambda text: (len(text), text))
+        parts = [self._encode(distinct[i : i + BATCH]) for i in range(0, len(distinct), BATCH)]
+        place = {text: i for i, text in enumerate(distinct)}
+        return np.concatenate(parts)[[place[text] for text in texts]]
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
         import torch
 
-        ids, mask = (tensor.to(self.device) for tensor in self.tokenizer(sentences))
+        ids, mask = (tensor.to(self.device) for tensor in self.tokenizer(texts))
         with torch.inference_mode():
             tokens = self.lm(ids, mask) * mask[..., None]
             return torch.nn.functional.normalize(tokens.sum(1), dim=-1).cpu().numpy()
 
 
-def read(args: argparse.Namespace) -> Iterator[tuple[str, list['Subtitle'] | str]]:
-    from demul_mm.datasets.subtitles import read_srt_folder, read_subtitle_lines
-
-    if os.path.isdir(args.source):
-        return read_srt_folder(args.source, args.encoding)
-    return read_subtitle_lines(args.source)
+def encode(
+    videos: Mapping[str, list['Subtitle']], encoder: SentenceEncoder
+) -> dict[str, np.ndarray]:
+    """For each video the features ``(N, dim)`` of its texts."""
+    rows = iter(encoder([one.text for told in videos.values() for one in told]))
+    return {video_id: np.stack(list(islice(rows, len(told)))) for video_id, told in videos.items()}
 
 
 def main() -> int:
     args = parse_args()
     from demul_mm.datasets import PackedWriter
-    from demul_mm.datasets.subtitles import clip_rows
+    from demul_mm.datasets.subtitles import clip_rows, read_timed_text
 
     encoder = SentenceEncoder(args.lm, args.max_length, args.device)
     bad: list[str] = []
@@ -108,14 +122,16 @@ def main() -> int:
         provenance=provenance,
         clip_seconds=args.clip_seconds,
     ) as writer:
-        for video_id, subtitles in tqdm(read(args), unit='video'):
-            if isinstance(subtitles, str):
-                bad.append(subtitles)
-            elif not subtitles:
-                silent += 1
-            elif video_id not in writer:
-                features = encoder([subtitle.text for subtitle in subtitles])
-                writer.add(video_id, clip_rows(subtitles, features, args.clip_seconds))
+        found = read_timed_text(args.source, args.clip_seconds, args.encoding)
+        source = iter(tqdm(found, unit='video'))
+        while block := list(islice(source, VIDEOS)):
+            bad += [told for _, told in block if isinstance(told, str)]
+            silent += sum(not told for _, told in block)
+            speaking = {v: told for v, told in block if told and not isinstance(told, str)}
+            videos = {v: told for v, told in speaking.items() if v not in writer}
+            if videos:
+                for video_id, rows in encode(videos, encoder).items():
+                    writer.add(video_id, clip_rows(videos[video_id], rows, args.clip_seconds))
         total = len(writer)
     print(f'{args.out}: {total:,} videos, {encoder.dim} values a row; {silent:,} without any text')
     if bad:
