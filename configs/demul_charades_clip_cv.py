@@ -5,20 +5,31 @@
 _base_ = [
     './_base_/datasets/charades.py',
     './_base_/features/clip_l14.py',
-    './_base_/models/demul.py',
+    './_base_/models/demul_whole.py',
     './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]
+train_pipeline = [
+    dict(type='LoadVideoFeature'),
+    dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
+    dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
+    dict(type='ClipDrop', prob=0.3, rate=0.1),
+    dict(type='ResampleClips', num_clips={{_base_.num_clips}}),
+    dict(type='SampleQueries', max_queries=4),
+    dict(type='PackMomentInputs')]
 videos = dict(
     ann_file='annotations/charades_sta_cv.txt',
     info_file='annotations/Charades_v1_test.csv',
     split='test',
     features={{_base_.features}})
-train_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='train')))
+train_dataloader = dict(
+    dataset=dict(videos, folds=dict(num=5, test=0, part='train'), pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='train')))
 test_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='test')))
 model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
-default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))
+default_hooks = dict(checkpoint=dict(save_best='mIoU'))
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
+train_cfg = dict(max_epochs=16, val_begin=4, val_interval=2)
 
 test_cfg = dict(type='CorpusTestLoop', num_videos=200, num_fused=20, num_moments=100)
 test_evaluator = [

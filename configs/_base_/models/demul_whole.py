@@ -1,0 +1,16 @@
+# The whole method, for trainings that are long enough to overfit: three fusion stages with all cells
+# talking, private parts with the losses that keep them apart, the quality of borders in the score,
+# and dropout that such trainings need. docs/benchmarks.md says what it was compared with.
+_base_ = ['./demul.py']
+model = dict(
+    language=dict(dropout=0.3, word_drop=0.15),
+    streams=dict(visual=dict(dropout=0.3)),
+    pyramid=dict(dropout=0.3),
+    decoupler=dict(private_dim=64, dropout=0.3),
+    neck=dict(stages=('sentence', 'phrases', 'words')),
+    head=dict(
+        dropout=0.3,
+        quality_weight=1.0,
+        joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video'))),
+    decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
+    confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01))
