@@ -1,8 +1,10 @@
-"""Training cost per query and peak memory of several configs, measured side by side.
+"""Cost per query and peak memory of several configs, measured side by side.
 
-Every config trains in a process of its own on the batches of its own pipeline; the processes take
-turns, step by step, so that what else the machine does touches all alike. The first config is what
-the others are compared with. Counted are steps (forward, backward, optimiser), not data loading.
+Every config trains or tests in a process of its own on the batches of its own pipeline; the
+processes take turns, step by step, so that what else the machine does touches all alike. The first
+config is what the others are compared with. Counted are steps (in training forward, backward and
+optimiser), not data loading. CHECKOUT:CONFIG runs a config of another checkout with its own code:
+so is a change of the code measured.
 
 Examples:
     python benchmarks/ablations.py configs/demul_demo.py dual_encoder work_dirs/dual_encoder.py
@@ -10,27 +12,35 @@ Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py work_dirs/dual_encoder.py \\
         work_dirs/plain_detector.py configs/demul_demo.py --steps 20 \\
         --cfg-options data_root=work_dirs/demo/data/
+    git worktree add ../before HEAD~1
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/cost.py ../before:configs/demul_demo.py \\
+        configs/demul_demo.py --phase test
 """
 
 import argparse
 import multiprocessing
 import resource
+import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from demul_mm.cli import load_config, run_tool, tool_parser
-from demul_mm.files import write_atomically
+# demul_mm is imported in functions alone: a process may run the code of another checkout.
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    from demul_mm.cli import tool_parser
+
     parser = tool_parser(__doc__)
-    parser.add_argument('configs', nargs='+', help='the plainest first')
+    parser.add_argument('configs', nargs='+', help='the plainest first; CONFIG or CHECKOUT:CONFIG')
+    parser.add_argument('--phase', choices=('train', 'test'), default='train')
     parser.add_argument('--steps', type=int, default=20, help='timed (default: %(default)s)')
     parser.add_argument('--warm-up', type=int, default=5, help='steps (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=1, help='default: %(default)s')
@@ -44,55 +54,80 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-class Trainer:
-    """A model that trains step by step.
+def read_config(path: str, options: dict | None) -> Any:
+    """The config with its options, which are checked where the code is of this checkout."""
+    import demul_mm
+
+    if Path(demul_mm.__file__).is_relative_to(ROOT):
+        from demul_mm.cli import load_config
+
+        return load_config(path, options, tempfile.mkdtemp())
+    from mmengine.config import Config
+
+    config = Config.fromfile(path)
+    config.merge_from_dict(options or {})
+    config.work_dir = tempfile.mkdtemp()
+    return config
+
+
+class Worker:
+    """A model that trains or tests step by step.
 
     Args:
         config: path of the config.
         options: ``--cfg-options``.
+        phase: 'train' or 'test'.
     """
 
-    def __init__(self, config: str, options: dict | None) -> None:
+    def __init__(self, config: str, options: dict | None, phase: str) -> None:
         from mmengine.runner import Runner
 
-        from demul_mm.cli.launch import launch
-
-        settings = load_config(config, options, tempfile.mkdtemp())
-        settings.train_dataloader.num_workers = 0
-        settings.train_dataloader.persistent_workers = False
+        settings = read_config(config, options)
+        for loader in (settings.train_dataloader, settings.test_dataloader):
+            loader.num_workers, loader.persistent_workers = 0, False
         settings.log_level = 'WARNING'
         settings.experiment_name = f'cost_{time.time_ns()}'
-        launch(settings, 'none')
         self.runner = Runner.from_cfg(settings)
-        self.loader = Runner.build_dataloader(settings.train_dataloader, seed=0)
+        self.training = phase == 'train'
+        loader = settings.train_dataloader if self.training else settings.test_dataloader
+        self.loader = Runner.build_dataloader(loader, seed=0)
         self.optim = self.runner.build_optim_wrapper(settings.optim_wrapper)
-        self.runner.model.train()
+        self.runner.model.train(self.training)
         self.batches = iter(self.loader)
         self.before = peak()
 
     def step(self) -> tuple[float, float, int]:
-        """CPU and wall seconds of a step, and how many queries it learned from."""
+        """CPU and wall seconds of a step, and how many queries it was about."""
+        import torch
+
         data = next(self.batches, None)
         if data is None:
             self.batches = iter(self.loader)
             data = next(self.batches)
         cpu, wall = time.process_time(), time.perf_counter()
-        self.runner.model.train_step(data, optim_wrapper=self.optim)
+        if self.training:
+            self.runner.model.train_step(data, optim_wrapper=self.optim)
+        else:
+            with torch.no_grad():
+                self.runner.model.test_step(data)
         seconds = time.process_time() - cpu, time.perf_counter() - wall
         return (*seconds, sum(len(sample.queries) for sample in data['data_samples']))
 
 
-def serve(pipe: Connection, config: str, options: dict | None, threads: int) -> None:
-    """Train a step whenever asked to; tell the peak of memory at the end."""
+def serve(pipe: Connection, config: str, args: argparse.Namespace) -> None:
+    """Run a step whenever asked to; tell the peak of memory at the end."""
+    checkout, _, path = config.rpartition(':')
+    root = Path(checkout).resolve() if checkout else ROOT
+    sys.path.insert(0, str(root))
     import torch
 
-    torch.set_num_threads(threads)
-    trainer = Trainer(config, options)
-    parameters = sum(p.numel() for p in trainer.runner.model.parameters() if p.requires_grad)
+    torch.set_num_threads(args.threads)
+    worker = Worker(str(root / path) if checkout else path, args.cfg_options, args.phase)
+    parameters = sum(p.numel() for p in worker.runner.model.parameters() if p.requires_grad)
     pipe.send(parameters)
     while pipe.recv() == 'step':
-        pipe.send(trainer.step())
-    pipe.send((peak(), peak() - trainer.before))
+        pipe.send(worker.step())
+    pipe.send((peak(), peak() - worker.before))
 
 
 def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -101,7 +136,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     pipes, processes = [], []
     for config in args.configs:
         ours, theirs = context.Pipe()
-        given = (theirs, config, args.cfg_options, args.threads)
+        given = (theirs, config, args)
         processes.append(context.Process(target=serve, args=given, daemon=True))
         processes[-1].start()
         theirs.close()  # so that a process that dies is noticed
@@ -126,15 +161,17 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
     for i, (config, pipe, done) in enumerate(zip(args.configs, pipes, steps)):
         pipe.send('end')
-        most, training = answer(i)
+        most, working = answer(i)
         cpu, wall, queries = (sum(column) for column in zip(*done))
-        rows[Path(config).stem] = {
+        checkout, _, path = config.rpartition(':')
+        name = ': '.join([*filter(None, [Path(checkout).name]), Path(path).stem])
+        rows[name] = {
             'trained parameters (M)': parameters[i] / 1e6,
             'queries a step': queries / len(done),
             'CPU ms a query': 1000 * cpu / queries,
             'ms a query': 1000 * wall / queries,
             'peak MB': most,
-            'of that training': training,
+            'of that the steps': working,
         }
     for process in processes:
         process.join()
@@ -147,13 +184,17 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 def main() -> None:
     args = parse_args()
     from demul_mm.evaluation.tables import format_markdown, format_table
+    from demul_mm.files import write_atomically
 
     rows = measure(args)
     print(format_table(rows))
     if args.out:
-        title = f'# Training cost\n\n{args.steps} steps each, in turns, {args.threads} thread.\n\n'
+        about = f'{args.steps} steps each, in turns, {args.threads} thread.'
+        title = f'# Cost of {args.phase}ing\n\n{about}\n\n'
         write_atomically(args.out, f'{title}{format_markdown(rows)}\n')
 
 
 if __name__ == '__main__':
+    from demul_mm.cli import run_tool
+
     run_tool(main)
