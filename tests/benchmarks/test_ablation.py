@@ -1,18 +1,34 @@
 """The ablation benchmark: what it runs, what it skips, and the table it writes."""
 
+import concurrent.futures
 import json
 import runpy
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.engine.tiny import write_tiny_demul
+from tests.tools.running import Done, call
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / 'benchmarks' / 'ablation.py')
 VARIANT = "_base_ = ['./{base}']\nmodel = dict(neck=None, memory=None)\n"
+
+
+class HereAndNow(concurrent.futures.Executor):
+    """Carries out in this process what ProcessPoolExecutor would in another."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: Callable, /, *args: object) -> concurrent.futures.Future:
+        future: concurrent.futures.Future = concurrent.futures.Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +83,10 @@ def test_suites_name_configs_that_exist(script: dict) -> None:
 
 
 @pytest.mark.slow
-def test_runs_are_kept_and_the_table_is_written(tmp_path: Path) -> None:
+def test_runs_are_kept_and_the_table_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     full = Path(write_tiny_demul(tmp_path / 'data'))
     variant = full.with_name('index_only.py')
     variant.write_text(VARIANT.format(base=full.name))
@@ -75,18 +94,20 @@ def test_runs_are_kept_and_the_table_is_written(tmp_path: Path) -> None:
     options = ['--seeds', 0, '--work-dir', work_dir, '--out', out]
     options += ['--cfg-options', 'train_dataloader.num_workers=0']
 
-    def bench(*arguments: object) -> subprocess.CompletedProcess:
-        command = [sys.executable, SCRIPT, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    def bench(*arguments: object, apart: bool = False) -> Done:
+        with pytest.MonkeyPatch.context() as patch:
+            if not apart:
+                patch.setattr(concurrent.futures, 'ProcessPoolExecutor', HereAndNow)
+            return call('benchmarks/ablation.py', *arguments)
 
     # Interrupted after the first run.
     refused = bench(full, variant.with_name('missing.py'), '--epochs', 1, *options)
-    assert refused.returncode != 0
+    assert refused.code == 2
     assert not out.exists()
     (first,) = work_dir.glob('*/seed_0/result.json')
     trained = first.stat().st_mtime_ns
-    done = bench(full, variant, '--epochs', 1, *options)
-    assert done.returncode == 0, done.stderr
+    done = bench(full, variant, '--epochs', 1, *options, apart=True)
+    assert done.code == 0, done.err
     assert first.stat().st_mtime_ns == trained
     kept = {path: path.stat().st_mtime_ns for path in work_dir.glob('*/seed_0/result.json')}
     assert len(kept) == 2
@@ -105,7 +126,7 @@ def test_runs_are_kept_and_the_table_is_written(tmp_path: Path) -> None:
         'oracle of index_only',
     ]
     # By time: the steps that fit are timed once and kept. Far too few seconds are one step.
-    assert bench(variant, '--seconds', 0.001, *options).returncode == 0
+    assert bench(variant, '--seconds', 0.001, *options).code == 0
     (timed,) = work_dir.glob('*/steps.json')
     assert json.loads(timed.read_text())['steps'] == 1
     done = json.loads((timed.parent / 'seed_0' / 'result.json').read_text())

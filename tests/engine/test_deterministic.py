@@ -18,6 +18,7 @@ EPOCHS = 13  # of four steps
 def command(config: str, work_dir: Path, seed: int = 3, epochs: int = EPOCHS) -> list[str]:
     options = ['--no-validate', '--deterministic', '--seed', str(seed)]
     settings = ['--cfg-options', f'train_cfg.max_epochs={epochs}']
+    settings += [f'default_hooks.checkpoint.interval={epochs}']
     return ['tools/train.py', config, '--work-dir', str(work_dir), *options, *settings]
 
 
