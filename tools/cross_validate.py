@@ -93,10 +93,12 @@ class Workers:
     """Carry out runs, each in processes of its own.
 
     Args:
+        epochs: of a training.
         threads: that each process computes with; None: as it likes.
     """
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, epochs: int, threads: int | None) -> None:
+        self.epochs = epochs
         self.environment = dict(os.environ)
         if threads is not None:
             self.environment.setdefault('OMP_NUM_THREADS', str(threads))
@@ -110,9 +112,10 @@ class Workers:
         if run.predictions.is_file():
             return
         run.folder.mkdir(parents=True, exist_ok=True)
-        place = ['--work-dir', str(run.folder)]
-        seed = ['--seed', str(run.seed), '--resume']
-        self._call(run, 'train', str(run.config), *place, *seed)
+        if run.epochs() < self.epochs:
+            place = ['--work-dir', str(run.folder)]
+            seed = ['--seed', str(run.seed), '--resume']
+            self._call(run, 'train', str(run.config), *place, *seed)
         place = ['--work-dir', str(run.folder / 'test'), '--dump', str(run.predictions)]
         self._call(run, 'test', str(run.config), str(run.checkpoint()), *place)
 
@@ -167,7 +170,8 @@ def settle(config: Config, name: str) -> Path:
 
 def carry_out(runs: Sequence[Run], jobs: int, max_epochs: int) -> None:
     """Carry out all runs, ``jobs`` at a time, and show the epochs that are done."""
-    workers = Workers(threads=max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None)
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+    workers = Workers(max_epochs, threads)
     with (
         ThreadPoolExecutor(jobs) as threads,
         tqdm(
