@@ -73,6 +73,9 @@ def main() -> int:
         raise ValueError(f'{" ".join(args.videos)}: no videos ({", ".join(VIDEO_SUFFIXES)})')
     backbone = load_backbone(args.config, args.checkpoint, args.device)
     with open_writer(args.out, args.format, backbone) as writer:
+        there = sum(video_id in writer for video_id, _ in videos)
+        if there:
+            print(f'{there} of {len(videos)} videos are there already')
         failures = extract(videos, backbone, writer, args.batch, args.workers)
     if failures:
         print(f'{len(failures)} of {len(videos)} videos were left out:', file=sys.stderr)

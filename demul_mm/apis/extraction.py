@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from safetensors.numpy import save_file
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -199,9 +198,6 @@ def extract(
         What could not be read, a line for each video.
     """
     todo = [video for video in dict.fromkeys(videos) if video[0] not in writer]
-    if len(todo) < len(videos):
-        logger = MMLogger.get_current_instance()
-        logger.info(f'{len(videos) - len(todo)} of {len(videos)} videos are there already')
     stream = ClipStream(todo, backbone.clips, batch)
     loader = DataLoader(stream, batch_size=None, num_workers=workers)
     parts: dict[int, list[np.ndarray]] = {}
