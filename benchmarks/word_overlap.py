@@ -1,0 +1,177 @@
+"""Find moments and videos by shared words alone: the bar for videos that are read as text.
+
+Clips and queries are compared by TF-IDF, whose document frequencies are those of the clips. The
+likeness of clips to a query is smoothed, and a window is as good as the sum of what its clips stand
+above the video's mean, divided by the square root of its length; of windows that overlap by more
+than half, the best is kept. A video is as good as its best clip, or as its whole text. Nothing is
+learned from any query: there are no folds.
+
+Examples:
+    python benchmarks/word_overlap.py configs/demul_qvhighlights_captions_cv.py captions_val.zip
+    python benchmarks/word_overlap.py configs/demul_youcook2_transcripts_cv.py \\
+        data/youcook2/annotations/videos.jsonl --out work_dirs/youcook2_words.json
+"""
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from demul_mm.datasets.subtitles import Subtitle
+    from demul_mm.evaluation.predictions import PredictionEntry
+
+LENGTHS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 40, 60)  # clips of a window
+SIGMA = 2.0  # clips, of the smoothing
+MAX_WINDOWS = 10
+TOPK = (1, 5, 10, 100)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    parser.add_argument('config', help='its test data set without the folds, and its val_evaluator')
+    parser.add_argument('texts', help='what tools/data/encode_subtitles.py reads')
+    parser.add_argument('--clip-seconds', type=float, default=2.0, help='default: 2')
+    parser.add_argument('--out', help='write the moments as a predictions file')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+class WordOverlap:
+    """TF-IDF of the clips of videos, and of the videos.
+
+    Args:
+        clips: for each video the texts of its clips.
+    """
+
+    def __init__(self, clips: Mapping[str, Sequence[str]]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self.videos = {video_id: place for place, video_id in enumerate(clips)}
+        self.first = np.cumsum([0, *map(len, clips.values())])
+        texts = [text for of_video in clips.values() for text in of_video]
+        self.of_clips = TfidfVectorizer(stop_words='english', sublinear_tf=True)
+        self.clips = self.of_clips.fit_transform(texts)
+        self.of_videos = TfidfVectorizer(stop_words='english', sublinear_tf=True)
+        self.whole = self.of_videos.fit_transform(map(' '.join, clips.values()))
+
+    def in_video(self, query: str, video_id: str) -> np.ndarray:
+        """Likeness of a query and each clip of a video: ``(T,)``."""
+        place = self.videos[video_id]
+        own = self.clips[self.first[place] : self.first[place + 1]]
+        return (own @ self.of_clips.transform([query]).T).toarray()[:, 0]
+
+    def of_all(self, query: str) -> dict[str, np.ndarray]:
+        """Likeness of a query and each video ``(V,)``, by the way of telling it."""
+        clips = (self.clips @ self.of_clips.transform([query]).T).toarray()[:, 0]
+        whole = (self.whole @ self.of_videos.transform([query]).T).toarray()[:, 0]
+        return {'best clip': np.maximum.reduceat(clips, self.first[:-1]), 'whole text': whole}
+
+
+class Windows(NamedTuple):
+    """Windows over clips, and how good each is."""
+
+    spans: np.ndarray  # (N, 2) clips
+    scores: np.ndarray  # (N,)
+
+
+def rate_windows(likeness: np.ndarray) -> Windows:
+    """All windows over the clips of a video whose likeness to a query is ``(T,)``."""
+    reach = int(3 * SIGMA)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)
+    padded = np.pad(likeness, reach, mode='edge')
+    smoothed = np.convolve(padded, kernel / kernel.sum(), mode='valid')  # (T,)
+    above = np.r_[0, np.cumsum(smoothed - smoothed.mean())]
+    spans, scores = [], []
+    for length in (length for length in LENGTHS if length <= len(likeness)):
+        start = np.arange(len(likeness) - length + 1)
+        spans.append(np.stack([start, start + length], 1))
+        scores.append((above[length:] - above[:-length]) / math.sqrt(length))
+    return Windows(np.concatenate(spans), np.concatenate(scores))
+
+
+def best_windows(windows: Windows) -> Windows:
+    """The best that overlap by no more than half, best first."""
+    order = np.argsort(-windows.scores, kind='stable')
+    kept: list[int] = []
+    while len(order) and len(kept) < MAX_WINDOWS:
+        kept.append(int(order[0]))
+        best, others = windows.spans[order[0]], windows.spans[order]
+        inter = np.minimum(best[1], others[:, 1]) - np.maximum(best[0], others[:, 0])
+        hull = np.maximum(best[1], others[:, 1]) - np.minimum(best[0], others[:, 0])
+        order = order[inter.clip(min=0) / hull <= 0.5]
+    return Windows(windows.spans[kept], windows.scores[kept])
+
+
+def clip_texts(told: Sequence['Subtitle'], duration: float, seconds: float) -> list[str]:
+    """What is said in each clip of a video; a text is in all clips that it touches."""
+    clips: list[list[str]] = [[] for _ in range(max(1, math.ceil(duration / seconds)))]
+    for one in told:
+        for clip in clips[int(one.start / seconds) : math.ceil(one.end / seconds)]:
+            clip.append(one.text)
+    return [' '.join(clip) for clip in clips]
+
+
+def read_entries(config: 'Config') -> list['PredictionEntry']:
+    """The queries of all folds, without predictions."""
+    from demul_mm.evaluation.floors import annotation_entries
+    from demul_mm.registry import DATASETS
+
+    dataset = config.test_dataloader.dataset.to_dict()
+    dataset.update(folds=None, pipeline=[], features=None)
+    return annotation_entries(DATASETS.build(dataset))
+
+
+def video_recall(
+    words: WordOverlap, entries: Sequence['PredictionEntry'], num_folds: int
+) -> dict[str, dict[str, float]]:
+    """``VR/R@k`` in percent, among all videos and among those of the query's own fold."""
+    from demul_mm.datasets.folds import fold_of
+
+    fold = np.array([fold_of(video_id, num_folds) for video_id in words.videos])
+    ranks: dict[str, list[int]] = {}
+    for entry in entries:
+        own = words.videos[entry['video_id']]
+        for how, likeness in words.of_all(entry['query']).items():
+            order = np.argsort(-likeness, kind='stable')
+            for where, among in (('all', order), ('its fold', order[fold[order] == fold[own]])):
+                ranks.setdefault(f'{how}, {where}', []).append(int(np.flatnonzero(among == own)[0]))
+    return {
+        row: {f'VR/R@{k}': 100 * float(np.mean(np.array(rank) < k)) for k in TOPK}
+        for row, rank in ranks.items()
+    }
+
+
+def main() -> None:
+    args = parse_args()
+    from demul_mm.datasets.subtitles import read_timed_text
+    from demul_mm.evaluation.predictions import save_predictions
+    from demul_mm.evaluation.rescore import evaluator_metrics, score_entries
+    from demul_mm.evaluation.tables import format_markdown, split_floors
+
+    config = load_config(args.config, args.cfg_options)
+    entries = read_entries(config)
+    durations = {entry['video_id']: entry['duration'] for entry in entries}
+    told = dict(read_timed_text(args.texts, args.clip_seconds))
+    words = WordOverlap(
+        {v: clip_texts(told[v], duration, args.clip_seconds) for v, duration in durations.items()}
+    )
+    for entry in entries:
+        best = best_windows(rate_windows(words.in_video(entry['query'], entry['video_id'])))
+        seconds = np.minimum(best.spans * args.clip_seconds, entry['duration'])
+        entry['pred'] = np.c_[seconds, best.scores].tolist()
+    if args.out:
+        save_predictions(args.out, entries, {'config': args.config, 'model': 'word overlap'})
+    for metric in evaluator_metrics(config.val_evaluator):
+        print(format_markdown({'words': split_floors(score_entries(metric, entries))['model']}))
+    print(format_markdown(video_recall(words, entries, config.test_dataloader.dataset.folds.num)))
+
+
+if __name__ == '__main__':
+    run_tool(main)
