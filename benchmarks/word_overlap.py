@@ -129,22 +129,18 @@ def read_entries(config: 'Config') -> list['PredictionEntry']:
 
 
 def video_recall(
-    words: WordOverlap, entries: Sequence['PredictionEntry'], num_folds: int
+    words: WordOverlap, entries: Sequence['PredictionEntry']
 ) -> dict[str, dict[str, float]]:
-    """``VR/R@k`` in percent, among all videos and among those of the query's own fold."""
-    from demul_mm.datasets.folds import fold_of
-
-    fold = np.array([fold_of(video_id, num_folds) for video_id in words.videos])
+    """``VR/R@k`` among the videos of all folds, in percent."""
     ranks: dict[str, list[int]] = {}
     for entry in entries:
         own = words.videos[entry['video_id']]
         for how, likeness in words.of_all(entry['query']).items():
             order = np.argsort(-likeness, kind='stable')
-            for where, among in (('all', order), ('its fold', order[fold[order] == fold[own]])):
-                ranks.setdefault(f'{how}, {where}', []).append(int(np.flatnonzero(among == own)[0]))
+            ranks.setdefault(how, []).append(int(np.flatnonzero(order == own)[0]))
     return {
-        row: {f'VR/R@{k}': 100 * float(np.mean(np.array(rank) < k)) for k in TOPK}
-        for row, rank in ranks.items()
+        how: {f'VR/R@{k}': 100 * float(np.mean(np.array(rank) < k)) for k in TOPK}
+        for how, rank in ranks.items()
     }
 
 
@@ -170,7 +166,7 @@ def main() -> None:
         save_predictions(args.out, entries, {'config': args.config, 'model': 'word overlap'})
     for metric in evaluator_metrics(config.val_evaluator):
         print(format_markdown({'words': split_floors(score_entries(metric, entries))['model']}))
-    print(format_markdown(video_recall(words, entries, config.test_dataloader.dataset.folds.num)))
+    print(format_markdown(video_recall(words, entries)))
 
 
 if __name__ == '__main__':

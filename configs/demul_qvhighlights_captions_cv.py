@@ -1,8 +1,8 @@
 # QVHighlights val by captions: five folds by video over its 1,519 videos, of which a machine caption
 # for every 2 s is all that is read (tools/data/encode_subtitles.py). tools/cross_validate.py runs
 # all folds, tools/train.py the first one. The checkpoint and the calibration are chosen on a tenth
-# of the videos of the other four folds. Tested on each query's own video, and on the corpus of all
-# videos of the fold.
+# of the videos of the other four folds. Tested on each query's own video, and on the corpus of the
+# videos of all folds.
 _base_ = [
     './_base_/datasets/qvhighlights.py',
     './_base_/models/demul.py',
@@ -28,7 +28,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(videos, folds=dict(num=5, test=0, part='train'), pipeline=test_pipeline))
 test_dataloader = dict(
-    dataset=dict(videos, folds=dict(num=5, test=0, part='test'), pipeline=test_pipeline))
+    dataset=dict(videos, folds=dict(num=5, test=0, part='corpus'), pipeline=test_pipeline))
 
 model = dict(
     streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1)),

@@ -183,7 +183,7 @@ class MomentDataset(BaseDataset):
 
     def _select(self, items: list[dict]) -> list[dict]:
         if self.folds is not None:
-            items = [item for item in items if self.folds.holds(item['video_id'])]
+            items = self.folds.take(items)
         if self.subset != 'all':
             held = self.subset == 'holdout'
             items = [

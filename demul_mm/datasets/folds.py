@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-FOLD_PARTS = ('train', 'test')
+FOLD_PARTS = ('train', 'test', 'corpus')
 
 
 class Folds(NamedTuple):
@@ -13,16 +13,21 @@ class Folds(NamedTuple):
     Attributes:
         num: number of folds, 2 or more.
         test: the fold that is tested on, from 0 to ``num - 1``.
-        part: ``'test'``: the videos of that fold; ``'train'``: all others.
+        part: ``'test'``: the videos of that fold; ``'train'``: all others; ``'corpus'``: the
+            videos of all folds, with the queries of that fold alone, to search for among them.
     """
 
     num: int
     test: int
     part: str
 
-    def holds(self, video_id: str) -> bool:
-        """Whether the video is in this part."""
-        return (fold_of(video_id, self.num) == self.test) == (self.part == 'test')
+    def take(self, items: Sequence[dict]) -> list[dict]:
+        """What this part has of the items of a data set."""
+        tested = [fold_of(item['video_id'], self.num) == self.test for item in items]
+        if self.part == 'corpus':
+            unasked: dict[str, list] = {'queries': [], 'query_ids': [], 'gt_spans': []}
+            return [item if test else {**item, **unasked} for item, test in zip(items, tested)]
+        return [item for item, test in zip(items, tested) if test == (self.part == 'test')]
 
 
 def fold_of(video_id: str, num: int) -> int:

@@ -63,7 +63,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
         '--cfg-options', f'data_root={tmp_path}',
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert '| best clip, all | 100.00 | 100.00 |' in done.out
+    assert '| best clip | 100.00 | 100.00 |' in done.out
     predicted = json.loads(out.read_text())['predictions']
     for entry in predicted:
         start, end, _ = entry['pred'][0]

@@ -218,6 +218,16 @@ def test_folds_test_each_video_once_and_hold_out_of_the_others(tmp_path):
     assert len(tested) == len(set(tested)) == 300
 
 
+def test_a_fold_is_searched_for_among_all_videos(tmp_path):
+    rows = [video(f'v{number}') for number in range(12)]
+    dataset = build(tmp_path, rows, folds=dict(num=3, test=1, part='corpus'))
+    assert [item['video_id'] for item in dataset] == [row['video_id'] for row in rows]
+    asked = {item['video_id'] for item in dataset if item['queries']}
+    assert asked == {row['video_id'] for row in rows if fold_of(row['video_id'], 3) == 1}
+    for item in dataset:
+        assert len(item['query_ids']) == len(item['gt_spans']) == len(item['queries'])
+
+
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
