@@ -11,8 +11,17 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from demul_mm.apis.arguments import (
+    Durations,
+    Video,
+    as_durations,
+    as_sentences,
+    as_videos,
+    check_count,
+    check_share,
+)
 from demul_mm.apis.loading import load_model, recipe_fingerprint
-from demul_mm.apis.videos import Extractor, ListedVideos, Video, VideoReader, describe_all
+from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_all
 from demul_mm.datasets import MomentDataset
 from demul_mm.index import MomentIndex, SearchFilter
 from demul_mm.models.task_modules.nms import MomentNMS
@@ -65,8 +74,8 @@ class CorpusInferencer:
         model: str | Path | Config,
         weights: str | Path | None = None,
         index: str | Path | MomentIndex | None = None,
-        videos: Sequence[Video] | MomentDataset | None = None,
-        durations: Sequence[float | None] | None = None,
+        videos: Video | Sequence[Video] | MomentDataset | None = None,
+        durations: Durations | None = None,
         device: str | torch.device | None = None,
         extractor: Extractor | None = None,
         cache_videos: int = 256,
@@ -74,6 +83,14 @@ class CorpusInferencer:
         batch_size: int = 16,
         num_workers: int = 0,
     ) -> None:
+        if videos is None or isinstance(videos, MomentDataset):
+            if durations is not None:
+                raise ValueError('durations belong to a list of videos; a data set has its own')
+        else:
+            videos = as_videos(videos)
+            durations = as_durations(durations, len(videos))
+        check_count('batch_size', batch_size)
+        check_count('num_workers', num_workers, least=0)
         self.model, self.config, self.fingerprint = load_model(model, weights, device)
         self.timings: dict[str, float] = {}
         self._source: tuple[Any, ...] = (videos, durations, extractor)
@@ -165,9 +182,17 @@ class CorpusInferencer:
             first, each a dict of ``video_id``, ``start``, ``end`` (seconds), ``score``,
             ``probability`` and ``terms``; see :class:`~demul_mm.retrieval.CorpusMoment`.
         """
-        sentences = [queries] if isinstance(queries, str) else list(queries)
-        if not sentences:
-            raise ValueError('queries is empty; give a sentence')
+        sentences = as_sentences(queries)
+        check_share('no_moment_threshold', no_moment_threshold)
+        for name, number in (
+            ('num_videos', num_videos),
+            ('num_fused', num_fused),
+            ('num_moments', num_moments),
+            ('num_candidates', num_candidates),
+            ('per_video', per_video),
+        ):
+            if number is not None:
+                check_count(name, number)
         if no_moment_threshold and mode == 'fast':
             raise ValueError("mode 'fast' gives no probabilities: leave no_moment_threshold out")
         searcher = self._searcher(mode)
@@ -207,6 +232,7 @@ class CorpusInferencer:
             options: see :class:`~demul_mm.retrieval.SessionOptions`, as ``dict(mode='fast')``.
             weights: of feedback, see :class:`~demul_mm.retrieval.FeedbackWeights`.
         """
+        (query,) = as_sentences([query], 'query')
         chosen = SessionOptions(**(options or {}))
         searcher = self._searcher(chosen.mode)
         return SearchSession(searcher, query, chosen, FeedbackWeights(**(weights or {})), transfer)
@@ -272,7 +298,7 @@ def load_query_encoder(
     model, _, fingerprint = load_model(config, checkpoint, device)
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
-        return encode_queries(model, sentences, transfer).shared.float().cpu().numpy()
+        return encode_queries(model, as_sentences(sentences), transfer).shared.float().cpu().numpy()
 
     return encode, fingerprint
 
@@ -285,7 +311,7 @@ def dataset_videos(config: Config, dataset: MomentDataset | None = None) -> Data
 
 
 def _listed(
-    reader: VideoReader, videos: Sequence[Video], durations: Sequence[float | None] | None
+    reader: VideoReader, videos: Sequence[Video], durations: Sequence[float | None]
 ) -> ListedVideos:
     specs = {}
     for video, spec in zip(videos, describe_all(reader, videos, durations)):

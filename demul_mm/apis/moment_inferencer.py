@@ -1,6 +1,6 @@
 """Find moments in given videos."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,24 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from demul_mm.apis.loading import load_model
-from demul_mm.apis.videos import (
-    Extractor,
-    ListedVideos,
+from demul_mm.apis.arguments import (
+    Durations,
+    Queries,
     Video,
-    VideoReader,
-    VideoSpec,
-    describe_all,
+    as_durations,
+    as_queries,
+    as_videos,
+    check_count,
+    check_share,
 )
+from demul_mm.apis.loading import load_model
+from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, VideoSpec, describe_all
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers.explain import phrase_maps
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
 from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
 from demul_mm.visualization import MomentVisualizer
-
-Queries = str | Sequence[str] | Sequence[Sequence[str]]
 
 
 @INFERENCERS.register_module()
@@ -70,7 +71,7 @@ class MomentInferencer:
         videos: Video | Sequence[Video],
         queries: Queries,
         *,
-        durations: Sequence[float | None] | None = None,
+        durations: Durations | None = None,
         batch_size: int = 8,
         num_moments: int = 5,
         no_moment_threshold: float = 0.0,
@@ -86,10 +87,12 @@ class MomentInferencer:
 
         Args:
             videos: one or several of: a video file; a feature file (.npy, .npz, .safetensors) or
-                array ``(T, d)``, or a dict of them by stream; an id in the config's feature store.
+                array or tensor ``(T, d)``, or a dict of them by stream; an id in the config's
+                feature store.
             queries: a sentence or several, asked of every video; or a list of lists, one for each
                 video.
-            durations: seconds of each video, for features whose rows have no fixed length.
+            durations: seconds of each video, for features whose rows have no fixed length; a
+                number for one video. Where rows have a length, the two must agree.
             batch_size: videos encoded at once.
             num_moments: moments of each answer, at most; the model's suppression may leave fewer.
             no_moment_threshold: moments less probable than this are left out.
@@ -109,19 +112,16 @@ class MomentInferencer:
             ``error``: None, or why the video could not be read; its spans are then empty.
 
         Raises:
-            ValueError: no video could be read, or an option makes no sense.
+            TypeError, ValueError: no video could be read, or an argument makes no sense.
         """
-        listed = _as_list(videos)
-        asked = _queries_of(queries, len(listed))
-        for name, limit in (
-            ('no_moment_threshold', no_moment_threshold),
-            ('no_match_threshold', no_match_threshold),
-        ):
-            if not 0 <= limit <= 1:
-                raise ValueError(f'{name} is {limit}; it must be in [0, 1]')
-        if num_moments < 1:
-            raise ValueError(f'num_moments is {num_moments}; it must be at least 1')
-        specs = describe_all(self.reader, listed, durations)
+        listed = as_videos(videos)
+        asked = as_queries(queries, len(listed))
+        seconds = as_durations(durations, len(listed))
+        check_share('no_moment_threshold', no_moment_threshold)
+        check_share('no_match_threshold', no_match_threshold)
+        check_count('num_moments', num_moments)
+        check_count('batch_size', batch_size)
+        specs = describe_all(self.reader, listed, seconds)
         encoded, errors = self._encode(specs, batch_size)
         found = self._localize(encoded, asked)
         maps = self._explain(encoded, asked, explain)
@@ -258,29 +258,6 @@ _EMPTY: dict[str, Any] = dict(
     no_moment=True,
     error=None,
 )
-
-
-def _as_list(videos: Video | Sequence[Video]) -> list[Video]:
-    if isinstance(videos, (str, Path, np.ndarray, Tensor, Mapping)):
-        return [videos]
-    return list(videos)
-
-
-def _queries_of(queries: Queries, num_videos: int) -> list[list[str]]:
-    """The queries of each video."""
-    if isinstance(queries, str):
-        return [[queries] for _ in range(num_videos)]
-    rows = list(queries)
-    if not rows or all(isinstance(row, str) for row in rows):
-        if not rows:
-            raise ValueError('queries is empty; give a sentence')
-        return [[str(row) for row in rows] for _ in range(num_videos)]
-    if any(isinstance(row, str) for row in rows) or len(rows) != num_videos:
-        raise ValueError(
-            f'queries has {len(rows)} entries for {num_videos} videos; give sentences, asked of '
-            'every video, or one list of sentences for each video'
-        )
-    return [list(row) for row in rows]
 
 
 def _name(video: Any, spec: VideoSpec | str) -> str:

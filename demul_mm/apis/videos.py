@@ -11,20 +11,20 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor
 
+from demul_mm.apis.arguments import Video, as_features
 from demul_mm.apis.extractor import FeatureExtractor
 from demul_mm.datasets.base import resolve_store
-from demul_mm.datasets.stores import FeatureStore, FolderStore
-from demul_mm.datasets.stores.base import check_features
+from demul_mm.datasets.stores import FeatureStore
+from demul_mm.datasets.stores.base import check_length
+from demul_mm.datasets.stores.folder import SUFFIXES as FEATURE_SUFFIXES
+from demul_mm.datasets.stores.folder import read_file
 from demul_mm.datasets.transforms.load_feature import cover_extent
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 from demul_mm.retrieval.bank import BROKEN, reason
 
-FEATURE_SUFFIXES = ('.npy', '.npz', '.safetensors')
 LOADERS = ('LoadVideoFeature', 'LoadVideoClips')
 
-Features = np.ndarray | Tensor
-Video = str | Path | Features | Mapping[str, Features]
 # From a video file to its features (T, d) and the seconds that they cover.
 Extractor = Callable[[str], tuple[np.ndarray, float]]
 
@@ -77,7 +77,7 @@ class VideoReader:
         self._stores: dict[str, FeatureStore] = {}
 
     def describe(self, video: Video, duration: float | None = None) -> VideoSpec:
-        """What was given.
+        """What was given; see :func:`as_videos` and :func:`as_durations`.
 
         Raises:
             ValueError, FileNotFoundError: it is nothing that can be read.
@@ -85,10 +85,11 @@ class VideoReader:
         if isinstance(video, (np.ndarray, Tensor, Mapping)):
             return self._of_features(video, duration)
         path = Path(video)
+        key = f'{_file_key(path)} {duration}' if path.is_file() else ''
         if path.suffix in FEATURE_SUFFIXES and path.is_file():
-            store = FolderStore(str(path.parent))
-            features = {self._only_stream(): store.load(path.stem)}
-            return VideoSpec(path.stem, _file_key(path), 'features', features, duration)
+            stream = self._only_stream()
+            features = {stream: self._checked(stream, read_file(path), str(path))}
+            return VideoSpec(path.stem, key, 'features', features, duration)
         if path.is_file():
             if not (self._from_frames or self._extractor):
                 raise ValueError(
@@ -96,15 +97,16 @@ class VideoReader:
                     'extractor (--extractor CHECKPOINT, or extractor=dict(checkpoint=...) in the '
                     'config), or the feature file'
                 )
-            return VideoSpec(path.stem, _file_key(path), 'file', str(path), duration)
+            return VideoSpec(path.stem, key, 'file', str(path), duration)
         return self._of_id(str(video), duration)
 
     def _of_features(self, video: Any, duration: float | None) -> VideoSpec:
         given = video if isinstance(video, Mapping) else {self._only_stream(): video}
         features, digest = {}, hashlib.sha256(repr(duration).encode())
         for stream, rows in given.items():
-            array = np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows, np.float32)
-            features[stream] = array
+            if rows is None and stream in self._optional:
+                continue
+            array = features[stream] = self._checked(stream, rows, 'the video')
             digest.update(f'{stream} {array.shape}'.encode() + np.ascontiguousarray(array).data)
         key = digest.hexdigest()
         return VideoSpec(f'array-{key[:8]}', key, 'features', features, duration)
@@ -143,20 +145,38 @@ class VideoReader:
                     results = TRANSFORMS.build(step).transform(results)
         elif spec.kind == 'file':
             assert self._extractor is not None
-            features, results['extent'] = self._extractor(spec.value)
-            results['streams'] = {self._only_stream(): features}
+            rows, results['extent'] = self._extractor(spec.value)
+            stream = self._only_stream()
+            results['streams'] = {stream: self._checked(stream, rows, spec.name)}
         else:
             self._load_features(spec, results)
-        self._check_dims(spec, results['streams'])
         for name in self._optional - results['streams'].keys():
             results['streams'][name] = None
-        results['duration'] = spec.duration or results['extent']
+        results['duration'] = self._duration(spec, results)
         return self._rest(results)
+
+    def _duration(self, spec: VideoSpec, results: dict) -> float:
+        """Seconds of the video: as given, if that fits what its features or file cover."""
+        extent = results['extent']
+        if spec.duration is None:
+            return extent
+        most = max(len(rows) for rows in results['streams'].values() if rows is not None)
+        problem = check_length(extent, spec.duration, extent / most)
+        if problem:
+            raise ValueError(
+                f'{spec.name}: {problem}; give the true duration, or None to take that of the '
+                'features'
+            )
+        return spec.duration
 
     def _load_features(self, spec: VideoSpec, results: dict) -> None:
         if spec.kind == 'id':
             streams = [name for name in self._dims if self._store_config(name) is not None]
-            given = {s: self._store(s).load(spec.value) for s in streams if self._has(s, spec)}
+            given = {
+                s: self._checked(s, self._store(s).load(spec.value), spec.name)
+                for s in streams
+                if self._has(s, spec)
+            }
         else:
             given = dict(spec.value)
         first = next(iter(given))
@@ -172,8 +192,8 @@ class VideoReader:
             )
         for name, rows in given.items():
             seconds = self._clip_seconds(spec, name)
-            if seconds is not None and np.ndim(rows) == 2:
-                given[name] = cover_extent(np.asarray(rows), seconds, results['extent'])
+            if seconds is not None:
+                given[name] = cover_extent(rows, seconds, results['extent'])
         results['streams'] = given
 
     def _clip_seconds(self, spec: VideoSpec, stream: str) -> float | None:
@@ -182,17 +202,16 @@ class VideoReader:
         config = self._store_config(stream)
         return config.get('clip_seconds') if seconds is None and config is not None else seconds
 
-    def _check_dims(self, spec: VideoSpec, streams: Mapping[str, np.ndarray]) -> None:
-        for name, rows in streams.items():
-            if name == 'frames':
-                continue
-            if name not in self._dims:
-                raise ValueError(
-                    f'{spec.name} has a stream {name!r}; the model knows {sorted(self._dims)}'
-                )
-            problem = check_features(np.asarray(rows), self._dims[name])
-            if problem:
-                raise ValueError(f'features {name!r} of {spec.name}: {problem}')
+    def _checked(self, stream: str, rows: Any, name: str) -> np.ndarray:
+        """The features of a stream as the model takes them."""
+        if stream not in self._dims:
+            raise ValueError(
+                f'{name} has a stream {stream!r}; the model knows {sorted(self._dims)}'
+            )
+        try:
+            return as_features(rows, self._dims[stream])
+        except ValueError as error:
+            raise ValueError(f'features {stream!r} of {name}: {error}') from error
 
     def _only_stream(self) -> str:
         """The stream that features without a name are: the only one that a video needs."""
@@ -250,15 +269,13 @@ class ListedVideos:
 
 
 def describe_all(
-    reader: VideoReader, videos: Sequence[Video], durations: Sequence[float | None] | None
+    reader: VideoReader, videos: Sequence[Video], durations: Sequence[float | None]
 ) -> list[VideoSpec | str]:
     """Each video described, or why it cannot be."""
-    if durations is not None and len(durations) != len(videos):
-        raise ValueError(f'{len(durations)} durations were given for {len(videos)} videos')
     described: list[VideoSpec | str] = []
-    for i, video in enumerate(videos):
+    for video, duration in zip(videos, durations):
         try:
-            described.append(reader.describe(video, durations[i] if durations else None))
+            described.append(reader.describe(video, duration))
         except BROKEN as error:
             described.append(reason(error))
     return described

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from demul_mm.datasets.stores import FeatureStore, PackedStore
+from demul_mm.datasets.stores.base import check_length
 from demul_mm.registry import FEATURE_STORES
 
 CHUNK = 64
@@ -154,7 +155,7 @@ def _check_video(
     if isinstance(store, PackedStore) and not store.verify(video_id):
         return 'changed', 'the checksum does not fit; make the features again'
     if store.clip_seconds is not None:
-        covered = len(rows) * store.clip_seconds
-        if abs(covered - duration) > 0.1 * duration + 2 * store.clip_seconds:
-            return 'wrong length', f'{covered:g} s of features, {duration:g} s of video'
+        length = check_length(len(rows) * store.clip_seconds, duration, store.clip_seconds)
+        if length:
+            return 'wrong length', length
     return None

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+# Features of published models stay below 1e4; the squares of larger ones than this overflow.
+LARGEST = 1e6
+
 
 class FeatureStore(abc.ABC):
     """Pre-extracted features: for each video an array of ``T`` rows of ``dim`` values.
@@ -99,7 +102,19 @@ def check_features(features: np.ndarray, dim: int | None) -> str | None:
     bad = ~np.isfinite(features).all(axis=1)
     if bad.any():
         return f'{bad.sum()} of {len(bad)} rows hold NaN or infinity; extract them again'
+    if (largest := max(features.max(), -features.min())) > LARGEST:
+        return f'values of up to {largest:.3g}, beyond {LARGEST:g}; these are no features'
     return None
+
+
+def check_length(covered: float, duration: float, clip_seconds: float) -> str | None:
+    """What is wrong when features cover other seconds than the video has; None when nothing is.
+
+    A tenth of the duration and two clips may differ: extractors leave out, or fill up, the last.
+    """
+    if abs(covered - duration) <= 0.1 * duration + 2 * clip_seconds:
+        return None
+    return f'{covered:g} s of features, {duration:g} s of video'
 
 
 def rows_shape(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from demul_mm.datasets.stores.base import FeatureStore, as_rows, rows_shape
 from demul_mm.registry import FEATURE_STORES
@@ -78,26 +78,16 @@ class FolderStore(FeatureStore):
         self._require(video_id)
         file = self._file(video_id)
         if file.endswith('.npz'):
-            return rows_shape(_npz_shape(file, self._npz_key(file)))
+            return rows_shape(_npz_shape(file, _npz_key(file, self.key)))
         if file.endswith('.safetensors'):
             with safe_open(file, framework='np') as tensors:
-                return rows_shape(tuple(tensors.get_slice(self._only(tensors)).get_shape()))
+                name = _choose(list(tensors.keys()), file, self.key)
+                return rows_shape(tuple(tensors.get_slice(name).get_shape()))
         return rows_shape(np.load(file, mmap_mode='r', allow_pickle=False).shape)
 
     def read(self, video_id: str) -> np.ndarray:
-        file = self._file(video_id)
-        try:
-            if file.endswith('.npz'):
-                with np.load(file, allow_pickle=False) as arrays:
-                    return as_rows(arrays[self._npz_key(file)])
-            if file.endswith('.safetensors'):
-                with safe_open(file, framework='np') as tensors:
-                    return as_rows(tensors.get_tensor(self._only(tensors)))
-            return as_rows(np.load(file, mmap_mode='r', allow_pickle=False))
-        except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
-            raise ValueError(
-                f'features of video {video_id!r} cannot be read from {file}: {error}'
-            ) from error
+        name = f'features of video {video_id!r}'
+        return read_file(self._file(video_id), self.key, name)
 
     def fingerprint(self) -> str:
         """Hash of the names and sizes of all files and of the content of some."""
@@ -110,19 +100,45 @@ class FolderStore(FeatureStore):
                 digest.update(file.read(1 << 16))
         return digest.hexdigest()[:16]
 
-    def _npz_key(self, file: str) -> str:
-        with zipfile.ZipFile(file) as archive:
-            return self._choose([name.removesuffix('.npy') for name in archive.namelist()], file)
 
-    def _only(self, tensors: safe_open) -> str:
-        return self._choose(list(tensors.keys()), self.path)
+def read_file(
+    file: str | os.PathLike, key: str | None = None, name: str = 'features'
+) -> np.ndarray:
+    """The array in a file of features, as it is, but for further axes of length 1.
 
-    def _choose(self, keys: list[str], file: str) -> str:
-        if self.key is not None and self.key in keys:
-            return self.key
-        if self.key is None and len(keys) == 1:
-            return keys[0]
-        raise ValueError(f'{file} holds the arrays {keys}; set key= of the store to one of them')
+    Args:
+        file: ``.npy``, ``.npz`` or ``.safetensors``.
+        key: of the array in one of the latter two; None: their only one.
+        name: what it is, for messages.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    file = str(file)
+    try:
+        if file.endswith('.npz'):
+            with np.load(file, allow_pickle=False) as arrays:
+                return as_rows(arrays[_npz_key(file, key)])
+        if file.endswith('.safetensors'):
+            with safe_open(file, framework='np') as tensors:
+                return as_rows(tensors.get_tensor(_choose(list(tensors.keys()), file, key)))
+        return as_rows(np.load(file, mmap_mode='r', allow_pickle=False))
+    except (OSError, EOFError, zipfile.BadZipFile, SafetensorError, ValueError) as error:
+        raise ValueError(f'{name} cannot be read from {file}: {error}') from error
+
+
+def _npz_key(file: str, key: str | None) -> str:
+    with zipfile.ZipFile(file) as archive:
+        names = [name.removesuffix('.npy') for name in archive.namelist()]
+    return _choose(names, file, key)
+
+
+def _choose(keys: list[str], file: str, key: str | None) -> str:
+    if key is not None and key in keys:
+        return key
+    if key is None and len(keys) == 1:
+        return keys[0]
+    raise ValueError(f'{file} holds the arrays {keys}; set key= of the store to one of them')
 
 
 def _npz_shape(file: str, key: str) -> tuple[int, ...]:
