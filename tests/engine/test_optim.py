@@ -150,3 +150,23 @@ def test_orthogonal_matrices_are_the_same_in_both_precisions() -> None:
     assert rounded.dtype == torch.bfloat16
     near = torch.nn.functional.cosine_similarity(exact.flatten(1), rounded.float().flatten(1))
     assert near.min() > 0.999
+
+
+def test_muon_takes_a_kernel_as_a_matrix() -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(20, 4, 3, 1))
+    matrix = nn.Parameter(kernel.detach().flatten(1).clone())
+    left_to_adamw = nn.Parameter(kernel.detach().clone())
+    optims = [
+        MuonAdamW([kernel, matrix], lr=0.1, kernels=True),
+        MuonAdamW([left_to_adamw], lr=0.1),
+    ]
+    for _ in range(3):
+        gradient = torch.randn(20, 12)
+        for p in (kernel, matrix, left_to_adamw):
+            p.grad = gradient.view_as(p).clone()
+        for optim in optims:
+            optim.step()
+    assert torch.equal(kernel.flatten(1), matrix)
+    assert not torch.allclose(left_to_adamw, kernel)
+    assert 'exp_avg' in optims[1].state[left_to_adamw]

@@ -56,6 +56,8 @@ class MuonAdamW(Optimizer):
         betas: of AdamW.
         eps: of AdamW.
         min_size: matrices with a smaller side are left to AdamW.
+        kernels: whether the kernels of convolutions are such matrices too, with a row for each
+            output.
         precision: of the orthogonalisation; float16 lacks the range for it.
     """
 
@@ -69,6 +71,7 @@ class MuonAdamW(Optimizer):
         eps: float = 1e-8,
         min_size: int = 8,
         precision: str = 'auto',
+        kernels: bool = False,
     ) -> None:
         if lr < 0 or weight_decay < 0 or not 0 <= momentum < 1:
             raise ValueError(
@@ -80,6 +83,7 @@ class MuonAdamW(Optimizer):
                 "precision 'float16' lacks the range; allowed: auto, float32, bfloat16"
             )
         self.min_size = min_size
+        self.kernels = kernels
         self.precision = precision
         defaults = dict(
             lr=lr, weight_decay=weight_decay, momentum=momentum, betas=tuple(betas), eps=eps
@@ -97,11 +101,16 @@ class MuonAdamW(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             trained = [p for p in group['params'] if p.grad is not None]
-            matrices = [p for p in trained if p.ndim == 2 and min(p.shape) >= self.min_size]
+            matrices = [p for p in trained if self._is_matrix(p)]
             known = {id(p) for p in matrices}
             self._muon(matrices, group)
             self._adamw([p for p in trained if id(p) not in known], group)
         return loss
+
+    def _is_matrix(self, p: Tensor) -> bool:
+        rows = p.shape[0] if p.ndim else 1
+        wanted = p.ndim >= 2 if self.kernels else p.ndim == 2
+        return wanted and min(rows, p.numel() // rows) >= self.min_size
 
     def _muon(self, params: list[Tensor], group: dict) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = {}
@@ -116,8 +125,10 @@ class MuonAdamW(Optimizer):
             torch._foreach_mul_(buffers, group['momentum'])
             torch._foreach_add_(buffers, grads)
             nesterov = torch.stack(buffers).mul_(group['momentum']).add_(torch.stack(grads))
-            scale = group['lr'] * 0.2 * max(shape) ** 0.5
+            nesterov = nesterov.flatten(2)
+            scale = group['lr'] * 0.2 * max(nesterov.shape[1:]) ** 0.5
             update = orthogonalize(nesterov, precision=self.precision).to(same[0].dtype)
+            update = update.view(len(same), *shape)
             torch._foreach_mul_(same, 1 - group['lr'] * group['weight_decay'])
             torch._foreach_add_(same, list(update.unbind()), alpha=-scale)
 
