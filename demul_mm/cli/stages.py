@@ -1,0 +1,247 @@
+"""Stages that run one after the other, with one line that says how long all of them still take."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from demul_mm.files import write_atomically
+
+Counter = Callable[[str], float | None]
+"""What share of its stage is over, as a line of the stage's output tells, if it does."""
+
+QUIET_SECONDS = 10
+"""Between two lines where there is no terminal."""
+
+
+def bar(label: str, begin: float = 0.0, end: float = 1.0) -> Counter:
+    """Reads a bar of tqdm, which spans the part from ``begin`` to ``end`` of its stage."""
+    pattern = re.compile(rf'{label}: .*\| (\d+)/(\d+) \[')
+
+    def read(line: str) -> float | None:
+        found = pattern.search(line)
+        return found and begin + (end - begin) * int(found[1]) / int(found[2])
+
+    return read
+
+
+def epochs(count: int) -> Counter:
+    """Reads the log of a training of so many epochs."""
+    pattern = re.compile(r'Epoch\(train\) +\[(\d+)\]\[ *(\d+)/(\d+)\]')
+
+    def read(line: str) -> float | None:
+        found = pattern.search(line)
+        return found and (int(found[1]) - 1 + int(found[2]) / int(found[3])) / count
+
+    return read
+
+
+def batches() -> Counter:
+    """Reads the log of a test."""
+    pattern = re.compile(r'Epoch\(test\) +\[ *(\d+)/(\d+)\]')
+
+    def read(line: str) -> float | None:
+        found = pattern.search(line)
+        return found and int(found[1]) / int(found[2])
+
+    return read
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something to do.
+
+    Attributes:
+        name: of its log and in the record.
+        title: what the reader is told.
+        work: the words of a command, which this Python runs, or a function, whose result is shown.
+            A word may be a function too, where it is known only once the stage begins.
+        seconds: how long it may take; the estimates are corrected by what was seen.
+        counters: read the output of a command.
+    """
+
+    name: str
+    title: str
+    work: Sequence[object] | Callable[[], object]
+    seconds: float
+    counters: tuple[Counter, ...] = ()
+
+
+@dataclass
+class Clock:
+    """What is over, in seconds that were foreseen and in seconds that it took.
+
+    Attributes:
+        total: foreseen seconds of all that is to be done.
+        before: foreseen seconds of the stages that are over.
+        stage: foreseen seconds of the stage that runs.
+        share: what part of it is over, if it tells.
+    """
+
+    total: float
+    before: float = 0.0
+    stage: float = 0.0
+    share: float | None = None
+    since: float = field(default_factory=time.perf_counter)
+    stage_since: float = field(default_factory=time.perf_counter)
+
+    def start(self, seconds: float, tells: bool) -> None:
+        """A stage begins, which tells how far it is or does not."""
+        self.before += self.stage
+        self.stage, self.share = seconds, 0.0 if tells else None
+        self.stage_since = time.perf_counter()
+
+    def read(self) -> tuple[float, float]:
+        """The share of all that is over, and the seconds that are left."""
+        now = time.perf_counter()
+        waited = now - self.stage_since
+        share = waited / (waited + self.stage + 1e-9) if self.share is None else self.share
+        over = self.before + share * self.stage
+        # The estimate is trusted as if it had held for 20 s before the beginning.
+        pace = (now - self.since + 20) / (over + 20)
+        return over / self.total if self.total else 1.0, pace * (self.total - over)
+
+
+class Stages:
+    """Runs stages that were not finished by an earlier run, and keeps a record of the rest.
+
+    On a terminal the line is rewritten every second, elsewhere it is printed now and then.
+
+    Args:
+        folder: for the record (``stages.json``) and the logs (``logs/``).
+        root: where commands run.
+        arguments: what decides the results of the stages.
+
+    Raises:
+        ValueError: the folder holds the results of other arguments.
+    """
+
+    def __init__(self, folder: Path, root: Path, arguments: dict) -> None:
+        self.folder, self.root = folder, root
+        self.record = folder / 'stages.json'
+        (folder / 'logs').mkdir(parents=True, exist_ok=True)
+        self.seconds: dict[str, float] = {}
+        if self.record.exists():
+            found = json.loads(self.record.read_text())
+            if found['arguments'] != arguments:
+                raise ValueError(
+                    f'{folder} holds the results of {found["arguments"]}, now {arguments}: give '
+                    'the same arguments to go on, or another folder'
+                )
+            self.seconds = found['seconds']
+        self.arguments = arguments
+        self.out = sys.stdout
+
+    def run(self, stages: Sequence[Stage]) -> None:
+        """Run what is left; the record is written after each stage.
+
+        Raises:
+            ChildProcessError: a command failed.
+            KeyboardInterrupt: the user stopped it; what is finished is kept.
+        """
+        clock = Clock(sum(s.seconds for s in stages if s.name not in self.seconds))
+        for number, stage in enumerate(stages, 1):
+            head = f'[{number}/{len(stages)}]'
+            if stage.name in self.seconds:
+                self._say(f'{head} {stage.title}: done before')
+                continue
+            self._say(f'{head} {stage.title}')
+            clock.start(stage.seconds, tells=bool(stage.counters))
+            log = self.folder / 'logs' / f'{stage.name}.log'
+            with open(log, 'w', encoding='utf-8') as file, self._ticking(head, clock):
+                said = self._work(stage, clock, file)
+            took = time.perf_counter() - clock.stage_since
+            self.seconds[stage.name] = took
+            content = {'arguments': self.arguments, 'seconds': self.seconds}
+            write_atomically(self.record, json.dumps(content, indent=1))
+            self._say('\n'.join([*(f'    {line}' for line in said), f'    {took:.0f} s']))
+
+    def _work(self, stage: Stage, clock: Clock, log: IO[str]) -> list[str]:
+        """Do it; returns the lines that a function has to say."""
+        try:
+            if callable(stage.work):
+                with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                    return str(stage.work() or '').splitlines()
+            words = [str(word() if callable(word) else word) for word in stage.work]
+            self._say(f'    python {shlex.join(words)}')
+            code = self._command(words, stage.counters, clock, log)
+        except KeyboardInterrupt:
+            self._say('stopped; the same command goes on from here')
+            raise
+        if code:
+            log.flush()
+            tail = Path(log.name).read_text(encoding='utf-8').splitlines()[-20:]
+            self._say('\n'.join(tail))
+            raise ChildProcessError(f'"{stage.title}" failed (exit code {code}): see {log.name}')
+        return []
+
+    def _command(
+        self, words: list[str], counters: Sequence[Counter], clock: Clock, log: IO[str]
+    ) -> int:
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding='utf-8',
+            errors='replace',  # and the carriage returns of bars end lines too
+        )
+        try:
+            for line in process.stdout or ():
+                log.write(line)
+                shares = [share for read in counters if (share := read(line)) is not None]
+                clock.share = max([clock.share or 0.0, *shares]) if counters else None
+            return process.wait()
+        except BaseException:
+            _end(process)
+            raise
+
+    @contextlib.contextmanager
+    def _ticking(self, head: str, clock: Clock) -> Iterator[None]:
+        over = threading.Event()
+        live = self.out.isatty()
+
+        def tick() -> None:
+            while not over.wait(1 if live else QUIET_SECONDS):
+                share, left = clock.read()
+                line = f'{head} {100 * share:3.0f} % of all, {_minutes(left)} left'
+                self.out.write(f'\r{line}\x1b[K' if live else f'    {line}\n')
+                self.out.flush()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _say(self, text: str) -> None:
+        clear = '\r\x1b[K' if self.out.isatty() else ''
+        self.out.write(f'{clear}{text}\n')
+        self.out.flush()
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Wait for a command that the terminal interrupted as well; do not wait for ever."""
+    try:
+        process.wait(timeout=20)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.terminate()
+        process.wait()
+
+
+def _minutes(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    return f'{whole // 60}:{whole % 60:02d}'
