@@ -154,7 +154,7 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     entries = read_entries(config)
     durations = {entry['video_id']: entry['duration'] for entry in entries}
-    told = dict(read_timed_text(args.texts, args.clip_seconds))
+    told = {one.video_id: one.subtitles for one in read_timed_text(args.texts, args.clip_seconds)}
     words = WordOverlap(
         {v: clip_texts(told[v], duration, args.clip_seconds) for v, duration in durations.items()}
     )

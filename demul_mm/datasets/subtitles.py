@@ -30,10 +30,26 @@ class Subtitle(NamedTuple):
     text: str
 
 
+class TimedText(NamedTuple):
+    """What is said in a video.
+
+    Attributes:
+        video_id: of the video, or the place of a line that has none.
+        subtitles: in the order of their source.
+        duration: of the video in seconds; 0 where the source does not tell.
+        fault: what is wrong with the source; '' for nothing.
+    """
+
+    video_id: str
+    subtitles: list[Subtitle]
+    duration: float = 0.0
+    fault: str = ''
+
+
 def read_timed_text(
     path: str, clip_seconds: float, encoding: str = 'utf-8-sig'
-) -> Iterator[tuple[str, list[Subtitle] | str]]:
-    """For each video of a source: its id, and what is said in it or what is wrong with it.
+) -> Iterator[TimedText]:
+    """What is said in each video of a source; a video that comes again is a fault.
 
     Args:
         path: a folder for :func:`read_srt_folder`, a ZIP file for :func:`read_caption_zip`, or a
@@ -42,10 +58,18 @@ def read_timed_text(
         encoding: of the files of a folder.
     """
     if os.path.isdir(path):
-        return read_srt_folder(path, encoding)
-    if path.lower().endswith('.zip'):
-        return read_caption_zip(path, clip_seconds)
-    return read_subtitle_lines(path)
+        source = read_srt_folder(path, encoding)
+    elif path.lower().endswith('.zip'):
+        source = read_caption_zip(path, clip_seconds)
+    else:
+        source = read_subtitle_lines(path)
+    seen: set[str] = set()
+    for video in source:
+        if video.video_id in seen and not video.fault:
+            fault = f'{path}: video {video.video_id!r} occurs twice; the second is left out'
+            video = TimedText(video.video_id, [], fault=fault)
+        seen.add(video.video_id)
+        yield video
 
 
 def read_srt(path: str, encoding: str = 'utf-8-sig') -> list[Subtitle]:
@@ -86,26 +110,24 @@ def read_srt(path: str, encoding: str = 'utf-8-sig') -> list[Subtitle]:
     return found
 
 
-def read_srt_folder(
-    path: str, encoding: str = 'utf-8-sig'
-) -> Iterator[tuple[str, list[Subtitle] | str]]:
-    """For each file of a folder, by name: the video id, and its subtitles or what is wrong."""
+def read_srt_folder(path: str, encoding: str = 'utf-8-sig') -> Iterator[TimedText]:
+    """What is said by each file of a folder, by name."""
     for name in sorted(os.listdir(path)):
         stem, suffix = os.path.splitext(name)
         if suffix.lower() not in SUFFIXES:
             continue
         try:
-            yield stem, read_srt(os.path.join(path, name), encoding)
+            yield TimedText(stem, read_srt(os.path.join(path, name), encoding))
         except (AnnotationError, OSError) as error:
-            yield stem, str(error)
+            yield TimedText(stem, [], fault=str(error))
 
 
-def read_subtitle_lines(path: str) -> Iterator[tuple[str, list[Subtitle] | str]]:
-    """For each line of a JSONL file: the video id, and its subtitles or what is wrong.
+def read_subtitle_lines(path: str) -> Iterator[TimedText]:
+    """What is said by each line of a JSONL file.
 
     A line is ``{"video_id": ..., "subtitles": [{"start", "end", "text"}, ...]}``, or as TVR
     publishes it ``{"vid_name": ..., "sub": [...]}``; ``[start, end, text]`` stands for a subtitle,
-    too.
+    too. ``duration`` beside them is optional.
     """
     with open(path, encoding='utf-8') as file:
         for number, line in enumerate(file, start=1):
@@ -117,13 +139,21 @@ def read_subtitle_lines(path: str) -> Iterator[tuple[str, list[Subtitle] | str]]
                 published = 'vid_name' in row
                 video_id = entry(row, 'vid_name' if published else 'video_id', path, where, str)
                 key = 'sub' if published else 'subtitles'
-                yield video_id, _of_json(entry(row, key, path, where, list), path, where)
+                told = _of_json(entry(row, key, path, where, list), path, where)
+                seconds = 0.0
+                if 'duration' in row:
+                    seconds = float(entry(row, 'duration', path, where, (int, float)))
+                if not 0 <= seconds <= LONGEST:
+                    raise AnnotationError(
+                        f'{path}: {where}: a duration of {seconds:g} s; give 0 to {LONGEST:g}'
+                    )
+                yield TimedText(video_id, told, seconds)
             except (AnnotationError, UnicodeDecodeError) as error:
-                yield where, str(error)
+                yield TimedText(where, [], fault=str(error))
 
 
-def read_caption_zip(path: str, clip_seconds: float) -> Iterator[tuple[str, list[Subtitle] | str]]:
-    """For each JSONL file in a ZIP file, by name: the video id, and its captions or what is wrong.
+def read_caption_zip(path: str, clip_seconds: float) -> Iterator[TimedText]:
+    """The captions in each JSONL file of a ZIP file, by name.
 
     A line is ``{"moment": i, "description": ...}``, the caption of clip ``i``, from 0.
 
@@ -142,9 +172,9 @@ def read_caption_zip(path: str, clip_seconds: float) -> Iterator[tuple[str, list
             video_id = os.path.splitext(os.path.basename(name))[0]
             try:
                 lines = archive.read(name).decode('utf-8').splitlines()
-                yield video_id, _captions(lines, f'{path}: {name}', clip_seconds)
+                yield TimedText(video_id, _captions(lines, f'{path}: {name}', clip_seconds))
             except (AnnotationError, UnicodeDecodeError, zipfile.BadZipFile) as error:
-                yield video_id, str(error)
+                yield TimedText(video_id, [], fault=str(error))
 
 
 def _captions(lines: Sequence[str], path: str, clip_seconds: float) -> list[Subtitle]:
@@ -186,20 +216,25 @@ def _checked(start: float, end: float, text: str, path: str, where: str) -> list
 
 
 def clip_rows(
-    subtitles: Sequence[Subtitle], features: np.ndarray, clip_seconds: float
+    subtitles: Sequence[Subtitle],
+    features: np.ndarray,
+    clip_seconds: float,
+    duration: float = 0.0,
 ) -> np.ndarray:
-    """A row for each clip up to the end of the last subtitle.
+    """A row for each clip up to the end of the video, or of the last subtitle after that.
 
     Args:
         subtitles: ``N``, at least one.
         features: ``(N, d)``, of each text.
         clip_seconds: length of a clip.
+        duration: of the video in seconds, if that is known.
 
     Returns:
         ``(T, d)`` float32: the mean of what is said in a clip, each text counted by the seconds for
         which it is shown there; zeros in clips without text.
     """
-    count = max(1, int(np.ceil(max(s.end for s in subtitles) / clip_seconds - 1e-6)))
+    end = max(duration, *(subtitle.end for subtitle in subtitles))
+    count = max(1, int(np.ceil(end / clip_seconds - 1e-6)))
     edges = np.arange(count + 1) * clip_seconds
     total = np.zeros((count, features.shape[1]), np.float64)
     seconds = np.zeros((count, 1))

@@ -16,6 +16,12 @@ from demul_mm.datasets.subtitles import (
     read_subtitle_lines,
 )
 
+
+def found_in(videos):
+    """The subtitles of each video, or what is wrong with it."""
+    return {video.video_id: video.fault or video.subtitles for video in videos}
+
+
 SRT = """\ufeff1
 00:00:01,000 --> 00:00:02,500
 <i>Hand me</i>
@@ -59,14 +65,14 @@ def test_files_without_text_have_none_and_other_files_are_named(tmp_path):
         '1\n00:00:01,0 --> 00:00:02,0\nlait glacé\n'.encode('cp1252')
     )
     (tmp_path / 'notes.txt').write_text('no subtitles')
-    found = dict(read_srt_folder(str(tmp_path)))
+    found = found_in(read_srt_folder(str(tmp_path)))
     assert list(found) == ['back', 'empty', 'latin', 'quiet', 'silent', 'wrong']
     assert found['empty'] == found['silent'] == found['quiet'] == []
     assert 'back.srt: line 2: shown from 4 to 2 s' in found['back']
     assert 'not utf-8-sig' in found['latin']
     assert 'name its encoding' in found['latin']
     assert 'holds no line such as 00:00:01,000' in found['wrong']
-    named = dict(read_srt_folder(str(tmp_path), encoding='cp1252'))
+    named = found_in(read_srt_folder(str(tmp_path), encoding='cp1252'))
     assert named['latin'] == [Subtitle(1.0, 2.0, 'lait glacé')]
     with pytest.raises(AnnotationError, match='is it another kind of file'):
         read_srt(str(tmp_path / 'wrong.srt'))
@@ -82,10 +88,11 @@ def test_jsonl_in_both_forms_with_broken_lines(tmp_path):
         {'video_id': 'long', 'subtitles': [{'start': 0, 'end': 1e9, 'text': 'x'}]},
         {'video_id': 'key', 'subtitles': [{'start': 0, 'text': 'x'}]},
         {'subtitles': []},
+        {'video_id': 'endless', 'duration': 1e12, 'subtitles': []},
     ]
     lines = [json.dumps(row) for row in rows]
     path.write_text('\n'.join([*lines, '{"vid_name": "torn', '']))
-    found = list(read_subtitle_lines(str(path)))
+    found = list(found_in(read_subtitle_lines(str(path))).items())
     assert found[:3] == [
         ('friends_1', [Subtitle(0.0, 1.9, 'Hey.')]),
         ('mine', [Subtitle(2.0, 3.0, 'one two')]),
@@ -99,7 +106,8 @@ def test_jsonl_in_both_forms_with_broken_lines(tmp_path):
             'line 5, subtitle 0: shown from 0 to 1e+09',
             "line 6, subtitle 0: key 'end' is missing",
             "line 7: key 'video_id' is missing",
-            'line 8: not valid JSON',
+            'line 8: a duration of 1e+12 s',
+            'line 9: not valid JSON',
         ],
         strict=True,
     ):
@@ -127,6 +135,12 @@ def test_rows_are_means_by_seconds():
     )
     assert rows.dtype == np.float32
     assert clip_rows([Subtitle(0.1, 0.2, 'a')], np.ones((1, 2)), 5.0).tolist() == [[1, 1]]
+
+
+def test_rows_go_on_to_the_end_of_the_video():
+    said = [Subtitle(0.0, 2.0, 'a')]
+    assert clip_rows(said, np.ones((1, 2)), 2.0, duration=5.0).tolist() == [[1, 1], [0, 0], [0, 0]]
+    assert clip_rows(said, np.ones((1, 2)), 1.0, duration=1.0).tolist() == [[1, 1], [1, 1]]
 
 
 @pytest.mark.parametrize('seed', range(20))

@@ -81,12 +81,25 @@ def test_captions_of_clips_in_a_zip(tmp_path):
 def test_a_file_of_annotations_with_what_is_said(tmp_path):
     source = tmp_path / 'videos.jsonl'
     query = {'query': 'he stirs', 'spans': [[0, 2]]}
-    row = {'video_id': 'a', 'duration': 4, 'queries': [query], 'subtitles': [[1, 3, 'Stir it.']]}
+    row = {'video_id': 'a', 'duration': 5, 'queries': [query], 'subtitles': [[1, 3, 'Stir it.']]}
     source.write_text(json.dumps(row))
     assert run(source, tmp_path / 'out', '--clip-seconds', 2)[0] == 0
-    first, second = PackedStore(str(tmp_path / 'out')).load('a')
+    first, second, silence = PackedStore(str(tmp_path / 'out')).load('a')
     np.testing.assert_array_equal(first, second)
+    assert not silence.any()
     assert validate_jsonl(str(source)) == []
+
+
+def test_two_files_of_one_video_are_not_taken_for_one(tmp_path):
+    folder = tmp_path / 'srt'
+    folder.mkdir()
+    for suffix, text in (('srt', 'Hello.'), ('vtt', 'Goodbye.')):
+        content = f'1\n00:00:00,000 --> 00:00:01,000\n{text}\n'
+        (folder / f'film.{suffix}').write_text(content)
+    code, output = run(folder, tmp_path / 'out')
+    assert code == 1
+    assert "video 'film' occurs twice; the second is left out" in output
+    assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['film']
 
 
 def test_wrong_arguments_and_help(tmp_path):

@@ -25,7 +25,7 @@ Examples:
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from demul_mm.cli import run_tool, tool_parser
 from demul_mm.registry import MODELS, TASK_UTILS
 
 if TYPE_CHECKING:
-    from demul_mm.datasets.subtitles import Subtitle
+    from demul_mm.datasets.subtitles import TimedText
 
 VIDEOS = 64  # whose texts are encoded together
 BATCH = 64  # of texts
@@ -93,12 +93,10 @@ class SentenceEncoder:
             return torch.nn.functional.normalize(tokens.sum(1), dim=-1).cpu().numpy()
 
 
-def encode(
-    videos: Mapping[str, list['Subtitle']], encoder: SentenceEncoder
-) -> dict[str, np.ndarray]:
+def encode(videos: Sequence['TimedText'], encoder: SentenceEncoder) -> list[np.ndarray]:
     """For each video the features ``(N, dim)`` of its texts."""
-    rows = iter(encoder([one.text for told in videos.values() for one in told]))
-    return {video_id: np.stack(list(islice(rows, len(told)))) for video_id, told in videos.items()}
+    rows = iter(encoder([one.text for video in videos for one in video.subtitles]))
+    return [np.stack(list(islice(rows, len(video.subtitles)))) for video in videos]
 
 
 def main() -> int:
@@ -125,13 +123,12 @@ def main() -> int:
         found = read_timed_text(args.source, args.clip_seconds, args.encoding)
         source = iter(tqdm(found, unit='video'))
         while block := list(islice(source, VIDEOS)):
-            bad += [told for _, told in block if isinstance(told, str)]
-            silent += sum(not told for _, told in block)
-            speaking = {v: told for v, told in block if told and not isinstance(told, str)}
-            videos = {v: told for v, told in speaking.items() if v not in writer}
-            if videos:
-                for video_id, rows in encode(videos, encoder).items():
-                    writer.add(video_id, clip_rows(videos[video_id], rows, args.clip_seconds))
+            bad += [video.fault for video in block if video.fault]
+            silent += sum(not video.subtitles and not video.fault for video in block)
+            new = [v for v in block if v.subtitles and v.video_id not in writer]
+            for video, rows in zip(new, encode(new, encoder) if new else []):
+                clips = clip_rows(video.subtitles, rows, args.clip_seconds, video.duration)
+                writer.add(video.video_id, clips)
         total = len(writer)
     print(f'{args.out}: {total:,} videos, {encoder.dim} values a row; {silent:,} without any text')
     if bad:
