@@ -24,7 +24,7 @@ def as_videos(videos: Video | Sequence[Video]) -> list[Video]:
         TypeError, ValueError: there is none, or one of them is nothing that a video can be.
     """
     one = isinstance(videos, (str, bytes, PathLike, np.ndarray, Tensor, Mapping))
-    listed = [videos] if one else _listed('videos', videos)
+    listed: list[Any] = [videos] if one else _listed('videos', videos)
     for i, video in enumerate(listed):
         if not isinstance(video, (str, PathLike, np.ndarray, Tensor, Mapping)):
             raise TypeError(
