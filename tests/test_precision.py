@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from demul_mm import precision
+from demul_mm.engine.optim import AutocastOptimWrapper, MuonAdamW
 from demul_mm.precision import autocast, choose_precision, multiplies_bfloat16
+from tests.models.tiny import tiny_data, tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,3 +75,18 @@ def test_a_processor_without_bfloat16_can_be_imitated() -> None:
 
 def test_other_devices_than_cpu_and_cuda_take_float32() -> None:
     assert not multiplies_bfloat16('mps')
+
+
+def test_auto_is_float32_to_the_bit_where_it_chooses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed gives the same losses, whether float32 is asked for or chosen."""
+    monkeypatch.setattr(precision, 'multiplies_bfloat16', lambda device: False)
+    losses = []
+    for asked in ('auto', 'float32'):
+        model = tiny_model(neck=dict(stages=('words',), cells_talk=True)).train()
+        optimizer = MuonAdamW(model.parameters(), lr=4e-3, precision=asked)
+        wrapper = AutocastOptimWrapper(optimizer, dtype=asked)
+        torch.manual_seed(0)
+        steps = [model.train_step(tiny_data(), wrapper) for _ in range(4)]
+        losses.append([float(step['loss']) for step in steps])
+    assert losses[0] == losses[1]
+    assert losses[0][-1] < losses[0][0]

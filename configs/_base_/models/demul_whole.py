@@ -1,6 +1,6 @@
 # The whole method, for trainings that are long enough to overfit: three fusion stages with all cells
 # talking, private parts with the losses that keep them apart, the quality of borders in the score,
-# and dropout that such trainings need. docs/benchmarks.md says what it was compared with.
+# and the dropout that such trainings need.
 _base_ = ['./demul.py']
 model = dict(
     language=dict(dropout=0.3, word_drop=0.15),

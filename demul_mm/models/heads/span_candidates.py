@@ -117,5 +117,6 @@ class StartEndCandidates(nn.Module):
         ).flatten(1, 2)
         valid = (spans[..., 0] < spans[..., 1]) & (spans[..., 1] <= mask.sum(1, keepdim=True))
         valid &= spans[..., 0] < mask.sum(1, keepdim=True)
-        spans = torch.where(valid[..., None], spans, spans.new_tensor([0, 1])).to(start.dtype)
+        unit = torch.arange(2, device=spans.device)  # the first clip
+        spans = torch.where(valid[..., None], spans, unit).to(start.dtype)
         return self.pool(clips, spans), spans, valid

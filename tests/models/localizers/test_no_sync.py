@@ -57,7 +57,10 @@ EVERYTHING = dict(
     head=dict(
         smoothing=0.5,
         distillation=dict(type='FusionDistillation'),
-        candidates=[dict(type='SparseMapCandidates', dim=DIM)],
+        candidates=[
+            dict(type='SparseMapCandidates', dim=DIM),
+            dict(type='StartEndCandidates', dim=DIM),
+        ],
     ),
 )
 RECIPE = dict(
