@@ -28,11 +28,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--val', type=Path, help='JSONL to report the quality of features on')
     parser.add_argument('--video-root', type=Path, help="where a JSONL's files are (its folder)")
     parser.add_argument('--cache', type=Path, help='folder of decoded frames (default: temporary)')
-    parser.add_argument('--steps', type=int, default=900, help='training steps (default: 900)')
+    parser.add_argument('--steps', type=int, default=500, help='training steps (default: 500)')
     parser.add_argument('--videos', type=int, default=6, help='videos a step (default: 6)')
     parser.add_argument('--clips', type=int, default=16, help='clips of each video (default: 16)')
-    parser.add_argument('--lr', type=float, default=2e-3, help='peak rate (default: 2e-3)')
+    parser.add_argument('--lr', type=float, default=1e-2, help='peak rate (default: 1e-2)')
     parser.add_argument('--dim', type=int, default=256, help='width of features (default: 256)')
+    parser.add_argument(
+        '--widths', type=int, nargs=3, default=[48, 64, 96], help='of its convolutions'
+    )
     parser.add_argument('--clip-seconds', type=float, default=0.5, help='clip rate (default: 0.5)')
     parser.add_argument('--window-seconds', type=float, default=1.0, help='clip length')
     parser.add_argument('--frames', type=int, default=4, help='frames of a clip (default: 4)')
@@ -63,7 +66,9 @@ def main() -> None:
     split = read(args.annotations)
     vocabulary = Vocabulary([s for sentences in split.sentences for s in sentences])
     schedule = Schedule(args.steps, args.videos, args.clips, args.lr, args.seed)
-    model, matcher = pretrain(split, vocabulary, schedule, args.out, dim=args.dim)
+    model, matcher = pretrain(
+        split, vocabulary, schedule, args.out, dim=args.dim, widths=args.widths
+    )
     print(f'wrote {args.out}: {len(vocabulary)} words, {args.dim} prototypes')
     if args.val:
         val = read(args.val)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from demul_mm.engine.optim.muon import MuonAdamW
 from demul_mm.files import replacing
 from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.precision import autocast
@@ -18,6 +20,7 @@ from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
 from demul_mm.pretraining.sentences import Vocabulary
 from demul_mm.pretraining.split import SentenceSplit
 
+WIDTHS = (48, 64, 96)
 SAVE_EVERY = 50
 """Steps that a run which is stopped can lose."""
 
@@ -34,10 +37,10 @@ class Schedule:
         seed: decides which videos and clips each step takes.
     """
 
-    steps: int = 900
+    steps: int = 500
     videos: int = 6
     clips: int = 16
-    lr: float = 2e-3
+    lr: float = 1e-2
     seed: int = 0
 
 
@@ -71,9 +74,13 @@ class Trainer:
         self.insides = [split.inside(i) for i in range(len(split))]
         self.parameters = [p for n, p in model.named_parameters() if n != 'prototypes']
         self.parameters += matcher.parameters()
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=schedule.lr, weight_decay=0.02)
+        self.optimizer = MuonAdamW(self.parameters, weight_decay=0.02, kernels=True)
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, schedule.lr, total_steps=schedule.steps + 1, pct_start=0.1
+            self.optimizer,
+            schedule.lr,
+            total_steps=schedule.steps + 1,
+            pct_start=0.1,
+            cycle_momentum=False,
         )
         self.done = 0
         if state.exists():
@@ -149,7 +156,13 @@ class Trainer:
 
 
 def pretrain(
-    split: SentenceSplit, vocabulary: Vocabulary, schedule: Schedule, out: Path, *, dim: int
+    split: SentenceSplit,
+    vocabulary: Vocabulary,
+    schedule: Schedule,
+    out: Path,
+    *,
+    dim: int,
+    widths: Sequence[int] = WIDTHS,
 ) -> tuple[ClipCNN, SentenceMatcher]:
     """Train a backbone, and write a checkpoint that describes it and its clips.
 
@@ -160,13 +173,16 @@ def pretrain(
         out: the checkpoint; ``<out>.state`` beside it holds the training while it goes on, and a
             call with the same arguments takes it from there.
         dim: d, width of the features.
+        widths: of the backbone's convolutions.
 
     Raises:
         ValueError: the state is of another training.
     """
     torch.manual_seed(schedule.seed)
     state = out.with_name(out.name + '.state')
-    options = dict(num_frames=split.frames.clips['frames_per_clip'], out_dim=dim)
+    options = dict(
+        num_frames=split.frames.clips['frames_per_clip'], out_dim=dim, widths=list(widths)
+    )
     model = ClipCNN(**options)
     matcher = SentenceMatcher(len(vocabulary), model.embed_dim)
     bags = [vocabulary(sentences) for sentences in split.sentences]

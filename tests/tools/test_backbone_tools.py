@@ -55,7 +55,9 @@ def checkpoint(corpus: Path) -> Path:
 
 def test_checkpoint_describes_itself(checkpoint: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
-    assert content['meta']['backbone'] == dict(type='ClipCNN', num_frames=4, out_dim=24)
+    assert content['meta']['backbone'] == dict(
+        type='ClipCNN', num_frames=4, out_dim=24, widths=[48, 64, 96]
+    )
     assert content['meta']['clips'] == CLIPS
     prototypes = content['state_dict']['prototypes']
     assert torch.allclose(prototypes.norm(dim=1), torch.ones(24), atol=1e-5)
