@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demul_demo.py'
 PROCESSES = 2
 SPLITS = ('train', 'val', 'test')
-STEPS = 600
+STEPS = 500
 """Of the backbone."""
 
 
