@@ -14,7 +14,8 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
     dict(type='VideoWeightHook'),
-    dict(type='CalibrationHook')]
+    dict(type='CalibrationHook'),
+    dict(type='SentenceLengthHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

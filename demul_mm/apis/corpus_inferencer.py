@@ -25,6 +25,7 @@ from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_
 from demul_mm.datasets import MomentDataset
 from demul_mm.index import MomentIndex, SearchFilter
 from demul_mm.models.task_modules.nms import MomentNMS
+from demul_mm.models.task_modules.tokenizer import warn_cut
 from demul_mm.registry import DATASETS, INDEXES, INFERENCERS
 from demul_mm.retrieval import (
     BankEntries,
@@ -195,6 +196,7 @@ class CorpusInferencer:
                 check_count(name, number)
         if no_moment_threshold and mode == 'fast':
             raise ValueError("mode 'fast' gives no probabilities: leave no_moment_threshold out")
+        warn_cut(self.model.data_preprocessor.tokenizer, sentences, 'queries')
         searcher = self._searcher(mode)
         clock = time.perf_counter()
         encoded = encode_queries(self.model, sentences, transfer)
@@ -233,6 +235,7 @@ class CorpusInferencer:
             weights: of feedback, see :class:`~demul_mm.retrieval.FeedbackWeights`.
         """
         (query,) = as_sentences([query], 'query')
+        warn_cut(self.model.data_preprocessor.tokenizer, [query], 'queries')
         chosen = SessionOptions(**(options or {}))
         searcher = self._searcher(chosen.mode)
         return SearchSession(searcher, query, chosen, FeedbackWeights(**(weights or {})), transfer)
@@ -298,7 +301,9 @@ def load_query_encoder(
     model, _, fingerprint = load_model(config, checkpoint, device)
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
-        return encode_queries(model, as_sentences(sentences), transfer).shared.float().cpu().numpy()
+        sentences = as_sentences(sentences)
+        warn_cut(model.data_preprocessor.tokenizer, sentences, 'queries')
+        return encode_queries(model, sentences, transfer).shared.float().cpu().numpy()
 
     return encode, fingerprint
 

@@ -24,6 +24,7 @@ from demul_mm.apis.loading import load_model
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, VideoSpec, describe_all
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers.explain import phrase_maps
+from demul_mm.models.task_modules.tokenizer import warn_cut
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
 from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
@@ -121,6 +122,8 @@ class MomentInferencer:
         check_share('no_match_threshold', no_match_threshold)
         check_count('num_moments', num_moments)
         check_count('batch_size', batch_size)
+        tokenizer = self.model.data_preprocessor.tokenizer
+        warn_cut(tokenizer, list(dict.fromkeys(q for row in asked for q in row)), 'queries')
         specs = describe_all(self.reader, listed, seconds)
         encoded, errors = self._encode(specs, batch_size)
         found = self._localize(encoded, asked)

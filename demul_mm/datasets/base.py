@@ -130,6 +130,11 @@ class MomentDataset(BaseDataset):
         """The videos of ``self.ann_file``, as they are there."""
         raise NotImplementedError
 
+    def sentences(self) -> Iterator[str]:
+        """All sentences, video by video."""
+        for index in range(len(self)):
+            yield from self.get_data_info(index)['queries']
+
     def load_data_list(self) -> list[dict]:
         """Read and clean the annotations, choose the subset, drop what cannot be loaded."""
         for file in (self.ann_file, *self.info_files):

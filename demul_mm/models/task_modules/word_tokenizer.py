@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import re
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -45,5 +46,12 @@ class WordTokenizer:
 
     def words(self, sentence: str) -> list[str]:
         """The words that stand for a sentence; one of signs alone is one word."""
-        found = WORD.findall(sentence.lower())
-        return (found or [sentence.lower()])[: self.max_length]
+        return self._all_words(sentence)[: self.max_length]
+
+    def cut(self, sentences: Sequence[str]) -> list[str]:
+        """Those of the sentences whose ends are past ``max_length`` and not read."""
+        return [text for text in sentences if len(self._all_words(text)) > self.max_length]
+
+    @staticmethod
+    def _all_words(sentence: str) -> list[str]:
+        return WORD.findall(sentence.lower()) or [sentence.lower()]

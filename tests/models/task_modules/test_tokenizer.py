@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
-from demul_mm.models.task_modules import TransformersTokenizer
+from demul_mm.models.task_modules import TransformersTokenizer, WordTokenizer
+from demul_mm.models.task_modules.tokenizer import warn_cut
 
 
 @pytest.fixture(scope='module')
@@ -40,3 +42,29 @@ def test_no_sentence_is_refused(tokenizer: TransformersTokenizer):
 def test_a_string_is_not_a_list_of_sentences(tokenizer: TransformersTokenizer):
     with pytest.raises(TypeError, match="give a list of sentences, as \\['a red disc'\\]"):
         tokenizer('a red disc')
+
+
+WORDS = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten']
+
+
+@pytest.mark.parametrize('kind', ['transformers', 'words'])
+def test_sentences_that_are_cut_are_known(kind: str, tokenizer: TransformersTokenizer):
+    # Of 8 tokens two stand at the ends of a sentence; of 8 words none.
+    most, reader = (6, tokenizer) if kind == 'transformers' else (8, WordTokenizer(max_length=8))
+    fits, cut = ' '.join(WORDS[:most]), ' '.join(WORDS[: most + 1])
+    assert reader.cut([fits, cut, 'a dog', ' '.join(WORDS)]) == [cut, ' '.join(WORDS)]
+    assert torch.equal(reader([cut])[0], reader([f'{cut} eleven'])[0])  # which is what is told
+    assert reader.cut([]) == []
+
+
+def test_one_line_says_how_many_are_cut(tokenizer: TransformersTokenizer, caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        warn_cut(tokenizer, ['it spins', ' '.join(WORDS), ' '.join(WORDS[1:])], 'sentences of toy')
+        warn_cut(tokenizer, ['it spins'], 'sentences of toy')
+        warn_cut(object(), [' '.join(WORDS)], 'a tokenizer without a limit')
+    finally:
+        logger.removeHandler(caplog.handler)
+    (record,) = caplog.records
+    assert 'sentences of toy: 2 of 3 are longer than the 8 tokens' in record.message
