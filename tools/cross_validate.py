@@ -86,7 +86,8 @@ class Run(NamedTuple):
     def checkpoint(self) -> Path:
         """The best one, or the last where nothing was validated."""
         best = sorted(self.folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-        return best[-1] if best else Path((self.folder / 'last_checkpoint').read_text().strip())
+        latest = (self.folder / 'last_checkpoint').read_text().strip()
+        return best[-1] if best else self.folder / Path(latest).name  # also where it was copied
 
 
 class Workers:

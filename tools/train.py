@@ -10,7 +10,6 @@ Examples:
 
 import argparse
 import os
-from pathlib import Path
 
 from mmengine.config import Config
 
@@ -83,15 +82,18 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
 
 def check_start(config: Config) -> None:
     """Find out now, not after the data are read, that the run cannot start from its checkpoint."""
-    from mmengine.runner import find_latest_checkpoint
+    from demul_mm.engine.checkpoint import (
+        allow_mmengine_checkpoints,
+        latest_checkpoint,
+        read_checkpoint,
+    )
 
-    from demul_mm.engine.checkpoint import allow_mmengine_checkpoints, read_checkpoint
-
-    start = config.load_from
-    if config.resume and start is None and Path(config.work_dir, 'last_checkpoint').is_file():
-        start = find_latest_checkpoint(config.work_dir)
-    if start is not None and '://' not in start:
-        read_checkpoint(start)
+    hook = (config.get('default_hooks') or {}).get('checkpoint') or {}
+    if config.resume and config.load_from is None and not hook.get('out_dir'):
+        latest = latest_checkpoint(config.work_dir)
+        config.load_from = latest and str(latest)
+    if config.load_from is not None and '://' not in config.load_from:
+        read_checkpoint(config.load_from)
     allow_mmengine_checkpoints()
 
 

@@ -82,6 +82,31 @@ def read_checkpoint(path: str | Path) -> dict:
         ) from error
 
 
+def latest_checkpoint(work_dir: str | Path, folder: str | Path | None = None) -> Path | None:
+    """The checkpoint that a run goes on from; None where there is none yet.
+
+    ``last_checkpoint`` in the work dir names it with the folder in which it was written. That of
+    a work dir that was copied or moved is another one, whose files are not this run's.
+
+    Args:
+        work_dir: of the run.
+        folder: of its checkpoints, if they are not in the work dir.
+
+    Raises:
+        FileNotFoundError: the checkpoint is not among the files of the run.
+    """
+    note = Path(work_dir, 'last_checkpoint')
+    if not note.is_file():
+        return None
+    named = Path(note.read_text(encoding='utf-8').strip())
+    own = Path(folder or work_dir) / named.name
+    if own.is_file():
+        return own
+    raise FileNotFoundError(
+        f'{note} names {named}, and there is no {own}; copy it there, or give it to --resume'
+    )
+
+
 def check_fits(model: nn.Module, path: str | Path) -> None:
     """Refuse a checkpoint that would leave weights of the model as they were drawn at random.
 

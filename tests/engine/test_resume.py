@@ -3,6 +3,7 @@
 A real SIGKILL, on the real model, is in ``tests/tools/test_train_test_demul.py``.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,44 @@ def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int, 
     same(final(tmp_path / 'whole'), final(tmp_path / 'parts'))
     files = [sorted(p.name for p in (tmp_path / d).glob('*.pth*')) for d in ('whole', 'parts')]
     assert files[0] == files[1]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.glob('*.pth')}
+
+
+def test_a_copied_work_dir_is_a_run_of_its_own(tmp_path: Path) -> None:
+    original, copy = tmp_path / 'original', tmp_path / 'copy'
+    half = {'train_cfg.max_epochs': 2}
+    run(original, 'original', **half)
+    before = contents(original)
+    assert any(name.startswith('best_') for name in before)
+    shutil.copytree(original, copy)
+    # The copy's own weights are others by now: those it goes on from.
+    latest = torch.load(copy / 'epoch_2.pth', weights_only=True)
+    latest['meta']['epoch'] = 1
+    latest['message_hub']['runtime_info']['best_score'] = -1e9
+    torch.save(latest, copy / 'epoch_2.pth')
+    runner = run(copy, 'copy', resume=True, **half)
+    assert contents(original) == before
+    assert Path(runner._load_from).parent == copy
+    (best,) = copy.glob('best_*.pth')
+    assert Path(runner.message_hub.get_info('best_ckpt')) == best
+    assert Path((copy / 'last_checkpoint').read_text()).parent == copy
+
+
+def test_checkpoints_of_another_folder_are_named_and_left_alone(tmp_path: Path) -> None:
+    original, other = tmp_path / 'original', tmp_path / 'other'
+    run(original, 'kept', **{'train_cfg.max_epochs': 2})
+    before = contents(original)
+    other.mkdir()
+    shutil.copy(original / 'last_checkpoint', other)
+    with pytest.raises(FileNotFoundError, match=r'names .*original.*epoch_2\.pth, and there is no'):
+        run(other, 'other', resume=True)
+    runner = run(other, 'given', resume=True, load_from=str(original / 'epoch_2.pth'))
+    assert contents(original) == before
+    known = runner.message_hub.get_info('best_ckpt')
+    assert known is None or Path(known).parent == other
 
 
 def test_epochs_draw_different_numbers_and_seeds_do_too(tmp_path: Path) -> None:

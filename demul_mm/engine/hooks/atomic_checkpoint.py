@@ -1,5 +1,6 @@
 """A checkpoint hook that can be killed at any moment."""
 
+import os
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -9,6 +10,7 @@ from mmengine.runner import Runner
 from demul_mm.engine.checkpoint import (
     ATOMIC_BACKEND,
     allow_mmengine_checkpoints,
+    latest_checkpoint,
 )
 from demul_mm.files import write_atomically
 from demul_mm.registry import HOOKS
@@ -25,17 +27,53 @@ class AtomicCheckpointHook(CheckpointHook):
     the new one is on disk, not before; and a resumed run first repeats the validation of its last
     epoch where the kill came before that validation had been recorded, so that the best
     checkpoint is the one that an uninterrupted run would have chosen.
+
+    A run reads and removes the files of its own folder only: in a work dir that was copied, the
+    names it finds are those of the original's files.
     """
 
     backend_args: dict | None
+
+    def before_run(self, runner: Runner) -> None:
+        if runner._resume and runner._load_from is None:
+            latest = latest_checkpoint(runner.work_dir, self._folder(runner.work_dir))
+            runner._load_from = None if latest is None else str(latest)
 
     def before_train(self, runner: Runner) -> None:
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC_BACKEND)
         super().before_train(runner)
+        self._keep_to_own_files(runner)
         if self.save_best and self._validation_is_missing(runner):
             runner.logger.info(f'Validating epoch {runner.epoch}, after which the run was stopped')
             runner.val_loop.run()
+
+    def _folder(self, work_dir: str) -> str | None:
+        """Where the checkpoints are, if not in the work dir."""
+        return self.out_dir and os.path.join(self.out_dir, Path(work_dir).name)
+
+    def _keep_to_own_files(self, runner: Runner) -> None:
+        """Take the best checkpoints of another folder for one's own copies, or for none."""
+        if not self.save_best:
+            return
+        single = len(self.key_indicators) == 1
+        names = ['best_ckpt'] if single else [f'best_ckpt_{key}' for key in self.key_indicators]
+        for name, key in zip(names, self.key_indicators):
+            known = runner.message_hub.runtime_info.get(name)
+            if not known or Path(known).parent == Path(self.out_dir):
+                continue
+            copy = Path(self.out_dir, Path(known).name)
+            own = str(copy) if copy.is_file() else None
+            if own is None:
+                runner.logger.warning(
+                    f'the best checkpoint so far is {known}, of another folder: it stays there, '
+                    'and the next one that is better is saved here'
+                )
+            runner.message_hub.update_info(name, own)
+            if single:
+                self.best_ckpt_path = own
+            else:
+                self.best_ckpt_path_dict[key] = own
 
     def _validation_is_missing(self, runner: Runner) -> bool:
         """Whether the resumed epoch was due for validation, and has no record of it."""
