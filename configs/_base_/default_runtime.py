@@ -4,7 +4,7 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
+    param_scheduler=dict(type='PlannedScheduleHook'),
     checkpoint=dict(
         type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'))

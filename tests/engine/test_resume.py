@@ -127,6 +127,28 @@ def test_checkpoints_of_another_folder_are_named_and_left_alone(tmp_path: Path) 
     assert known is None or Path(known).parent == other
 
 
+def rates(runner: Runner) -> list[float]:
+    return runner.message_hub.get_scalar('train/lr').data[0].tolist()
+
+
+@pytest.mark.parametrize('kind', ['iterations', 'epochs'])
+def test_a_run_resumed_with_more_epochs_follows_the_longer_schedule(
+    tmp_path: Path, kind: str
+) -> None:
+    by_epoch = dict(type='CosineAnnealingLR', by_epoch=True)
+    options = dict(param_scheduler=[by_epoch]) if kind == 'epochs' else {}
+    half = {'train_cfg.max_epochs': 2, **options}
+    whole = run(tmp_path / 'whole', f'whole-{kind}', **options)
+    run(tmp_path / 'parts', f'half-{kind}', **half)
+    parts = run(tmp_path / 'parts', f'rest-{kind}', resume=True, **options)
+    steps = len(whole.train_dataloader)
+    assert rates(parts)[2 * steps :] == pytest.approx(rates(whole)[2 * steps :], rel=1e-9)
+    assert rates(parts)[2 * steps] > 1e-3  # and not the 0 at which two epochs end
+    planned = [scheduler.state_dict() for scheduler in whole.param_schedulers]
+    for one, other in zip(parts.param_schedulers, planned):
+        assert one.state_dict()['_global_step'] == other['_global_step']
+
+
 def test_epochs_draw_different_numbers_and_seeds_do_too(tmp_path: Path) -> None:
     losses = {}
     for seed in (0, 1):

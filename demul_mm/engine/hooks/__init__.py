@@ -5,6 +5,7 @@ from demul_mm.engine.hooks.calibration import CalibrationHook
 from demul_mm.engine.hooks.deferred_info import DeferredInfoHook
 from demul_mm.engine.hooks.epoch_seed import EpochSeedHook
 from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
+from demul_mm.engine.hooks.planned_schedule import PlannedScheduleHook
 from demul_mm.engine.hooks.sentence_length import SentenceLengthHook
 from demul_mm.engine.hooks.two_stage import TwoStageHook
 from demul_mm.engine.hooks.video_weight import VideoWeightHook
@@ -15,6 +16,7 @@ __all__ = [
     'DeferredInfoHook',
     'EpochSeedHook',
     'HardVideoMiningHook',
+    'PlannedScheduleHook',
     'SentenceLengthHook',
     'TwoStageHook',
     'VideoWeightHook',

@@ -1,0 +1,78 @@
+"""The learning rate of a resumed run is the one that its config plans."""
+
+import warnings
+from typing import Any
+
+from mmengine.hooks import ParamSchedulerHook
+from mmengine.optim import _ParamScheduler
+from mmengine.runner import Runner
+
+from demul_mm.registry import HOOKS
+
+# What a scheduler counts and what it has set, beside what it was planned with.
+MOVING = {'last_step', '_global_step', '_last_value', 'verbose'}
+
+
+@HOOKS.register_module()
+class PlannedScheduleHook(ParamSchedulerHook):
+    """mmengine's ``ParamSchedulerHook``, which also follows the config after a resume.
+
+    A checkpoint holds the schedule that its run had. Where the config plans another one (more
+    epochs, another learning rate's course), its steps are repeated up to the place of the
+    checkpoint, so that the run goes on as one that had this plan from its start.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        self._planned = [
+            (
+                dict(one.state_dict()),
+                [group[one.param_name] for group in one.optimizer.param_groups],
+            )
+            for one in _schedulers(runner)
+        ]
+
+    def before_train(self, runner: Runner) -> None:
+        schedulers = _schedulers(runner)
+        if not (runner._resume and runner.iter) or len(schedulers) != len(self._planned):
+            return
+        changed = [
+            f'{name} {_short(one.state_dict().get(name))} -> {_short(value)}'
+            for one, (plan, _) in zip(schedulers, self._planned)
+            for name, value in plan.items()
+            if name not in MOVING and one.state_dict().get(name) != value
+        ]
+        if not changed:
+            return
+        self._replay(runner, schedulers)
+        values = {one.param_name: one.get_last_value()[0] for one in schedulers}
+        runner.logger.warning(
+            f'the schedule of the config is not that of the checkpoint ({", ".join(changed)}): it '
+            f'goes on where the new one is at epoch {runner.epoch}, with '
+            + ', '.join(f'{name} {value:.3g}' for name, value in values.items())
+        )
+
+    def _replay(self, runner: Runner, schedulers: list[_ParamScheduler]) -> None:
+        """Bring the schedulers, and the values they set, to where their plan is now."""
+        for one, (plan, values) in zip(schedulers, self._planned):
+            one.load_state_dict(plan)
+            for group, value in zip(one.optimizer.param_groups, values):
+                group[one.param_name] = value
+        length = len(runner.train_dataloader)
+        with warnings.catch_warnings():  # torch misses the optimizer's steps in between
+            warnings.simplefilter('ignore')
+            for iteration in range(1, runner.iter + 1):
+                self.after_train_iter(runner, iteration)
+                if iteration % length == 0:
+                    self.after_train_epoch(runner)
+
+
+def _schedulers(runner: Runner) -> list[_ParamScheduler]:
+    """All schedulers of a runner that trains."""
+    parts = runner.param_schedulers or []
+    found = [one for part in parts.values() for one in part] if isinstance(parts, dict) else parts
+    return [one for one in found if isinstance(one, _ParamScheduler)]
+
+
+def _short(value: Any) -> Any:
+    """A value of each group of parameters, by that of the first."""
+    return value[0] if isinstance(value, list) and value else value
