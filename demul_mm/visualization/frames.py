@@ -7,6 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from demul_mm.video.timeline import upright
+
 
 class KeyFrame(NamedTuple):
     """One picture of a video."""
@@ -45,20 +47,26 @@ def read_key_frames(path: str | Path, times: Sequence[float], height: int = 90) 
 
 def _frame_at(container, seconds: float, height: int) -> KeyFrame:
     """Seek to the key frame before a time and decode up to it."""
-    stream = container.streams.video[0]
-    container.seek(max(0, int(seconds / stream.time_base)), stream=stream, backward=True)
+    stream, asked = container.streams.video[0], seconds
+    seconds += float((stream.start_time or 0) * stream.time_base)  # on the clock of the file
     half = 0.5 / float(stream.average_rate or 25)
     frame = None
-    for frame in container.decode(stream):
-        if frame.time is not None and frame.time >= seconds - half:
-            break
+    for earlier in (0.0, 10.0, seconds):  # where a file has no index, seeking may land too late
+        place = max(0, int((seconds - earlier) / stream.time_base))
+        container.seek(place, stream=stream, backward=True)
+        frames = (frame for frame in container.decode(stream) if frame.time is not None)
+        frame = next(frames, None)
+        if frame is None or (frame.time > seconds + half and earlier < seconds):
+            continue
+        while frame.time < seconds - half and (following := next(frames, None)) is not None:
+            frame = following
+        break
     if frame is None:
-        raise StopIteration(f'no frame at {seconds:.2f} s')
-    width = max(2, round(frame.width * height / frame.height))
-    image = cv2.resize(
-        frame.to_ndarray(format='rgb24'), (width, height), interpolation=cv2.INTER_AREA
-    )
-    return KeyFrame(seconds, image)
+        raise StopIteration(f'no frame at {asked:.2f} s')
+    picture = upright(frame.to_ndarray(format='rgb24'), frame)
+    width = max(2, round(picture.shape[1] * height / picture.shape[0]))
+    image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return KeyFrame(asked, image)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 80) -> bytes:

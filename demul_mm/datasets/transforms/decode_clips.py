@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.logging import MMLogger
 
 from demul_mm.registry import TRANSFORMS
+from demul_mm.video.timeline import Timeline, quarter_turns, read_timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-TRUNCATED = 0.05
-"""Share of a video (and at least :data:`TRUNCATED_SECONDS`) that may be missing at its end."""
-TRUNCATED_SECONDS = 1.0
+# Share of the packets of a damaged file that must be readable.
+READABLE = 0.5
 
 
 def iter_clips(
@@ -33,7 +34,9 @@ def iter_clips(
     """Decode a video in batches of clips, in bounded memory.
 
     The T clips tile the video: clip i covers ``[i, i + 1] * duration / T`` and its frames are the
-    ones shown at evenly spaced moments of it.
+    ones shown at evenly spaced moments of it, upright. Times are those of the frames, from the
+    first one on; what the header says is not believed. Where a part of the file is damaged, the
+    frame before it stays, and a warning says how much it is.
 
     Args:
         path: A video file.
@@ -50,7 +53,7 @@ def iter_clips(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no readable video, or ends early.
+        ValueError: The file is no readable video, ends early, or is damaged for the most part.
     """
     if (clip_seconds is None) == (num_clips is None):
         raise ValueError(
@@ -60,30 +63,26 @@ def iter_clips(
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value}: must be above 0')
     height, width = (size, size) if isinstance(size, int) else size
-    import av
     from av.video.reformatter import VideoReformatter
 
+    timeline = _timeline(path)
+    duration = timeline.duration
     with _open(path) as container:
         stream = container.streams.video[0]
-        if stream.codec_context is None or not stream.codec_context.height:
-            raise _truncated(path, 0.0, _duration(container, stream, path), 'it holds no frame')
         # Threads cost more than they save on small pictures.
         stream.thread_type = 'SLICE' if stream.codec_context.height < 300 else 'AUTO'
-        duration = _duration(container, stream, path)
         count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
         times = clip_times(duration, count, frames_per_clip, window_seconds)
-        origin = float((stream.start_time or 0) * (stream.time_base or 0))
-        pending = _Pending(times.reshape(-1), height, width, VideoReformatter(), origin)
+        pending = _Pending(times.reshape(-1), height, width, VideoReformatter(), timeline.origin)
+        damage = _Damage(path, timeline)
         done = 0
-        try:
-            for frame in container.decode(stream):
-                pending.push(frame)
-                while (pending.filled // frames_per_clip) - done >= batch:
-                    yield pending.take(batch * frames_per_clip, frames_per_clip), duration
-                    done += batch
-        except av.error.FFmpegError as error:
-            raise _truncated(path, pending.last_time, duration, str(error)) from error
-        pending.finish(path, duration)
+        for frame in damage.decode(container, stream):
+            pending.push(frame)
+            while (pending.filled // frames_per_clip) - done >= batch:
+                yield pending.take(batch * frames_per_clip, frames_per_clip), duration
+                done += batch
+        damage.report()
+        pending.finish()
         while done < count:
             n = min(batch, count - done)
             yield pending.take(n * frames_per_clip, frames_per_clip), duration
@@ -124,6 +123,48 @@ def decode_clips(
     return np.concatenate([p for p, _ in parts]), parts[0][1]
 
 
+class _Damage:
+    """Decodes what can be decoded of a file, and counts the packets that cannot."""
+
+    def __init__(self, path: str, timeline: Timeline) -> None:
+        self.path, self.timeline = path, timeline
+        self.lost, self.frames, self.last = 0, 0, 0.0
+        self.why = 'it holds no frame'
+
+    def decode(self, container: InputContainer, stream: VideoStream) -> Iterator[Any]:
+        """The frames, in the order in which they are shown."""
+        import av
+
+        try:
+            for packet in container.demux(stream):
+                try:
+                    for frame in packet.decode():
+                        self.frames += 1
+                        self.last = self.last if frame.time is None else frame.time
+                        yield frame
+                except av.error.FFmpegError as error:
+                    self.lost, self.why = self.lost + 1, str(error)
+        except av.error.FFmpegError as error:
+            self.lost, self.why = self.lost + 1, str(error)
+
+    def report(self) -> None:
+        """Say what was lost, or refuse the file.
+
+        Raises:
+            ValueError: most of it was, or all.
+        """
+        number = self.timeline.num_packets
+        lost = max(self.lost, 0 if not self.lost else number - self.frames)
+        if not self.frames or number - lost < READABLE * number:
+            readable = max(0.0, self.last - self.timeline.origin) if self.frames else 0.0
+            raise _truncated(self.path, readable, self.timeline.duration, self.why)
+        if lost:
+            MMLogger.get_current_instance().warning(
+                f'{self.path}: {lost:,} of {number:,} frames cannot be decoded ({self.why}); the '
+                'ones before them are shown instead'
+            )
+
+
 class _Pending:
     """Collects, for each wanted moment, the frame that is shown then.
 
@@ -159,24 +200,22 @@ class _Pending:
     def _serve(self, frame: Any, stop: int) -> None:
         if stop <= self.served:
             return
+        turns = quarter_turns(frame)
+        height, width = (self.width, self.height) if turns % 2 else (self.height, self.width)
         # One reformatter for all frames: setting one up costs more than using it. And one thread:
         # handing a small picture to several takes three times as long as scaling it.
         picture = self.reformatter.reformat(
-            frame, width=self.width, height=self.height, format='rgb24', threads=1
+            frame, width=width, height=height, format='rgb24', threads=1
         ).to_ndarray()
+        picture = np.rot90(picture, turns)
         for position in self.order[self.served : stop]:
             self.frames[int(position)] = picture
         self.served = stop
         while self.filled in self.frames:
             self.filled += 1
 
-    def finish(self, path: str, duration: float) -> None:
-        """Serve what is left with the last frame, if the video really ends there."""
-        if self.previous is None:
-            raise _truncated(path, 0.0, duration, 'it holds no frame')
-        missing = duration - max(self.last_end, self.last_time)
-        if missing > max(TRUNCATED_SECONDS, TRUNCATED * duration):
-            raise _truncated(path, self.last_time, duration, 'the file ends early')
+    def finish(self) -> None:
+        """Serve what is left with the last frame."""
         self._serve(self.previous, len(self.wanted))
         self.filled = len(self.wanted)
 
@@ -206,13 +245,19 @@ def _open(path: str) -> InputContainer:
     return container
 
 
-def _duration(container: InputContainer, stream: VideoStream, path: str) -> float:
-    """Seconds of the video stream, or of the file where the stream does not say."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    if container.duration:
-        return container.duration / 1e6
-    raise ValueError(f'{path}: does not say how long it is; convert it to mp4 (ffmpeg -i)')
+def _timeline(path: str) -> Timeline:
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        try:
+            timeline = read_timeline(container, stream)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from None
+        if stream.codec_context is None or not stream.codec_context.height:
+            raise _truncated(path, 0.0, timeline.promised, 'it holds no frame')
+        if timeline.is_cut_off:
+            readable, promised = timeline.duration, timeline.promised
+            raise _truncated(path, readable, promised, 'the file ends early')
+        return timeline
 
 
 def _truncated(path: str, readable: float, duration: float, reason: str) -> ValueError:

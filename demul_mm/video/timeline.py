@@ -1,0 +1,87 @@
+"""When the frames of a video file are shown, by their own timestamps."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Share of a video, and at least so many seconds, that may be missing at its end.
+TRUNCATED, TRUNCATED_SECONDS = 0.05, 1.0
+
+
+class Timeline(NamedTuple):
+    """What the packets of a video stream say, and what its header does.
+
+    Attributes:
+        origin: timestamp of the first frame, seconds.
+        duration: seconds from there to the end of the last frame.
+        promised: seconds that the header promises; 0 where it does not say.
+        num_packets: of the stream.
+    """
+
+    origin: float
+    duration: float
+    promised: float
+    num_packets: int
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the file ends well before the end that its header promises.
+
+        The header of some containers counts from the first frame, that of others from 0.
+        """
+        missing = self.promised - max(self.duration, self.origin + self.duration)
+        return missing > max(TRUNCATED_SECONDS, TRUNCATED * self.promised)
+
+
+def read_timeline(container: 'InputContainer', stream: 'VideoStream') -> Timeline:
+    """Read the timestamps of all packets, to the end of the file, without decoding.
+
+    Headers are no measure of time: that of a file with B-frames and a variable frame rate may be
+    short by seconds, and what a browser records has none.
+
+    Raises:
+        ValueError: neither the packets nor the header say how long the video is.
+    """
+    import av
+
+    unit = float(stream.time_base or 0)
+    starts, ends, number = [], [], 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                number += 1
+                time = packet.dts if packet.pts is None else packet.pts
+                if time is not None and not packet.is_discard:
+                    starts.append(time * unit)
+                    ends.append((time + (packet.duration or 0)) * unit)
+    except av.error.FFmpegError:
+        pass  # a file that is cut off; what was read before counts
+    promised = _promised(container, stream)
+    if not starts and not promised:
+        raise ValueError('does not say how long it is; convert it to mp4 (ffmpeg -i)')
+    if not starts:
+        return Timeline(0.0, promised, promised, number)
+    last = max(starts)
+    if max(ends) == last and len(starts) > 1:  # packets without a length: as the others, on average
+        ends.append(last + (last - min(starts)) / (len(starts) - 1))
+    return Timeline(min(starts), max(ends) - min(starts), promised, number)
+
+
+def _promised(container: 'InputContainer', stream: 'VideoStream') -> float:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration else 0.0
+
+
+def upright(picture: np.ndarray, frame: Any) -> np.ndarray:
+    """A frame's picture ``(H, W, 3)`` as it is meant to be seen: phones store theirs turned."""
+    return np.ascontiguousarray(np.rot90(picture, quarter_turns(frame)))
+
+
+def quarter_turns(frame: Any) -> int:
+    """Quarter turns, counterclockwise, that bring a frame upright."""
+    return round(frame.rotation / 90) % 4
