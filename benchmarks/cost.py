@@ -29,14 +29,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-# demul_mm is imported in functions alone: a process may run the code of another checkout.
+from demul_mm.cli import run_tool, tool_parser
+from demul_mm.files import write_atomically
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
     from mmengine.config import DictAction
-
-    from demul_mm.cli import tool_parser
 
     parser = tool_parser(__doc__)
     parser.add_argument('configs', nargs='+', help='the plainest first; CONFIG or CHECKOUT:CONFIG')
@@ -114,11 +114,21 @@ class Worker:
         return (*seconds, sum(len(sample.queries) for sample in data['data_samples']))
 
 
+def forget_code() -> None:
+    """Undo the imports that started this process, for it to run the code of another checkout."""
+    ours = ('demul_mm', 'mmengine')  # which knows the registries of the other
+    for name in [name for name in sys.modules if name.partition('.')[0] in ours]:
+        del sys.modules[name]
+    sys.meta_path[:] = [x for x in sys.meta_path if not type(x).__module__.startswith(ours)]
+
+
 def serve(pipe: Connection, config: str, args: argparse.Namespace) -> None:
     """Run a step whenever asked to; tell the peak of memory at the end."""
     checkout, _, path = config.rpartition(':')
-    root = Path(checkout).resolve() if checkout else ROOT
-    sys.path.insert(0, str(root))
+    root = Path(checkout).resolve()
+    if checkout:
+        forget_code()
+        sys.path.insert(0, str(root))
     import torch
 
     torch.set_num_threads(args.threads)
@@ -184,7 +194,6 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 def main() -> None:
     args = parse_args()
     from demul_mm.evaluation.tables import format_markdown, format_table
-    from demul_mm.files import write_atomically
 
     rows = measure(args)
     print(format_table(rows))
@@ -195,6 +204,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from demul_mm.cli import run_tool
-
     run_tool(main)
