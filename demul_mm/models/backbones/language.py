@@ -217,8 +217,6 @@ class LanguageEncoder(nn.Module):
         word_drop: share of the words that are left out of each sentence in training, after the
             token model has read it whole: so its features can still be kept from epoch to epoch.
             The first token, which stands for the sentence, stays.
-        pooled: whether the sentence also reads the mean of the token features, which is what a
-            sentence encoder was trained to compare.
     """
 
     def __init__(
@@ -229,7 +227,6 @@ class LanguageEncoder(nn.Module):
         ngrams: tuple[int, ...] = (1, 3, 5),
         dropout: float = 0.1,
         word_drop: float = 0.0,
-        pooled: bool = False,
     ) -> None:
         super().__init__()
         if any(n % 2 == 0 for n in ngrams):
@@ -250,7 +247,6 @@ class LanguageEncoder(nn.Module):
         self.sentence = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
         self.scale = dim**-0.5
         self.word_drop = word_drop
-        self.meant = nn.Linear(self.meaning_dim, dim) if pooled else None
 
     def forward(self, ids: Tensor, mask: Tensor) -> Language:
         """Encode ``Q`` tokenised sentences.
@@ -278,9 +274,6 @@ class LanguageEncoder(nn.Module):
         unit_mask = torch.cat([mask, mask.new_ones(phrases.shape[:2])], 1)
         weight = masked_softmax(self.pool(units).squeeze(-1).float(), unit_mask).to(words.dtype)
         sentence = self.sentence(torch.einsum('qu,qud->qd', weight, units))
-        if self.meant is not None:
-            scale = self.meaning_dim**0.5  # entries of about 1
-            sentence = sentence + self.meant(self.dropout(meaning * scale))
         return Language(words, mask, phrases, sentence, attention, meaning)
 
     @staticmethod
