@@ -17,13 +17,14 @@ class CharadesSTADataset(MomentDataset):
     <sentence>``, in seconds. ``info_file`` is the csv of Charades (``Charades_v1_train.csv`` or
     ``..._test.csv``), whose column ``length`` has the durations. 4 train queries end before they
     start and are dropped; 1,802 others and 562 test queries end after the video and are clipped.
+    Its column ``actions``, where it is there, is ``meta['actions']``: ``(class, start, end)`` each.
     """
 
     METAINFO = {'dataset_name': 'charades_sta'}
     splits = ('train', 'test')
 
     def read_annotations(self) -> Iterator[RawVideo]:
-        durations = self._read_durations()
+        infos = self._read_infos()
         videos: dict[str, RawVideo] = {}
         for where, line in read_lines(self.ann_file):
             head, mark, text = line.partition('##')
@@ -34,20 +35,22 @@ class CharadesSTADataset(MomentDataset):
                     "'<video> <start> <end>##<sentence>'; is it the file of another data set?"
                 )
             video_id, start, end = fields[0], *_seconds(fields[1:], self.ann_file, where)
-            if video_id not in durations:
+            if video_id not in infos:
                 raise AnnotationError(
                     f'{self.ann_file}: {where}: video {video_id!r} is not in '
                     f'{self.info_files[0]}; give the csv of the same split as info_file'
                 )
+            duration, meta = infos[video_id]
             video = videos.setdefault(
                 video_id,
-                RawVideo(video_id, durations[video_id], [], where, file=f'{video_id}.mp4'),
+                RawVideo(video_id, duration, [], where, file=f'{video_id}.mp4', meta=meta),
             )
             query_id = f'{video_id}#{len(video.queries)}'
             video.queries.append(RawQuery(query_id, text, [[start, end]], where))
         yield from videos.values()
 
-    def _read_durations(self) -> dict[str, float]:
+    def _read_infos(self) -> dict[str, tuple[float, dict]]:
+        """Of each video, its duration and what else is known of it."""
         if len(self.info_files) != 1:
             raise ValueError(
                 'CharadesSTADataset needs info_file, the csv of Charades with the durations '
@@ -59,10 +62,28 @@ class CharadesSTADataset(MomentDataset):
             missing = {'id', 'length'} - set(reader.fieldnames or ())
             if missing:
                 raise AnnotationError(f'{path}: column {sorted(missing)[0]!r} is missing')
-            return {
-                row['id']: _seconds([row['length']], path, f'line {reader.line_num}')[0]
-                for row in reader
-            }
+            infos = {}
+            for row in reader:
+                where = f'line {reader.line_num}'
+                meta = {}
+                if 'actions' in row:
+                    meta['actions'] = _actions(row['actions'] or '', path, where)
+                infos[row['id']] = _seconds([row['length']], path, where)[0], meta
+            return infos
+
+
+def _actions(text: str, path: str, where: str) -> list[tuple[str, float, float]]:
+    """Those of ``c092 11.90 21.20;c147 0.00 12.60``."""
+    actions = []
+    for action in filter(None, text.split(';')):
+        name, *times = action.split()
+        if len(times) != 2:
+            raise AnnotationError(
+                f'{path}: {where}: action {action!r}, expected <class> <start> <end>'
+            )
+        start, end = _seconds(times, path, where)
+        actions.append((name, start, end))
+    return actions
 
 
 def _seconds(values: list[str], path: str, where: str) -> list[float]:

@@ -1,5 +1,6 @@
 """Steps of a data pipeline."""
 
+from demul_mm.datasets.transforms.actions import ActionQueries
 from demul_mm.datasets.transforms.augment import (
     Augmentation,
     ClipDrop,
@@ -16,6 +17,7 @@ from demul_mm.datasets.transforms.sample_queries import SampleQueries
 from demul_mm.datasets.transforms.splice import SpliceMoment
 
 __all__ = [
+    'ActionQueries',
     'Augmentation',
     'ClipDrop',
     'LoadVideoClips',
