@@ -1,7 +1,8 @@
 # Charades-STA by CLIP features: five folds by video over the 1,000 test videos whose features are
 # at hand. tools/cross_validate.py runs all folds, tools/train.py the first one. The checkpoint and
 # the calibration are chosen on a tenth of the videos of the other four folds. Tested on each
-# query's own video, and on the corpus of all videos of the fold.
+# query's own video, and on the corpus of all videos of the fold. Training also asks for the labelled
+# actions of its videos that have no sentence (ActionQueries).
 _base_ = [
     './_base_/datasets/charades.py',
     './_base_/features/clip_l14.py',
@@ -11,6 +12,7 @@ _base_ = [
 ]
 train_pipeline = [
     dict(type='LoadVideoFeature'),
+    dict(type='ActionQueries', max_queries=3),
     dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
     dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
     dict(type='ClipDrop', prob=0.3, rate=0.1),
@@ -29,7 +31,7 @@ test_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='test
 model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
 default_hooks = dict(checkpoint=dict(save_best='mIoU'))
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
-train_cfg = dict(max_epochs=16, val_begin=4, val_interval=2)
+train_cfg = dict(max_epochs=12, val_begin=8, val_interval=2)
 
 test_cfg = dict(type='CorpusTestLoop', num_videos=200, num_fused=20, num_moments=100)
 test_evaluator = [

@@ -5,12 +5,15 @@
 # videos of all folds.
 _base_ = [
     './_base_/datasets/qvhighlights.py',
-    './_base_/models/demul.py',
+    './_base_/models/demul_whole.py',
     './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]
 train_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
+    dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
+    dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
+    dict(type='ClipDrop', prob=0.3, rate=0.1),
     dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=('text',)),
     dict(type='SampleQueries', max_queries=4),
     dict(type='PackMomentInputs')]
@@ -31,8 +34,10 @@ test_dataloader = dict(
     dataset=dict(videos, folds=dict(num=5, test=0, part='corpus'), pipeline=test_pipeline))
 
 model = dict(
-    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1)),
+    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.2)),
     test_cfg=dict(nms=dict(max_keep=10)))
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
+train_cfg = dict(max_epochs=6, val_begin=2, val_interval=2)
 default_hooks = dict(checkpoint=dict(save_best='mAP'))
 
 test_cfg = dict(type='CorpusTestLoop', num_videos=200, num_fused=20, num_moments=100)

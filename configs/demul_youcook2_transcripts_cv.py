@@ -5,7 +5,7 @@
 # video, and on the corpus of the videos of all folds.
 _base_ = [
     './_base_/datasets/common.py',
-    './_base_/models/demul.py',
+    './_base_/models/demul_whole.py',
     './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]
@@ -14,6 +14,9 @@ num_clips = 192
 
 train_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
+    dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
+    dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
+    dict(type='ClipDrop', prob=0.3, rate=0.1),
     dict(type='ResampleClips', num_clips=num_clips, streams=('text',)),
     dict(type='SampleQueries', max_queries=8),
     dict(type='PackMomentInputs')]
@@ -46,7 +49,9 @@ test_dataloader = dict(
     dataset=dict(videos, folds=dict(num=5, test=0, part='corpus'), pipeline=test_pipeline))
 
 model = dict(
-    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1)))
+    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.2)))
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
+train_cfg = dict(max_epochs=16, val_begin=6, val_interval=2)
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))
 
 test_cfg = dict(type='CorpusTestLoop', num_videos=50, num_fused=20, num_moments=100)

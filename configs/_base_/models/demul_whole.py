@@ -3,13 +3,13 @@
 # and the dropout that such trainings need.
 _base_ = ['./demul.py']
 model = dict(
-    language=dict(dropout=0.3, word_drop=0.15),
-    streams=dict(visual=dict(dropout=0.3)),
-    pyramid=dict(dropout=0.3),
-    decoupler=dict(private_dim=64, dropout=0.3),
+    language=dict(dropout=0.2, word_drop=0.1),
+    streams=dict(visual=dict(dropout=0.2)),
+    pyramid=dict(dropout=0.2),
+    decoupler=dict(private_dim=64, dropout=0.2),
     neck=dict(stages=('sentence', 'phrases', 'words')),
     head=dict(
-        dropout=0.3,
+        dropout=0.2,
         quality_weight=1.0,
         joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video'))),
     decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
