@@ -9,7 +9,7 @@ Examples:
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ def augmented(pipeline: list[dict]) -> list[dict]:
     return [load, *steps, *others]
 
 
+def without(*types: str) -> Callable[[list[dict]], list[dict]]:
+    """Of a pipeline, the steps that are not of these types."""
+    return lambda pipeline: [step for step in pipeline if step['type'] not in types]
+
+
 def uncalibrated(hooks: list[dict]) -> list[dict]:
     """All hooks but the one that calibrates."""
     return [hook for hook in hooks if hook['type'] != 'CalibrationHook']
@@ -52,10 +57,15 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     'dual_encoder': {**PLAIN, 'model.neck': None},
     # A plain fusion detector: the words are fused with every cell once; focal classification and
     # regressed borders; nothing is shared with an index.
-    'plain_detector': {**PLAIN, 'model.retrieval': None, 'model.neck.survivors': None},
+    'plain_detector': {
+        **PLAIN,
+        'model.retrieval': None,
+        'model.neck.survivors': None,
+        'model.neck.stages': ('words',),
+    },
     # The dual encoder that is indexed, with the same head: query and video never meet.
     'no_fusion': {'model.neck': None},
-    # The method's three fusion stages, where the recipe has the last.
+    # The method's three fusion stages, where the short form has the last.
     'three_stages': {
         'model.neck.stages': ('sentence', 'phrases', 'words'),
         'model.neck.cells_talk': False,
@@ -66,6 +76,21 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         'model.decorrelation': dict(type='CrossCorrelationLoss', loss_weight=0.1),
         'model.confusion': dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
     },
+    # What the whole method has and the short form has not, one by one.
+    'words_only': {'model.neck.stages': ('words',)},
+    'no_private': {
+        'model.decoupler.private_dim': 0,
+        'model.decorrelation': None,
+        'model.confusion': None,
+    },
+    'no_quality': {
+        'model.head.quality_weight': 0.0,
+        'model.head.joint.terms': ('semantic', 'boundary', 'coherence', 'video'),
+    },
+    'not_augmented': {
+        'train_dataloader.dataset.pipeline': without('TemporalCrop', 'SpeedChange', 'ClipDrop')
+    },
+    'no_actions': {'train_dataloader.dataset.pipeline': without('ActionQueries')},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
     # coherence and the video's own score.
     'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
@@ -110,14 +135,27 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# What only the short form lacks, and what only the whole method has: elsewhere they change nothing
+# that they are named for.
+SHORT_ONLY = ('three_stages', 'decoupling', 'quality', 'augmented')
+WHOLE_ONLY = ('words_only', 'no_private', 'no_quality', 'not_augmented', 'no_actions')
+
+
 def ablate(config: Config, changes: Mapping[str, Any]) -> None:
-    """Make the changes of one ablation in a config, in place."""
+    """Make the changes of one ablation in a config, in place.
+
+    Raises:
+        ValueError: they change nothing, since the recipe is so already.
+    """
+    before = copy.deepcopy(config.to_dict())
     for path, value in changes.items():
         *parents, name = path.split('.')
         part = config
         for parent in parents:
             part = part[parent]
         part[name] = value(part.get(name)) if callable(value) else copy.deepcopy(value)
+    if changes and config.to_dict() == before:
+        raise ValueError(f'{", ".join(changes)}: the recipe is so already, the ablation is none')
 
 
 def main() -> None:

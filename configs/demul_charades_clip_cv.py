@@ -6,7 +6,7 @@
 _base_ = [
     './_base_/datasets/charades.py',
     './_base_/features/clip_l14.py',
-    './_base_/models/demul_whole.py',
+    './_base_/models/demul.py',
     './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]

@@ -3,7 +3,7 @@
 _base_ = [
     './_base_/datasets/rendered.py',
     './_base_/features/clip_cnn.py',
-    './_base_/models/demul.py',
+    './_base_/models/demul_short.py',
     './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]

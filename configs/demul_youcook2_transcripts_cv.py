@@ -5,7 +5,7 @@
 # video, and on the corpus of the videos of all folds.
 _base_ = [
     './_base_/datasets/common.py',
-    './_base_/models/demul_whole.py',
+    './_base_/models/demul.py',
     './_base_/schedules/muon_20e.py',
     './_base_/default_runtime.py',
 ]

@@ -29,7 +29,7 @@ WORDS = (
 )
 CONFIG = """
 _base_ = [
-    '{root}/configs/_base_/models/demul.py',
+    '{root}/configs/_base_/models/demul_short.py',
     '{root}/configs/_base_/schedules/muon_20e.py',
     '{root}/configs/_base_/default_runtime.py']
 dataset = dict(

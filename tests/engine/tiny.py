@@ -10,7 +10,7 @@ DIM = 16
 CONFIG = """
 _base_ = [
     '{root}/configs/_base_/datasets/rendered.py',
-    '{root}/configs/_base_/models/demul.py',
+    '{root}/configs/_base_/models/demul_short.py',
     '{root}/configs/_base_/schedules/{schedule}.py',
     '{root}/configs/_base_/default_runtime.py']
 features = dict(visual=dict(type='FolderStore', path='features', dim={dim}))
