@@ -7,6 +7,9 @@ num_clips = 75
 
 train_pipeline = [
     dict(type='LoadVideoFeature'),
+    dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
+    dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
+    dict(type='ClipDrop', prob=0.3, rate=0.1),
     dict(type='ResampleClips', num_clips=num_clips),
     dict(type='SampleQueries', max_queries=4),
     dict(type='PackMomentInputs')]
