@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
+from demul_mm.models.backbones.frozen import put_together, read_frozen
 from demul_mm.models.layers import Dropout, masked_softmax
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.precision import check_precision, choose_precision
@@ -42,13 +43,6 @@ def _tune(lm: PreTrainedModel, tune: str | int) -> None:
         )
     lm.requires_grad_(tune == 'all')
     layers[len(layers) - number :].requires_grad_(True)
-
-
-# A sentence's features may not depend on the sentences beside it, not even in the last bit: which
-# of them are cached already differs between a run and its resumption. So a frozen model sees chunks
-# of one size, as wide as the sentence alone asks for.
-CHUNK = 8
-WIDTH_STEP = 8
 
 
 class _Shared(list):
@@ -136,11 +130,11 @@ class TransformersLM(nn.Module):
         """Token ids ``(Q, L)`` and ``mask (Q, L)`` to features ``(Q, L, out_dim)``."""
         if not self.frozen:
             return self._read(self.lm, ids, mask)
-        known_ids, known_mask = on_host(ids), on_host(mask)
-        lengths = known_mask.sum(1).tolist()
-        keys = [row[:n].tobytes() for row, n in zip(known_ids.numpy(), lengths)]
-        fresh = {key: i for i, key in enumerate(keys) if key not in self._cache}
-        rows = self._run_frozen(known_ids, known_mask, fresh, ids.device)
+        lengths = on_host(mask).sum(1).tolist()
+        sentences = [row[:n] for row, n in zip(on_host(ids), lengths)]
+        keys = [sentence.numpy().tobytes() for sentence in sentences]
+        fresh = {key: ids for key, ids in zip(keys, sentences) if key not in self._cache}
+        rows = self._run_frozen(fresh, ids.device)
         features = [rows[key] if key in rows else self._cache[key] for key in keys]
         padded = nn.utils.rnn.pad_sequence(features, batch_first=True)  # (Q, L', out_dim)
         padded = F.pad(padded, (0, 0, 0, ids.shape[1] - padded.shape[1]))
@@ -148,36 +142,21 @@ class TransformersLM(nn.Module):
 
     def _read(self, lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
         """``(Q, L)`` to ``(Q, L, out_dim)``."""
-        if self.layers == (-1,):
-            return lm(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        out = lm(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
-        return torch.cat([out.hidden_states[layer] for layer in self.layers], -1)
+        hidden = self.layers != (-1,)
+        out = lm(input_ids=ids, attention_mask=mask.long(), output_hidden_states=hidden)
+        return put_together(out, self.layers)
 
     @torch.no_grad()
-    def _run_frozen(
-        self, ids: Tensor, mask: Tensor, fresh: dict[bytes, int], device: torch.device
-    ) -> dict[bytes, Tensor]:
+    def _run_frozen(self, fresh: dict[bytes, Tensor], device: torch.device) -> dict[bytes, Tensor]:
         """Features of the sentences not yet in the cache, kept there while it has room."""
         if not fresh:
             return {}
         lm = self._hidden[0] = self._hidden[0].to(device, choose_precision(self.dtype, device))
-        lengths = mask.sum(1).tolist()
-        by_width: dict[int, list[bytes]] = {}
-        for key, i in fresh.items():
-            by_width.setdefault(-(-lengths[i] // WIDTH_STEP) * WIDTH_STEP, []).append(key)
-        rows: dict[bytes, Tensor] = {}
-        for width, keys in by_width.items():
-            for start in range(0, len(keys), CHUNK):
-                chunk = keys[start : start + CHUNK]
-                index = [fresh[key] for key in chunk]
-                index += index[:1] * (CHUNK - len(chunk))
-                x, valid = (
-                    to_device(F.pad(t[index], (0, width))[:, :width], device) for t in (ids, mask)
-                )
-                with torch.autocast(device.type, enabled=False):
-                    out = self._read(lm, x, valid)
-                for key, row in zip(chunk, out.cpu()):
-                    rows[key] = row[: lengths[fresh[key]]].to(torch.float16)
+        keys = list(fresh)
+        rows = {
+            keys[i]: row.to(torch.float16)
+            for i, row in read_frozen(lm, list(fresh.values()), self.layers, device)
+        }
         for key, row in rows.items():
             if self._cache.num_bytes + row.nbytes <= self._cache_bytes:
                 self._cache.keep(key, row)

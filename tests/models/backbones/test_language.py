@@ -55,7 +55,7 @@ class Calls:
         lm._hidden[0].register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, module, args, kwargs) -> None:
-        self.rows += len(torch.unique(kwargs['input_ids'], dim=0))  # chunks are filled up
+        self.rows += sum(len(group.place) for group in kwargs['groups'])
 
 
 # -- frozen --------------------------------------------------------------------------------------
