@@ -1,8 +1,10 @@
 """Mixed precision: what is cast, what is not, loss scale, gradient accumulation; Muon."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from torch import nn
+from torch import multiprocessing, nn
 
 from demul_mm.engine.optim import AutocastOptimWrapper, MuonAdamW
 from demul_mm.engine.optim.muon import orthogonalize
@@ -170,3 +172,33 @@ def test_muon_takes_a_kernel_as_a_matrix() -> None:
     assert torch.equal(kernel.flatten(1), matrix)
     assert not torch.allclose(left_to_adamw, kernel)
     assert 'exp_avg' in optims[1].state[left_to_adamw]
+
+
+def _shared_steps(rank: int, folder: str, world: int) -> None:
+    """Three steps on matrices of three shapes and a vector, with the same gradients everywhere."""
+    if world > 1:
+        torch.distributed.init_process_group(
+            'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world
+        )
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(16, 16), (16, 16), (16, 16), (32, 16), (16, 32), (16,)]
+    params = [torch.nn.Parameter(torch.randn(shape, generator=rng)) for shape in shapes]
+    optimizer = MuonAdamW(params, lr=0.1, precision='float32', shared=world > 1)
+    for _ in range(3):
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=rng)
+        optimizer.step()
+    torch.save([p.detach() for p in params], f'{folder}/{world}_{rank}.pt')
+    if world > 1:
+        torch.distributed.destroy_process_group()
+
+
+def test_sharing_the_orthogonalisation_changes_nothing(tmp_path: Path):
+    multiprocessing.spawn(_shared_steps, args=(str(tmp_path), 2), nprocs=2)
+    _shared_steps(0, str(tmp_path), 1)
+    alone, first, second = (
+        torch.load(tmp_path / f'{name}.pt', weights_only=True) for name in ('1_0', '2_0', '2_1')
+    )
+    for x, y, z in zip(alone, first, second):
+        torch.testing.assert_close(x, y)
+        assert torch.equal(y, z)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import torch
+from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
@@ -59,6 +60,9 @@ class MuonAdamW(Optimizer):
         kernels: whether the kernels of convolutions are such matrices too, with a row for each
             output.
         precision: of the orthogonalisation; float16 lacks the range for it.
+        shared: in a distributed run, each process orthogonalises its share of the matrices and
+            tells the others, to the same result. All must have the same gradients, as
+            ``DistributedDataParallel`` leaves them.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class MuonAdamW(Optimizer):
         min_size: int = 8,
         precision: str = 'auto',
         kernels: bool = False,
+        shared: bool = False,
     ) -> None:
         if lr < 0 or weight_decay < 0 or not 0 <= momentum < 1:
             raise ValueError(
@@ -85,6 +90,7 @@ class MuonAdamW(Optimizer):
         self.min_size = min_size
         self.kernels = kernels
         self.precision = precision
+        self.shared = shared
         defaults = dict(
             lr=lr, weight_decay=weight_decay, momentum=momentum, betas=tuple(betas), eps=eps
         )
@@ -116,7 +122,8 @@ class MuonAdamW(Optimizer):
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for p in params:
             by_shape.setdefault(p.shape, []).append(p)
-        for shape, same in by_shape.items():
+        nesterovs = []
+        for same in by_shape.values():
             grads = _gradients(same)
             for p in same:
                 if not self.state[p]:
@@ -125,12 +132,27 @@ class MuonAdamW(Optimizer):
             torch._foreach_mul_(buffers, group['momentum'])
             torch._foreach_add_(buffers, grads)
             nesterov = torch.stack(buffers).mul_(group['momentum']).add_(torch.stack(grads))
-            nesterov = nesterov.flatten(2)
-            scale = group['lr'] * 0.2 * max(nesterov.shape[1:]) ** 0.5
-            update = orthogonalize(nesterov, precision=self.precision).to(same[0].dtype)
-            update = update.view(len(same), *shape)
+            nesterovs.append(nesterov.flatten(2))
+        for same, update in zip(by_shape.values(), self._orthogonalize(nesterovs)):
+            scale = group['lr'] * 0.2 * max(update.shape[1:]) ** 0.5
+            update = update.view(len(same), *same[0].shape)
             torch._foreach_mul_(same, 1 - group['lr'] * group['weight_decay'])
             torch._foreach_add_(same, list(update.unbind()), alpha=-scale)
+
+    def _orthogonalize(self, stacks: list[Tensor]) -> list[Tensor]:
+        """Stacks of matrices ``(n, a, b)``, orthogonalised by one process or by all together."""
+        rank, world = get_dist_info() if self.shared else (0, 1)
+        if world == 1 or not stacks:
+            return [orthogonalize(x, precision=self.precision).to(x.dtype) for x in stacks]
+        found = [torch.zeros_like(x) for x in stacks]
+        for number, (x, out) in enumerate(zip(stacks, found)):
+            mine = slice((rank + number) % world, None, world)  # so that single ones are spread
+            if len(x[mine]):
+                out[mine] = orthogonalize(x[mine], precision=self.precision).to(x.dtype)
+        flat = torch.cat([x.flatten() for x in found])
+        all_reduce(flat)
+        parts = flat.split([x.numel() for x in stacks])
+        return [part.view_as(x) for part, x in zip(parts, stacks)]
 
     def _adamw(self, params: list[Tensor], group: dict) -> None:
         if not params:
