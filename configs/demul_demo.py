@@ -25,6 +25,6 @@ model = dict(
     decoupler=dict(dropout=0.0),
     neck=dict(survivors=48),
     head=dict(dropout=0.0))
-train_cfg = dict(max_epochs=12, val_interval=12)
+train_cfg = dict(max_epochs=10, val_interval=10)
 optim_wrapper = dict(optimizer=dict(lr=1e-2, shared=True), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'), logger=dict(interval=10))
