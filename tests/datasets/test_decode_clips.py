@@ -132,3 +132,9 @@ def test_real_videos() -> None:
         assert clips.shape == (4, 3, 2, 32, 32)
         assert clips.std() > 10
         assert len({c.tobytes() for c in clips}) == 4
+
+
+def test_pictures_as_large_as_the_file(film: Path) -> None:
+    whole, _ = decode_clips(str(film), num_clips=5, frames_per_clip=1, size=None)
+    same, _ = decode_clips(str(film), num_clips=5, frames_per_clip=1, size=(48, 64))
+    assert np.array_equal(whole, same)

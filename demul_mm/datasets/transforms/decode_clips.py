@@ -28,7 +28,7 @@ def iter_clips(
     num_clips: int | None = None,
     frames_per_clip: int = 4,
     window_seconds: float | None = None,
-    size: int | tuple[int, int] = 64,
+    size: int | tuple[int, int] | None = 64,
     batch: int = 256,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decode a video in batches of clips, in bounded memory.
@@ -46,6 +46,7 @@ def iter_clips(
         window_seconds: Seconds that the frames of a clip span around its middle, if not the clip's
             own length. Frames before the start or after the end are the first or last one.
         size: Height and width of the frames, or one number for both. The picture is stretched.
+            None leaves it as large as that of the file's first frame.
         batch: Most clips in one batch.
 
     Yields:
@@ -62,7 +63,7 @@ def iter_clips(
     for name, value in (('clip_seconds', clip_seconds), ('num_clips', num_clips)):
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value}: must be above 0')
-    height, width = (size, size) if isinstance(size, int) else size
+    shape = (size, size) if isinstance(size, int) else size
     from av.video.reformatter import VideoReformatter
 
     timeline = _timeline(path)
@@ -73,7 +74,7 @@ def iter_clips(
         stream.thread_type = 'SLICE' if stream.codec_context.height < 300 else 'AUTO'
         count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
         times = clip_times(duration, count, frames_per_clip, window_seconds)
-        pending = _Pending(times.reshape(-1), height, width, VideoReformatter(), timeline.origin)
+        pending = _Pending(times.reshape(-1), shape, VideoReformatter(), timeline.origin)
         damage = _Damage(path, timeline)
         done = 0
         for frame in damage.decode(container, stream):
@@ -173,11 +174,15 @@ class _Pending:
     """
 
     def __init__(
-        self, wanted: np.ndarray, height: int, width: int, reformatter: Any, origin: float
+        self,
+        wanted: np.ndarray,
+        shape: tuple[int, int] | None,
+        reformatter: Any,
+        origin: float,
     ) -> None:
         self.order = np.argsort(wanted, kind='stable')
         self.wanted = wanted[self.order]
-        self.height, self.width = height, width
+        self.shape = shape
         self.served = 0
         self.frames: dict[int, np.ndarray] = {}
         self.taken = 0
@@ -201,7 +206,9 @@ class _Pending:
         if stop <= self.served:
             return
         turns = quarter_turns(frame)
-        height, width = (self.width, self.height) if turns % 2 else (self.height, self.width)
+        if self.shape is None:
+            self.shape = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+        height, width = self.shape[::-1] if turns % 2 else self.shape
         # One reformatter for all frames: setting one up costs more than using it. And one thread:
         # handing a small picture to several takes three times as long as scaling it.
         picture = self.reformatter.reformat(
@@ -223,7 +230,8 @@ class _Pending:
         """The next ``count`` frames as clips (count / t, 3, t, H, W)."""
         rows = [self.frames.pop(k) for k in range(self.taken, self.taken + count)]
         self.taken += count
-        clips = np.stack(rows).reshape(-1, frames_per_clip, self.height, self.width, 3)
+        clips = np.stack(rows)
+        clips = clips.reshape(-1, frames_per_clip, *clips.shape[1:])
         return np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))
 
 

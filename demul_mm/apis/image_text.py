@@ -1,0 +1,163 @@
+"""Image-text models of Hugging Face (CLIP, SigLIP, SigLIP 2, ...): pictures and sentences alike."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.logging import MMLogger
+from torch import Tensor
+
+from demul_mm.precision import autocast
+from demul_mm.zero_shot.encoders import DEFAULT_ENCODER, RECOMMENDED
+
+# What a model is loaded from; other files of its repository are not downloaded.
+PATTERNS = ('*.json', '*.txt', '*.model', 'model*.safetensors')
+
+
+class ImageTextEncoder:
+    """Encodes pictures and sentences into one space, with the model's own preparation of both.
+
+    Pictures go through the model's own image processor as they are, and sentences through its own
+    tokenizer, padded as the model was trained.
+
+    Args:
+        name: folder, or name on huggingface.co, of a model with image and text features.
+        device: where it runs; None: a GPU where there is one.
+        offline: never download; otherwise what is downloaded is logged first.
+        batch: pictures or sentences encoded at once.
+
+    Raises:
+        FileNotFoundError: there is no such folder, and no downloaded model of that name.
+        ValueError: it is no image-text model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: str | torch.device | None = None,
+        offline: bool = False,
+        batch: int = 16,
+    ) -> None:
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        folder = fetch(name, offline)
+        self.name, self.batch = name, batch
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        local: dict[str, Any] = dict(local_files_only=True)
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
+        if not (hasattr(model, 'get_image_features') and hasattr(model, 'get_text_features')):
+            raise ValueError(
+                f'{name} is a {type(model).__name__}, which has no image and text features; give '
+                f'an image-text model, for example {DEFAULT_ENCODER}'
+            )
+        self.model = model.to(self.device).eval()
+        self.image_processor = AutoImageProcessor.from_pretrained(folder, **local)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        self.dim = self.encode_texts(['a']).shape[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights and of how pictures are prepared."""
+        digest = hashlib.sha256(self.image_processor.to_json_string().encode())
+        for key, tensor in sorted(self.model.state_dict().items()):
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(key.encode() + plain.view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
+
+    def encode_images(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Unit vectors ``(n, S)`` float32 of pictures ``(H, W, 3)`` uint8 RGB."""
+        parts = []
+        for first in range(0, len(pictures), self.batch):
+            chunk = [np.asarray(picture) for picture in pictures[first : first + self.batch]]
+            inputs = self.image_processor(
+                chunk, return_tensors='pt', input_data_format='channels_last'
+            )
+            parts.append(self._features(self.model.get_image_features, inputs))
+        return np.concatenate(parts)
+
+    def encode_texts(self, sentences: Sequence[str]) -> np.ndarray:
+        """Unit vectors ``(n, S)`` float32 of sentences; what is too long is cut."""
+        length = self.model.config.text_config.max_position_embeddings
+        # SigLIP has no mask: it was trained on sentences of one length.
+        padding = 'max_length' if 'siglip' in self.model.config.model_type else True
+        parts = []
+        for first in range(0, len(sentences), self.batch):
+            inputs = self.tokenizer(
+                list(sentences[first : first + self.batch]),
+                padding=padding,
+                truncation=True,
+                max_length=length,
+                return_tensors='pt',
+            )
+            inputs.pop('token_type_ids', None)
+            if padding == 'max_length':
+                inputs.pop('attention_mask', None)
+            parts.append(self._features(self.model.get_text_features, inputs))
+        return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def _features(self, encode: Any, inputs: Mapping[str, Tensor]) -> np.ndarray:
+        with autocast('auto', self.device):
+            found = encode(**{key: value.to(self.device) for key, value in inputs.items()})
+        features = getattr(found, 'pooler_output', found)
+        return F.normalize(features.float(), dim=-1).cpu().numpy()
+
+
+def fetch(name: str, offline: bool = False) -> str:
+    """The folder of a model, downloaded if it is not at hand and that is allowed.
+
+    What is downloaded, how large it is, from where and under which licence is logged before.
+
+    Args:
+        name: folder, or name on huggingface.co.
+        offline: do not try.
+
+    Raises:
+        FileNotFoundError: it is not at hand and cannot be downloaded.
+    """
+    if Path(name).is_dir():
+        return name
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    patterns = list(PATTERNS)
+    try:
+        return snapshot_download(name, allow_patterns=patterns, local_files_only=True)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        if offline or name.count('/') != 1:
+            raise FileNotFoundError(
+                f'{name} is neither a folder nor a model that was downloaded before'
+                + ('; leave --offline out to download it' if offline else '; names are OWNER/MODEL')
+            ) from None
+    try:
+        info = HfApi().model_info(name, files_metadata=True)
+        MMLogger.get_current_instance().info(download_notice(info))
+        return snapshot_download(name, allow_patterns=patterns)
+    except OSError as error:
+        raise FileNotFoundError(
+            f'{name} cannot be downloaded ({error}); give the folder of a model instead'
+        ) from error
+
+
+def download_notice(info: Any) -> str:
+    """What is about to be downloaded.
+
+    Args:
+        info: of the repository, with the sizes of its files (``HfApi().model_info``).
+    """
+    from huggingface_hub.utils import filter_repo_objects
+
+    wanted = filter_repo_objects(
+        info.siblings, allow_patterns=list(PATTERNS), key=lambda f: f.rfilename
+    )
+    size = sum(file.size or 0 for file in wanted)
+    licence = (info.card_data or {}).get('license')
+    known = {one.name: one.licence for one in RECOMMENDED}
+    return (
+        f'downloading {info.id} from https://huggingface.co/{info.id}: {size / 1e6:,.0f} MB, '
+        f'licence: {licence or known.get(info.id, "not stated, see its page")}'
+    )

@@ -1,0 +1,1 @@
+"""Moments without training: from the vectors of frames and sentences of an image-text model."""

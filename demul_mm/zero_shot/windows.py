@@ -1,0 +1,80 @@
+"""The frames of a video as vectors, and its windows at many scales."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from demul_mm.datasets.transforms.decode_clips import iter_clips
+
+# Frames in memory at once, as large as the video's.
+BATCH = 4
+
+
+def frame_vectors(
+    path: str,
+    encode: Callable[[Sequence[np.ndarray]], np.ndarray],
+    seconds: float = 1.0,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[np.ndarray, float]:
+    """Vectors of evenly spaced frames, in memory that does not depend on the video's length.
+
+    Row i is of the frame that is shown in the middle of ``[i, i + 1] * duration / T``.
+
+    Args:
+        path: of a video file.
+        encode: from pictures ``(H, W, 3)`` uint8 RGB to ``(n, S)``.
+        seconds: between frames, nearly: T is ``duration / seconds`` rounded, at least 1.
+        progress: called with the share of the video that is done.
+
+    Returns:
+        ``(T, S)`` float32 and the duration in seconds.
+
+    Raises:
+        FileNotFoundError, ValueError: the file cannot be read.
+    """
+    parts: list[np.ndarray] = []
+    done, duration = 0, 0.0
+    clips = iter_clips(path, clip_seconds=seconds, frames_per_clip=1, size=None, batch=BATCH)
+    for chunk, duration in clips:
+        parts.append(encode([picture for picture in chunk[:, :, 0].transpose(0, 2, 3, 1)]))
+        done += len(chunk)
+        if progress is not None:
+            progress(min(1.0, done * seconds / max(duration, seconds)))
+    return np.concatenate(parts).astype(np.float32), duration
+
+
+def window_spans(num_frames: int) -> np.ndarray:
+    """Windows of 1, 2, 4, ... frames, each half over the one before, and the whole.
+
+    Args:
+        num_frames: T.
+
+    Returns:
+        ``(M, 2)`` int, first frame and the one after the last; M is below ``3 * T + 2``.
+    """
+    windows: dict[tuple[int, int], None] = {}
+    size = 1
+    while size < num_frames:
+        for start in range(0, num_frames - size + 1, max(1, size // 2)):
+            windows[start, start + size] = None
+        windows[num_frames - size, num_frames] = None
+        size *= 2
+    windows[0, num_frames] = None
+    return np.array(list(windows))
+
+
+def window_vectors(frames: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """The unit vector of the mean of each window's frames.
+
+    Args:
+        frames: ``(T, S)``.
+        windows: ``(M, 2)`` int.
+
+    Returns:
+        ``(M, S)`` float32.
+    """
+    total = np.zeros((len(frames) + 1, frames.shape[1]))
+    np.cumsum(frames, axis=0, dtype=np.float64, out=total[1:])
+    means = (total[windows[:, 1]] - total[windows[:, 0]]) / (windows[:, 1:] - windows[:, :1])
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    return (means / np.maximum(norms, 1e-12)).astype(np.float32)
