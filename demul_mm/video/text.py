@@ -1,0 +1,105 @@
+"""What is said in a video: subtitles beside it and in it."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from demul_mm.files import VIDEO_SUFFIXES
+
+# Files that stand beside a video under its name: film.srt, film.en.vtt.
+SUBTITLE_SUFFIXES = ('.srt', '.vtt', '.ass', '.ssa', '.ttml', '.sbv')
+_MARKUP = re.compile(r'<[^>]*>|\{[^}]*\}')
+
+
+class TimedLine(NamedTuple):
+    """A line and when it is shown, in seconds from the first frame."""
+
+    start: float
+    end: float
+    text: str
+    source: str
+
+
+def subtitle_files(video: str | Path) -> list[Path]:
+    """Subtitle files that belong to a video, by name."""
+    video = Path(video)
+    return sorted(
+        path
+        for path in video.parent.glob(f'{_escaped(video.stem)}*')
+        if path.suffix.lower() in SUBTITLE_SUFFIXES
+        and re.fullmatch(r'(\.[\w-]+)?', path.stem[len(video.stem) :])
+    )
+
+
+def read_lines(path: str | Path) -> list[TimedLine]:
+    """The lines of a subtitle file, or of the text tracks inside a video.
+
+    Times of a track inside count from the first frame of the video, as those of a file do. Tracks
+    of pictures (DVD, Blu-ray) hold no text and are left out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read.
+    """
+    import av
+
+    path = Path(path)
+    inside = path.suffix.lower() in VIDEO_SUFFIXES
+    source: Any = str(path) if inside else io.BytesIO(_utf8(path.read_bytes()))
+    try:
+        with av.open(source) as container:
+            tracks = [s for s in container.streams if s.type == 'subtitle' and s.codec_context]
+            origin = _first_time(container) if inside else 0.0
+            label = {
+                s.index: f'track {s.language or s.index}' if inside else path.name for s in tracks
+            }
+            lines = [
+                TimedLine(max(0.0, start - origin), end - origin, text, label[index])
+                for index, start, end, text in _packets(container, tracks)
+            ]
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f'{path}: no subtitles can be read from it ({error.strerror}); convert it to srt'
+        ) from error
+    return sorted(line for line in lines if line.text and line.end > line.start)
+
+
+def _packets(container: Any, tracks: list[Any]) -> list[tuple[int, float, float, str]]:
+    found = []
+    for packet in container.demux(*tracks) if tracks else ():
+        if not packet.size or packet.pts is None or packet.duration is None:
+            continue
+        start = float(packet.pts * packet.time_base)
+        end = start + float(packet.duration * packet.time_base)
+        for part in packet.decode():
+            text = getattr(part, 'dialogue', None) or getattr(part, 'text', None) or b''
+            found.append((packet.stream.index, start, end, _plain(text)))
+    return found
+
+
+def _first_time(container: Any) -> float:
+    video = container.streams.video[0] if container.streams.video else None
+    if video is None or video.start_time is None:
+        return 0.0
+    return float(video.start_time * video.time_base)
+
+
+def _plain(text: bytes | str) -> str:
+    plain = text.decode('utf-8', 'replace') if isinstance(text, bytes) else text
+    plain = plain.replace('\\N', ' ').replace('\\n', ' ').replace('\\h', ' ')
+    return ' '.join(_MARKUP.sub(' ', plain).split())
+
+
+def _utf8(content: bytes) -> bytes:
+    """Old files are in the encoding of Windows; new ones may begin with a mark."""
+    for encoding in ('utf-16',) if content[:2] in (b'\xff\xfe', b'\xfe\xff') else ('utf-8-sig',):
+        try:
+            return content.decode(encoding).encode()
+        except UnicodeDecodeError:
+            pass
+    return content.decode('cp1252', 'replace').encode()
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r'([*?\[])', r'[\1]', name)

@@ -1,0 +1,79 @@
+"""Lines come from files beside a video and from tracks inside it, at the same times."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from demul_mm.video.text import read_lines, subtitle_files
+from tests.app.films import write_subtitles
+
+LINES = [(1.0, 2.5, 'First <b>line</b>'), (4.25, 6.0, 'Zweite Zeile: Grüße')]
+
+
+def write_with_track(path: Path, lines: Path, start: float = 0.0) -> Path:
+    """Six seconds whose frames begin at ``start``, with a subtitle track beside them."""
+    with av.open(str(lines)) as source, av.open(str(path), 'w') as target:
+        track = target.add_stream_from_template(source.streams.subtitles[0])
+        track.metadata['language'] = 'ger'
+        video = target.add_stream('libx264', rate=4)
+        video.width = video.height = 32
+        shift = round(start * 1000)
+        for i in range(24):
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format='rgb24')
+            frame.pts, frame.time_base = 250 * i + shift, Fraction(1, 1000)
+            target.mux(video.encode(frame))
+        target.mux(video.encode())
+        for packet in source.demux(source.streams.subtitles[0]):
+            if packet.size:
+                packet.pts += round(shift / 1000 / packet.time_base)
+                packet.dts = packet.pts
+                packet.stream = track
+                target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize('start', [0.0, 2.0])
+def test_a_track_is_as_the_file(tmp_path: Path, start: float) -> None:
+    file = write_subtitles(tmp_path / 'film.srt', LINES)
+    beside = read_lines(file)
+    assert [(line.start, line.end) for line in beside] == [(1.0, 2.5), (4.25, 6.0)]
+    assert [line.text for line in beside] == ['First line', 'Zweite Zeile: Grüße']
+    assert {line.source for line in beside} == {'film.srt'}
+    inside = read_lines(write_with_track(tmp_path / 'film.mkv', file, start))
+    np.testing.assert_allclose([i[:2] for i in inside], [b[:2] for b in beside], atol=0.01)
+    assert [line.text for line in inside] == [line.text for line in beside]
+    assert {line.source for line in inside} == {'track ger'}
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'cp1252'])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    file = write_subtitles(tmp_path / 'film.srt', LINES)
+    file.write_bytes(file.read_text(encoding='utf-8').encode(encoding))
+    assert read_lines(file)[1].text == 'Zweite Zeile: Grüße'
+
+
+def test_other_forms(tmp_path: Path) -> None:
+    vtt = tmp_path / 'film.vtt'
+    vtt.write_text('WEBVTT\n\n00:01.000 --> 00:02.000 align:start\n<v Ann>Hello\nthere\n')
+    assert [line[:3] for line in read_lines(vtt)] == [(1.0, 2.0, 'Hello there')]
+    ass = tmp_path / 'film.ass'
+    ass.write_text(
+        '[Script Info]\nScriptType: v4.00+\n[Events]\n'
+        'Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n'
+        'Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\\i1}Hello\\Nthere\n'
+    )
+    assert [line[:3] for line in read_lines(ass)] == [(1.0, 2.0, 'Hello there')]
+    (tmp_path / 'none.srt').write_bytes(b'\x00\x01 no subtitles')
+    with pytest.raises(ValueError, match=r'none\.srt'):
+        read_lines(tmp_path / 'none.srt')
+    with pytest.raises(FileNotFoundError):
+        read_lines(tmp_path / 'absent.srt')
+
+
+def test_files_by_name(tmp_path: Path) -> None:
+    for name in ('a.mp4', 'a.srt', 'a.en.vtt', 'ab.srt', 'a b.srt', 'a.txt', 'a.x.y.srt'):
+        (tmp_path / name).touch()
+    assert [path.name for path in subtitle_files(tmp_path / 'a.mp4')] == ['a.en.vtt', 'a.srt']
