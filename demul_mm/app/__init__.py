@@ -1,0 +1,1 @@
+"""The command ``demul``: one's own videos, indexed and searched."""

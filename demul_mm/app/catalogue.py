@@ -1,0 +1,175 @@
+"""What a library knows of its videos and of what is said in them, in one SQLite file."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from demul_mm.video.text import TimedLine
+
+FORMAT = 1
+# A video is encoded, then indexed; or it is broken; or it is gone, and waits to leave the index.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS videos (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, key TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('encoded', 'indexed', 'broken')),
+    duration REAL, error TEXT);
+CREATE TABLE IF NOT EXISTS gone (key TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS lines (
+    id INTEGER PRIMARY KEY, video INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
+    start REAL NOT NULL, "end" REAL NOT NULL, source TEXT NOT NULL, text TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS lines_of ON lines (video);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
+    text, content='lines', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2');
+CREATE TRIGGER IF NOT EXISTS line_added AFTER INSERT ON lines BEGIN
+    INSERT INTO words (rowid, text) VALUES (new.id, new.text); END;
+CREATE TRIGGER IF NOT EXISTS line_gone AFTER DELETE ON lines BEGIN
+    INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text); END;
+"""
+_WORD = re.compile(r'\w+')
+
+
+class VideoRow(NamedTuple):
+    """A video of the library; ``key`` stands for its content, and is its id in the index."""
+
+    id: int
+    path: str
+    key: str
+    state: str
+    duration: float | None
+    error: str | None
+
+
+class LineHit(NamedTuple):
+    """A line that holds words of the query; smaller ranks are better."""
+
+    key: str
+    start: float
+    end: float
+    source: str
+    text: str
+    rank: float
+
+
+class Catalogue:
+    """Videos, their lines, and settings; every change is there whole or not at all.
+
+    Args:
+        path: of the file, which is made if there is none.
+
+    Raises:
+        ValueError: it was written by a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+        self._db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;' + SCHEMA)
+        found = self.setting('format', FORMAT)
+        if found > FORMAT:
+            raise ValueError(f'{path} has format {found}, this version reads up to {FORMAT}')
+        self.set('format', FORMAT)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """A value that was set, or the default."""
+        row = self._db.execute('SELECT value FROM settings WHERE name = ?', (name,)).fetchone()
+        return json.loads(row[0]) if row else default
+
+    def set(self, name: str, value: Any) -> None:
+        """Keep a JSON value."""
+        with self._db:
+            self._db.execute(
+                'INSERT OR REPLACE INTO settings VALUES (?, ?)', (name, json.dumps(value))
+            )
+
+    def videos(self, state: str | None = None) -> list[VideoRow]:
+        """The videos, or those in one state, by path."""
+        rows = self._db.execute(
+            'SELECT id, path, key, state, duration, error FROM videos '
+            'WHERE ?1 IS NULL OR state = ?1 ORDER BY path',
+            (state,),
+        )
+        return [VideoRow(*row) for row in rows]
+
+    def put(
+        self,
+        path: str,
+        key: str,
+        duration: float | None,
+        lines: Sequence[TimedLine] = (),
+        error: str | None = None,
+    ) -> None:
+        """A video that was encoded, or why it could not be; takes the place of what was there."""
+        with self._db:
+            self._forget(path, key)
+            state = 'encoded' if error is None else 'broken'
+            video = self._db.execute(
+                'INSERT INTO videos (path, key, state, duration, error) VALUES (?, ?, ?, ?, ?)',
+                (path, key, state, duration, error),
+            ).lastrowid
+            self._db.executemany(
+                'INSERT INTO lines (video, start, "end", source, text) VALUES (?, ?, ?, ?, ?)',
+                [(video, line.start, line.end, line.source, line.text) for line in lines],
+            )
+
+    def forget(self, path: str) -> None:
+        """A video that is gone."""
+        with self._db:
+            self._forget(path, '')
+
+    def _forget(self, path: str, but: str) -> None:
+        """Forget a video, and have its content leave the index unless it is ``but``."""
+        select = 'SELECT key FROM videos WHERE path = ?1 AND key != ?2 AND state != ?3'
+        self._db.execute(f'INSERT OR IGNORE INTO gone {select}', (path, but, 'broken'))
+        self._db.execute('DELETE FROM gone WHERE key = ?', (but,))
+        self._db.execute('DELETE FROM videos WHERE path = ?', (path,))
+
+    def mark_indexed(self, keys: Sequence[str]) -> None:
+        """These are in the index now."""
+        with self._db:
+            self._db.executemany(
+                "UPDATE videos SET state = 'indexed' WHERE key = ?", [(key,) for key in keys]
+            )
+
+    def gone(self) -> list[str]:
+        """Keys that must leave the index, of no video that is still there."""
+        rows = self._db.execute(
+            'SELECT key FROM gone WHERE key NOT IN (SELECT key FROM videos) ORDER BY key'
+        )
+        return [row[0] for row in rows]
+
+    def drop_gone(self) -> None:
+        """They have left."""
+        with self._db:
+            self._db.execute('DELETE FROM gone')
+
+    def count_lines(self) -> int:
+        """Lines of all videos."""
+        return self._db.execute('SELECT count(*) FROM lines').fetchone()[0]
+
+    def find_lines(self, sentence: str, limit: int = 50) -> list[LineHit]:
+        """Lines that hold words of a sentence, best first by BM25.
+
+        Args:
+            sentence: any text; its words are searched, its punctuation is not.
+            limit: lines at most.
+        """
+        words = [word for word in _WORD.findall(sentence) if len(word) > 2] or _WORD.findall(
+            sentence
+        )
+        if not words:
+            return []
+        rows = self._db.execute(
+            'SELECT videos.key, start, "end", source, lines.text, bm25(words) FROM words '
+            'JOIN lines ON lines.id = words.rowid JOIN videos ON videos.id = lines.video '
+            'WHERE words MATCH ? ORDER BY bm25(words), lines.id LIMIT ?',
+            (' OR '.join(f'"{word}"' for word in words), limit),
+        )
+        return [LineHit(*row) for row in rows]

@@ -1,0 +1,388 @@
+"""A library: folders of videos, kept up to date in an index and searched by sentences."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from demul_mm.app.catalogue import Catalogue, VideoRow
+from demul_mm.app.fusion import Found, Hit, fuse
+from demul_mm.files import VIDEO_SUFFIXES, replacing
+from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
+from demul_mm.video.text import TimedLine, read_lines, subtitle_files
+from demul_mm.zero_shot.windows import frame_vectors, window_spans, window_vectors
+
+# Hits of each kind that are fused.
+DEPTH = 100
+# Two windows of one video whose IoU is above this are one answer; so are, above the other, a
+# window and what is said in it, which is short.
+OVERLAP = 0.3
+SAID_OVERLAP = 0.1
+
+
+class Report(NamedTuple):
+    """What an update did; ``broken`` are paths and why they could not be read."""
+
+    added: int
+    kept: int
+    forgotten: int
+    broken: list[tuple[str, str]]
+
+
+class Library:
+    """Videos that are searched by an image-text model, in a folder of its own.
+
+    Killed at any moment, it loses the video that was being encoded and nothing else; the next
+    update goes on from there.
+
+    Args:
+        path: folder of the library.
+        encoder: has ``name``, ``fingerprint``, ``encode_images`` and ``encode_texts``, as
+            :class:`~demul_mm.apis.image_text.ImageTextEncoder`; a function of a name that makes
+            it, if it should be loaded only when it is needed.
+        seconds: between the frames that are encoded, of a new library.
+    """
+
+    def __init__(
+        self, path: str | Path, encoder: Callable[[str | None], Any], seconds: float = 1.0
+    ) -> None:
+        self.path = Path(path)
+        self.catalogue = Catalogue(self.path / 'library.sqlite')
+        self._make, self._made = encoder, None
+        self.seconds: float = self.catalogue.setting('seconds', seconds)
+        self._index: MomentIndex | None = None
+
+    @classmethod
+    def open(cls, path: str | Path, encoder: Callable[[str | None], Any]) -> 'Library':
+        """A library that exists.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if not (Path(path) / 'library.sqlite').is_file():
+            raise FileNotFoundError(
+                f'there is no library in {path}; make one: demul index FOLDER --index {path}'
+            )
+        return cls(path, encoder)
+
+    @property
+    def encoder(self) -> Any:
+        """Loaded when it is first asked for, and held against the one that the library has."""
+        if self._made is None:
+            known = self.catalogue.setting('encoder')
+            self._made = self._make(known and known['name'])
+            mine = dict(name=self._made.name, fingerprint=self._made.fingerprint)
+            if known and known['fingerprint'] != mine['fingerprint']:
+                raise ValueError(
+                    f'{self.path} was made with the encoder {known["name"]}, this is '
+                    f'{mine["name"]} with other weights; leave --encoder out, or give another '
+                    '--index'
+                )
+            if not known:
+                self.catalogue.set('encoder', mine)
+                self.catalogue.set('seconds', self.seconds)
+        return self._made
+
+    # Keeping it up to date.
+
+    def update(
+        self,
+        sources: Sequence[str | Path] = (),
+        retry: bool = False,
+        progress: Callable[[str, float, int, int], None] | None = None,
+    ) -> Report:
+        """Add what is new or changed in folders and files, and forget what is gone from them.
+
+        Args:
+            sources: folders, searched with what is below them, and files; none: all that were
+                given before.
+            retry: try again what was broken before and has not changed.
+            progress: called with a path, the share of it that is done, how many are done and how
+                many there are.
+
+        Raises:
+            FileNotFoundError: a source is missing; nothing is forgotten then.
+            ValueError: there is no source, or another process updates the library.
+        """
+        try:
+            with FileLock(self.path / 'update.lock', timeout=0):
+                return self._update(sources, retry, progress)
+        except Timeout:
+            raise ValueError(f'another process is updating {self.path}; wait for it') from None
+
+    def _update(
+        self,
+        sources: Sequence[str | Path],
+        retry: bool,
+        progress: Callable[[str, float, int, int], None] | None,
+    ) -> Report:
+        roots = self._roots(sources)
+        for left in (self.path / 'frames').glob('*/.*.tmp*'):  # by one that was killed
+            left.unlink()
+        files = find_videos(roots)
+        known = {row.path: row for row in self.catalogue.videos()}
+        keys = {path: content_key(path) for path in files}
+        todo = [path for path in files if _is_new(known.get(path), keys[path], retry)]
+        gone = [path for path in known if path not in keys and _is_below(path, roots)]
+        for path in gone:
+            self.catalogue.forget(path)
+        tell = progress or (lambda *_: None)
+        for number, path in enumerate(todo):
+            tell(path, 0.0, number, len(todo))
+            self._add(
+                path, keys[path], lambda share, n=number, p=path: tell(p, share, n, len(todo))
+            )
+        self._bring_up_to_date()
+        broken = [
+            (row.path, row.error or '')
+            for row in self.catalogue.videos('broken')
+            if row.path in keys
+        ]
+        failed = sum(path in todo for path, _ in broken)
+        return Report(len(todo) - failed, len(files) - len(todo), len(gone), broken)
+
+    def _roots(self, sources: Sequence[str | Path]) -> list[Path]:
+        given = [Path(source).resolve() for source in sources]
+        before = [Path(root) for root in self.catalogue.setting('roots', [])]
+        roots = given or before
+        if not roots:
+            raise ValueError('no folder was given, now or before: demul index FOLDER')
+        for root in roots:
+            if not root.exists():
+                raise FileNotFoundError(f'{root} is missing; nothing was changed')
+        self.catalogue.set('roots', [str(root) for root in dict.fromkeys(before + given)])
+        return roots
+
+    def _add(self, path: str, key: str, progress: Callable[[float], None]) -> None:
+        """Encode a video, if its content was not before, and enter it."""
+        store = self._frames(key)
+        encode = self.encoder.encode_images  # what is wrong with it is no fault of the video
+        try:
+            if not store.exists():
+                rows, duration = frame_vectors(path, encode, self.seconds, progress)
+                with replacing(store) as temporary, open(temporary, 'wb') as file:
+                    np.savez(file, frames=rows.astype(np.float16), duration=duration)
+            with np.load(store) as content:
+                duration = float(content['duration'])
+            lines = spoken_lines(path)
+        except (OSError, ValueError) as error:
+            self.catalogue.put(path, key, None, error=str(error))
+        else:
+            self.catalogue.put(path, key, duration, lines)
+
+    def _bring_up_to_date(self) -> None:
+        """Give the index what it lacks and take from it what is gone; again after a kill."""
+        waiting = self.catalogue.videos('encoded')
+        keys = list(dict.fromkeys(row.key for row in waiting))
+        if keys:
+            index = self._open_index()
+            if index is None:
+                index = FaissIndex(
+                    path=self.path / 'index',
+                    model_fingerprint=self.encoder.fingerprint,
+                    feature_fingerprint=f'{self.seconds:g} s',
+                )
+                index.build(_Entries(self, keys))
+            else:
+                index.add(_Entries(self, keys), on_existing='skip')
+            self._index = None
+            self.catalogue.mark_indexed(keys)
+        gone = self.catalogue.gone()
+        if gone:
+            index = self._open_index()
+            if index is not None:
+                index.remove(gone, missing='ignore')
+                self._index = None
+            for key in gone:
+                self._frames(key).unlink(missing_ok=True)
+        self.catalogue.drop_gone()
+
+    def _frames(self, key: str) -> Path:
+        return self.path / 'frames' / key[:2] / f'{key}.npz'
+
+    def _open_index(self) -> MomentIndex | None:
+        if self._index is None:
+            try:
+                self._index = MomentIndex.open(self.path / 'index')
+            except FileNotFoundError:
+                return None
+        return self._index
+
+    def entry(self, key: str) -> VideoEntry:
+        """A video as the index keeps it: its windows at all scales."""
+        frames, duration = self.frames(key)
+        windows = window_spans(len(frames))
+        return VideoEntry(
+            video_id=key,
+            moments=window_vectors(frames, windows),
+            spans=(windows * (duration / len(frames))).astype(np.float32),
+            duration=duration,
+        )
+
+    def frames(self, key: str) -> tuple[np.ndarray, float]:
+        """Vectors ``(T, S)`` float32 of a video's frames, and its seconds."""
+        with np.load(self._frames(key)) as content:
+            return content['frames'].astype(np.float32), float(content['duration'])
+
+    def facts(self) -> dict[str, Any]:
+        """What the library holds."""
+        rows = self.catalogue.videos()
+        files = [path for path in self.path.rglob('*') if path.is_file()]
+        return dict(
+            library=str(self.path),
+            encoder=(self.catalogue.setting('encoder') or {}).get('name'),
+            seconds_between_frames=self.seconds,
+            folders=self.catalogue.setting('roots', []),
+            videos=sum(row.state == 'indexed' for row in rows),
+            waiting=sum(row.state == 'encoded' for row in rows),
+            hours=round(sum(row.duration or 0 for row in rows) / 3600, 3),
+            lines_of_text=self.catalogue.count_lines(),
+            megabytes=round(sum(path.stat().st_size for path in files) / 1e6, 1),
+            broken={row.path: row.error for row in rows if row.state == 'broken'},
+        )
+
+    # Asking it.
+
+    def search(
+        self, sentence: str, number: int = 10, kinds: Iterable[str] = ('picture', 'text')
+    ) -> list[Hit]:
+        """The best moments for a sentence, of all videos.
+
+        Pictures and what is said are searched apart and fused by reciprocal rank.
+
+        Args:
+            sentence: what is looked for.
+            number: of moments, at most.
+            kinds: what is searched, of 'picture' and 'text'.
+
+        Raises:
+            ValueError: the sentence is empty, or there is no such kind.
+        """
+        kinds = set(kinds)
+        if not sentence.strip():
+            raise ValueError('the sentence is empty; say what you look for')
+        if not kinds or kinds - {'picture', 'text'}:
+            raise ValueError(f"kinds are {sorted(kinds)}; choose from 'picture' and 'text'")
+        lists: list[list[Found]] = []
+        if 'picture' in kinds:
+            lists.append(self._pictures(sentence))
+        if 'text' in kinds:
+            lists.append(self._lines(sentence))
+        rows = {row.key: row for row in self.catalogue.videos('indexed')}
+        return [
+            hit._replace(path=rows[hit.key].path)
+            for hit in fuse(lists, SAID_OVERLAP)
+            if hit.key in rows
+        ][:number]
+
+    def _pictures(self, sentence: str) -> list[Found]:
+        from demul_mm.models.task_modules.nms import MomentNMS
+
+        index = self._open_index()
+        if index is None:
+            return []
+        nms = MomentNMS(iou_thr=OVERLAP, max_keep=DEPTH)
+        vector = self.encoder.encode_texts([sentence])
+        hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
+        return [
+            Found(key, float(start), float(end), 'picture', f'picture {score:.3f}', float(score))
+            for key, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores)
+        ]
+
+    def _lines(self, sentence: str) -> list[Found]:
+        return [
+            Found(
+                line.key, line.start, line.end, 'text', f'{line.source}: "{line.text}"', -line.rank
+            )
+            for line in self.catalogue.find_lines(sentence, DEPTH)
+        ]
+
+    def ask(self, path: str | Path, sentence: str, number: int = 5) -> list[Hit]:
+        """The best moments of one video, which the library need not hold.
+
+        Raises:
+            FileNotFoundError, ValueError: the video cannot be read.
+        """
+        import torch
+
+        from demul_mm.models.task_modules.nms import MomentNMS
+
+        path = str(Path(path).resolve())
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'there is no video file {path}')
+        store = self._frames(content_key(path))
+        if store.exists():
+            frames, duration = self.frames(content_key(path))
+        else:
+            frames, duration = frame_vectors(path, self.encoder.encode_images, self.seconds)
+        windows = window_spans(len(frames))
+        scores = window_vectors(frames, windows) @ self.encoder.encode_texts([sentence])[0]
+        spans = torch.tensor(windows * (duration / len(frames)))
+        kept, best, valid, _ = MomentNMS(OVERLAP, number)(
+            spans[None], torch.tensor(scores)[None], torch.ones(1, len(spans), dtype=torch.bool)
+        )
+        return [
+            Hit(
+                content_key(path),
+                path,
+                float(start),
+                float(end),
+                float(score),
+                (f'picture {score:.3f}',),
+            )
+            for (start, end), score, good in zip(kept[0], best[0], valid[0])
+            if good
+        ]
+
+
+class _Entries:
+    """Entries of a library's videos, for the index."""
+
+    def __init__(self, library: Library, keys: Sequence[str]) -> None:
+        self._library, self._keys = library, list(keys)
+
+    def ids(self) -> list[str]:
+        return self._keys
+
+    def load(self, video_ids: Sequence[str]) -> Iterator[VideoEntry]:
+        return map(self._library.entry, video_ids)
+
+
+def find_videos(roots: Sequence[Path]) -> list[str]:
+    """Video files that are given, or lie below folders that are; hidden ones are left out."""
+    found: dict[str, None] = {}
+    for root in roots:
+        if root.is_file():
+            found[str(root)] = None
+            continue
+        for path in sorted(root.rglob('*')):
+            hidden = any(part.startswith('.') for part in path.relative_to(root).parts)
+            if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():
+                found[str(path)] = None
+    return list(found)
+
+
+def content_key(path: str | Path) -> str:
+    """What stands for the content of a video and of the subtitles beside it."""
+    parts = []
+    for file in (Path(path), *subtitle_files(path)):
+        stat = file.stat()
+        parts.append(f'{file} {stat.st_size} {stat.st_mtime_ns}')
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:24]
+
+
+def spoken_lines(path: str) -> list[TimedLine]:
+    """Lines of the subtitles beside a video, or else of those inside it."""
+    beside = [line for file in subtitle_files(path) for line in read_lines(file)]
+    return beside or read_lines(path)
+
+
+def _is_new(row: VideoRow | None, key: str, retry: bool) -> bool:
+    return row is None or row.key != key or (retry and row.state == 'broken')
+
+
+def _is_below(path: str, roots: Sequence[Path]) -> bool:
+    return any(Path(path) == root or root in Path(path).parents for root in roots)

@@ -1,0 +1,171 @@
+"""The command ``demul``. What is slow to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from demul_mm.app import show
+from demul_mm.cli.entry import run_tool
+
+app = typer.Typer(
+    help='Search your own videos by a sentence.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings=dict(help_option_names=['-h', '--help']),
+)
+
+Index = Annotated[
+    Path, typer.Option('--index', envvar='DEMUL_INDEX', help='Folder of the library.')
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        '--encoder',
+        help='Image-text model: a folder, or a name on huggingface.co (see: demul encoders). Of a '
+        'library that exists, its own.',
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option('--device', help='Where models run; a GPU if there is one.')
+]
+Offline = Annotated[bool, typer.Option('--offline', help='Never download anything.')]
+Json = Annotated[bool, typer.Option('--json', help='Print JSON.')]
+Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='Print results alone.')]
+Verbose = Annotated[bool, typer.Option('--verbose', '-v', help='Print what happens inside.')]
+Number = Annotated[int, typer.Option('--number', '-n', min=1, help='Moments, at most.')]
+# Every command has them; the entry reads it.
+Debug = Annotated[bool, typer.Option('--debug', help='Show the traceback of every error.')]
+
+DEFAULT_INDEX = Path('demul_library')
+
+
+def main() -> None:
+    """The entry point."""
+    run_tool(app)
+
+
+@app.command()
+def index(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help='Folders and video files; none: those that were given before.'),
+    ] = None,
+    index: Index = DEFAULT_INDEX,
+    encoder: Encoder = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.02, help='Between the frames that are seen, of a new library.')
+    ] = 1.0,
+    retry: Annotated[
+        bool, typer.Option('--retry', help='Try files again that were broken before.')
+    ] = False,
+    device: Device = None,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Add what is new in folders, forget what is gone from them.
+
+    Stopped or killed, it goes on where it was when it is run again. Exit code 1: all is done but
+    for the files that are listed.
+    """
+    from demul_mm.app.library import Library
+
+    show.set_logging(quiet or json, verbose)
+    library = Library(index, _encoder(encoder, device, offline), seconds)
+    try:
+        with show.progress(hidden=quiet or json) as tell:
+            report = library.update(sources or (), retry, tell)
+    except KeyboardInterrupt:
+        sys.stderr.write('stopped; what is encoded is kept, the same command goes on from here\n')
+        raise
+    show.report(report, library, json, quiet)
+    if report.broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    sentence: Annotated[str, typer.Argument(help='What is looked for.')],
+    index: Index = DEFAULT_INDEX,
+    number: Number = 10,
+    only: Annotated[
+        str | None, typer.Option(help="Search the 'picture's alone, or the 'text' that is said.")
+    ] = None,
+    encoder: Encoder = None,
+    device: Device = None,
+    offline: Offline = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Find the best moments of all videos of the library."""
+    from demul_mm.app.library import Library
+
+    show.set_logging(True, verbose)
+    library = Library.open(index, _encoder(encoder, device, offline))
+    kinds = (only,) if only else ('picture', 'text')
+    show.hits(library.search(sentence, number, kinds), sentence, json)
+
+
+@app.command()
+def ask(
+    video: Annotated[Path, typer.Argument(help='Video file, of the library or not.')],
+    sentence: Annotated[str, typer.Argument(help='What is looked for.')],
+    index: Index = DEFAULT_INDEX,
+    number: Number = 5,
+    encoder: Encoder = None,
+    device: Device = None,
+    offline: Offline = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Find the best moments of one video."""
+    from demul_mm.app.library import Library
+
+    show.set_logging(True, verbose)
+    library = Library(index, _encoder(encoder, device, offline))
+    show.hits(library.ask(video, sentence, number), sentence, json)
+
+
+@app.command()
+def info(index: Index = DEFAULT_INDEX, json: Json = False, debug: Debug = False) -> None:
+    """What the library holds, and which files are broken."""
+    from demul_mm.app.library import Library
+
+    show.facts(Library.open(index, _encoder(None, None, True)).facts(), json)
+
+
+@app.command()
+def encoders(json: Json = False, debug: Debug = False) -> None:
+    """Image-text models to begin with, their licences and their cost."""
+    from demul_mm.zero_shot.encoders import RECOMMENDED
+
+    show.table([one._asdict() for one in RECOMMENDED], json)
+
+
+@app.command()
+def doctor(json: Json = False, debug: Debug = False) -> None:
+    """What is installed, and on which device models run."""
+    from demul_mm.app.doctor import findings
+
+    show.facts(findings(), json)
+
+
+def _encoder(name: str | None, device: str | None, offline: bool) -> Any:
+    """Makes the encoder that was asked for, or else that of the library, when it is needed."""
+
+    def make(known: str | None) -> Any:
+        from demul_mm.apis.image_text import ImageTextEncoder
+        from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
+
+        return ImageTextEncoder(name or known or DEFAULT_ENCODER, device, offline)
+
+    return make

@@ -1,0 +1,145 @@
+"""What the command prints: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from demul_mm.app.fusion import Hit
+    from demul_mm.app.library import Library, Report
+
+
+def set_logging(quiet: bool, verbose: bool) -> None:
+    """How much is said on the way: warnings always."""
+    import os
+
+    from mmengine.logging import MMLogger
+
+    if not verbose:
+        os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
+        if quiet:
+            os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
+    logger = MMLogger.get_current_instance()
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
+    if quiet:
+        import transformers
+
+        transformers.logging.disable_progress_bar()
+
+
+@contextmanager
+def progress(hidden: bool) -> Iterator[Callable[[str, float, int, int], None]]:
+    """A bar with the time that is left, on stderr."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn('{task.description}'), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+        task = bar.add_task('', total=1)
+
+        def tell(path: str, share: float, done: int, total: int) -> None:
+            name = f'{done + 1}/{total} {Path(path).name}'
+            bar.update(task, description=name, completed=(done + share) / total)
+
+        yield tell
+
+
+def report(report: Report, library: Library, as_json: bool, quiet: bool) -> None:
+    """What an update did; broken files come last."""
+    if as_json:
+        content = report._asdict()
+        content['broken'] = [dict(path=path, error=error) for path, error in report.broken]
+        _json(content)
+        return
+    if not quiet:
+        print(
+            f'{report.added} added, {report.kept} as before, {report.forgotten} forgotten: '
+            f'{len(library.catalogue.videos("indexed"))} videos in {library.path}'
+        )
+    if report.broken:
+        print(f'{len(report.broken)} cannot be read:', file=sys.stderr)
+    for path, error in report.broken:
+        print(f'  {path}: {error.removeprefix(path + ": ")}', file=sys.stderr)
+
+
+def hits(found: Sequence[Hit], sentence: str, as_json: bool) -> None:
+    """Moments, best first."""
+    if as_json:
+        rows = [dict(rank=rank, **_public(hit)) for rank, hit in enumerate(found, 1)]
+        _json(dict(query=sentence, moments=rows))
+        return
+    if not found:
+        print('nothing was found')
+        return
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (('', 'right'), ('video', 'left'), ('from', 'right'), ('to', 'right')):
+        table.add_column(name, justify=justify, overflow='fold')  # type: ignore[arg-type]
+    table.add_column('found by')
+    for rank, hit in enumerate(found, 1):
+        why = '; '.join(hit.why)
+        table.add_row(str(rank), Path(hit.path).name, clock(hit.start), clock(hit.end), why)
+    Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False).print(table)
+
+
+def facts(found: Mapping[str, Any], as_json: bool) -> None:
+    """Names and values."""
+    if as_json:
+        _json(found)
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            value = '\n'.join(f'{key}: {item}' for key, item in value.items()) or 'none'
+        elif isinstance(value, list):
+            value = '\n'.join(map(str, value)) or 'none'
+        lines = ('missing' if value is None else str(value)).splitlines()
+        for number, line in enumerate(lines):
+            print(f'{name.replace("_", " ") if not number else "":{width}}  {line}')
+
+
+def table(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Rows with the same names."""
+    if as_json:
+        _json(rows)
+        return
+    shown = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        shown.add_column(name, no_wrap=True)
+    for row in rows:
+        shown.add_row(*map(str, row.values()))
+    Console(highlight=False, markup=False).print(shown)
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03.4`` or ``2:03.4``."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f'{hours}:{minutes:02d}' if hours else f'{minutes}'
+    return f'{head}:{rest // 10:02d}.{rest % 10}'
+
+
+def _public(hit: Hit) -> dict[str, Any]:
+    return dict(
+        video=hit.path,
+        start=round(hit.start, 3),
+        end=round(hit.end, 3),
+        score=round(hit.score, 6),
+        why=list(hit.why),
+    )
+
+
+def _json(content: Any) -> None:
+    print(json.dumps(content, indent=1, ensure_ascii=False))

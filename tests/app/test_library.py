@@ -1,0 +1,174 @@
+"""A library is what its folders hold, whatever happens while it is made."""
+
+import multiprocessing
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demul_mm.app.library import Library, content_key, find_videos
+from tests.app.films import ColourEncoder, write_film, write_subtitles
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_film(tmp_path / 'films/one.mp4', ['black', 'red', 'black'])
+    write_film(tmp_path / 'films/below/two.mp4', ['blue', 'black', 'green'])
+    return tmp_path / 'films'
+
+
+def library(tmp_path: Path, encoder: ColourEncoder | None = None) -> Library:
+    return Library(tmp_path / 'library', lambda name: encoder or ColourEncoder(name))
+
+
+def names(of: Library) -> set[str]:
+    return {Path(row.path).name for row in of.catalogue.videos('indexed')}
+
+
+def test_a_moment_is_found_by_its_picture(tmp_path: Path, folder: Path) -> None:
+    lib = library(tmp_path)
+    assert lib.update([folder])[:3] == (2, 0, 0)
+    for colour, name, start in (('red', 'one.mp4', 3), ('green', 'two.mp4', 6)):
+        best = lib.search(f'something {colour}')[0]
+        assert Path(best.path).name == name
+        assert start <= best.start < best.end <= start + 3
+        assert best.why[0].startswith('picture')
+        own = lib.ask(best.path, f'something {colour}')[0]
+        assert (own.start, own.end) == pytest.approx((best.start, best.end), abs=1e-3)
+
+
+def test_ask_does_not_need_the_library(tmp_path: Path, folder: Path) -> None:
+    best = library(tmp_path).ask(folder / 'one.mp4', 'red')[0]
+    assert 3 <= best.start < best.end <= 6
+    with pytest.raises(FileNotFoundError, match='no video file'):
+        library(tmp_path).ask(folder / 'none.mp4', 'red')
+
+
+def test_only_what_changed_is_encoded(tmp_path: Path, folder: Path) -> None:
+    encoder = ColourEncoder()
+    lib = library(tmp_path, encoder)
+    lib.update([folder])
+    seen = encoder.pictures
+    assert seen == 18
+    assert lib.update()[:3] == (0, 2, 0)
+    assert encoder.pictures == seen
+    write_film(folder / 'three.mp4', ['green'])
+    os.remove(folder / 'below/two.mp4')
+    write_film(folder / 'one.mp4', ['blue', 'blue'])
+    assert lib.update()[:3] == (2, 0, 1)
+    assert encoder.pictures == seen + 9
+    assert names(lib) == {'one.mp4', 'three.mp4'}
+    assert {Path(hit.path).name for hit in lib.search('green', 100)} == names(lib)
+    assert lib.search('red')[0].score == pytest.approx(1 / 61)
+    assert len(list((lib.path / 'frames').rglob('*.npz'))) == 2
+
+
+def test_what_is_elsewhere_is_not_forgotten(tmp_path: Path, folder: Path) -> None:
+    lib = library(tmp_path)
+    lib.update([folder / 'one.mp4'])
+    assert lib.update([folder / 'below'])[:3] == (1, 0, 0)
+    assert names(lib) == {'one.mp4', 'two.mp4'}
+    folder.rename(tmp_path / 'moved')
+    with pytest.raises(FileNotFoundError, match='nothing was changed'):
+        lib.update()
+    assert names(lib) == {'one.mp4', 'two.mp4'}
+    (tmp_path / 'moved').rename(folder)
+    os.remove(folder / 'one.mp4')
+    folder.rename(tmp_path / 'films2')
+    (tmp_path / 'films2').rename(folder)
+    write_film(folder / 'one.mp4', ['red'])
+    assert lib.update()[0] == 1
+
+
+def test_broken_files_stop_nothing(tmp_path: Path, folder: Path) -> None:
+    whole = (folder / 'one.mp4').read_bytes()
+    (folder / 'broken.mp4').write_bytes(whole[:300])
+    lib = library(tmp_path)
+    report = lib.update([folder])
+    assert report.added == 2
+    ((path, error),) = report.broken
+    assert path.endswith('broken.mp4')
+    assert 'broken.mp4' in error
+    assert lib.update().broken == report.broken  # told again, not tried again
+    (folder / 'broken.mp4').write_bytes(whole)
+    assert lib.update() == (1, 2, 0, [])
+
+
+def test_an_encoder_belongs_to_a_library(tmp_path: Path, folder: Path) -> None:
+    library(tmp_path).update([folder])
+    other = library(tmp_path, ColourEncoder(weights='w2'))
+    with pytest.raises(ValueError, match='was made with the encoder colours'):
+        other.search('red')
+    with pytest.raises(FileNotFoundError, match='demul index FOLDER'):
+        Library.open(tmp_path / 'none', ColourEncoder)
+    with pytest.raises(ValueError, match='is empty'):
+        library(tmp_path).search(' ')
+    with pytest.raises(ValueError, match='choose from'):
+        library(tmp_path).search('red', kinds=['sound'])
+    with pytest.raises(ValueError, match='no folder was given'):
+        Library(tmp_path / 'new', ColourEncoder).update()
+
+
+def test_pictures_and_words_speak_for_one_moment(tmp_path: Path, folder: Path) -> None:
+    write_subtitles(folder / 'one.srt', [(3.5, 5, 'It is all <i>red</i>'), (7, 8, 'Goodbye')])
+    lib = library(tmp_path)
+    lib.update([folder])
+    best = lib.search('red')[0]
+    assert Path(best.path).name == 'one.mp4'
+    assert [why.split()[0] for why in best.why] == ['picture', 'one.srt:']
+    assert best.why[1] == 'one.srt: "It is all red"'
+    assert best.score == pytest.approx(2 / 61)
+    (said,) = lib.search('goodbye, red', kinds=['text'])[1:]
+    assert (said.start, said.end) == (3.5, 5)
+    write_subtitles(folder / 'one.srt', [(1, 2, 'other words')])
+    assert lib.update().added == 1  # what is said belongs to the video
+    assert lib.search('goodbye', kinds=['text']) == []
+
+
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    for name in ('a.mp4', '.b.mp4', '.cache/c.mp4', 'd.txt', 'E.MKV'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [Path(path).name for path in find_videos([tmp_path, tmp_path / 'd.txt'])]
+    assert found == ['E.MKV', 'a.mp4', 'd.txt']
+    assert content_key(tmp_path / 'a.mp4') != content_key(tmp_path / 'E.MKV')
+
+
+def update(path: Path, folder: Path) -> None:
+    Library(path, ColourEncoder).update([folder])
+
+
+def test_killed_at_any_moment_it_loses_nothing(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    for i in range(12):
+        write_film(tmp_path / f'films/{i:02d}.mp4', ['red', 'blue'] if i % 2 else ['green'], 2)
+    fork = multiprocessing.get_context('fork')
+    killed = 0
+    for attempt in range(20):
+        process = fork.Process(target=update, args=(tmp_path / 'library', tmp_path / 'films'))
+        process.start()
+        process.join(draw.uniform(0, 0.2))
+        if process.is_alive():
+            process.kill()
+            killed += 1
+        process.join()
+        if attempt % 5 == 4:  # there is always something to add and to forget
+            os.remove(tmp_path / f'films/{attempt // 5:02d}.mp4')
+            write_film(tmp_path / f'films/new{attempt}.mp4', ['red'], 2)
+            time.sleep(0.01)
+    assert killed >= 5
+    whole, fresh = library(tmp_path), Library(tmp_path / 'fresh', ColourEncoder)
+    whole.update([tmp_path / 'films'])
+    fresh.update([tmp_path / 'films'])
+    assert names(whole) == names(fresh)
+    assert len(names(whole)) == 12
+    for sentence in ('red', 'blue', 'green'):
+        a, b = (sorted(lib.search(sentence, 100)) for lib in (whole, fresh))
+        assert [h[:4] for h in a] == [h[:4] for h in b]
+    kept = {path.stem for path in (whole.path / 'frames').rglob('*.npz')}
+    assert kept == {row.key for row in whole.catalogue.videos('indexed')}
+    entry = whole.entry(next(iter(kept)))
+    assert np.allclose(np.linalg.norm(entry.moments, axis=1), 1, atol=1e-3)

@@ -1,0 +1,100 @@
+"""The command: what it prints, and its exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.app.encoders import save_encoder
+from tests.app.films import write_film, write_subtitles
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = 'from demul_mm.app.main import main; main()'
+HEAVY = ('torch', 'transformers', 'mmaction', 'cv2', 'scipy', 'av', 'fastapi')
+
+
+def demul(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-c', RUN, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), COLUMNS='200'),
+    )
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp('home')
+    save_encoder(home / 'encoder')
+    write_film(home / 'films/one.mp4', ['red', 'black', 'blue'])
+    write_subtitles(home / 'films/one.srt', [(1, 2, 'a dog leaves')])
+    (home / 'films/broken.mp4').write_bytes(b'no film')
+    return home
+
+
+def test_help_is_light(tmp_path: Path) -> None:
+    code = f'import sys, demul_mm.app.main; print([m for m in {HEAVY} if m in sys.modules])'
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+    )
+    assert done.stdout.strip() == '[]', done.stderr
+    shown = demul('--help', cwd=tmp_path)
+    assert shown.returncode == 0
+    for name in ('index', 'search', 'ask', 'info', 'doctor', 'encoders'):
+        assert name in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_newcomers_way(home: Path) -> None:
+    done = demul('index', 'films', '--encoder', 'encoder', '--device', 'cpu', cwd=home)
+    assert done.returncode == 1, done.stderr
+    assert '1 added, 0 as before, 0 forgotten: 1 videos in demul_library' in done.stdout
+    assert done.stderr.splitlines()[-1].startswith(f'  {home}/films/broken.mp4: cannot be opened')
+    again = demul('index', '--json', '--device', 'cpu', cwd=home)
+    assert again.returncode == 1
+    report = json.loads(again.stdout)
+    assert (report['added'], report['kept'], report['forgotten']) == (0, 2, 0)
+    assert [Path(one['path']).name for one in report['broken']] == ['broken.mp4']
+
+    found = demul('search', 'the dog', '-n', '3', '--json', '--device', 'cpu', cwd=home)
+    assert found.returncode == 0, found.stderr
+    answer = json.loads(found.stdout)
+    assert answer['query'] == 'the dog'
+    assert [moment['rank'] for moment in answer['moments']] == [1, 2, 3]
+    assert any('one.srt: "a dog leaves"' in moment['why'] for moment in answer['moments'])
+    shown = demul('search', 'the dog', '--only', 'text', cwd=home)
+    assert shown.stdout.splitlines()[-1].split()[:4] == ['1', 'one.mp4', '0:01.0', '0:02.0']
+
+    own = demul('ask', 'films/one.mp4', 'the dog', '--json', '--device', 'cpu', cwd=home)
+    assert all(moment['video'].endswith('one.mp4') for moment in json.loads(own.stdout)['moments'])
+    facts = json.loads(demul('info', '--json', cwd=home).stdout)
+    assert (facts['videos'], facts['lines_of_text'], len(facts['broken'])) == (1, 1, 1)
+
+
+@pytest.mark.slow
+def test_mistakes_are_one_line(home: Path, tmp_path: Path) -> None:
+    for arguments, told in (
+        (('search', 'a dog'), 'there is no library in demul_library'),
+        (('index', 'none', '--encoder', home / 'encoder'), 'is missing; nothing was changed'),
+        (('index', home / 'films', '--encoder', 'a/b', '--offline'), 'leave --offline out'),
+    ):
+        done = demul(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert 'Traceback' not in done.stderr
+    assert demul('search', cwd=tmp_path).returncode == 2
+
+
+def test_small_tables(tmp_path: Path) -> None:
+    rows = json.loads(demul('encoders', '--json', cwd=tmp_path).stdout)
+    assert all(row['licence'] for row in rows)
+    facts = json.loads(demul('doctor', '--json', cwd=tmp_path).stdout)
+    assert facts['torch']
+    assert facts['decoder'] == 'PyAV'
