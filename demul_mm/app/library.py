@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from demul_mm.app.fusion import Found, Hit, fuse
 from demul_mm.files import VIDEO_SUFFIXES, replacing
 from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
 from demul_mm.video.text import TimedLine, read_lines, subtitle_files
+from demul_mm.zero_shot.scorers import SCORERS
+from demul_mm.zero_shot.suppression import Greedy, keep_best
 from demul_mm.zero_shot.windows import frame_vectors, window_spans, window_vectors
 
 # Hits of each kind that are fused.
@@ -40,9 +43,9 @@ class Library:
 
     Args:
         path: folder of the library.
-        encoder: has ``name``, ``fingerprint``, ``encode_images`` and ``encode_texts``, as
-            :class:`~demul_mm.apis.image_text.ImageTextEncoder`; a function of a name that makes
-            it, if it should be loaded only when it is needed.
+        encoder: makes, from a name or None, what has ``name``, ``fingerprint``, ``encode_images``
+            and ``encode_texts``, as
+            :class:`~demul_mm.zero_shot.image_text.ImageTextEncoder`; called when it is needed.
         seconds: between the frames that are encoded, of a new library.
     """
 
@@ -51,7 +54,8 @@ class Library:
     ) -> None:
         self.path = Path(path)
         self.catalogue = Catalogue(self.path / 'library.sqlite')
-        self._make, self._made = encoder, None
+        self._make = encoder
+        self._made: Any = None
         self.seconds: float = self.catalogue.setting('seconds', seconds)
         self._index: MomentIndex | None = None
 
@@ -132,9 +136,7 @@ class Library:
         tell = progress or (lambda *_: None)
         for number, path in enumerate(todo):
             tell(path, 0.0, number, len(todo))
-            self._add(
-                path, keys[path], lambda share, n=number, p=path: tell(p, share, n, len(todo))
-            )
+            self._add(path, keys[path], partial(_tell_share, tell, path, number, len(todo)))
         self._bring_up_to_date()
         broken = [
             (row.path, row.error or '')
@@ -279,12 +281,10 @@ class Library:
         ][:number]
 
     def _pictures(self, sentence: str) -> list[Found]:
-        from demul_mm.models.task_modules.nms import MomentNMS
-
         index = self._open_index()
         if index is None:
             return []
-        nms = MomentNMS(iou_thr=OVERLAP, max_keep=DEPTH)
+        nms = Greedy(OVERLAP, DEPTH)
         vector = self.encoder.encode_texts([sentence])
         hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
         return [
@@ -300,41 +300,37 @@ class Library:
             for line in self.catalogue.find_lines(sentence, DEPTH)
         ]
 
-    def ask(self, path: str | Path, sentence: str, number: int = 5) -> list[Hit]:
+    def ask(
+        self, path: str | Path, sentence: str, number: int = 5, scorer: str = 'contrast'
+    ) -> list[Hit]:
         """The best moments of one video, which the library need not hold.
 
+        Args:
+            path: of a video file.
+            sentence: what is looked for.
+            number: of moments, at most.
+            scorer: of :data:`~demul_mm.zero_shot.scorers.SCORERS`.
+
         Raises:
-            FileNotFoundError, ValueError: the video cannot be read.
+            FileNotFoundError, ValueError: the video cannot be read, or there is no such scorer.
         """
-        import torch
-
-        from demul_mm.models.task_modules.nms import MomentNMS
-
+        if scorer not in SCORERS:
+            raise ValueError(f'there is no scorer {scorer!r}; allowed: {", ".join(SCORERS)}')
         path = str(Path(path).resolve())
         if not Path(path).is_file():
             raise FileNotFoundError(f'there is no video file {path}')
-        store = self._frames(content_key(path))
-        if store.exists():
-            frames, duration = self.frames(content_key(path))
+        key = content_key(path)
+        if self._frames(key).exists():
+            frames, duration = self.frames(key)
         else:
             frames, duration = frame_vectors(path, self.encoder.encode_images, self.seconds)
-        windows = window_spans(len(frames))
-        scores = window_vectors(frames, windows) @ self.encoder.encode_texts([sentence])[0]
-        spans = torch.tensor(windows * (duration / len(frames)))
-        kept, best, valid, _ = MomentNMS(OVERLAP, number)(
-            spans[None], torch.tensor(scores)[None], torch.ones(1, len(spans), dtype=torch.bool)
-        )
+        curve = frames @ self.encoder.encode_texts([sentence])[0]
+        spans, scores = SCORERS[scorer](curve, frames)
+        best = keep_best(spans, scores, OVERLAP, number)
+        seconds = spans[best] * (duration / len(frames))
         return [
-            Hit(
-                content_key(path),
-                path,
-                float(start),
-                float(end),
-                float(score),
-                (f'picture {score:.3f}',),
-            )
-            for (start, end), score, good in zip(kept[0], best[0], valid[0])
-            if good
+            Hit(key, path, float(start), float(end), float(score), (f'{scorer} {score:.3f}',))
+            for (start, end), score in zip(seconds, scores[best])
         ]
 
 
@@ -349,6 +345,12 @@ class _Entries:
 
     def load(self, video_ids: Sequence[str]) -> Iterator[VideoEntry]:
         return map(self._library.entry, video_ids)
+
+
+def _tell_share(
+    tell: Callable[[str, float, int, int], None], path: str, done: int, total: int, share: float
+) -> None:
+    tell(path, share, done, total)
 
 
 def find_videos(roots: Sequence[Path]) -> list[str]:

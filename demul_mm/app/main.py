@@ -120,6 +120,9 @@ def ask(
     sentence: Annotated[str, typer.Argument(help='What is looked for.')],
     index: Index = DEFAULT_INDEX,
     number: Number = 5,
+    scorer: Annotated[
+        str, typer.Option(help='How moments are told: windows, contrast, diwan or tag.')
+    ] = 'contrast',
     encoder: Encoder = None,
     device: Device = None,
     offline: Offline = False,
@@ -132,7 +135,46 @@ def ask(
 
     show.set_logging(True, verbose)
     library = Library(index, _encoder(encoder, device, offline))
-    show.hits(library.ask(video, sentence, number), sentence, json)
+    show.hits(library.ask(video, sentence, number, scorer), sentence, json)
+
+
+@app.command()
+def cut(
+    video: Annotated[Path, typer.Argument(help='Video file.')],
+    start: Annotated[float, typer.Argument(help='Seconds from its first frame.')],
+    end: Annotated[float, typer.Argument(help='Seconds from its first frame.')],
+    target: Annotated[Path, typer.Argument(help='File to write.')],
+    fast: Annotated[
+        bool, typer.Option('--fast', help='Copy from the key frame before, encode nothing.')
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Cut a moment out of a video: exactly, or fast."""
+    from demul_mm.video.cutting import cut as write
+
+    first, last = write(video, target, start, end, fast)
+    show.facts(dict(file=str(target), start=round(first, 3), end=round(last, 3)), json)
+
+
+@app.command()
+def export(
+    target: Annotated[
+        Path, typer.Argument(help='File to write: .json .csv .vtt .edl .fcpxml .otio')
+    ],
+    moments: Annotated[
+        typer.FileText, typer.Option(help='What search --json or ask --json printed.')
+    ] = '-',  # type: ignore[assignment]
+    padding: Annotated[float, typer.Option(min=0, help='Seconds added on both sides.')] = 0.0,
+    debug: Debug = False,
+) -> None:
+    """Write moments for editors: demul search "..." --json | demul export cuts.edl"""
+    from demul_mm.app.export import export as render
+    from demul_mm.app.export import read_moments
+    from demul_mm.files import write_atomically
+
+    query, rows = read_moments(moments.read())
+    write_atomically(target, render(query, rows, target.suffix.lstrip('.').lower(), padding))
 
 
 @app.command()
@@ -163,8 +205,8 @@ def _encoder(name: str | None, device: str | None, offline: bool) -> Any:
     """Makes the encoder that was asked for, or else that of the library, when it is needed."""
 
     def make(known: str | None) -> Any:
-        from demul_mm.apis.image_text import ImageTextEncoder
         from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
+        from demul_mm.zero_shot.image_text import ImageTextEncoder
 
         return ImageTextEncoder(name or known or DEFAULT_ENCODER, device, offline)
 

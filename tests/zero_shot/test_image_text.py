@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from demul_mm.apis.image_text import ImageTextEncoder, download_notice, fetch
+from demul_mm.zero_shot.image_text import ImageTextEncoder, download_notice, fetch
 from tests.app.encoders import KINDS, save_encoder
 
 SENTENCES = ['a red square leaves', 'the dog', 'blue']

@@ -1,0 +1,111 @@
+"""Each scorer finds a plain moment, and does what its paper says in small cases."""
+
+import numpy as np
+import pytest
+import torch
+
+from demul_mm.models.task_modules.nms import MomentNMS
+from demul_mm.zero_shot.scorers import (
+    SCORERS,
+    coherent_clusters,
+    contrast,
+    diwan,
+    inside_minus_outside,
+    shots,
+    tag,
+    unskew,
+)
+from demul_mm.zero_shot.suppression import Greedy, keep_best
+
+
+@pytest.fixture
+def film() -> tuple[np.ndarray, np.ndarray]:
+    """40 frames of three scenes; the second, frames 16 to 24, is what is asked for."""
+    draw = np.random.default_rng(0)
+    scenes = np.eye(6)[[0] * 16 + [1] * 8 + [2] * 16]
+    frames = scenes + 0.05 * draw.normal(size=scenes.shape)
+    frames /= np.linalg.norm(frames, axis=1, keepdims=True)
+    return frames @ np.eye(6)[1], frames
+
+
+@pytest.mark.parametrize('name', SCORERS)
+def test_a_plain_moment_is_found(name: str, film: tuple[np.ndarray, np.ndarray]) -> None:
+    spans, scores = SCORERS[name](*film)
+    assert (np.diff(scores) <= 0).all()
+    assert (spans[:, 0] < spans[:, 1]).all()
+    assert spans.min() >= 0
+    assert spans.max() <= 40
+    start, end = spans[0]
+    inside = max(0, min(end, 24) - max(start, 16))
+    assert inside / (max(end, 24) - min(start, 16)) > (0.1 if name == 'windows' else 0.7)
+
+
+@pytest.mark.parametrize('name', SCORERS)
+@pytest.mark.parametrize('length', [1, 2, 3, 300])
+def test_any_length_and_a_flat_curve(name: str, length: int) -> None:
+    frames = np.tile(np.eye(4)[:1], (length, 1))
+    spans, scores = SCORERS[name](np.full(length, 0.25), frames)
+    assert len(spans) == len(scores) >= 1
+    assert np.isfinite(scores).all()
+
+
+def test_contrast_by_hand() -> None:
+    curve = np.array([0.0, 4.0, 2.0, 0.0])
+    values = inside_minus_outside(curve, np.array([[1, 2], [1, 3], [0, 4]]))
+    np.testing.assert_allclose(values, [4 - 2 / 3, 3 - 0, 0])
+    spans, scores = contrast(curve, np.eye(4))
+    assert spans[0].tolist() == [1, 2]
+    slow = [
+        [inside_minus_outside(curve, np.array([[i, j]]))[0] for j in range(i + 1, 5)]
+        for i in range(4)
+    ]
+    assert scores[0] == max(max(row) for row in slow)
+
+
+def test_diwan_merges_good_neighbours() -> None:
+    frames = np.eye(4)[[0] * 5 + [1] * 5 + [2] * 5 + [3] * 5]
+    assert shots(frames).tolist() == [0, 5, 10, 15, 20]
+    curve = np.repeat([0.0, 0.9, 1.0, 0.5], 5)
+    spans, scores = diwan(curve, frames)
+    assert spans.tolist() == [[5, 15]]
+    np.testing.assert_allclose(scores, [0.95])
+    spans, _ = diwan(np.repeat([1.0, 0.0, 0.8, 0.1], 5), frames)
+    assert spans.tolist() == [[0, 5], [10, 15]]
+
+
+def test_tag_mends_the_curve_and_keeps_scenes_whole() -> None:
+    draw = np.random.default_rng(1)
+    skewed = np.exp(draw.normal(size=400))
+    mended = unskew(skewed)
+    assert (np.argsort(mended) == np.argsort(skewed)).all()
+    np.testing.assert_allclose([mended.min(), mended.max()], [skewed.min(), skewed.max()])
+
+    def skewness(x: np.ndarray) -> float:
+        return abs(float((((x - x.mean()) / x.std()) ** 3).mean()))
+
+    assert skewness(mended) < skewness(skewed) / 10
+    frames = np.eye(3)[[0] * 10 + [1] * 10]
+    frames[4] = np.eye(3)[2]  # one stray frame splits no scene
+    labels = coherent_clusters(frames, 2, 5)
+    assert (labels == labels[0]).sum() == 10
+    spans, _ = tag(frames[:, 1], frames, clusters=2)
+    assert spans[0].tolist() == [10, 20]
+
+
+def test_suppression_is_that_of_models() -> None:
+    torch.manual_seed(0)
+    for size in (1, 5, 200):
+        start = torch.rand(3, size) * 50
+        spans = torch.stack([start, start + 1 + 20 * torch.rand(3, size)], -1)
+        scores, mask = torch.rand(3, size), torch.rand(3, size) > 0.2
+        mask[0, 0] = True
+        kept, best, valid, places = Greedy(0.3, 7)(spans, scores, mask)
+        expected = MomentNMS(0.3, 7)(spans, scores, mask)
+        width = valid.shape[1]
+        assert torch.equal(valid, expected[2][:, :width])
+        assert not expected[2][:, width:].any()
+        assert torch.equal(places[valid], expected[3][expected[2]])
+        assert torch.equal(kept[valid], expected[0][expected[2]])
+        assert torch.equal(best[valid], expected[1][expected[2]])
+    same = keep_best(spans[0].numpy(), scores[0].double().numpy(), 0.3, 3)
+    assert len(same) == 3
