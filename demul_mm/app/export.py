@@ -1,0 +1,271 @@
+"""Moments as other programs open them: tables, subtitles, and the lists of cuts of editors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.sax.saxutils import quoteattr
+
+
+class Clip(NamedTuple):
+    """A moment in whole frames of its file.
+
+    Attributes:
+        path: of the video.
+        label: what it is.
+        rate: frames a second.
+        first: frame it begins with, from 0.
+        frames: how many it has.
+        timecode: of the file's frame 0, in frames, as the camera wrote it.
+        total: frames of the file.
+        size: width and height.
+    """
+
+    path: str
+    label: str
+    rate: Fraction
+    first: int
+    frames: int
+    timecode: int
+    total: int
+    size: tuple[int, int]
+
+
+def read_moments(text: str) -> tuple[str, list[dict[str, Any]]]:
+    """The sentence and the moments of what ``demul search --json`` or ``ask --json`` printed.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        content = json.loads(text)
+        moments = [
+            dict(row, start=float(row['start']), end=float(row['end']))
+            for row in content['moments']
+        ]
+        return str(content['query']), moments
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'these are no moments ({error!r}); give what demul search --json prints'
+        ) from error
+
+
+def export(
+    query: str, moments: Sequence[Mapping[str, Any]], form: str, padding: float = 0.0
+) -> str:
+    """The moments in one of ``FORMS``.
+
+    Args:
+        query: the sentence.
+        moments: each a dict of ``video`` (a path), ``start``, ``end`` and, optionally, ``score``.
+        form: 'json', 'csv', 'vtt', 'edl', 'fcpxml' or 'otio'.
+        padding: seconds added on both sides, as far as there are any.
+
+    Raises:
+        ValueError: there is no such form, or a video cannot be read.
+        FileNotFoundError: a video is missing.
+    """
+    if form not in FORMS:
+        raise ValueError(f'there is no form {form!r}; allowed: {", ".join(FORMS)}')
+    wider = [
+        dict(row, start=max(0.0, row['start'] - padding), end=row['end'] + padding)
+        for row in moments
+    ]
+    return FORMS[form](query, wider)
+
+
+def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
+    """A moment in frames: those that are shown in any part of it."""
+    import av
+
+    path = str(moment['video'])
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no video file {path}')
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        rate = Fraction(stream.average_rate or 25)
+        seconds = container.duration / 1e6 if container.duration else moment['end']
+        total = stream.frames or round(seconds * rate)
+        written = stream.metadata.get('timecode') or container.metadata.get('timecode')
+        size = stream.width, stream.height
+    first = min(math.floor(moment['start'] * rate + 1e-6), total - 1)
+    end = min(max(math.ceil(moment['end'] * rate - 1e-6), first + 1), total)
+    timecode = _frames_of(written, rate) if written else 0
+    return Clip(path, label, rate, first, end - first, timecode, total, size)
+
+
+def _clips(query: str, moments: Sequence[Mapping[str, Any]]) -> list[Clip]:
+    return [as_clip(moment, f'{query} {number}') for number, moment in enumerate(moments, 1)]
+
+
+def _json(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps(dict(query=query, moments=list(moments)), indent=1, ensure_ascii=False) + '\n'
+
+
+def _csv(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(['query', 'video', 'start', 'end', 'score', 'why'])
+    for row in moments:
+        why = '; '.join(row.get('why', ()))
+        writer.writerow([query, row['video'], row['start'], row['end'], row.get('score'), why])
+    return file.getvalue()
+
+
+def _vtt(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
+    videos = {row['video'] for row in moments}
+    if len(videos) > 1:
+        raise ValueError(f'WebVTT is for one video, these are {len(videos)}; use demul ask')
+    text = query.replace('-->', '->')
+    cues = [
+        f'{_clock(row["start"])} --> {_clock(row["end"])}\n{text}\n'
+        for row in sorted(moments, key=lambda row: row['start'])
+    ]
+    return '\n'.join(['WEBVTT\n', *cues])
+
+
+def _edl(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
+    """CMX 3600, without drop frames; the record side is at the rate of the first clip."""
+    clips = _clips(query, moments)
+    lines = [f'TITLE: {query}', 'FCM: NON-DROP FRAME', '']
+    place = 0
+    for number, clip in enumerate(clips, 1):
+        length = _at_rate(clip, clips[0].rate)
+        inside = clip.timecode + clip.first
+        times = [
+            _timecode(inside, clip.rate),
+            _timecode(inside + clip.frames, clip.rate),
+            _timecode(place, clips[0].rate),
+            _timecode(place + length, clips[0].rate),
+        ]
+        lines.append(f'{number:03d}  AX       V     C        {" ".join(times)}')
+        lines.append(f'* FROM CLIP NAME: {Path(clip.path).name}')
+        place += length
+    return '\n'.join(lines) + '\n'
+
+
+def _fcpxml(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
+    clips = _clips(query, moments)
+    assets: dict[str, str] = {}
+    formats: dict[tuple[Fraction, tuple[int, int]], str] = {}
+    resources, spine = [], []
+    offset = Fraction(0)
+    for clip in clips:
+        kind = formats.get((clip.rate, clip.size))
+        if kind is None:
+            kind = formats[clip.rate, clip.size] = f'r{len(formats) + len(assets) + 1}'
+            width, height = clip.size
+            resources.append(
+                f'    <format id="{kind}" frameDuration="{_seconds(1 / clip.rate)}" '
+                f'width="{width}" height="{height}"/>'
+            )
+        name, start = quoteattr(Path(clip.path).name), _seconds(clip.timecode / clip.rate)
+        if clip.path not in assets:
+            assets[clip.path] = f'r{len(formats) + len(assets) + 1}'
+            resources.append(
+                f'    <asset id="{assets[clip.path]}" name={name} start="{start}" '
+                f'duration="{_seconds(clip.total / clip.rate)}" hasVideo="1" format="{kind}">\n'
+                f'      <media-rep kind="original-media" src={quoteattr(_uri(clip.path))}/>\n'
+                '    </asset>'
+            )
+        length = Fraction(_at_rate(clip, clips[0].rate)) / clips[0].rate
+        inside = _seconds((clip.timecode + clip.first) / clip.rate)
+        spine.append(
+            f'            <asset-clip ref="{assets[clip.path]}" name={name} '
+            f'offset="{_seconds(offset)}" start="{inside}" '
+            f'duration="{_seconds(length)}"/>'
+        )
+        offset += length
+    first = formats[clips[0].rate, clips[0].size] if clips else ''
+    return '\n'.join(
+        [
+            '<?xml version="1.0" encoding="UTF-8"?>',
+            '<!DOCTYPE fcpxml>',
+            '<fcpxml version="1.10">',
+            '  <resources>',
+            *resources,
+            '  </resources>',
+            '  <library>',
+            f'    <event name={quoteattr(query)}>',
+            f'      <project name={quoteattr(query)}>',
+            f'        <sequence format="{first}" duration="{_seconds(offset)}">',
+            '          <spine>',
+            *spine,
+            '          </spine>',
+            '        </sequence>',
+            '      </project>',
+            '    </event>',
+            '  </library>',
+            '</fcpxml>\n',
+        ]
+    )
+
+
+def _otio(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
+    def span(first: int, frames: int, rate: Fraction) -> dict[str, Any]:
+        time = dict(OTIO_SCHEMA='RationalTime.1', rate=float(rate))
+        return dict(
+            OTIO_SCHEMA='TimeRange.1',
+            start_time=dict(time, value=float(first)),
+            duration=dict(time, value=float(frames)),
+        )
+
+    children = [
+        dict(
+            OTIO_SCHEMA='Clip.1',
+            name=clip.label,
+            source_range=span(clip.timecode + clip.first, clip.frames, clip.rate),
+            media_reference=dict(
+                OTIO_SCHEMA='ExternalReference.1',
+                target_url=_uri(clip.path),
+                available_range=span(clip.timecode, clip.total, clip.rate),
+            ),
+        )
+        for clip in _clips(query, moments)
+    ]
+    track = dict(OTIO_SCHEMA='Track.1', name='moments', kind='Video', children=children)
+    stack = dict(OTIO_SCHEMA='Stack.1', name='tracks', children=[track])
+    return json.dumps(dict(OTIO_SCHEMA='Timeline.1', name=query, tracks=stack), indent=1) + '\n'
+
+
+FORMS: dict[str, Callable[[str, Sequence[Mapping[str, Any]]], str]] = dict(
+    json=_json, csv=_csv, vtt=_vtt, edl=_edl, fcpxml=_fcpxml, otio=_otio
+)
+
+
+def _at_rate(clip: Clip, rate: Fraction) -> int:
+    return max(1, round(clip.frames / clip.rate * rate))
+
+
+def _timecode(frames: int, rate: Fraction) -> str:
+    """``HH:MM:SS:FF``, counted without drop frames."""
+    base = round(rate)
+    seconds, rest = divmod(frames, base)
+    return f'{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{rest:02d}'
+
+
+def _frames_of(timecode: str, rate: Fraction) -> int:
+    hours, minutes, seconds, frames = (int(part) for part in timecode.replace(';', ':').split(':'))
+    return ((hours * 60 + minutes) * 60 + seconds) * round(rate) + frames
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f'{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}'
+
+
+def _seconds(value: Fraction | int) -> str:
+    value = Fraction(value)
+    whole = value.denominator == 1
+    return f'{value.numerator}s' if whole else f'{value.numerator}/{value.denominator}s'
+
+
+def _uri(path: str) -> str:
+    return Path(path).resolve().as_uri()

@@ -1,0 +1,91 @@
+"""What editors open says the same frames as what was found."""
+
+import csv
+import io
+import json
+from fractions import Fraction
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from demul_mm.app.export import FORMS, as_clip, export, read_moments
+from tests.app.films import write_film
+
+
+@pytest.fixture(scope='module')
+def moments(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    folder = tmp_path_factory.mktemp('films & co')
+    one = write_film(folder / 'one.mp4', ['red', 'blue'], 4)
+    two = write_film(folder / 'two.mp4', ['red'], 4, fps=25)
+    rows = [(one, 1.0, 2.5), (two, 1.01, 1.5), (one, 6.0, 9.0)]
+    return [dict(video=str(p), start=a, end=b, score=0.5, why=['x', 'y']) for p, a, b in rows]
+
+
+FRAMES = [(8, 12, 8), (25, 13, 25), (48, 16, 8)]  # first, number, rate; the last ends with its film
+
+
+def test_moments_in_frames(moments: list[dict]) -> None:
+    clips = [as_clip(moment, '') for moment in moments]
+    assert [(c.first, c.frames, int(c.rate)) for c in clips] == FRAMES
+    assert [c.total for c in clips] == [64, 100, 64]
+    with pytest.raises(FileNotFoundError, match='no video file'):
+        as_clip(dict(video='none.mp4', start=0, end=1), '')
+
+
+def test_tables(moments: list[dict]) -> None:
+    query, back = read_moments(export('a "red" one', moments, 'json'))
+    assert (query, back) == ('a "red" one', moments)
+    rows = list(csv.DictReader(io.StringIO(export('a, b', moments, 'csv'))))
+    assert [(r['query'], float(r['start']), r['why']) for r in rows][1] == ('a, b', 1.01, 'x; y')
+    padded = json.loads(export('q', moments, 'json', padding=1.5))['moments']
+    assert (padded[0]['start'], padded[0]['end']) == (0, 4)
+    cues = export('red', moments[::2], 'vtt')
+    assert cues.startswith('WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nred\n')
+    with pytest.raises(ValueError, match='one video'):
+        export('red', moments, 'vtt')
+    with pytest.raises(ValueError, match='allowed: json'):
+        export('red', moments, 'avi')
+    with pytest.raises(ValueError, match='no moments'):
+        read_moments('[]')
+
+
+def test_edl_by_hand(moments: list[dict]) -> None:
+    lines = export('red', moments, 'edl').splitlines()
+    assert lines[3].split()[4:] == ['00:00:01:00', '00:00:02:04', '00:00:00:00', '00:00:01:04']
+    assert lines[5].split()[4:6] == ['00:00:01:00', '00:00:01:13']
+    assert lines[7].split()[6] == '00:00:02:00'  # 13 frames of 25 are 4 of 8
+
+
+def test_fcpxml_is_whole(moments: list[dict]) -> None:
+    root = ElementTree.fromstring(export('a & b', moments, 'fcpxml').split('\n', 2)[2])
+    assert len(root.findall('.//asset')) == 2
+    clips = root.findall('.//asset-clip')
+    starts = [Fraction(clip.get('start', '').removesuffix('s')) for clip in clips]
+    assert starts == [Fraction(first, rate) for first, _, rate in FRAMES]
+    place = Fraction(0)
+    for clip in clips:
+        assert Fraction(clip.get('offset', '').removesuffix('s')) == place
+        place += Fraction(clip.get('duration', '').removesuffix('s'))
+    ids = {one.get('id') for one in root.find('resources') or ()}
+    assert len(ids) == 4
+    assert {clip.get('ref') for clip in clips} <= ids
+
+
+def test_opentimelineio_reads_it(moments: list[dict]) -> None:
+    otio = pytest.importorskip('opentimelineio')
+    timeline = otio.adapters.read_from_string(export('red', moments, 'otio'), 'otio_json')
+    clips = list(timeline.find_clips())
+    found = [
+        (
+            c.source_range.start_time.value,
+            c.source_range.duration.value,
+            c.source_range.duration.rate,
+        )
+        for c in clips
+    ]
+    assert found == FRAMES
+    for clip, moment in zip(clips, moments):
+        assert clip.media_reference.target_url == Path(moment['video']).as_uri()
+        assert clip.available_range().contains(clip.source_range.start_time)
+    assert set(FORMS) == {'json', 'csv', 'vtt', 'edl', 'fcpxml', 'otio'}
