@@ -89,9 +89,10 @@ def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
         raise FileNotFoundError(f'there is no video file {path}')
     with av.open(path) as container:
         stream = container.streams.video[0]
-        rate = Fraction(stream.average_rate or 25)
+        # A file may lack frames: editors then count by its clock, not by what is there.
+        rate = Fraction(stream.guessed_rate or stream.average_rate or 25)
         seconds = container.duration / 1e6 if container.duration else moment['end']
-        total = stream.frames or round(seconds * rate)
+        total = max(1, round(seconds * rate))
         written = stream.metadata.get('timecode') or container.metadata.get('timecode')
         size = stream.width, stream.height
     first = min(math.floor(moment['start'] * rate + 1e-6), total - 1)

@@ -33,7 +33,7 @@ def set_logging(quiet: bool, verbose: bool) -> None:
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(sys.stderr)
-    if quiet:
+    if not verbose:
         import transformers
 
         transformers.logging.disable_progress_bar()
@@ -46,7 +46,9 @@ def progress(hidden: bool) -> Iterator[Callable[[str, float, int, int], None]]:
 
     console = Console(stderr=True)
     columns = (TextColumn('{task.description}'), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+    with Progress(
+        *columns, console=console, disable=hidden or not console.is_terminal, transient=True
+    ) as bar:
         task = bar.add_task('', total=1)
 
         def tell(path: str, share: float, done: int, total: int) -> None:
@@ -90,7 +92,7 @@ def hits(found: Sequence[Hit], sentence: str, as_json: bool) -> None:
     for rank, hit in enumerate(found, 1):
         why = '; '.join(hit.why)
         table.add_row(str(rank), Path(hit.path).name, clock(hit.start), clock(hit.end), why)
-    Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False).print(table)
+    _console().print(table)
 
 
 def facts(found: Mapping[str, Any], as_json: bool) -> None:
@@ -119,7 +121,13 @@ def table(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         shown.add_column(name, no_wrap=True)
     for row in rows:
         shown.add_row(*map(str, row.values()))
-    Console(highlight=False, markup=False).print(shown)
+    _console().print(shown)
+
+
+def _console() -> Console:
+    """Lines that another program reads are not broken."""
+    width = None if sys.stdout.isatty() else 1000
+    return Console(width=width, highlight=False, markup=False)
 
 
 def clock(seconds: float) -> str:

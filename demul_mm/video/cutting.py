@@ -57,7 +57,7 @@ def _encode(container: Any, out: Any, start: float, end: float) -> float:
     import av
 
     video = container.streams.video[0]
-    rate = video.average_rate or Fraction(25)
+    rate = video.guessed_rate or video.average_rate or Fraction(25)
     pictures = out.add_stream('libx264', rate=rate, options={'crf': '18', 'preset': 'veryfast'})
     pictures.pix_fmt = 'yuv420p'
     unit = Fraction(1, 90_000)

@@ -111,7 +111,9 @@ def shots(frames: np.ndarray, deviations: float = 2.0) -> np.ndarray:
         deviations: how many standard deviations less than the mean.
     """
     alike = (frames[1:] * frames[:-1]).sum(1)
-    cuts = np.flatnonzero(alike < alike.mean() - deviations * alike.std()) + 1 if len(alike) else []
+    if not len(alike):
+        return np.array([0, len(frames)])
+    cuts = np.flatnonzero(alike < alike.mean() - deviations * alike.std()) + 1
     return np.array([0, *cuts, len(frames)])
 
 
