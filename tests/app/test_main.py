@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.app.encoders import save_encoder
@@ -47,7 +48,7 @@ def test_help_is_light(tmp_path: Path) -> None:
     assert done.stdout.strip() == '[]', done.stderr
     shown = demul('--help', cwd=tmp_path)
     assert shown.returncode == 0
-    for name in ('index', 'search', 'ask', 'info', 'doctor', 'encoders'):
+    for name in ('index', 'search', 'ask', 'cut', 'export', 'info', 'doctor', 'encoders'):
         assert name in shown.stdout
 
 
@@ -74,6 +75,16 @@ def test_a_newcomers_way(home: Path) -> None:
 
     own = demul('ask', 'films/one.mp4', 'the dog', '--json', '--device', 'cpu', cwd=home)
     assert all(moment['video'].endswith('one.mp4') for moment in json.loads(own.stdout)['moments'])
+    (home / 'found.json').write_text(found.stdout)
+    for form in ('edl', 'otio'):
+        done = demul('export', f'cuts.{form}', '--moments', 'found.json', cwd=home)
+        assert done.returncode == 0, done.stderr
+        assert 'the dog' in (home / f'cuts.{form}').read_text()
+    done = demul('cut', 'films/one.mp4', 1, 2.5, 'cut.mp4', '--json', cwd=home)
+    assert json.loads(done.stdout) == dict(file='cut.mp4', start=1.0, end=2.5)
+    with av.open(str(home / 'cut.mp4')) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 12
+
     facts = json.loads(demul('info', '--json', cwd=home).stdout)
     assert (facts['videos'], facts['lines_of_text'], len(facts['broken'])) == (1, 1, 1)
 
