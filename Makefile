@@ -9,7 +9,7 @@ STAMP := $(VENV)/installed
 LOCK := requirements/lock.txt
 # One thread a process and no busy waiting: pytest itself runs one process a core.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PIP_REQUIRE_VIRTUALENV=1
-TESTS ?= tests
+TESTS ?= tests projects
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types lock clean

@@ -2,11 +2,17 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+
+# Where `projects` is, which configs import as custom_imports=dict(imports=['projects....']).
+ROOT = str(Path(__file__).resolve().parents[2])
+if ROOT not in sys.path:
+    sys.path.append(ROOT)
 
 
 def load_config(

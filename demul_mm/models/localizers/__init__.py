@@ -1,6 +1,7 @@
 """Whole models."""
 
 from demul_mm.models.localizers.demul import DeMUL
+from demul_mm.models.localizers.own_video import OwnVideoBatch, OwnVideoLocalizer
 from demul_mm.models.localizers.tta import MomentTTAModel
 
-__all__ = ['DeMUL', 'MomentTTAModel']
+__all__ = ['DeMUL', 'MomentTTAModel', 'OwnVideoBatch', 'OwnVideoLocalizer']

@@ -1,0 +1,1 @@
+"""Other systems made of the same parts; a config imports its own: ``projects.moment_detr``."""
