@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATHS = [path for path in sorted((ROOT / 'configs').rglob('*.py')) if '_base_' not in path.parts]
 PATHS += sorted((ROOT / 'projects').glob('*/configs/**/*.py'))
 SIMULATED = {'features': str(ROOT / 'configs' / '_base_' / 'features' / 'simulated.py')}
-SMALL = dict(dim=16, shared_dim=16, private_dim=8, size=16, survivors=12)
+SMALL = dict(dim=16, text_dim=16, shared_dim=16, private_dim=8, size=16, survivors=12)
 SENTENCES = ['a person opens the door', 'the dog runs', 'she sits down']
 EXTENT, CLIPS = 24.0, 12
 
