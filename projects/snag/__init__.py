@@ -1,0 +1,5 @@
+"""SnAG."""
+
+from projects.snag.model import SnAG
+
+__all__ = ['SnAG']
