@@ -1,0 +1,5 @@
+"""TALL's CTRL."""
+
+from projects.ctrl.model import CTRL
+
+__all__ = ['CTRL']
