@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from demul_mm.models.localizers.own_video import OwnVideoBatch, OwnVideoLocalizer, unit_clips
 from demul_mm.registry import MODELS
 from demul_mm.structures import pairwise_iou
-from projects.tan2d.moment_map import MapConvolutions, MomentMap, scaled_iou
+from projects.tan2d.moment_map import MapConvolutions, MomentMap, scaled_iou, share_of_parts
 
 
 class MapOutput(NamedTuple):
@@ -63,7 +63,8 @@ class TAN2D(OwnVideoLocalizer):
     def moment_map(self, batch: OwnVideoBatch) -> Tensor:
         """Features of all moments of the videos, without any query: ``(V, D, N, N)``."""
         clips = F.relu(self.project(unit_clips(batch.clips, batch.mask)))
-        return self.map(self.map.divide(clips, batch.mask))
+        share = share_of_parts(batch.mask, self.map.num_clips)
+        return self.map(share.to(clips.dtype) @ clips)
 
     def run(self, batch: OwnVideoBatch) -> MapOutput:
         videos = self.video(self.moment_map(batch))

@@ -20,6 +20,20 @@ def sparse_lengths(num_clips: int, dense: int = 16) -> list[tuple[int, int]]:
     return found
 
 
+def share_of_parts(mask: Tensor, num_parts: int) -> Tensor:
+    """What clips give to the means over ``N`` equal parts of each video: ``(V, N, T)``.
+
+    Args:
+        mask: ``(V, T)`` valid clips.
+        num_parts: ``N``.
+    """
+    part = mask.sum(1).clamp(min=1)[:, None, None] / num_parts  # clips in each
+    start = torch.arange(num_parts, device=mask.device)[:, None] * part  # (V, N, 1)
+    clip = torch.arange(mask.shape[1], device=mask.device)
+    inside = torch.minimum(start + part, clip + 1) - torch.maximum(start, clip)
+    return inside.clamp(min=0) / part * mask[:, None]
+
+
 class MomentMap(nn.Module):
     """Features of the ``M`` moments of a video that is divided into ``N`` equal clips.
 
@@ -46,14 +60,6 @@ class MomentMap(nn.Module):
         self.register_buffer('cells', cells, persistent=False)  # (M,) place on the flat map
         self.register_buffer('spans', borders / num_clips, persistent=False)  # (M, 2) in [0, 1]
         self.register_buffer('valid', valid, persistent=False)  # (N, N)
-
-    def divide(self, clips: Tensor, mask: Tensor) -> Tensor:
-        """Means over the ``N`` equal parts of each video: ``(V, T, D)`` to ``(V, N, D)``."""
-        part = mask.sum(1).clamp(min=1)[:, None, None] / self.num_clips  # clips in each
-        start = torch.arange(self.num_clips, device=mask.device)[:, None] * part  # (V, N, 1)
-        clip = torch.arange(mask.shape[1], device=mask.device)
-        inside = torch.minimum(start + part, clip + 1) - torch.maximum(start, clip)
-        return (inside.clamp(min=0) / part).to(clips.dtype) @ (clips * mask[..., None])
 
     def forward(self, x: Tensor) -> Tensor:
         """The largest values over the clips of each moment: ``(V, N, D)`` to ``(V, D, N, N)``."""

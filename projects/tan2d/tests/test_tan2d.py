@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from projects.tan2d.moment_map import MapConvolutions, MomentMap, scaled_iou, sparse_lengths
+from projects.tan2d.moment_map import (
+    MapConvolutions,
+    MomentMap,
+    scaled_iou,
+    share_of_parts,
+    sparse_lengths,
+)
 
 
 @pytest.mark.parametrize(('clips', 'count'), [(16, 136), (64, 1104), (128, 2548)])
@@ -33,12 +39,11 @@ def test_a_cell_holds_the_largest_of_its_clips() -> None:
 
 
 def test_equal_parts_of_a_video() -> None:
-    grid = MomentMap(4)
     clips = torch.arange(12.0).view(1, 12, 1)
     mask = torch.arange(12)[None] < 6
-    parts = grid.divide(clips, mask).flatten()  # of 1.5 clips each
+    parts = (share_of_parts(mask, 4) @ clips).flatten()  # of 1.5 clips each
     torch.testing.assert_close(parts, torch.tensor([0.5 / 1.5, 2.5 / 1.5, 5 / 1.5, 7 / 1.5]))
-    whole = grid.divide(clips, torch.ones(1, 12, dtype=torch.bool)).flatten()
+    whole = (share_of_parts(torch.ones(1, 12, dtype=torch.bool), 4) @ clips).flatten()
     torch.testing.assert_close(whole, torch.tensor([1.0, 4.0, 7.0, 10.0]))
 
 

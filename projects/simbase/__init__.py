@@ -1,0 +1,5 @@
+"""SimBase."""
+
+from projects.simbase.model import SimBase
+
+__all__ = ['SimBase']
