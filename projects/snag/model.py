@@ -127,7 +127,7 @@ class SnAG(OwnVideoLocalizer):
     A video is encoded once for all its sentences, in training too.
 
     Args:
-        language: config of a :class:`LanguageEncoder`; its words are read.
+        language: config of a :class:`WordProjection` or alike, of width ``dim``.
         streams: see :class:`OwnVideoLocalizer`.
         tower: config of the tower over the clips; ``in_dim`` is filled in.
         pyramid: config of the pyramid.
@@ -172,7 +172,7 @@ class SnAG(OwnVideoLocalizer):
         cells, valid = self.pyramid(self.tower(batch.clips, batch.mask), batch.mask)
         x, mask = cells[batch.owner], valid[batch.owner]
         for layer in self.fusion:
-            x = layer(x, batch.text.words, batch.text.word_mask)
+            x = layer(x, batch.text.features, batch.text.mask)
         sizes = self.points.level_sizes(batch.mask.shape[1])
         logits = self.label_head(x, mask, sizes).squeeze(-1)
         return PyramidOutput(logits, F.softplus(self.border_head(x, mask, sizes).float()))

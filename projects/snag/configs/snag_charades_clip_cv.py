@@ -4,7 +4,7 @@ custom_imports = dict(imports=['projects.snag'])
 model = dict(
     type='SnAG',
     data_preprocessor=dict(pad_divisor=32),
-    language=dict(type='LanguageEncoder', lm={{_base_.lm}}, dim=128, dropout=0.3, word_drop=0.15),
+    language=dict(type='WordProjection', lm={{_base_.lm}}, dim=128, dropout=0.3),
     tower=dict(type='TemporalTower', dim=128, depth=2, dropout=0.3),
     pyramid=dict(type='TemporalPyramid', dim=128, num_levels=6, dropout=0.3),
     dim=128,

@@ -1,0 +1,109 @@
+"""What every method in ``projects`` keeps to, whatever it is: the laws of its batches."""
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from demul_mm.models.localizers import OwnVideoLocalizer
+from demul_mm.registry import MODELS
+from tests.test_configs import PATHS, name_of, shrunk, video
+
+PROJECTS = [
+    path for path in PATHS if 'projects' in path.parts and 'mmaction_scope' not in path.parts
+]
+
+
+@pytest.fixture(params=PROJECTS, ids=name_of)
+def config(request: pytest.FixtureRequest) -> Iterator[Config]:
+    config = Config.fromfile(request.param)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        yield config
+
+
+@pytest.fixture
+def model(config: Config) -> OwnVideoLocalizer:
+    torch.manual_seed(0)
+    return MODELS.build(shrunk(config.model.to_dict())).eval()
+
+
+def batch_of(config: Config, *seeds: int) -> dict:
+    return pseudo_collate([video(config, seed, 'test') for seed in seeds])
+
+
+def losses_of(model: OwnVideoLocalizer, batch: dict) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return model(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
+
+
+def moments_of(model: OwnVideoLocalizer, batch: dict) -> list[Tensor]:
+    samples = model(**model.data_preprocessor(copy.deepcopy(batch), False), mode='predict')
+    return [
+        torch.cat([found.spans.flatten(), found.scores])
+        for sample in samples
+        for found in sample.pred_moments
+    ]
+
+
+def test_a_batch_of_two_is_two_of_one(config: Config, model: OwnVideoLocalizer) -> None:
+    both = moments_of(model, batch_of(config, 2, 3))
+    alone = [*moments_of(model, batch_of(config, 2)), *moments_of(model, batch_of(config, 3))]
+    torch.testing.assert_close(both, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_padding_changes_nothing(config: Config, model: OwnVideoLocalizer) -> None:
+    batch = batch_of(config, 2, 3)
+    short = {name: [rows[0][:6], rows[1]] for name, rows in batch['inputs'].items()}
+    padded = moments_of(model, dict(batch, inputs=short))[:3]
+    first = {name: rows[:1] for name, rows in short.items()}
+    plain = moments_of(model, dict(inputs=first, data_samples=batch['data_samples'][:1]))
+    torch.testing.assert_close(padded, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_a_gradient_reaches_every_parameter(config: Config, model: OwnVideoLocalizer) -> None:
+    total, _ = model.parse_losses(losses_of(model, batch_of(config, 0, 1)))
+    total.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_losses_are_in_float32_where_products_are_not(
+    config: Config, model: OwnVideoLocalizer
+) -> None:
+    batch = batch_of(config, 0, 1)
+    exact = losses_of(model, batch)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        rough = losses_of(model, batch)
+        moments_of(model, batch)
+    assert rough.keys() == exact.keys()
+    for name, loss in rough.items():
+        assert loss.dtype == torch.float32, name
+        torch.testing.assert_close(loss, exact[name], rtol=0.1, atol=0.05)
+
+
+def test_queries_without_truth_are_no_fault(config: Config, model: OwnVideoLocalizer) -> None:
+    batch = batch_of(config, 0, 1)
+    for sample in batch['data_samples']:
+        sample.gt_spans = [torch.zeros(0, 2) for _ in sample.queries]
+    total, _ = model.parse_losses(losses_of(model, batch))
+    assert total.isfinite()
+
+
+def test_it_learns(config: Config, model: OwnVideoLocalizer) -> None:
+    batch = batch_of(config, 0, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    totals = []
+    for _ in range(30):
+        total, _ = model.parse_losses(losses_of(model, batch))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[-1] < 0.9 * totals[0]
