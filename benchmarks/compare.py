@@ -1,0 +1,228 @@
+"""Several methods on one data set in one run: the same folds, seeds, features and sentences.
+
+Each config goes through tools/cross_validate.py; the first one gives the floors. All train as many
+epochs as their configs say, or equally many (--epochs), or about equally long (--seconds: an epoch
+of each is timed first). The same command goes on where it was stopped, and shows what there is after
+each method. Left in the work dir: table.md, table.json, accuracy.png.
+
+Examples:
+    python benchmarks/compare.py configs/demul_charades_clip_cv.py projects/*/configs/*_clip_cv.py
+    python benchmarks/compare.py configs/demul_charades_clip_cv.py \\
+        projects/snag/configs/snag_charades_clip_cv.py --epochs 16 --seeds 0 1 2
+    python benchmarks/compare.py configs/demul_charades_clip_cv.py \\
+        projects/tan2d/configs/mmn_charades_clip_cv.py --seconds 600 --folds 0
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from mmengine.config import Config
+
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.evaluation.tables import format_markdown
+from demul_mm.files import write_atomically
+from demul_mm.registry import MODELS
+from demul_mm.visualization.charts import save_figure
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    parser.add_argument('configs', nargs='+', help='configs with folds; the first gives the floors')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--epochs', type=int, help='train so many of each')
+    length.add_argument('--seconds', type=float, help='train about so long for each fold')
+    parser.add_argument('--folds', type=int, nargs='+', help='these only; default: all')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default: 0')
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
+    parser.add_argument('--picture', default='mIoU', help='metric to draw; default: %(default)s')
+    parser.add_argument('--work-dir', default='work_dirs/compare', help='default: %(default)s')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def cross_validate(
+    config: str, folder: Path, args: argparse.Namespace, epochs: int | None, folds: Sequence[int]
+) -> dict[str, Any]:
+    """Train and test the folds of a config, or go on with it; its report."""
+    command = [sys.executable, str(ROOT / 'tools/cross_validate.py'), config]
+    command += ['--work-dir', str(folder), '--jobs', str(args.jobs)]
+    command += ['--seeds', *map(str, args.seeds)]
+    if folds:
+        command += ['--folds', *map(str, folds)]
+    options = [f'{key}={value!r}' for key, value in (args.cfg_options or {}).items()]
+    if epochs is not None:
+        options.append(f'train_cfg.max_epochs={epochs}')
+    if options:
+        command += ['--cfg-options', *options]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'cross_validate.log').open('a') as log:
+        subprocess.run(command, stdout=log, check=True)
+    return json.loads((folder / 'report.json').read_text())
+
+
+def training_log(run: Path) -> dict[int, dict[str, float]]:
+    """What was logged at each iteration of a run, by iteration; of repeated ones the last."""
+    rows: dict[int, dict[str, float]] = {}
+    for path in sorted(run.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if 'loss' in row:
+                rows[row['step']] = row
+    return dict(sorted(rows.items()))
+
+
+def training_cost(runs: Sequence[Path]) -> dict[str, float]:
+    """Seconds of training of a run, with loading and without validation; peak GPU memory in MB.
+
+    The mean over runs; time is that of all iterations, each block at the mean that was logged.
+    """
+    seconds, memory = [], []
+    for run in runs:
+        rows, before, total = training_log(run), 0, 0.0
+        for step, row in rows.items():
+            total += row['time'] * (step - before)
+            before = step
+        seconds.append(total)
+        memory += [row['memory'] for row in rows.values() if 'memory' in row]
+    cost = {'train s': sum(seconds) / len(seconds)}
+    if memory:
+        cost['GPU MB'] = float(max(memory))
+    return cost
+
+
+def parameters(config: Config) -> float:
+    """Trained parameters of the model, in millions."""
+    model = MODELS.build(config.model.to_dict())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
+
+
+def epochs_for(seconds: float, config: str, folder: Path, args: argparse.Namespace) -> int:
+    """How many epochs take about so long, by the time of one."""
+    probe = argparse.Namespace(**{**vars(args), 'seeds': [args.seeds[0]]})
+    fold = (args.folds or [0])[0]
+    cross_validate(config, folder, probe, 1, [fold])
+    cost = training_cost([folder / f'seed_{args.seeds[0]}_fold_{fold}'])
+    return max(1, round(seconds / cost['train s']))
+
+
+def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The report of a config, and what it costs."""
+    name, work_dir = Path(config).stem, Path(args.work_dir)
+    epochs = args.epochs
+    if args.seconds is not None:
+        epochs = epochs_for(args.seconds, config, work_dir / 'one_epoch' / name, args)
+    found = cross_validate(config, work_dir / name, args, epochs, args.folds or [])
+    loaded = load_config(str(work_dir / name / f'{name}.py'))
+    runs = [
+        work_dir / name / f'seed_{seed}_fold_{fold}'
+        for seed in found['seeds']
+        for fold in found['folds']
+    ]
+    cost = {'params M': parameters(loaded), 'epochs': loaded.train_cfg.max_epochs}
+    cost |= training_cost(runs)
+    seen = cost['epochs'] * found['train_queries']
+    cost['queries/s'] = seen / max(cost['train s'], 1e-9)
+    return {'config': config, 'report': found, 'cost': cost}
+
+
+def rows_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | str]]:
+    """The table: each method with what it costs, then the floors and each method's oracle."""
+    rows: dict[str, dict[str, float | str]] = {}
+    for name, result in results.items():
+        metrics = result['report']['metrics']
+        mean = {key: row['mean'] for key, row in metrics.items() if not key.startswith('SVMR/')}
+        rows[name] = {**mean, **result['cost']}
+    first = next(iter(results.values()))['report']['metrics']
+    for key, row in first.items():
+        for floor in (part for part in row if part.startswith('floor/')):
+            rows.setdefault(floor, {})[key] = row[floor]
+    for name, result in results.items():
+        metrics = result['report']['metrics']
+        oracle = {key: row['oracle'] for key, row in metrics.items() if 'oracle' in row}
+        if oracle:
+            rows[f'oracle of {name}'] = oracle
+    return rows
+
+
+def page(results: Mapping[str, Mapping[str, Any]], command: str) -> str:
+    """The table in Markdown, with what it is a table of."""
+    first = next(iter(results.values()))['report']
+    folds, seeds = (', '.join(map(str, first[key])) for key in ('folds', 'seeds'))
+    lines = [
+        '# Methods side by side',
+        '',
+        f'`{command}` at commit `{first["commit"]}`: {first["queries"]:,} queries of '
+        f'{first["videos"]:,} videos; folds {folds}; seeds {seeds}. Each query is tested by a model '
+        'trained and chosen on other videos, with '
+        f'{first["train_queries"]:,.0f} queries on average. `train s`: of one fold, with loading, '
+        'without validation. `queries/s`: those queries times epochs, over that. An oracle ranks '
+        'its own predictions perfectly; floors never read the sentence.',
+        '',
+        format_markdown(rows_of(results)),
+        '',
+    ]
+    return '\n'.join(lines)
+
+
+def draw(results: Mapping[str, Mapping[str, Any]], metric: str) -> Figure:
+    """Accuracy with its interval against the time of training, and against parameters."""
+    figure = Figure(figsize=(10, 4), layout='constrained')
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, key, label in (
+        (left, 'train s', 'seconds of training, one fold'),
+        (right, 'params M', 'trained parameters, millions'),
+    ):
+        for name, result in results.items():
+            row, x = result['report']['metrics'][metric], result['cost'][key]
+            away = [[row['mean'] - row['low']], [row['high'] - row['mean']]]
+            axes.errorbar(x, row['mean'], away, fmt='o', capsize=2)
+            axes.annotate(name, (x, row['mean']), (4, 4), textcoords='offset points', fontsize=7)
+        axes.set_xscale('log')
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    left.set_ylabel(f'{metric}, %')
+    return figure
+
+
+def short_names(configs: Sequence[str]) -> dict[str, str]:
+    """Config to the part of its name that the others do not share."""
+    stems = [Path(config).stem for config in configs]
+    if len(set(stems)) < len(stems):
+        raise ValueError('two configs have one name: their runs would go into one folder')
+    words = [stem.split('_') for stem in stems]
+    shared = 0
+    while all(len(w) > shared + 1 and w[-1 - shared] == words[0][-1 - shared] for w in words):
+        shared += 1
+    shared = shared if len(stems) > 1 else 0
+    return {c: '_'.join(w[: len(w) - shared]) for c, w in zip(configs, words)}
+
+
+def main() -> None:
+    args = parse_args()
+    work_dir = Path(args.work_dir)
+    command = shlex.join(['python', 'benchmarks/compare.py', *sys.argv[1:]])
+    results: dict[str, dict[str, Any]] = {}
+    for config, name in short_names(args.configs).items():
+        results[name] = measure(config, args)
+        if args.picture not in results[name]['report']['metrics']:
+            raise ValueError(
+                f'--picture {args.picture}: {config} measures '
+                f'{", ".join(results[name]["report"]["metrics"])}'
+            )
+        write_atomically(work_dir / 'table.json', json.dumps(results, indent=1) + '\n')
+        write_atomically(work_dir / 'table.md', page(results, command))
+        save_figure(draw(results, args.picture), work_dir / 'accuracy.png')
+        print(format_markdown(rows_of(results)), flush=True)
+
+
+if __name__ == '__main__':
+    run_tool(main)

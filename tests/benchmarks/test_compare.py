@@ -1,0 +1,61 @@
+"""Methods side by side: one command, resumed, with equal epochs, in one table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.engine.tiny import DIM, write_tiny_demul
+from tests.tools.running import run_in_process
+
+pytestmark = pytest.mark.slow
+
+FOLDS = """
+_base_ = ['{base}']
+videos = dict(ann_file='all.jsonl', split='train', holdout_fraction=0.4)
+train_dataloader = dict(num_workers=0, dataset=dict(
+    videos, subset='fit', folds=dict(num=2, test=0, part='train')))
+val_dataloader = dict(dataset=dict(
+    videos, subset='holdout', folds=dict(num=2, test=0, part='train')))
+test_dataloader = dict(dataset=dict(videos, folds=dict(num=2, test=0, part='test')))
+"""
+OTHER = """
+_base_ = ['demul_tiny_cv.py']
+custom_imports = dict(imports=['projects.tan2d'])
+model = dict(
+    _delete_=True,
+    type='TAN2D',
+    language=dict(type='LanguageEncoder', lm=dict(type='TransformersLM', name='minilm'), dim=16),
+    streams=dict(visual=dict(in_dim={dim})), text_dim=16, dim=8, num_layers=1)
+custom_hooks = [dict(type='EpochSeedHook')]
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3))
+"""
+
+
+def test_one_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    data = tmp_path / 'data'
+    ours, other = tmp_path / 'demul_tiny_cv.py', tmp_path / 'tan2d_tiny_cv.py'
+    ours.write_text(FOLDS.format(base=write_tiny_demul(data)))
+    other.write_text(OTHER.format(dim=DIM))
+    lines = [(data / f'{split}.jsonl').read_text() for split in ('train', 'val')]
+    (data / 'all.jsonl').write_text(''.join(lines))
+    work_dir = tmp_path / 'runs'
+    command = ['benchmarks/compare.py', str(ours), str(other), '--epochs', '1', '--folds', '1']
+    run_in_process(*command, '--work-dir', str(work_dir))
+    table = json.loads((work_dir / 'table.json').read_text())
+    assert list(table) == ['demul', 'tan2d']
+    for result in table.values():
+        assert 0 < result['report']['queries'] < 36
+        assert result['cost']['epochs'] == 1
+        assert result['cost']['params M'] > 0
+        assert result['cost']['train s'] > 0
+    text = (work_dir / 'table.md').read_text()
+    for row in ('| demul |', '| tan2d |', '| floor/constant_window |', '| oracle of tan2d |'):
+        assert row in text
+    assert (work_dir / 'accuracy.png').stat().st_size > 1000
+
+    predictions = work_dir / 'tan2d_tiny_cv' / 'seed_0_fold_1' / 'predictions.json'
+    before = predictions.stat().st_mtime_ns
+    run_in_process(*command, '--work-dir', str(work_dir))  # goes on: nothing is left to do
+    assert predictions.stat().st_mtime_ns == before
+    assert json.loads((work_dir / 'table.json').read_text()).keys() == table.keys()
