@@ -2,8 +2,8 @@
 
 Each config goes through tools/cross_validate.py; the first one gives the floors. All train as many
 epochs as their configs say, or equally many (--epochs), or about equally long (--seconds: an epoch
-of each is timed first). The same command goes on where it was stopped, and shows what there is after
-each method. Left in the work dir: table.md, table.json, accuracy.png.
+of each is timed first). The same command goes on where it was stopped, and shows what there is
+after each method. Left in the work dir: table.md, table.json, accuracy.png.
 
 Examples:
     python benchmarks/compare.py configs/demul_charades_clip_cv.py projects/*/configs/*_clip_cv.py
@@ -161,8 +161,8 @@ def page(results: Mapping[str, Mapping[str, Any]], command: str) -> str:
         '# Methods side by side',
         '',
         f'`{command}` at commit `{first["commit"]}`: {first["queries"]:,} queries of '
-        f'{first["videos"]:,} videos; folds {folds}; seeds {seeds}. Each query is tested by a model '
-        'trained and chosen on other videos, with '
+        f'{first["videos"]:,} videos; folds {folds}; seeds {seeds}. Each query is tested by a '
+        'model trained and chosen on other videos, with '
         f'{first["train_queries"]:,.0f} queries on average. `train s`: of one fold, with loading, '
         'without validation. `queries/s`: those queries times epochs, over that. An oracle ranks '
         'its own predictions perfectly; floors never read the sentence.',
