@@ -61,7 +61,7 @@ class OwnVideoLocalizer(BaseModel):
         self.language = MODELS.build(language)
         self.streams = tuple(streams)
         self.in_dim: int = sum(stream['in_dim'] for stream in streams.values())
-        testing = dict(nms=dict(type='MomentNMS'), max_pairs=256)
+        testing: dict[str, Any] = dict(nms=dict(type='MomentNMS'), max_pairs=256)
         unknown = sorted(set(test_cfg or {}) - set(testing))
         if unknown:
             raise ValueError(
