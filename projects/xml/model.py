@@ -56,7 +56,8 @@ class XML(OwnVideoLocalizer):
         margin: by which the right video, and the right query, should win.
         border_weight: of the loss of borders.
         video_weight: of the likeness against borders, where videos compete.
-        contrast: config of ReLoCLNet's contrast of videos with queries; None for XML's hinge.
+        contrast: config of ReLoCLNet's contrast of videos with queries, beside the hinge; None for
+            none.
         clip_contrast: config of ReLoCLNet's contrast of clips inside and outside the moment; None
             for none.
         test_cfg, data_preprocessor, init_cfg: see :class:`OwnVideoLocalizer`.
@@ -140,11 +141,10 @@ class XML(OwnVideoLocalizer):
         owner, seen = batch.owner, batch.mask[batch.owner]
         own = owner[:, None] == torch.arange(out.near.shape[1], device=owner.device)  # (Q, V)
         losses = dict(
-            loss_border=self.border_weight * self.border_loss(out, seen, spans, span_mask)
+            loss_border=self.border_weight * self.border_loss(out, seen, spans, span_mask),
+            loss_hinge=self.hinge_loss(out.near, owner, own),
         )
-        if self.contrast is None:
-            losses['loss_video'] = self.hinge_loss(out.near, owner, own)
-        else:
+        if self.contrast is not None:
             losses['loss_video'] = self.contrast(out.near, own, torch.ones_like(own))
             # From the video's side: its queries against those of the others.
             losses['loss_query'] = self.contrast(out.near.T, own.T, torch.ones_like(own.T))

@@ -8,8 +8,7 @@ from projects.xml.model import XML
 from tests.models.tiny import FEATURES, tiny_data
 
 
-@pytest.fixture
-def model() -> XML:
+def tiny_xml(**options: dict) -> XML:
     torch.manual_seed(0)
     return MODELS.build(
         dict(
@@ -21,8 +20,14 @@ def model() -> XML:
             data_preprocessor=dict(
                 type='MomentDataPreprocessor', tokenizer=dict(type='TinyTokenizer')
             ),
+            **options,
         )
     ).eval()
+
+
+@pytest.fixture
+def model() -> XML:
+    return tiny_xml()
 
 
 def test_moments_equal_a_slow_search(model: XML) -> None:
@@ -60,3 +65,15 @@ def test_the_hinge_is_nothing_when_the_right_pairs_win(model: XML) -> None:
     own = owner[:, None] == torch.arange(2)
     assert model.hinge_loss(own.float(), owner, own).item() == 0
     assert model.hinge_loss(torch.zeros(3, 2), owner, own).item() == pytest.approx(0.2)
+
+
+def test_contrasts_stand_beside_the_hinge(model: XML) -> None:
+    contrast = dict(type='MultiPositiveInfoNCE')
+    losses = []
+    for one in (model, tiny_xml(contrast=contrast, clip_contrast=contrast)):
+        torch.manual_seed(1)
+        losses.append(one(**one.data_preprocessor(tiny_data()), mode='loss'))
+    assert losses[0].keys() == {'loss_border', 'loss_hinge'}
+    assert losses[1].keys() - losses[0].keys() == {'loss_video', 'loss_query', 'loss_clip'}
+    for name, loss in losses[0].items():
+        torch.testing.assert_close(losses[1][name], loss)
