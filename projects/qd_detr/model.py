@@ -107,8 +107,8 @@ class QDDETR(MomentDETR):
         self.anchors = nn.Parameter(start.logit())  # (N, 2)
         self.anchor_place = nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.span = mlp(dim, 2)
-        nn.init.zeros_(self.span[-1].weight)
-        nn.init.zeros_(self.span[-1].bias)
+        for parameter in self.span[-1].parameters():
+            nn.init.zeros_(parameter)
         self.contrast = MODELS.build(contrast or dict(type='MultiPositiveInfoNCE', temperature=0.5))
 
     def encode(self, batch: OwnVideoBatch) -> tuple[Tensor, Tensor, Tensor]:

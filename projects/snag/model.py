@@ -162,7 +162,7 @@ class SnAG(OwnVideoLocalizer):
         self.fusion = nn.ModuleList(LateFusion(dim) for _ in range(num_fusion))
         self.label_head = PyramidHead(dim, 1)
         self.border_head = PyramidHead(dim, 2)
-        nn.init.constant_(self.label_head.last.bias, -4.6)  # one cell in a hundred
+        nn.init.constant_(self.label_head.last.get_parameter('bias'), -4.6)  # one cell in a hundred
         self.radius = radius
         self.reach = reach
         self.label_loss = MODELS.build(label or dict(type='QualityFocalLoss'))

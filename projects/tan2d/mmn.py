@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from demul_mm.models.localizers.own_video import OwnVideoBatch
 from demul_mm.registry import MODELS
-from projects.tan2d.model import TAN2D
+from projects.tan2d.model import MapLocalizer
 
 
 class MatchOutput(NamedTuple):
@@ -21,20 +21,20 @@ class MatchOutput(NamedTuple):
 
 
 @MODELS.register_module()
-class MMN(TAN2D):
+class MMN(MapLocalizer):
     """Moments of the map and sentences in a joint space, contrasted across videos.
 
     No query enters the map: a video is convolved once for all its sentences.
 
     Args:
-        language, streams, text_dim, dim, num_clips, num_layers, kernel_size, low, high: see
-            :class:`TAN2D`.
+        text_dim: width of the language.
         shared_dim: width of the joint spaces.
         scale: of the cosine that stands for the IoU.
         margin: that a right pair must win by.
         negative_iou: moments of the own video below it are wrong ones.
         contrast: config of the contrastive loss.
-        test_cfg, data_preprocessor, init_cfg: see :class:`OwnVideoLocalizer`.
+        language, streams, dim, num_clips, num_layers, kernel_size, low, high, test_cfg,
+        data_preprocessor, init_cfg: see :class:`MapLocalizer`.
     """
 
     def __init__(
@@ -60,7 +60,6 @@ class MMN(TAN2D):
         super().__init__(
             language=language,
             streams=streams,
-            text_dim=text_dim,
             dim=dim,
             num_clips=num_clips,
             num_layers=num_layers,
@@ -71,7 +70,6 @@ class MMN(TAN2D):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        del self.sentence, self.score
         self.text = nn.ModuleList(nn.Linear(text_dim, shared_dim) for _ in range(2))
         self.moments = nn.ModuleList(nn.Linear(dim, shared_dim) for _ in range(2))
         self.scale = scale

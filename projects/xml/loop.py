@@ -85,7 +85,7 @@ class ExhaustiveTestLoop(TestLoop):
             self.runner.call_hook(
                 'after_test_iter', batch_idx=number, data_batch=data, outputs=samples
             )
-        videos = CorpusClips(*(pad_sequence(field, batch_first=True) for field in zip(*rows)))
+        videos = CorpusClips(*(pad_sequence(list(field), batch_first=True) for field in zip(*rows)))
         return samples, videos, torch.cat(queries)
 
     def _search(
