@@ -2,31 +2,56 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+MISSING = 'cannot be loaded'
+MISFIT = 'have features of another length'
 
 
-def find_missing(steps: Sequence[Any], items: Sequence[dict]) -> tuple[dict[str, str], Counter]:
+class Available(NamedTuple):
+    """What the loading steps of a pipeline have.
+
+    Attributes:
+        faults: for each kind of fault the reason by video id; a video has one at most.
+        absent: how many of the other videos lack each optional stream.
+    """
+
+    faults: dict[str, dict[str, str]]
+    absent: Counter[str]
+
+    def line(self, total: int, examples: int = 3) -> str:
+        """All faults in one line: counts, and some reasons of each kind."""
+        parts = []
+        for kind, reasons in self.faults.items():
+            shown = '; '.join(list(reasons.values())[:examples])
+            dots = '; ...' if len(reasons) > examples else ''
+            parts.append(f'{len(reasons):,} of {total:,} videos {kind} ({shown}{dots})')
+        return ', '.join(parts)
+
+
+def find_missing(steps: Sequence[Any], items: Sequence[dict]) -> Available:
     """Ask the loading steps of a pipeline what they have.
 
     A loading step has ``stream``. Where it can tell beforehand it also has ``lacks(item)``, the
-    reason why it cannot load an item or None, and ``optional``, whether the item does without.
+    reason why it cannot load an item or None, and ``optional``, whether the item does without; and
+    ``misfit(item)``, the reason why what it has is not of the item, or None.
 
     Args:
         steps: of the pipeline.
         items: of the data set.
-
-    Returns:
-        the reason for each video that cannot be loaded, because it lacks what it needs or has
-        none of its optional streams; and how many of the others lack each optional stream.
     """
     loaders = [step for step in steps if hasattr(step, 'stream')]
-    reasons: dict[str, str] = {}
+    faults: dict[str, dict[str, str]] = {}
     absent: Counter[str] = Counter()
     for item in items:
-        lacking = [(s, why) for s in loaders if hasattr(s, 'lacks') and (why := s.lacks(item))]
-        needed = [why for step, why in lacking if not step.optional]
+        lacking = {s: why for s in loaders if hasattr(s, 'lacks') and (why := s.lacks(item))}
+        needed = [why for step, why in lacking.items() if not step.optional]
+        there = [step for step in loaders if step not in lacking and hasattr(step, 'misfit')]
         if needed or (lacking and len(lacking) == len(loaders)):
-            reasons[item['video_id']] = needed[0] if needed else lacking[0][1]
+            kind, reasons = MISSING, needed or list(lacking.values())
         else:
-            absent.update(step.stream for step, _ in lacking)
-    return reasons, absent
+            kind, reasons = MISFIT, [why for step in there if (why := step.misfit(item))]
+            absent.update(step.stream for step in lacking)
+        if reasons:
+            faults.setdefault(kind, {})[item['video_id']] = reasons[0]
+    return Available(faults, absent)

@@ -43,8 +43,8 @@ class MomentDataset(BaseDataset):
             divides the videos (of the folds) into, by a hash of the video id.
         holdout_fraction: share of the held-out part, in (0, 1).
         max_videos: keep so many videos, chosen by a hash of the video id, in the file's order.
-        missing: what to do with videos that the pipeline has no features or file for:
-            ``'error'`` or ``'skip'``.
+        missing: what to do with videos that the pipeline has no features or file for, or features
+            of another length: ``'error'`` or ``'skip'``.
         strict: a fault of the annotations is an error instead of being mended; None: as the class
             has it (mend published files, refuse one's own).
         test_mode: keep queries whose truth is unknown; a failing item is not replaced.
@@ -200,26 +200,23 @@ class MomentDataset(BaseDataset):
         return [item for item in items if item['video_id'] in chosen]
 
     def _drop_missing(self, items: list[dict]) -> list[dict]:
-        """Ask the steps of the pipeline which videos they can load."""
-        reasons, absent = find_missing(self.pipeline.transforms, items)
-        for stream, count in absent.items():
+        """Ask the steps of the pipeline which videos they can load, whole."""
+        found = find_missing(self.pipeline.transforms, items)
+        for stream, count in found.absent.items():
             MMLogger.get_current_instance().info(
                 f'{self.metainfo["dataset_name"]} {self.split}: {count:,} of {len(items):,} videos '
                 f'have no stream {stream!r}, which is optional'
             )
-        if not reasons:
+        if not found.faults:
             return items
-        examples = '; '.join(list(reasons.values())[:3])
-        text = (
-            f'{self.metainfo["dataset_name"]} {self.split}: {len(reasons):,} of {len(items):,} '
-            f'videos cannot be loaded ({examples}{"; ..." if len(reasons) > 3 else ""})'
-        )
+        text = f'{self.metainfo["dataset_name"]} {self.split}: {found.line(len(items))}'
         if self.missing == 'error':
             raise ValueError(
-                f"{text}; add them, or set missing='skip' in the data set to leave them out"
+                f"{text}; mend them, or set missing='skip' in the data set to leave them out"
             )
         MMLogger.get_current_instance().warning(f"{text}; left out (missing='skip')")
-        return [item for item in items if item['video_id'] not in reasons]
+        faulty = set().union(*found.faults.values())
+        return [item for item in items if item['video_id'] not in faulty]
 
 
 def resolve_store(store: dict, data_root: str, split: str) -> dict:

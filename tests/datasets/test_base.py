@@ -284,6 +284,36 @@ def test_missing_features(tmp_path):
         build(tmp_path, [video('x')], missing='skip', **options)
 
 
+def test_features_of_another_length_are_told_at_start(tmp_path):
+    """Ten rows of 2 s are no features of 126 s: the truth would lie outside of them."""
+    options = with_features(tmp_path, ['short', 'b', 'long'])
+    options['features']['visual']['clip_seconds'] = 2.0
+    rows = [video('short', 126.0), video('b', 12.0), video('long', 5.0), video('gone')]
+    rows[2]['queries'] = queries(('x', [[0, 1]]))
+    rows[1]['queries'] = rows[2]['queries']
+    with pytest.raises(ValueError, match='1 of 4 videos cannot be loaded') as error:
+        build(tmp_path, rows, **options)
+    line = str(error.value)
+    assert '\n' not in line
+    assert '2 of 4 videos have features of another length' in line
+    assert 'short: 10 s of features, 126 s of video; long: 14 s of features, 5 s' in line
+    dataset = build(tmp_path, rows, missing='skip', **options)
+    assert [item['data_samples'].video_id for item in dataset] == ['b']
+    del options['features']['visual']['clip_seconds']  # the rows cover the video, as long as it is
+    assert len(build(tmp_path, rows[:3], **options)) == 3
+
+
+def test_a_missing_video_file_is_told_at_start(tmp_path):
+    (tmp_path / 'a.mp4').touch()
+    options = dict(
+        pipeline=[dict(type='LoadVideoClips', num_clips=2)], data_prefix=dict(video=str(tmp_path))
+    )
+    rows = [video('a', video='a.mp4'), video('b', video='b.mp4'), video('c')]
+    with pytest.raises(ValueError, match=r'2 of 3 videos cannot.*\(b: there is no .*b.mp4'):
+        build(tmp_path, rows, **options)
+    assert len(build(tmp_path, rows, missing='skip', **options)) == 1
+
+
 def draws(dataset, workers, epoch):
     sampler = SeededSampler(dataset, shuffle=True, seed=3)
     sampler.set_epoch(epoch)

@@ -92,6 +92,12 @@ def test_transform(film: Path) -> None:
         load(dict(video_id='b', video_path=None))
 
 
+def test_the_file_must_be_as_long_as_the_annotation_says(film: Path) -> None:
+    load = LoadVideoClips(num_clips=10, frames_per_clip=1, size=16)
+    with pytest.raises(ValueError, match='10 s of decoded video, 126 s of video; correct'):
+        load(dict(video_id='a', video_path=str(film), duration=126.0))
+
+
 @pytest.mark.parametrize('options', [{}, dict(num_clips=2, clip_seconds=1.0)])
 def test_one_measure_of_clips(film: Path, options: dict) -> None:
     with pytest.raises(ValueError, match='exactly one'):

@@ -107,14 +107,16 @@ def check_features(features: np.ndarray, dim: int | None) -> str | None:
     return None
 
 
-def check_length(covered: float, duration: float, clip_seconds: float) -> str | None:
+def check_length(
+    covered: float, duration: float, clip_seconds: float, what: str = 'features'
+) -> str | None:
     """What is wrong when features cover other seconds than the video has; None when nothing is.
 
     A tenth of the duration and two clips may differ: extractors leave out, or fill up, the last.
     """
     if abs(covered - duration) <= 0.1 * duration + 2 * clip_seconds:
         return None
-    return f'{covered:g} s of features, {duration:g} s of video'
+    return f'{covered:g} s of {what}, {duration:g} s of video'
 
 
 def rows_shape(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import MMLogger
 
+from demul_mm.datasets.stores.base import check_length
 from demul_mm.registry import TRANSFORMS
 from demul_mm.video.timeline import Timeline, quarter_turns, read_timeline
 
@@ -281,7 +282,12 @@ class LoadVideoClips(BaseTransform):
 
     Adds an array (T, 3, t, H, W) uint8 RGB under ``stream``, and ``extent``: the seconds that the
     clips cover, which is the duration of the file. See :func:`iter_clips` for the arguments.
+
+    Raises:
+        ValueError: The file cannot be decoded, or is much shorter or longer than ``duration``.
     """
+
+    optional = False
 
     def __init__(
         self,
@@ -303,13 +309,20 @@ class LoadVideoClips(BaseTransform):
         self.size = size
         self.stream = stream
 
+    def lacks(self, item: dict) -> str | None:
+        """Why there is no file to decode; None when there is one."""
+        path = item.get('video_path')
+        if not path:
+            return (
+                f'video {item.get("video_id")!r} has no video_path; set data_prefix'
+                "['video'] and name the file in the annotation ('video')"
+            )
+        return None if os.path.isfile(path) else f'{item.get("video_id")}: there is no {path}'
+
     def transform(self, results: dict) -> dict:
         path = results.get('video_path')
         if not path:
-            raise ValueError(
-                f'video {results.get("video_id")!r} has no video_path; set data_prefix'
-                "['video'] and name the file in the annotation ('video')"
-            )
+            raise ValueError(self.lacks(results))
         clips, duration = decode_clips(
             path,
             clip_seconds=self.clip_seconds,
@@ -318,6 +331,10 @@ class LoadVideoClips(BaseTransform):
             window_seconds=self.window_seconds,
             size=self.size,
         )
+        annotated = results.get('duration', duration)
+        problem = check_length(duration, annotated, duration / len(clips), 'decoded video')
+        if problem:
+            raise ValueError(f'{path}: {problem}; correct its duration in the annotation')
         results.setdefault('streams', {})[self.stream] = clips
         results['extent'] = duration
         return results

@@ -3,6 +3,7 @@
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from demul_mm.datasets.stores.base import check_length
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 
 
@@ -51,6 +52,19 @@ class LoadVideoFeature(BaseTransform):
         if item['video_id'] in self.store:
             return None
         return f'{item["video_id"]}: not in {self.store.path}'
+
+    def misfit(self, item: dict) -> str | None:
+        """What is wrong with the length of the item's features; None when nothing is.
+
+        Nothing can be said where rows have no length; an optional stream, such as what is spoken,
+        need not go on to the end.
+        """
+        seconds = self.store.clip_seconds
+        if seconds is None or self.optional:
+            return None
+        rows = self.store.shape(item['video_id'])[0]
+        problem = check_length(rows * seconds, item['duration'], seconds)
+        return problem and f'{item["video_id"]}: {problem}'
 
     def transform(self, results: dict) -> dict:
         streams = results.setdefault('streams', {})
