@@ -1,13 +1,101 @@
-"""Files that are there whole or not at all, and what videos are called."""
+"""Files that are there whole or not at all, and what videos are called after them."""
 
+import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 # What a file must end in to be taken for a video where a folder is searched for them.
 VIDEO_SUFFIXES: tuple[str, ...] = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg')
 VIDEO_SUFFIXES += ('.ts', '.mts', '.m2ts', '.wmv', '.flv', '.3gp')
+
+
+def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, str]:
+    """The files of a folder and its sub-folders by id: the path in it without suffix, ``cat/000``.
+
+    Hidden files, and those that :func:`replacing` has not finished, are none of them.
+
+    Args:
+        folder: where to look; links are followed.
+        suffixes: of the files, in lower case; case does not matter.
+
+    Returns:
+        Paths relative to the folder, in the order of the ids.
+
+    Raises:
+        ValueError: two files have the same id, as ``a.mp4`` beside ``a.mkv``.
+    """
+    found: list[tuple[str, str]] = []
+    entered: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        entered.add(os.path.realpath(root))
+        folders[:] = [
+            name
+            for name in folders
+            if name[0] != '.' and os.path.realpath(os.path.join(root, name)) not in entered
+        ]
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in suffixes and name[0] != '.' and not stem.endswith('.tmp'):
+                place = Path(root, name).relative_to(folder)
+                found.append((place.with_name(stem).as_posix(), str(place)))
+    return unique_ids(sorted(found), f'{folder}: ')
+
+
+def unique_ids(videos: Iterable[tuple[str, str]], where: str = '') -> dict[str, str]:
+    """Files by id; the same file may come again.
+
+    Args:
+        videos: (id, path).
+        where: how a message begins.
+
+    Raises:
+        ValueError: two files have the same id.
+    """
+    by_id: dict[str, str] = {}
+    for video_id, path in videos:
+        other = by_id.setdefault(video_id, path)
+        if os.path.realpath(other) != os.path.realpath(path):
+            raise ValueError(
+                f'{where}{other} and {path} would both be called {video_id!r}; rename one, or give '
+                'the folder that holds both: the names of its sub-folders are part of the ids'
+            )
+    return by_id
+
+
+def ids_of(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
+    """What files are called: their names without suffix, where those tell them apart.
+
+    Otherwise the paths from the folder that holds them all, without suffix.
+
+    Returns:
+        The id by path.
+
+    Raises:
+        ValueError: they are not told apart, as ``a.mp4`` and ``a.mkv``.
+    """
+    files = {os.fspath(path): Path(path) for path in paths}
+    if len({file.stem for file in files.values()}) == len(files):
+        return {path: file.stem for path, file in files.items()}
+    whole = {path: Path(os.path.abspath(path)) for path in files}
+    common = os.path.commonpath([file.parent for file in whole.values()])
+    named = {p: f.relative_to(common).with_name(f.stem).as_posix() for p, f in whole.items()}
+    unique_ids((video_id, path) for path, video_id in named.items())
+    return named
+
+
+def inside(folder: str | os.PathLike, video_id: str, suffix: str) -> Path:
+    """The file of a video in a folder, for an id with slashes in a sub-folder of it.
+
+    Raises:
+        ValueError: it would lie outside of the folder.
+    """
+    place = os.path.normpath(video_id + suffix)
+    if os.path.isabs(place) or place.split(os.sep)[0] == '..' or '\0' in place:
+        raise ValueError(f'video {video_id!r}: a file of that name would not be in {folder}')
+    return Path(folder, place)
 
 
 @contextmanager
@@ -36,6 +124,29 @@ def replacing(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a file; see :func:`open_text`."""
+    with open_text(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_text(path: str | os.PathLike, newline: str | None = None) -> Iterator[TextIO]:
+    """A text file to read: UTF-16 where it begins with the mark of it, UTF-8 otherwise.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    with open(path, 'rb') as file:
+        mark = file.read(2)
+    encoding = 'utf-16' if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else 'utf-8-sig'
+    with open(path, encoding=encoding, newline=newline) as text:
+        try:
+            yield text
+        except UnicodeError as error:
+            raise ValueError(f'{path}: not text in UTF-8 ({error}); save it as UTF-8') from error
 
 
 def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:

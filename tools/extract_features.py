@@ -1,6 +1,7 @@
 """Turn videos into clip features with any registered backbone.
 
-The videos are those of a JSONL annotation, all in a folder, or the lines of a text file. The
+The videos are those of a JSONL annotation, all in a folder and its sub-folders, the lines of a
+text file, or video files. The id of a file in a sub-folder has the name of that, as `cat/000`. The
 backbone is the one a checkpoint of tools/pretrain_backbone.py describes, or that of a config::
 
     backbone = dict(type='FrameEncoder', backbone=dict(type='mmaction.ResNet3dSlowOnly', ...))
@@ -17,19 +18,18 @@ Examples:
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 from demul_mm.cli import run_tool, tool_parser
-from demul_mm.files import VIDEO_SUFFIXES
+from demul_mm.files import VIDEO_SUFFIXES, ids_of, list_by_id, unique_ids
 
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument(
-        'videos', nargs='+', help='JSONL annotations, folders of videos, or .txt lists of paths'
+        'videos', nargs='+', help='JSONL annotations, folders of videos, .txt lists, videos'
     )
     parser.add_argument('out', help='folder to write')
     parser.add_argument('--checkpoint', help='weights of the backbone')
@@ -46,21 +46,25 @@ def parse_args() -> argparse.Namespace:
 
 
 def list_videos(source: str, root: str | None) -> list[tuple[str, str]]:
-    """(video id, path) of the videos of an annotation, a folder or a list."""
+    """(video id, path) of one video, or of the videos of a folder, a list or an annotation."""
+    from demul_mm.datasets.reading import entry, read_jsonl, read_lines
+
     path = Path(source)
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-        return [(p.stem, str(p)) for p in files]
+        return [(k, str(path / file)) for k, file in list_by_id(path, VIDEO_SUFFIXES).items()]
     if not path.is_file():
         raise FileNotFoundError(f'{source}: no such file; give a .jsonl, a folder or a .txt list')
-    lines = [line for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return [(path.stem, str(path))]
     if path.suffix == '.txt':
-        return [(Path(line).stem, str(path.parent / line)) for line in lines]
-    base, rows = Path(root or path.parent), [json.loads(line) for line in lines]
-    nameless = [row['video_id'] for row in rows if not row.get('video')]
-    if nameless:
-        raise ValueError(f"{source}: video {nameless[0]!r} names no file; add its key 'video'")
-    return [(row['video_id'], str(base / row['video'])) for row in rows]
+        lines = [line for _, line in read_lines(source)]
+        return [(name, str(path.parent / line)) for line, name in ids_of(lines).items()]
+    videos = []
+    for where, row in read_jsonl(source):
+        video_id = entry(row, 'video_id', source, where, str)
+        file = entry(row, 'video', source, where, str)
+        videos.append((video_id, str(Path(root or path.parent, file))))
+    return videos
 
 
 def main() -> int:
@@ -68,12 +72,12 @@ def main() -> int:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # decoders and encoder share the cores
     from demul_mm.apis.extraction import extract, load_backbone, open_writer
 
-    videos = [v for source in args.videos for v in list_videos(source, args.video_root)]
+    videos = unique_ids(v for source in args.videos for v in list_videos(source, args.video_root))
     if not videos:
         raise ValueError(f'{" ".join(args.videos)}: no videos ({", ".join(VIDEO_SUFFIXES)})')
     backbone = load_backbone(args.config, args.checkpoint, args.device)
     with open_writer(args.out, args.format, backbone) as writer:
-        there = sum(video_id in writer for video_id, _ in videos)
+        there = sum(video_id in writer for video_id in videos)
         if there:
             print(f'{there} of {len(videos)} videos are there already')
         failures = extract(videos, backbone, writer, args.batch, args.workers)

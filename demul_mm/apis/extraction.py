@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips
-from demul_mm.files import replacing
+from demul_mm.files import inside, read_text, replacing, write_atomically
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
 from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
@@ -133,19 +133,22 @@ class ClipStream(IterableDataset):
 
 
 class FolderWriter:
-    """One .npy or .safetensors for each video, with the same use as PackedWriter."""
+    """One .npy or .safetensors for each video, with the same use as PackedWriter.
+
+    Ids may have slashes; one that leads out of the folder is refused.
+    """
 
     def __init__(self, path: str | Path, suffix: str, provenance: dict) -> None:
         self.path, self.suffix = Path(path), suffix
         self.path.mkdir(parents=True, exist_ok=True)
         manifest = self.path / 'manifest.json'
         text = json.dumps({'simulated': False, 'provenance': provenance}, indent=1)
-        if manifest.exists() and manifest.read_text() != text:
+        if manifest.exists() and read_text(manifest) != text:
             raise ValueError(f'{path} holds features made otherwise: give another folder')
-        manifest.write_text(text)
+        write_atomically(manifest, text)
 
     def _file(self, video_id: str) -> Path:
-        return self.path / f'{video_id}.{self.suffix}'
+        return inside(self.path, video_id, f'.{self.suffix}')
 
     def __contains__(self, video_id: str) -> bool:
         return self._file(video_id).exists()
@@ -179,7 +182,7 @@ def open_writer(path: str, form: str, backbone: Backbone) -> PackedWriter | Fold
 
 
 def extract(
-    videos: list[tuple[str, str]],
+    videos: Mapping[str, str],
     backbone: Backbone,
     writer: PackedWriter | FolderWriter,
     batch: int,
@@ -188,7 +191,7 @@ def extract(
     """Write the features of all videos; what is written already stays.
 
     Args:
-        videos: (video id, path).
+        videos: paths by id.
         backbone: makes the features.
         writer: takes them.
         batch: clips encoded at once.
@@ -197,7 +200,7 @@ def extract(
     Returns:
         What could not be read, a line for each video.
     """
-    todo = [video for video in dict.fromkeys(videos) if video[0] not in writer]
+    todo = [video for video in videos.items() if video[0] not in writer]
     stream = ClipStream(todo, backbone.clips, batch)
     loader = DataLoader(stream, batch_size=None, num_workers=workers)
     parts: dict[int, list[np.ndarray]] = {}

@@ -1,5 +1,6 @@
 """Find moments in given videos."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from demul_mm.apis.arguments import (
 )
 from demul_mm.apis.loading import load_model
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, VideoSpec, describe_all
+from demul_mm.files import inside
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers.explain import phrase_maps
 from demul_mm.models.task_modules.tokenizer import warn_cut
@@ -125,6 +127,8 @@ class MomentInferencer:
         tokenizer = self.model.data_preprocessor.tokenizer
         warn_cut(tokenizer, list(dict.fromkeys(q for row in asked for q in row)), 'queries')
         specs = describe_all(self.reader, listed, seconds)
+        if out_dir is not None:
+            _check_pictures(specs)
         encoded, errors = self._encode(specs, batch_size)
         found = self._localize(encoded, asked)
         maps = self._explain(encoded, asked, explain)
@@ -245,7 +249,7 @@ class MomentInferencer:
                 sample,
                 video_path=spec.value if spec.kind == 'file' else None,
                 draw_gt=False,
-                out_file=out_dir / f'{spec.name}.png',
+                out_file=inside(out_dir, spec.name, '.png'),
             )
 
 
@@ -261,6 +265,17 @@ _EMPTY: dict[str, Any] = dict(
     no_moment=True,
     error=None,
 )
+
+
+def _check_pictures(specs: Sequence[VideoSpec | str]) -> None:
+    """Refuse what would be drawn into one file."""
+    names = Counter(spec.name for spec in specs if isinstance(spec, VideoSpec))
+    name, count = max(names.items(), key=lambda item: item[1], default=('', 0))
+    if count > 1:
+        raise ValueError(
+            f'{count} videos are called {name!r}, each would have the picture {name}.png; give '
+            'each once, with a list of its own queries, or leave out_dir out'
+        )
 
 
 def _name(video: Any, spec: VideoSpec | str) -> str:

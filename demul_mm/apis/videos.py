@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from demul_mm.datasets.stores.base import check_length
 from demul_mm.datasets.stores.folder import SUFFIXES as FEATURE_SUFFIXES
 from demul_mm.datasets.stores.folder import read_file
 from demul_mm.datasets.transforms.load_feature import cover_extent
+from demul_mm.files import ids_of
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 from demul_mm.retrieval.bank import BROKEN, reason
@@ -76,8 +78,15 @@ class VideoReader:
             self._extractor = FeatureExtractor(**config.extractor)
         self._stores: dict[str, FeatureStore] = {}
 
-    def describe(self, video: Video, duration: float | None = None) -> VideoSpec:
+    def describe(
+        self, video: Video, duration: float | None = None, name: str | None = None
+    ) -> VideoSpec:
         """What was given; see :func:`as_videos` and :func:`as_durations`.
+
+        Args:
+            video: one of them.
+            duration: its seconds.
+            name: what a file is called; None: by its name without suffix.
 
         Raises:
             ValueError, FileNotFoundError: it is nothing that can be read.
@@ -86,10 +95,10 @@ class VideoReader:
             return self._of_features(video, duration)
         path = Path(video)
         key = f'{_file_key(path)} {duration}' if path.is_file() else ''
-        if path.suffix in FEATURE_SUFFIXES and path.is_file():
+        if path.suffix.lower() in FEATURE_SUFFIXES and path.is_file():
             stream = self._only_stream()
             features = {stream: self._checked(stream, read_file(path), str(path))}
-            return VideoSpec(path.stem, key, 'features', features, duration)
+            return VideoSpec(name or path.stem, key, 'features', features, duration)
         if path.is_file():
             if not (self._from_frames or self._extractor):
                 raise ValueError(
@@ -97,7 +106,7 @@ class VideoReader:
                     'extractor (--extractor CHECKPOINT, or extractor=dict(checkpoint=...) in the '
                     'config), or the feature file'
                 )
-            return VideoSpec(path.stem, key, 'file', str(path), duration)
+            return VideoSpec(name or path.stem, key, 'file', str(path), duration)
         return self._of_id(str(video), duration)
 
     def _of_features(self, video: Any, duration: float | None) -> VideoSpec:
@@ -271,11 +280,18 @@ class ListedVideos:
 def describe_all(
     reader: VideoReader, videos: Sequence[Video], durations: Sequence[float | None]
 ) -> list[VideoSpec | str]:
-    """Each video described, or why it cannot be."""
+    """Each video described, or why it cannot be.
+
+    Raises:
+        ValueError: two files would have the same name.
+    """
+    files = [v for v in videos if isinstance(v, (str, PathLike)) and Path(v).is_file()]
+    names = ids_of(files)
     described: list[VideoSpec | str] = []
     for video, duration in zip(videos, durations):
         try:
-            described.append(reader.describe(video, duration))
+            name = names.get(fspath(video)) if isinstance(video, (str, PathLike)) else None
+            described.append(reader.describe(video, duration, name))
         except BROKEN as error:
             described.append(reason(error))
     return described

@@ -256,7 +256,11 @@ def _find_video(path: str) -> str:
     folder, name = os.path.split(path)
     files = _files_by_stem(folder)
     same_stem = files.get(os.path.splitext(name)[0], [name])
-    return path if name in same_stem else os.path.join(folder, same_stem[0])
+    if name in same_stem:
+        return path
+    if len(same_stem) > 1:
+        raise ValueError(f'{path} is not there, but {" and ".join(same_stem)}; name the right one')
+    return os.path.join(folder, same_stem[0])
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,5 +1,6 @@
 """From a predictions file to what the report and the pictures show."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from demul_mm.evaluation.predictions import PredictionEntry
-from demul_mm.files import VIDEO_SUFFIXES
+from demul_mm.files import VIDEO_SUFFIXES, list_by_id
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.visualization.frames import KeyFrame, even_times, read_key_frames
 from demul_mm.visualization.phrases import PhraseRows
@@ -26,12 +27,12 @@ def find_videos(folder: str | Path, video_ids: Sequence[str]) -> dict[str, Path]
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f'there is no folder {folder}')
+    files = list_by_id(root, VIDEO_SUFFIXES)
     found = {}
     for video_id in video_ids:
-        paths = (root / f'{video_id}{suffix}' for suffix in (*VIDEO_SUFFIXES, ''))
-        path = next((p for p in paths if p.is_file()), None)
-        if path is not None:
-            found[video_id] = path
+        file = files.get(video_id) or files.get(os.path.splitext(video_id)[0])
+        if file is not None:
+            found[video_id] = root / file
     return found
 
 

@@ -101,3 +101,24 @@ def test_a_model_that_sees_frames(
     assert (tmp_path / 'film.png').stat().st_size > 1000
     with pytest.raises(ValueError, match='no video file'):
         find('absent.mp4', SENTENCES[0])
+
+
+def test_files_of_one_name(corpus: SmallCorpus, film: Path, backbone: Path, tmp_path: Path) -> None:
+    """They are told apart by their folders; of one video twice there would be one picture."""
+    find = MomentInferencer(
+        corpus.config, corpus.checkpoint, 'cpu', FeatureExtractor(backbone, device='cpu')
+    )
+    films = [tmp_path / kind / '000.mp4' for kind in ('cat', 'dog')]
+    for copy in films:
+        copy.parent.mkdir()
+        copy.write_bytes(film.read_bytes())
+    results = find(films, SENTENCES[0], out_dir=tmp_path / 'out', explain=False)
+    assert [result['video_id'] for result in results] == ['cat/000', 'dog/000']
+    assert len(list((tmp_path / 'out').glob('*/000.png'))) == 2
+    twice = [films[0], films[0]]
+    assert len(find(twice, SENTENCES[0], explain=False)) == 2
+    with pytest.raises(ValueError, match=r"2 videos are called '000'.*leave out_dir out"):
+        find(twice, SENTENCES[0], out_dir=tmp_path / 'out')
+    films[0].with_suffix('.mkv').write_bytes(film.read_bytes())
+    with pytest.raises(ValueError, match="would both be called '000'"):
+        find([films[0], films[0].with_suffix('.mkv')], SENTENCES[0])

@@ -28,22 +28,27 @@ def arrays():
     }
 
 
+def place(folder, name):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
 def write_npy(path, arrays):
     path.mkdir()
     for name, array in arrays.items():
-        np.save(path / f'{name}.npy', array)
+        np.save(place(path, f'{name}.npy'), array)
 
 
 def write_npz(path, arrays):
     path.mkdir()
     for name, array in arrays.items():
-        np.savez(path / f'{name}.npz', features=array)
+        np.savez(place(path, f'{name}.npz'), features=array)
 
 
 def write_safetensors(path, arrays):
     path.mkdir()
     for name, array in arrays.items():
-        save_file({'features': array}, path / f'{name}.safetensors')
+        save_file({'features': array}, place(path, f'{name}.safetensors'))
 
 
 def write_hdf5(path, arrays):
@@ -143,6 +148,26 @@ def test_names_may_differ_from_video_ids(arrays, tmp_path):
     np.testing.assert_array_equal(store.load('v.avi'), arrays['a'])
 
 
+@pytest.mark.parametrize('form', [*FORMS, 'flat', 'features'])
+def test_ids_with_slashes(form, tmp_path):
+    """``000`` of two folders are two videos."""
+    arrays = {name: np.full((2, DIM), i, np.float32) for i, name in enumerate(('x/000', 'y/000'))}
+    if form in ('flat', 'features'):
+        config = dict(type='HDF5Store')
+        with h5py.File(tmp_path / 'f', 'w') as file:
+            for name, array in arrays.items():
+                file[name if form == 'flat' else f'{name}/features'] = array
+    else:
+        write, config = FORMS[form]
+        write(tmp_path / 'f', arrays)
+    store = FEATURE_STORES.build(dict(config, path=str(tmp_path / 'f')))
+    assert list(store.ids()) == ['x/000', 'y/000']
+    assert '000' not in store
+    for name, array in arrays.items():
+        assert name in store
+        np.testing.assert_array_equal(store.load(name), array)
+
+
 def test_wrong_keys_say_what_is_there(arrays, tmp_path):
     (tmp_path / 'f').mkdir()
     np.savez(tmp_path / 'f' / 'a.npz', clip=arrays['a'], slow=arrays['a'])
@@ -151,6 +176,23 @@ def test_wrong_keys_say_what_is_there(arrays, tmp_path):
     write_hdf5(tmp_path / 'f.h5', arrays)
     with pytest.raises(ValueError, match=r"\['c3d_features'\]\); set key="):
         HDF5Store(str(tmp_path / 'f.h5')).load('a')
+
+
+def test_two_files_of_a_video_are_refused(arrays, tmp_path):
+    write_npy(tmp_path / 'f', arrays)
+    np.savez(tmp_path / 'f' / 'a.npz', features=arrays['a'])
+    with pytest.raises(ValueError, match=r"a.npy and a.npz would both be called 'a'"):
+        list(FolderStore(str(tmp_path / 'f')).ids())
+
+
+def test_hidden_and_unfinished_files_are_no_videos(arrays, tmp_path):
+    write_npy(tmp_path / 'f', {**arrays, '.b.tmp': arrays['b'], 'c.tmp': arrays['b']})
+    np.save(tmp_path / 'f' / '.hidden.npy', arrays['a'])
+    (tmp_path / 'f' / 'a.npy').rename(tmp_path / 'f' / 'a.NPY')
+    store = FolderStore(str(tmp_path / 'f'))
+    assert sorted(store.ids()) == sorted(arrays)
+    np.testing.assert_array_equal(store.load('a'), arrays['a'])
+    assert store.shape('a') == arrays['a'].shape
 
 
 def test_truncated_and_foreign_files(arrays, tmp_path):

@@ -102,6 +102,38 @@ def test_broken_videos_are_listed(corpus: Path, checkpoint: Path, tmp_path: Path
     assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['good']
 
 
+@pytest.mark.parametrize('form', ['packed', 'npy'])
+def test_files_of_one_name_in_two_folders(
+    corpus: Path, checkpoint: Path, tmp_path: Path, form: str
+) -> None:
+    """Each has an id of its own, or nothing is done."""
+    options = ['--format', form, '--checkpoint', checkpoint, '--workers', 0]
+    folders = [tmp_path / 'v' / kind for kind in ('cat', 'dog')]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        shutil.copy(corpus / 'videos' / f'val_{number:05d}.mp4', folder / '000.mp4')
+    run_tool('tools/extract_features.py', tmp_path / 'v', tmp_path / 'out', *options)
+    store = (PackedStore if form == 'packed' else FolderStore)(str(tmp_path / 'out'))
+    assert sorted(store.ids()) == ['cat/000', 'dog/000']
+    assert not np.array_equal(store.load('cat/000'), store.load('dog/000'))
+    output = run_tool('tools/extract_features.py', *folders, tmp_path / 'no', *options, fails=True)
+    assert "would both be called '000'" in output
+    shutil.copy(folders[0] / '000.mp4', folders[0] / '000.mkv')
+    output = run_tool(
+        'tools/extract_features.py', folders[0], tmp_path / 'no', *options, fails=True
+    )
+    assert "000.mkv and 000.mp4 would both be called '000'" in output
+    assert not (tmp_path / 'no').exists()
+
+
+def test_one_video_file(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    run_tool(
+        'tools/extract_features.py', corpus / 'videos' / 'val_00001.mp4', tmp_path / 'out',
+        '--checkpoint', checkpoint, '--workers', 0,
+    )  # fmt: skip
+    assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['val_00001']
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

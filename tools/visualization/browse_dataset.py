@@ -17,13 +17,12 @@ Examples:
 
 import argparse
 import copy
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.files import inside
 from demul_mm.registry import DATASETS
 
 if TYPE_CHECKING:
@@ -74,9 +73,9 @@ def main() -> None:
         steps = augmentations_of(dataset)
         plain = run_pipeline(dataset, index, args.seed, only=[]) if steps else None
         alone = run_alone(dataset, index, args.seed) if args.each else None
-        name = re.sub(r'[^\w.-]', '_', info['video_id'])
         figure = draw_item(copy.deepcopy(info), plain, draws, args.max_queries, alone)
-        save_figure(figure, Path(args.out_dir) / f'{args.part}_{name}.png')
+        picture = inside(args.out_dir, f'{args.part}_{info["video_id"]}', '.png')
+        save_figure(figure, picture)
     print(f'pictures in {args.out_dir}')
 
 

@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 from tqdm import tqdm
 
 from demul_mm.cli import run_tool, tool_parser
+from demul_mm.files import inside
 
 if TYPE_CHECKING:
     from demul_mm.evaluation.predictions import PredictionEntry
@@ -61,7 +62,7 @@ def write_pictures(
     from demul_mm.visualization.from_predictions import entry_phrases, frames_or_none
 
     for video_id, own in tqdm(groups.items(), unit='video'):
-        out = Path(folder) / f'{video_id.replace("/", "_")}.png'
+        out = inside(folder, video_id, '.png')
         if out.exists():
             continue
         duration = own[0]['duration']

@@ -7,6 +7,8 @@ import numpy as np
 
 # Features of published models stay below 1e4; the squares of larger ones than this overflow.
 LARGEST = 1e6
+# What the array of a video is called, in a file that holds more than it, in published features.
+KEYS = ('features', 'feats', 'feature', 'arr_0')
 
 
 class FeatureStore(abc.ABC):

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from demul_mm.datasets.stores.base import FeatureStore, as_rows, rows_shape
+from demul_mm.files import list_by_id
 from demul_mm.registry import FEATURE_STORES
 
 SUFFIXES = ('.npy', '.npz', '.safetensors')
@@ -16,7 +17,7 @@ SUFFIXES = ('.npy', '.npz', '.safetensors')
 
 @FEATURE_STORES.register_module()
 class FolderStore(FeatureStore):
-    """A folder with ``<video_id>.npy``, ``.npz`` or ``.safetensors``.
+    """A folder with ``<video_id>.npy``, ``.npz`` or ``.safetensors``, where ids may have slashes.
 
     A file is opened when its video is asked for and closed again; ``.npy`` and ``.safetensors``
     are memory-mapped meanwhile.
@@ -50,19 +51,16 @@ class FolderStore(FeatureStore):
 
     @property
     def _files(self) -> dict[str, str]:
-        """File stem to suffix, in sorted order; listed once."""
+        """Path in the folder by its stem, in sorted order; listed once."""
         if self._listing is None:
-            names = sorted(os.listdir(self.path))
-            pairs = (os.path.splitext(name) for name in names)
-            self._listing = {stem: suffix for stem, suffix in pairs if suffix in SUFFIXES}
+            self._listing = list_by_id(self.path, SUFFIXES)
         return self._listing
 
     def _stem(self, video_id: str) -> str:
         return self.name.format(video_id=video_id, stem=os.path.splitext(video_id)[0])
 
     def _file(self, video_id: str) -> str:
-        stem = self._stem(video_id)
-        return os.path.join(self.path, stem + self._files[stem])
+        return os.path.join(self.path, self._files[self._stem(video_id)])
 
     def ids(self) -> Iterator[str]:
         """Stems of the files (the video ids, unless ``name`` changes them)."""
@@ -77,9 +75,9 @@ class FolderStore(FeatureStore):
     def shape(self, video_id: str) -> tuple[int, int]:
         self._require(video_id)
         file = self._file(video_id)
-        if file.endswith('.npz'):
+        if _suffix(file) == '.npz':
             return rows_shape(_npz_shape(file, _npz_key(file, self.key)))
-        if file.endswith('.safetensors'):
+        if _suffix(file) == '.safetensors':
             with safe_open(file, framework='np') as tensors:
                 name = _choose(list(tensors.keys()), file, self.key)
                 return rows_shape(tuple(tensors.get_slice(name).get_shape()))
@@ -92,7 +90,7 @@ class FolderStore(FeatureStore):
     def fingerprint(self) -> str:
         """Hash of the names and sizes of all files and of the content of some."""
         digest = hashlib.sha256()
-        files = [stem + suffix for stem, suffix in self._files.items()]
+        files = list(self._files.values())
         for name in files:
             digest.update(f'{name}\0{os.path.getsize(os.path.join(self.path, name))}\n'.encode())
         for name in files[:: max(1, len(files) // 16)]:
@@ -116,15 +114,19 @@ def read_file(
     """
     file = str(file)
     try:
-        if file.endswith('.npz'):
+        if _suffix(file) == '.npz':
             with np.load(file, allow_pickle=False) as arrays:
                 return as_rows(arrays[_npz_key(file, key)])
-        if file.endswith('.safetensors'):
+        if _suffix(file) == '.safetensors':
             with safe_open(file, framework='np') as tensors:
                 return as_rows(tensors.get_tensor(_choose(list(tensors.keys()), file, key)))
         return as_rows(np.load(file, mmap_mode='r', allow_pickle=False))
     except (OSError, EOFError, zipfile.BadZipFile, SafetensorError, ValueError) as error:
         raise ValueError(f'{name} cannot be read from {file}: {error}') from error
+
+
+def _suffix(file: str) -> str:
+    return os.path.splitext(file)[1].lower()
 
 
 def _npz_key(file: str, key: str | None) -> str:

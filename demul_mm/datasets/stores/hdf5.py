@@ -1,20 +1,23 @@
 """All features in one HDF5 file."""
 
-import bisect
+import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 
 import h5py
 import numpy as np
 
-from demul_mm.datasets.stores.base import FeatureStore, as_rows, rows_shape
+from demul_mm.datasets.stores.base import KEYS, FeatureStore, as_rows, rows_shape
 from demul_mm.registry import FEATURE_STORES
+
+BARE = ('{video_id}', '{stem}')
 
 
 @FEATURE_STORES.register_module()
 class HDF5Store(FeatureStore):
-    """An HDF5 file with one data set, or one group, for each video.
+    """An HDF5 file with one array for each video, flat or in groups; ids may have slashes.
 
     The file is opened by each process for itself when it is first needed, since an HDF5 handle
     does not survive a fork.
@@ -25,6 +28,7 @@ class HDF5Store(FeatureStore):
         clip_seconds: see :class:`FeatureStore`.
         key: path of a video's array, made of ``{video_id}`` or ``{stem}`` (the video id without
             its own suffix): ``'{video_id}/c3d_features'`` for the C3D features of ActivityNet.
+            A group at that path stands for the array ``features``, ``feats`` or ``arr_0`` in it.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class HDF5Store(FeatureStore):
             raise ValueError(f'{path} is not an HDF5 file, or a truncated one; download it again')
         self.key = key
         self._handle: tuple[int, h5py.File] | None = None
-        self._listing: list[str] | None = None
+        self._listing: tuple[dict[str, str], set[str]] | None = None
 
     @property
     def _file(self) -> h5py.File:
@@ -50,29 +54,44 @@ class HDF5Store(FeatureStore):
         return self._handle[1]
 
     @property
-    def _names(self) -> list[str]:
+    def _places(self) -> dict[str, str]:
+        """Places of the arrays in the file by id, sorted; listed once."""
+        return self._listed()[0]
+
+    def _listed(self) -> tuple[dict[str, str], set[str]]:
+        """Places of the arrays by id, and the names of all groups."""
         if self._listing is None:
+            form, places, groups = _form(self.key), {}, set()
+
+            def visit(name: str, node: object) -> None:
+                if not isinstance(node, h5py.Dataset):
+                    groups.add(name)
+                elif match := form.fullmatch(_owner(name) if self.key in BARE else name):
+                    places[match['id']] = name
+
             # With a handle of its own: workers that are forked later must not inherit one.
             with h5py.File(self.path, 'r') as file:
-                self._listing = sorted(file)
+                file.visititems(visit)
+            self._listing = dict(sorted(places.items())), groups
         return self._listing
 
     def _place(self, video_id: str) -> str:
         return self.key.format(video_id=video_id, stem=os.path.splitext(video_id)[0])
 
     def ids(self) -> Iterator[str]:
-        """Names at the top of the file (the video ids, unless ``key`` changes them)."""
-        return iter(self._names)
+        """Ids of the arrays whose path has the form of ``key``; with ``{stem}`` without suffix."""
+        return iter(self._places)
 
     def __contains__(self, video_id: object) -> bool:
+        """Also true of a group without such an array: ``load`` says what is there instead."""
         if not isinstance(video_id, str):
             return False
-        top = self._place(video_id).split('/')[0]
-        index = bisect.bisect_left(self._names, top)
-        return index < len(self._names) and self._names[index] == top
+        match = _form(self.key).fullmatch(self._place(video_id))
+        known = match is not None and match['id'] in self._places
+        return known or self._place(video_id) in self._listed()[1]
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._places)
 
     def shape(self, video_id: str) -> tuple[int, int]:
         return rows_shape(self._array(video_id).shape)
@@ -83,9 +102,10 @@ class HDF5Store(FeatureStore):
     def _array(self, video_id: str) -> h5py.Dataset:
         self._require(video_id)
         place = self._place(video_id)
-        array = self._file.get(place)
+        match = _form(self.key).fullmatch(place)
+        array = self._file.get(self._places.get(match['id'], place) if match else place)
         if not isinstance(array, h5py.Dataset):
-            inside = list(self._file[place]) if array is not None else 'nothing'
+            inside = list(array) if array is not None else 'nothing'
             raise ValueError(
                 f'features of video {video_id!r} in {self.path}: {place!r} is not an array '
                 f"(there: {inside}); set key= of the store, as '{{video_id}}/c3d_features'"
@@ -95,7 +115,7 @@ class HDF5Store(FeatureStore):
     def fingerprint(self) -> str:
         """Hash of the size of the file, the names in it, and samples of its bytes."""
         size = os.path.getsize(self.path)
-        digest = hashlib.sha256(f'{size}\n{self._names}'.encode())
+        digest = hashlib.sha256(f'{size}\n{list(self._places)}'.encode())
         with open(self.path, 'rb') as file:
             for part in range(16):
                 file.seek(size * part // 16)
@@ -104,3 +124,17 @@ class HDF5Store(FeatureStore):
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_handle': None}
+
+
+@functools.lru_cache
+def _form(key: str) -> re.Pattern[str]:
+    """What the paths look like that a key describes."""
+    first, *rest = re.split(r'\{video_id\}|\{stem\}', key)
+    again = ''.join(f'(?P=id){re.escape(part)}' for part in rest[1:])
+    return re.compile(f'{re.escape(first)}(?P<id>.+){re.escape(rest[0])}{again}', re.DOTALL)
+
+
+def _owner(name: str) -> str:
+    """The group whose array it is, if it has a name that arrays are published under."""
+    group, _, last = name.rpartition('/')
+    return group if group and last in KEYS else name
