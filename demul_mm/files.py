@@ -126,27 +126,45 @@ def replacing(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
         raise
 
 
-def read_text(path: str | os.PathLike) -> str:
+class NotText(ValueError):
+    """A file that holds something else than text, or text in an encoding that it does not name."""
+
+
+def read_text(path: str | os.PathLike, encoding: str | None = None) -> str:
     """The text of a file; see :func:`open_text`."""
-    with open_text(path) as file:
+    with open_text(path, encoding=encoding) as file:
         return file.read()
 
 
+def read_list(path: str | os.PathLike) -> list[str]:
+    """The lines of a text file that are not blank, as ids or paths one a line."""
+    return [line.strip() for line in read_text(path).split('\n') if line.strip()]
+
+
 @contextmanager
-def open_text(path: str | os.PathLike, newline: str | None = None) -> Iterator[TextIO]:
+def open_text(
+    path: str | os.PathLike, newline: str | None = None, encoding: str | None = None
+) -> Iterator[TextIO]:
     """A text file to read: UTF-16 where it begins with the mark of it, UTF-8 otherwise.
 
+    Args:
+        path: the file.
+        newline: see :func:`open`.
+        encoding: of a file in another one.
+
     Raises:
-        ValueError: it is neither.
+        NotText: it is neither.
     """
     with open(path, 'rb') as file:
         mark = file.read(2)
-    encoding = 'utf-16' if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else 'utf-8-sig'
+    if encoding is None:
+        is_utf16 = mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = 'utf-16' if is_utf16 else 'utf-8-sig'
     with open(path, encoding=encoding, newline=newline) as text:
         try:
             yield text
         except UnicodeError as error:
-            raise ValueError(f'{path}: not text in UTF-8 ({error}); save it as UTF-8') from error
+            raise NotText(f'{path}: not {encoding} ({error}); save it as UTF-8') from error
 
 
 def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:

@@ -30,7 +30,7 @@ from mmengine.utils import get_git_hash
 from tqdm import tqdm
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.files import write_atomically
+from demul_mm.files import read_text, write_atomically
 from demul_mm.registry import DATASETS
 
 TOOLS = Path(__file__).resolve().parent
@@ -160,7 +160,7 @@ def settle(config: Config, name: str) -> Path:
     path = Path(config.work_dir) / f'{name}.py'
     config.work_dir = None
     text = config.pretty_text
-    if path.is_file() and path.read_text() != text:
+    if path.is_file() and read_text(path) != text:
         raise ValueError(
             f'{path.parent} holds runs with other settings (compare {path}); take another '
             '--work-dir, or remove that one'
@@ -212,7 +212,7 @@ def step_recall(runs: Sequence[Run], queries: Sequence[int]) -> dict[str, float]
     found = []
     for run in runs:
         path = max((run.folder / 'test').glob('*/[0-9]*.json'))
-        metrics = json.loads(path.read_text())
+        metrics = json.loads(read_text(path))
         found.append({k: v for k, v in metrics.items() if k.startswith('recall/')})
     return mean_over_queries(found, queries)
 

@@ -18,6 +18,7 @@ from mmengine.config import Config
 
 from demul_mm.cli import load_config, run_tool, tool_parser
 from demul_mm.cli.stages import Stage, Stages, bar, batches, epochs
+from demul_mm.files import read_text
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demul_demo.py'
@@ -176,7 +177,7 @@ def report(work: Path) -> str:
     searches, lines = search(work)
     shown = list(group_by_video(entries).values())[:6]
     paths = find_videos(work / 'data' / 'videos', [group[0]['video_id'] for group in shown])
-    seconds = sum(json.loads((work / 'stages.json').read_text())['seconds'].values())
+    seconds = sum(json.loads(read_text(work / 'stages.json'))['seconds'].values())
     write_report(
         work / 'report.html',
         'DeMUL on the rendered corpus',

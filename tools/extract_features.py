@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 from demul_mm.cli import run_tool, tool_parser
-from demul_mm.files import VIDEO_SUFFIXES, ids_of, list_by_id, unique_ids
+from demul_mm.files import VIDEO_SUFFIXES, ids_of, list_by_id, read_list, unique_ids
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 
 def list_videos(source: str, root: str | None) -> list[tuple[str, str]]:
     """(video id, path) of one video, or of the videos of a folder, a list or an annotation."""
-    from demul_mm.datasets.reading import entry, read_jsonl, read_lines
+    from demul_mm.datasets.reading import entry, read_jsonl
 
     path = Path(source)
     if path.is_dir():
@@ -57,8 +57,8 @@ def list_videos(source: str, root: str | None) -> list[tuple[str, str]]:
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return [(path.stem, str(path))]
     if path.suffix == '.txt':
-        lines = [line for _, line in read_lines(source)]
-        return [(name, str(path.parent / line)) for line, name in ids_of(lines).items()]
+        named = ids_of(read_list(path))
+        return [(name, str(path.parent / line)) for line, name in named.items()]
     videos = []
     for where, row in read_jsonl(source):
         video_id = entry(row, 'video_id', source, where, str)

@@ -1,5 +1,6 @@
 """The one way into every tool: what the user did wrong is one line and one exit code."""
 
+import io
 import os
 import re
 import sys
@@ -34,6 +35,9 @@ def run_tool(main: Callable[[], int | None], arguments: Sequence[str] | None = N
         main: returns an exit code: 1 if the work is done but for what it has listed, None for 0.
         arguments: the command line, if it is not the process's own.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a console cannot show is no error
+            stream.reconfigure(errors='backslashreplace')
     debug = '--debug' in (sys.argv if arguments is None else arguments)
     debug = debug or os.environ.get(DEBUG_VARIABLE, '') not in ('', '0')
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from demul_mm.files import write_atomically
+from demul_mm.files import read_text, write_atomically
 
 Counter = Callable[[str], float | None]
 """What share of its stage is over, as a line of the stage's output tells, if it does."""
@@ -133,7 +133,7 @@ class Stages:
         (folder / 'logs').mkdir(parents=True, exist_ok=True)
         self.seconds: dict[str, float] = {}
         if self.record.exists():
-            found = json.loads(self.record.read_text())
+            found = json.loads(read_text(self.record))
             if found['arguments'] != arguments:
                 raise ValueError(
                     f'{folder} holds the results of {found["arguments"]}, now {arguments}: give '

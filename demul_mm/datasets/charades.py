@@ -1,11 +1,10 @@
 """Charades-STA (Gao et al., ICCV 2017)."""
 
-import csv
 from collections.abc import Iterator
 
 from demul_mm.datasets.annotations import AnnotationError, RawQuery, RawVideo
 from demul_mm.datasets.base import MomentDataset
-from demul_mm.datasets.reading import read_lines
+from demul_mm.datasets.reading import read_csv, read_lines
 from demul_mm.registry import DATASETS
 
 
@@ -57,19 +56,13 @@ class CharadesSTADataset(MomentDataset):
                 '(Charades_v1_train.csv or Charades_v1_test.csv)'
             )
         path = self.info_files[0]
-        with open(path, encoding='utf-8', newline='') as file:
-            reader = csv.DictReader(file)
-            missing = {'id', 'length'} - set(reader.fieldnames or ())
-            if missing:
-                raise AnnotationError(f'{path}: column {sorted(missing)[0]!r} is missing')
-            infos = {}
-            for row in reader:
-                where = f'line {reader.line_num}'
-                meta = {}
-                if 'actions' in row:
-                    meta['actions'] = _actions(row['actions'] or '', path, where)
-                infos[row['id']] = _seconds([row['length']], path, where)[0], meta
-            return infos
+        infos = {}
+        for where, row in read_csv(path, {'id', 'length'}):
+            meta = {}
+            if 'actions' in row:
+                meta['actions'] = _actions(row['actions'] or '', path, where)
+            infos[row['id']] = _seconds([row['length']], path, where)[0], meta
+        return infos
 
 
 def _actions(text: str, path: str, where: str) -> list[tuple[str, float, float]]:

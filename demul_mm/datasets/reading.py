@@ -1,10 +1,38 @@
 """Reading annotation files with errors that say where."""
 
+import csv
 import json
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from demul_mm.datasets.annotations import AnnotationError, RawQuery
+from demul_mm.files import NotText, open_text
+
+
+@contextmanager
+def _open(path: str, newline: str | None = None) -> Iterator[TextIO]:
+    """An annotation file to read; that it is no text is an error of annotations."""
+    try:
+        with open_text(path, newline) as file:
+            yield file
+    except NotText as error:
+        raise AnnotationError(str(error)) from error
+
+
+def read_csv(path: str, columns: set[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """``('line <number>', row)`` of a CSV file with a header.
+
+    Raises:
+        AnnotationError: a column is missing.
+    """
+    with _open(path, newline='') as file:
+        reader = csv.DictReader(file)
+        missing = columns - set(reader.fieldnames or ())
+        if missing:
+            raise AnnotationError(f'{path}: column {sorted(missing)[0]!r} is missing')
+        for row in reader:
+            yield f'line {reader.line_num}', row
 
 
 def read_json(path: str, kind: type) -> Any:
@@ -13,10 +41,10 @@ def read_json(path: str, kind: type) -> Any:
     Raises:
         AnnotationError: it is not JSON, or not of that kind.
     """
-    with open(path, encoding='utf-8') as file:
+    with _open(path) as file:
         try:
             content = json.load(file)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise AnnotationError(f'{path}: not valid JSON ({error}); download it again') from error
     if not isinstance(content, kind):
         raise AnnotationError(
@@ -28,7 +56,7 @@ def read_json(path: str, kind: type) -> Any:
 
 def read_lines(path: str) -> Iterator[tuple[str, str]]:
     """``('line <number>', text)`` for every line that is not blank."""
-    with open(path, encoding='utf-8') as file:
+    with _open(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield f'line {number}', line.rstrip('\r\n')
@@ -42,7 +70,7 @@ def parse_json_line(line: str, path: str, where: str) -> dict:
     """
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise AnnotationError(
             f'{path}: {where}: not valid JSON ({error}); write one JSON object a line'
         ) from error

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from demul_mm.datasets.annotations import AnnotationError
-from demul_mm.datasets.reading import entry, parse_json_line
+from demul_mm.datasets.reading import entry, parse_json_line, read_lines
+from demul_mm.files import NotText, read_text
 
 SUFFIXES = ('.srt', '.vtt')
 LONGEST = 86_400.0
@@ -47,7 +48,7 @@ class TimedText(NamedTuple):
 
 
 def read_timed_text(
-    path: str, clip_seconds: float, encoding: str = 'utf-8-sig'
+    path: str, clip_seconds: float, encoding: str | None = None
 ) -> Iterator[TimedText]:
     """What is said in each video of a source; a video that comes again is a fault.
 
@@ -55,7 +56,7 @@ def read_timed_text(
         path: a folder for :func:`read_srt_folder`, a ZIP file for :func:`read_caption_zip`, or a
             file for :func:`read_subtitle_lines`.
         clip_seconds: length of a clip that has a caption.
-        encoding: of the files of a folder.
+        encoding: of the files of a folder; None: UTF-8, or UTF-16 where they say so.
     """
     if os.path.isdir(path):
         source = read_srt_folder(path, encoding)
@@ -72,20 +73,16 @@ def read_timed_text(
         yield video
 
 
-def read_srt(path: str, encoding: str = 'utf-8-sig') -> list[Subtitle]:
+def read_srt(path: str, encoding: str | None = None) -> list[Subtitle]:
     """The subtitles of an SRT or WebVTT file, without markup; an empty file has none.
 
     Raises:
         AnnotationError: it is no such file, or a time in it is wrong.
     """
     try:
-        with open(path, encoding=encoding) as file:
-            lines = file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f'{path}: not {encoding} ({error.reason} at byte {error.start}); convert it to UTF-8 '
-            'or name its encoding'
-        ) from error
+        lines = read_text(path, encoding).splitlines()
+    except NotText as error:
+        raise AnnotationError(f'{error}, or name its encoding') from error
     found: list[Subtitle] = []
     number = 0
     while number < len(lines):
@@ -110,7 +107,7 @@ def read_srt(path: str, encoding: str = 'utf-8-sig') -> list[Subtitle]:
     return found
 
 
-def read_srt_folder(path: str, encoding: str = 'utf-8-sig') -> Iterator[TimedText]:
+def read_srt_folder(path: str, encoding: str | None = None) -> Iterator[TimedText]:
     """What is said by each file of a folder, by name."""
     for name in sorted(os.listdir(path)):
         stem, suffix = os.path.splitext(name)
@@ -129,27 +126,25 @@ def read_subtitle_lines(path: str) -> Iterator[TimedText]:
     publishes it ``{"vid_name": ..., "sub": [...]}``; ``[start, end, text]`` stands for a subtitle,
     too. ``duration`` beside them is optional.
     """
-    with open(path, encoding='utf-8') as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f'line {number}'
-            try:
-                row = parse_json_line(line, path, where)
-                published = 'vid_name' in row
-                video_id = entry(row, 'vid_name' if published else 'video_id', path, where, str)
-                key = 'sub' if published else 'subtitles'
-                told = _of_json(entry(row, key, path, where, list), path, where)
-                seconds = 0.0
-                if 'duration' in row:
-                    seconds = float(entry(row, 'duration', path, where, (int, float)))
-                if not 0 <= seconds <= LONGEST:
-                    raise AnnotationError(
-                        f'{path}: {where}: a duration of {seconds:g} s; give 0 to {LONGEST:g}'
-                    )
-                yield TimedText(video_id, told, seconds)
-            except (AnnotationError, UnicodeDecodeError) as error:
-                yield TimedText(where, [], fault=str(error))
+    for where, line in read_lines(path):
+        try:
+            yield _of_line(parse_json_line(line, path, where), path, where)
+        except AnnotationError as error:
+            yield TimedText(where, [], fault=str(error))
+
+
+def _of_line(row: dict, path: str, where: str) -> TimedText:
+    published = 'vid_name' in row
+    video_id = entry(row, 'vid_name' if published else 'video_id', path, where, str)
+    told = _of_json(entry(row, 'sub' if published else 'subtitles', path, where, list), path, where)
+    seconds = 0.0
+    if 'duration' in row:
+        seconds = float(entry(row, 'duration', path, where, (int, float)))
+    if not 0 <= seconds <= LONGEST:
+        raise AnnotationError(
+            f'{path}: {where}: a duration of {seconds:g} s; give 0 to {LONGEST:g}'
+        )
+    return TimedText(video_id, told, seconds)
 
 
 def read_caption_zip(path: str, clip_seconds: float) -> Iterator[TimedText]:
@@ -171,7 +166,7 @@ def read_caption_zip(path: str, clip_seconds: float) -> Iterator[TimedText]:
         for name in names:
             video_id = os.path.splitext(os.path.basename(name))[0]
             try:
-                lines = archive.read(name).decode('utf-8').splitlines()
+                lines = archive.read(name).decode('utf-8-sig').split('\n')
                 yield TimedText(video_id, _captions(lines, f'{path}: {name}', clip_seconds))
             except (AnnotationError, UnicodeDecodeError, zipfile.BadZipFile) as error:
                 yield TimedText(video_id, [], fault=str(error))

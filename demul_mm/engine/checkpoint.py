@@ -11,7 +11,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from demul_mm.files import write_atomically
+from demul_mm.files import read_text, write_atomically
 
 # Buffers that older checkpoints lack, and that are of no harm as they start.
 ADDED_LATER = ('calibrator.match_levels',)
@@ -98,7 +98,7 @@ def latest_checkpoint(work_dir: str | Path, folder: str | Path | None = None) ->
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
         return None
-    named = Path(note.read_text(encoding='utf-8').strip())
+    named = Path(read_text(note).strip())
     own = Path(folder or work_dir) / named.name
     if own.is_file():
         return own

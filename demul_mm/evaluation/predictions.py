@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demul_mm.files import write_atomically
+from demul_mm.files import read_text, write_atomically
 from demul_mm.structures import PhraseMap
 
 FORMAT = 'demul_mm.predictions'
@@ -236,7 +236,7 @@ def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[Pred
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path} does not exist; write it with tools/test.py --dump {path}')
     try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        data = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f'{path} is not a whole JSON file ({error}); dump it again') from None
     if not isinstance(data, dict) or data.get('format') != FORMAT:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from demul_mm.datasets.transforms.decode_clips import clip_times, decode_clips
-from demul_mm.files import write_atomically
+from demul_mm.files import read_text, write_atomically
 
 
 class FrameCache:
@@ -37,7 +37,7 @@ class FrameCache:
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {'videos': [list(v) for v in videos], 'clips': clips}
         index = folder / 'index.json'
-        found = json.loads(index.read_text()) if index.exists() else {}
+        found = json.loads(read_text(index)) if index.exists() else {}
         if {k: found.get(k) for k in wanted} != wanted:
             found = {**wanted, **self._decode(folder / 'frames.bin', videos, workers)}
             write_atomically(index, json.dumps(found))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor
 
+from demul_mm.datasets.reading import read_jsonl
 from demul_mm.pretraining.frames import FrameCache
 
 
@@ -56,8 +56,7 @@ class SentenceSplit:
 def _read(path: Path) -> list[dict]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; give a JSONL of annotated videos')
-    rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line]
-    rows = [row for row in rows if row['queries']]
+    rows = [row for _, row in read_jsonl(str(path)) if row.get('queries')]
     nameless = [row['video_id'] for row in rows if not row.get('video')]
     if nameless or not rows:
         what = f'video {nameless[0]!r} names no file' if nameless else 'no video has queries'

@@ -14,7 +14,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
-from demul_mm.files import write_atomically
+from demul_mm.files import read_text, write_atomically
 from demul_mm.rendered.grammar import Grammar
 from demul_mm.rendered.queries import Question, draw_questions, is_novel
 from demul_mm.rendered.render import render_frames, write_mp4
@@ -251,7 +251,7 @@ def _check_manifest(out: Path, config: CorpusConfig) -> None:
     path = out / 'manifest.json'
     if not path.exists():
         return
-    found = json.loads(path.read_text())
+    found = json.loads(read_text(path))
     version, arguments = found.get('version'), found.get('arguments', {})
     differing = []
     for key, now in asdict(config).items():

@@ -9,6 +9,8 @@ import av
 import cv2
 import numpy as np
 
+from demul_mm.files import read_text
+
 KEY_FRAMES = 14
 CELL = 84
 LINE = 17
@@ -65,7 +67,7 @@ def contact_sheet(
         videos: How many videos.
     """
     folder = Path(folder)
-    rows = (folder / f'{split}.jsonl').read_text().splitlines()[:videos]
+    rows = read_text(folder / f'{split}.jsonl').splitlines()[:videos]
     sheets = [_sheet(folder, json.loads(row)) for row in rows]
     picture = np.concatenate(sheets)
     if not cv2.imwrite(str(out), picture):

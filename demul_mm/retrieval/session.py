@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from demul_mm.files import write_atomically
+from demul_mm.files import read_text, write_atomically
 from demul_mm.retrieval.constraints import Ordinal, parse_constraints, passes
 from demul_mm.retrieval.refining import (
     FeedbackWeights,
@@ -161,7 +161,7 @@ class SearchSession:
         Raises:
             ValueError: the file is no session, or one of other weights.
         """
-        content = json.loads(Path(path).read_text())
+        content = json.loads(read_text(path))
         if not isinstance(content, dict) or content.get('format') != FORMAT:
             raise ValueError(f'{path} holds no search session')
         if content['version'] != VERSION:

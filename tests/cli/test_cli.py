@@ -1,7 +1,9 @@
 """Configs are read, processes launched, and users' mistakes are one line."""
 
+import io
 import os
 import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,6 +57,19 @@ def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture) -> None:
         assert 'Traceback' not in text
         with pytest.raises((ValueError, OSError, KeyError)):
             run_tool(main, ['--debug'])
+
+
+def test_a_console_that_cannot_show_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is done, whatever the console can show."""
+    written = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', io.TextIOWrapper(written, encoding='cp1252'))
+        with pytest.raises(SystemExit) as stop:
+            run_tool(lambda: print('狗 ran'))
+        sys.stdout.flush()
+        sys.stdout.detach()
+    assert not stop.value.code
+    assert written.getvalue() == b'\\u72d7 ran\n'
 
 
 def test_a_bug_keeps_its_traceback() -> None:

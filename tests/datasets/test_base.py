@@ -111,6 +111,24 @@ def test_validator_lists_every_fault(tmp_path):
     assert 'not valid JSON' in faults[0]
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_files_of_other_encodings_are_read(tmp_path, encoding):
+    """As Windows writes them; and a separator of lines within a sentence does not end the line."""
+    row = video('猫', queries=queries(('a dog\u2028runs', [[1, 2]])))
+    text = json.dumps(row, ensure_ascii=False) + '\n' + json.dumps(video('b'))
+    (tmp_path / 'a.jsonl').write_bytes(text.encode(encoding))
+    dataset = JsonlMomentDataset(str(tmp_path / 'a.jsonl'), split='train')
+    assert dataset.get_data_info(0)['video_id'] == '猫'
+    assert dataset.get_data_info(0)['queries'] == ['a dog runs']
+    assert len(dataset) == 2
+
+
+def test_what_is_no_text_is_an_error_of_the_annotations(tmp_path):
+    (tmp_path / 'a.jsonl').write_bytes('{"video_id": "über"}'.encode('latin-1'))
+    with pytest.raises(AnnotationError, match=r'a.jsonl: not utf-8.*save it as UTF-8'):
+        JsonlMomentDataset(str(tmp_path / 'a.jsonl'), split='train')
+
+
 def test_mending_clips_and_drops_and_says_so(tmp_path):
     rows = [
         video(

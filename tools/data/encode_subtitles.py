@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
         help="language model: folder or hub name (default: 'minilm', which is packaged)",
     )
     parser.add_argument('--max-length', type=int, default=64, help='tokens kept of a text')
-    parser.add_argument('--encoding', default='utf-8-sig', help='of the files of a folder')
+    parser.add_argument('--encoding', help='of the files of a folder, if not UTF-8 or UTF-16')
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
     parser.add_argument('--device', default='cpu', help="'cpu' (default) or 'cuda'")
     args = parser.parse_args()

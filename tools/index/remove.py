@@ -11,6 +11,7 @@ from pathlib import Path
 from _index_common import summary
 
 from demul_mm.cli import run_tool, tool_parser
+from demul_mm.files import read_list
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     from demul_mm.index import MomentIndex
 
-    video_ids = args.video_ids + (args.ids.read_text().splitlines() if args.ids else [])
+    video_ids = args.video_ids + (read_list(args.ids) if args.ids else [])
     if not video_ids and not args.compact:
         raise ValueError('give video ids, --ids FILE or --compact')
     index = MomentIndex.open(args.index)

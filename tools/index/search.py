@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from mmengine.config import DictAction
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.files import write_atomically
+from demul_mm.files import read_list, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,7 +212,7 @@ def main() -> None:
     where = None
     if args.where or args.ids:
         where = SearchFilter(
-            video_ids=args.ids.read_text().splitlines() if args.ids else None,
+            video_ids=read_list(args.ids) if args.ids else None,
             conditions=[parse_condition(text) for text in args.where],
         )
     if args.interactive:

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from demul_mm.datasets.stores.base import FeatureStore, check_features
-from demul_mm.files import write_atomically
+from demul_mm.files import NotText, read_text, write_atomically
 from demul_mm.registry import FEATURE_STORES
 
 FORMAT = 'demul_mm.features'
@@ -287,11 +287,10 @@ def read_manifest(path: str) -> dict:
             f'no packed features in {path!r} (no manifest.json); make them with '
             'tools/data/pack_features.py, or without any data with tools/data/simulate_features.py'
         )
-    with open(file, encoding='utf-8') as stream:
-        try:
-            manifest = json.load(stream)
-        except json.JSONDecodeError as error:
-            raise ValueError(f'{file} is damaged ({error}); make the features again') from error
+    try:
+        manifest = json.loads(read_text(file))
+    except (json.JSONDecodeError, NotText) as error:
+        raise ValueError(f'{file} is damaged ({error}); make the features again') from error
     if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
         raise ValueError(f'{file} is not the manifest of packed features ({FORMAT})')
     if manifest['version'] > VERSION:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from demul_mm.files import open_text
 from demul_mm.models.task_modules.word_tokenizer import word_id
 from demul_mm.registry import MODELS
 
@@ -62,7 +63,7 @@ def read_word_vectors(path: str, max_words: int | None = None) -> tuple[Tensor, 
 def _lines(path: str) -> Iterator[tuple[int, str, np.ndarray]]:
     """Number of the line, word and vector."""
     dim = -1
-    with open(path, encoding='utf-8') as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             word, *values = line.rstrip().rsplit(' ', dim)  # a word may hold a space
             if number == 1 and len(values) == 1:
