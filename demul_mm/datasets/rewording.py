@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from demul_mm.structures.names import as_names
+
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 START, END = '<', '>'
 
@@ -111,7 +113,7 @@ class SimilarWords:
         num_contexts: int = 300,
         max_words: int = 5000,
     ) -> None:
-        tokens = [WORD.findall(sentence.lower()) for sentence in sentences]
+        tokens = [WORD.findall(sentence.lower()) for sentence in as_names(sentences, 'sentences')]
         counts = Counter(word for words in tokens for word in words)
         # The order of words that are equally common must not depend on the order of the sentences.
         ranked = sorted(counts, key=lambda word: (-counts[word], word))

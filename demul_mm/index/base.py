@@ -22,6 +22,7 @@ from demul_mm.index.search import (
     score_candidates,
 )
 from demul_mm.index.snapshot import Snapshot
+from demul_mm.structures.names import as_names
 
 # With so few videos to choose from, scoring all their moments is quicker than anything.
 SCAN_UP_TO = 1000
@@ -138,7 +139,7 @@ class MomentIndex(IndexFolder):
         Raises:
             KeyError: the index does not hold one of them.
         """
-        snapshot = self.snapshot
+        snapshot, video_ids = self.snapshot, as_names(video_ids, 'video ids')
         ordinals = snapshot.find(video_ids)
         absent = [name for name, ordinal in zip(video_ids, ordinals) if ordinal < 0]
         if absent:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from demul_mm.index.snapshot import Snapshot
+from demul_mm.structures.names import as_names
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     '==': operator.eq,
@@ -45,7 +46,9 @@ class SearchFilter:
     predicate: Callable[[Mapping[str, Any]], bool] | None = None
 
     def __post_init__(self) -> None:
-        for key, name, _ in self.conditions:
+        for key, name, wanted in self.conditions:
+            if name == 'in' and isinstance(wanted, str):
+                raise ValueError(f"the condition on {key!r}: 'in' needs a list, as [{wanted!r}]")
             if name not in _COMPARE:
                 raise ValueError(
                     f'the condition on {key!r} uses {name!r}; operators are {" ".join(_COMPARE)}'
@@ -55,11 +58,11 @@ class SearchFilter:
         """``(num_videos,)`` bool over ordinals; removed videos may be True."""
         allowed = np.ones(snapshot.num_videos, bool)
         if self.video_ids is not None:
-            found = snapshot.find(list(self.video_ids))
+            found = snapshot.find(as_names(self.video_ids, 'video_ids'))
             allowed[:] = False
             allowed[found[found >= 0]] = True
         if self.excluded_ids:
-            found = snapshot.find(list(self.excluded_ids))
+            found = snapshot.find(as_names(self.excluded_ids, 'excluded_ids'))
             allowed[found[found >= 0]] = False
         for key, name, wanted in self.conditions:
             compare = _COMPARE[name]

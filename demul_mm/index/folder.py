@@ -17,6 +17,7 @@ from demul_mm.index.snapshot import Snapshot
 from demul_mm.index.storage import MANIFEST, read_manifest, writer_lock
 from demul_mm.index.writing import EntryWriter, Pending, drop_committed, start
 from demul_mm.registry import INDEXES
+from demul_mm.structures.names import as_names
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -257,6 +258,7 @@ class IndexFolder(ABC):
         """
         if missing not in ('error', 'ignore'):
             raise ValueError(f"missing is {missing!r}; allowed: 'error', 'ignore'")
+        video_ids = as_names(video_ids, 'video ids')
         with self._writing('remove'):
             snapshot = self._fresh_snapshot()
             found = snapshot.find(video_ids)

@@ -24,6 +24,7 @@ from safetensors.numpy import save
 
 from demul_mm.index.entry import VideoEntry
 from demul_mm.index.storage import storage_errors
+from demul_mm.structures.names import as_names
 
 FINGERPRINTS = ('model_fingerprint', 'feature_fingerprint')
 
@@ -177,7 +178,7 @@ def write_queries(
         model_fingerprint: of the weights and config that made the vectors.
     """
     header = dict(
-        sentences=json.dumps(list(sentences)),
+        sentences=json.dumps(as_names(sentences, 'sentences')),
         truth=json.dumps([list(row) for row in truth]),
         model_fingerprint=model_fingerprint,
     )

@@ -13,6 +13,7 @@ from demul_mm.models.localizers import DeMUL
 from demul_mm.retrieval.cache import EncodingCache
 from demul_mm.retrieval.encodings import EncodedVideo, encode_batch
 from demul_mm.retrieval.entries import make_entry
+from demul_mm.structures.names import as_names
 
 # What reading a video may raise: it is reported, and the other videos go on.
 BROKEN = (OSError, ValueError, KeyError)
@@ -116,7 +117,7 @@ class VideoBank:
 
     def stream(self, ids: Sequence[str]) -> Iterator[tuple[str, EncodedVideo]]:
         """The same one after the other, in the order of ``ids``, in bounded memory."""
-        block = 8 * self.batch_size
+        ids, block = as_names(ids, 'video ids'), 8 * self.batch_size
         for start in range(0, len(ids), block):
             part = ids[start : start + block]
             have: dict[str, EncodedVideo] = {}

@@ -16,7 +16,7 @@ from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules.nms import MomentNMS
 from demul_mm.retrieval.encodings import EncodedVideo
 from demul_mm.retrieval.fusion import localize_pairs
-from demul_mm.structures import QueryEncoding
+from demul_mm.structures import QueryEncoding, as_names
 
 MODES = ('fast', 'full', 'exact')
 # Queries whose videos are held in memory at once.
@@ -78,7 +78,7 @@ def encode_queries(model: DeMUL, sentences: Sequence[str], transfer: float = 0.0
     Raises:
         ValueError: an empty sentence, or ``transfer`` without a memory.
     """
-    queries = model.encode_query(list(sentences))
+    queries = model.encode_query(as_names(sentences, 'sentences'))
     if not transfer:
         return queries
     if model.memory is None:

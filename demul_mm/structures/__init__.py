@@ -8,6 +8,7 @@ from demul_mm.structures.encodings import (
     VideoEncoding,
 )
 from demul_mm.structures.moment_data_sample import MomentDataSample
+from demul_mm.structures.names import as_names
 from demul_mm.structures.spans import mean_over, pairwise_iou, running_sum, span_iou
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'PhraseMap',
     'QueryEncoding',
     'VideoEncoding',
+    'as_names',
     'mean_over',
     'pairwise_iou',
     'running_sum',

@@ -7,6 +7,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
 from demul_mm.structures.encodings import PhraseMap
+from demul_mm.structures.names import as_names
 
 
 class MomentDataSample(BaseDataElement):
@@ -43,7 +44,7 @@ class MomentDataSample(BaseDataElement):
 
     @queries.setter
     def queries(self, value: Sequence[str]) -> None:
-        self.set_field(list(value), '_queries', dtype=list)
+        self.set_field(as_names(value, 'queries'), '_queries', dtype=list)
 
     @queries.deleter
     def queries(self) -> None:
@@ -68,7 +69,7 @@ class MomentDataSample(BaseDataElement):
 
     @hard_queries.setter
     def hard_queries(self, value: Sequence[str]) -> None:
-        self.set_field(list(value), '_hard_queries', dtype=list)
+        self.set_field(as_names(value, 'hard_queries'), '_hard_queries', dtype=list)
 
     @hard_queries.deleter
     def hard_queries(self) -> None:

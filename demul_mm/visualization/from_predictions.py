@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.files import VIDEO_SUFFIXES, list_by_id
 from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.structures.names import as_names
 from demul_mm.visualization.frames import KeyFrame, even_times, read_key_frames
 from demul_mm.visualization.phrases import PhraseRows
 from demul_mm.visualization.report import (
@@ -29,7 +30,7 @@ def find_videos(folder: str | Path, video_ids: Sequence[str]) -> dict[str, Path]
         raise FileNotFoundError(f'there is no folder {folder}')
     files = list_by_id(root, VIDEO_SUFFIXES)
     found = {}
-    for video_id in video_ids:
+    for video_id in as_names(video_ids, 'video ids'):
         file = files.get(video_id) or files.get(os.path.splitext(video_id)[0])
         if file is not None:
             found[video_id] = root / file

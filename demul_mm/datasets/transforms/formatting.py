@@ -7,7 +7,7 @@ import torch
 from mmcv.transforms import BaseTransform
 
 from demul_mm.registry import TRANSFORMS
-from demul_mm.structures import MomentDataSample
+from demul_mm.structures import MomentDataSample, as_names
 
 
 @TRANSFORMS.register_module()
@@ -34,7 +34,7 @@ class PackMomentInputs(BaseTransform):
             'meta',
         ),
     ) -> None:
-        self.meta_keys = tuple(meta_keys)
+        self.meta_keys = tuple(as_names(meta_keys, 'meta_keys'))
 
     def transform(self, results: dict) -> dict:
         sample = MomentDataSample()

@@ -6,6 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from demul_mm.registry import TRANSFORMS
+from demul_mm.structures.names import as_names
 
 MODES = ('mean', 'nearest', 'linear')
 
@@ -75,7 +76,7 @@ class ResampleClips(BaseTransform):
         self.num_clips = num_clips
         self.mode = mode
         self.keep_short = keep_short
-        self.streams = tuple(streams)
+        self.streams = tuple(as_names(streams, 'streams'))
         self.scale = scale
 
     def transform(self, results: dict) -> dict:

@@ -10,7 +10,7 @@ from torch import Tensor
 from demul_mm.models.localizers.pairs import chunk_pairs
 from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
-from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
+from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding, as_names
 
 if TYPE_CHECKING:
     from demul_mm.models.localizers.demul import DeMUL
@@ -41,7 +41,7 @@ def phrase_maps(model: 'DeMUL', video: VideoEncoding, sentences: Sequence[str]) 
         sentences: as they were given.
     """
     maps = []
-    for sentence in sentences:
+    for sentence in as_names(sentences, 'sentences'):
         words = [found.span() for found in WORD.finditer(sentence)]
         without = [sentence[:start] + sentence[end:] for start, end in words]
         if len(words) == 1:
@@ -65,7 +65,7 @@ def clip_relevance(model: 'DeMUL', video: VideoEncoding, sentences: Sequence[str
         video: one row.
         sentences: any.
     """
-    queries = model.encode_query(list(sentences))
+    queries = model.encode_query(as_names(sentences, 'sentences'))
     length = model.padded_clips(video)
     clips = video._replace(  # the finest level alone: no stage carries anything across levels
         points=video.points[:, :, :length],

@@ -1,0 +1,20 @@
+"""One name or several."""
+
+from collections.abc import Iterable
+
+
+def as_names(names: str | Iterable[str], what: str = 'names') -> list[str]:
+    """Strings as a list; one string is one of them, never its letters.
+
+    Args:
+        names: ids, sentences, streams or keys.
+        what: they are, for the message.
+
+    Raises:
+        TypeError: one of them is no string.
+    """
+    listed = [names] if isinstance(names, str) else list(names)
+    for name in listed:
+        if not isinstance(name, str):
+            raise TypeError(f'{what} holds {name!r}, a {type(name).__name__}; give strings')
+    return listed
