@@ -10,10 +10,14 @@ Examples:
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 
 from demul_mm.cli import add_config_options, add_launcher, load_config, run_tool, tool_parser
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,6 +101,16 @@ def check_start(config: Config) -> None:
     allow_mmengine_checkpoints()
 
 
+def check_batches(loader: 'DataLoader') -> None:
+    """Refuse a training of no step, which mmengine answers with an assertion."""
+    if not len(loader):
+        raise ValueError(
+            f'train_dataloader: its {len(loader.dataset)} videos are fewer than one batch of '
+            f'{loader.batch_size}, and drop_last=True leaves out what is no whole batch; give '
+            'train_dataloader.batch_size no more than there are videos, or drop_last=False'
+        )
+
+
 def use_autocast(config: Config) -> None:
     """Let the config's optimizer wrapper choose the precision by the device."""
     kind = config.optim_wrapper.get('type', 'OptimWrapper')
@@ -120,6 +134,7 @@ def main() -> None:
     check_start(config)
     launch(config, args.launcher, args.local_rank)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    check_batches(runner.train_dataloader)
     runner.train()
 
 

@@ -165,6 +165,17 @@ class TestVerify:
         assert 'b: 10 s of features, 20 s of video' in output
         assert 'c: the checksum does not fit' in output
 
+    def test_an_option_that_the_data_set_needs(self, tmp_path):
+        (tmp_path / 'a.txt').write_text('3MSZA 24.3 30.4##person turn a light on.\n')
+        code, output = run(
+            'misc/verify_dataset.py', '--dataset', 'CharadesSTADataset',
+            '--ann-file', tmp_path / 'a.txt',
+        )  # fmt: skip
+        assert code == 1
+        assert 'train annotations: 1 bad' in output
+        assert 'CharadesSTADataset needs info_file' in output
+        assert 'Traceback' not in output
+
     def test_all_faults_of_annotations(self, tmp_path):
         rows = [video('a', duration=0), video('b'), video('c', 3.0)]
         config = write_config(tmp_path, rows, dict(type='FolderStore', path='f'))

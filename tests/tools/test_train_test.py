@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tools.running import ROOT, measured, run, run_in_process
+from tests.tools.running import ROOT, call, measured, run, run_in_process
 
 CONFIG = ROOT / 'tests/engine/toy_config.py'
 
@@ -127,3 +127,12 @@ def test_scripts_hand_everything_on(
     assert f'{expected} --launcher {launcher} --amp' in printed
     if launcher == 'slurm':
         assert printed.startswith('srun -p part --job-name=job --ntasks=8 --gres=gpu:8')
+
+
+def test_fewer_videos_than_a_batch(tmp_path: Path) -> None:
+    options = ['train_dataloader.batch_size=1000', 'train_dataloader.drop_last=True']
+    done = call('tools/train.py', CONFIG, '--work-dir', tmp_path, '--cfg-options', *options)
+    assert done.code == 2
+    assert 'error: train_dataloader: its' in done.err
+    assert 'fewer than one batch of 1000' in done.err
+    assert 'Traceback' not in done.err

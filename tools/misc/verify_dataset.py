@@ -100,16 +100,16 @@ def report(title: str, findings: 'Findings', examples: int) -> int:
 
 def check(part: str, config: dict, args: argparse.Namespace) -> int:
     """Check one data set; the number of faults."""
-    from demul_mm.datasets import AnnotationError, validate_jsonl
+    from demul_mm.datasets import validate_jsonl
     from demul_mm.datasets.verification import Findings, check_features_of, check_videos_of
 
     bare = {k: v for k, v in config.items() if k not in ('features', 'pipeline')}
     try:
         dataset = DATASETS.build({**bare, 'test_mode': True})
-    except (AnnotationError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError) as error:
         path = os.path.join(config.get('data_root', ''), config['ann_file'])
         is_jsonl = config['type'] == 'JsonlMomentDataset' and os.path.isfile(path)
-        faults = validate_jsonl(path) if is_jsonl else [str(error)]
+        faults = (validate_jsonl(path) if is_jsonl else []) or [str(error)]
         print(f'{part} annotations: {len(faults):,} bad')
         print('\n'.join(f'    {fault}' for fault in faults))
         return len(faults)
