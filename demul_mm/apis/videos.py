@@ -16,9 +16,9 @@ from demul_mm.apis.arguments import Video, as_features
 from demul_mm.apis.extractor import FeatureExtractor
 from demul_mm.datasets.base import resolve_store
 from demul_mm.datasets.stores import FeatureStore
+from demul_mm.datasets.stores.arrays import SUFFIXES as FEATURE_SUFFIXES
+from demul_mm.datasets.stores.arrays import read_file
 from demul_mm.datasets.stores.base import check_length
-from demul_mm.datasets.stores.folder import SUFFIXES as FEATURE_SUFFIXES
-from demul_mm.datasets.stores.folder import read_file
 from demul_mm.datasets.transforms.load_feature import cover_extent
 from demul_mm.files import ids_of
 from demul_mm.models.localizers import DeMUL

@@ -9,6 +9,7 @@ import signal
 import h5py
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from demul_mm.datasets import FolderStore, HDF5Store, PackedStore, PackedWriter
@@ -51,6 +52,13 @@ def write_safetensors(path, arrays):
         save_file({'features': array}, place(path, f'{name}.safetensors'))
 
 
+def write_pt(path, arrays):
+    path.mkdir()
+    for number, (name, array) in enumerate(arrays.items()):
+        tensor = torch.nn.Parameter(torch.from_numpy(array.copy()))
+        torch.save({'feats': tensor, 'fps': 2} if number else tensor, place(path, f'{name}.pt'))
+
+
 def write_hdf5(path, arrays):
     with h5py.File(path, 'w') as file:
         for name, array in arrays.items():
@@ -66,6 +74,7 @@ def write_packed(path, arrays, dtype='float16'):
 FORMS = {
     'npy': (write_npy, dict(type='FolderStore')),
     'npz': (write_npz, dict(type='FolderStore')),
+    'pt': (write_pt, dict(type='FolderStore')),
     'safetensors': (write_safetensors, dict(type='FolderStore', key='features')),
     'hdf5': (write_hdf5, dict(type='HDF5Store', key='{video_id}/c3d_features')),
     'packed': (write_packed, dict(type='PackedStore')),
@@ -110,7 +119,7 @@ def test_fingerprint_follows_the_content(form, arrays, tmp_path):
     assert fingerprint('four', {**arrays, 'c': arrays['a']}) != first
 
 
-@pytest.mark.parametrize('form', ['npy', 'npz', 'safetensors', 'hdf5'])
+@pytest.mark.parametrize('form', ['npy', 'npz', 'pt', 'safetensors', 'hdf5'])
 @pytest.mark.parametrize(
     ('bad', 'message'),
     [
@@ -137,6 +146,51 @@ def test_axes_of_length_one_are_taken_away(tmp_path):
     store = FolderStore(str(tmp_path / 'f'))
     assert store.shape('a') == (4, 3)
     np.testing.assert_array_equal(store.load('a'), array.reshape(4, 3))
+
+
+def test_layers_and_tokens(tmp_path):
+    """``(T, k, P, C)`` of a vision transformer: a layer, and the first or the mean token."""
+    array = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    write_npy(tmp_path / 'f', {'a': array})
+    first = FolderStore(str(tmp_path / 'f'), take=(-1, 0))
+    assert first.shape('a') == (2, 5)
+    np.testing.assert_array_equal(first.load('a'), array[:, -1, 0])
+    mean = FolderStore(str(tmp_path / 'f'), take=(1, None))
+    np.testing.assert_array_equal(mean.load('a'), array[:, 1].mean(1))
+    with pytest.raises(ValueError, match=r'shape \(2, 3, 4, 5\) has no 1 axes'):
+        FolderStore(str(tmp_path / 'f'), take=(0,)).load('a')
+
+
+def test_several_arrays_of_which_one_is_the_features(arrays, tmp_path):
+    (tmp_path / 'f').mkdir()
+    np.savez(tmp_path / 'f' / 'a.npz', features=arrays['a'], fps=2.0)
+    store = FolderStore(str(tmp_path / 'f'))
+    np.testing.assert_array_equal(store.load('a'), arrays['a'])
+    assert store.shape('a') == arrays['a'].shape
+
+
+def test_files_that_are_not_what_their_name_says(arrays, tmp_path):
+    (tmp_path / 'f').mkdir()
+    with open(tmp_path / 'f' / 'archive.npy', 'wb') as file:
+        np.savez(file, arrays['a'])
+    torch.save({'a': {1, 2}, 'model': torch.nn.Linear(1, 1)}, tmp_path / 'f' / 'model.pt')
+    (tmp_path / 'f' / 'lfs.npy').write_text('version https://git-lfs.github.com/spec/v1\n')
+    (tmp_path / 'f' / 'page.pt').write_text('<html>404</html>')
+    write_hdf5(tmp_path / 'f' / 'h5.npz', arrays)
+    store = FolderStore(str(tmp_path / 'f'))
+    np.testing.assert_array_equal(store.load('archive'), arrays['a'])
+    reasons = {'model': 'pickled', 'lfs': 'Git LFS', 'page': '', 'h5': 'HDF5Store'}
+    for name, why in reasons.items():
+        with pytest.raises(ValueError, match=f'cannot be read.*{why}'):
+            store.load(name)
+        with pytest.raises(ValueError, match='cannot be read'):
+            store.shape(name)
+
+
+def test_a_folder_without_features_says_what_it_holds(tmp_path):
+    (tmp_path / 'a.mat').touch()
+    with pytest.raises(KeyError, match=r'no .npy, .*there are a.mat'):
+        FolderStore(str(tmp_path)).load('a')
 
 
 def test_names_may_differ_from_video_ids(arrays, tmp_path):

@@ -8,6 +8,7 @@ from mmengine.dataset import pseudo_collate
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms import (
     LoadVideoFeature,
+    NormalizeRows,
     PackMomentInputs,
     ResampleClips,
     SampleQueries,
@@ -134,3 +135,15 @@ def test_loaded_features_know_what_they_cover(tmp_path, clip_seconds, extent):
     assert results['simulated'] is True
     assert step.lacks({'video_id': 'a'}) is None
     assert 'b: not in' in step.lacks({'video_id': 'b'})
+
+
+def test_rows_of_one_length():
+    rows = np.array([[3, 4], [0, 0], [0.5, 0]], np.float32)
+    streams = {'visual': rows, 'said': None}
+    step = NormalizeRows(streams=('visual', 'said'))
+    result = step.transform({'streams': streams})['streams']
+    np.testing.assert_allclose(result['visual'], [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
+    assert result['visual'].dtype == np.float32
+    assert result['said'] is None
+    assert streams['visual'] is rows
+    assert rows[0, 0] == 3

@@ -84,10 +84,12 @@ class FeatureStore(abc.ABC):
     def _require(self, video_id: str) -> None:
         if video_id not in self:
             examples = ', '.join(repr(v) for _, v in zip(range(3), self.ids()))
-            raise KeyError(
-                f'no features of video {video_id!r} in {self.path} '
-                f'({len(self):,} videos, such as {examples})'
-            )
+            there = f'{len(self):,} videos, such as {examples}' if examples else self._nothing()
+            raise KeyError(f'no features of video {video_id!r} in {self.path} ({there})')
+
+    def _nothing(self) -> str:
+        """What to say of a store without videos."""
+        return 'it is empty'
 
 
 def check_features(features: np.ndarray, dim: int | None) -> str | None:

@@ -2,33 +2,31 @@
 
 import hashlib
 import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from demul_mm.datasets.stores.base import FeatureStore, as_rows, rows_shape
+from demul_mm.datasets.stores.arrays import SUFFIXES, file_shape, read_file
+from demul_mm.datasets.stores.base import FeatureStore
 from demul_mm.files import list_by_id
 from demul_mm.registry import FEATURE_STORES
-
-SUFFIXES = ('.npy', '.npz', '.safetensors')
 
 
 @FEATURE_STORES.register_module()
 class FolderStore(FeatureStore):
-    """A folder with ``<video_id>.npy``, ``.npz`` or ``.safetensors``, where ids may have slashes.
+    """A folder with a file for each video, ``<video_id>.npy``, where ids may have slashes.
 
-    A file is opened when its video is asked for and closed again; ``.npy`` and ``.safetensors``
-    are memory-mapped meanwhile.
+    Files are .npy, .npz, .safetensors, .pt or .pth. One is opened when its video is asked for and
+    closed again; ``.npy`` and ``.safetensors`` are memory-mapped meanwhile.
 
     Args:
         path: the folder.
         dim: see :class:`FeatureStore`.
         clip_seconds: see :class:`FeatureStore`.
-        key: name of the array in ``.npz`` and ``.safetensors`` files; None: their only one.
+        key: name of the array in files that hold several, see :func:`read_file`.
         name: file name without suffix, made of ``{video_id}`` or ``{stem}`` (the video id without
             its own suffix: ``s13-d21`` for ``s13-d21.avi``).
+        take: of layers and tokens, see :func:`read_file`.
     """
 
     def __init__(
@@ -38,6 +36,7 @@ class FolderStore(FeatureStore):
         clip_seconds: float | None = None,
         key: str | None = None,
         name: str = '{video_id}',
+        take: Sequence[int | None] = (),
     ) -> None:
         super().__init__(path, dim=dim, clip_seconds=clip_seconds)
         if not os.path.isdir(path):
@@ -47,6 +46,7 @@ class FolderStore(FeatureStore):
             )
         self.key = key
         self.name = name
+        self.take = tuple(take)
         self._listing: dict[str, str] | None = None
 
     @property
@@ -72,20 +72,17 @@ class FolderStore(FeatureStore):
     def __len__(self) -> int:
         return len(self._files)
 
+    def _nothing(self) -> str:
+        names = sorted(os.listdir(self.path))[:3]
+        return f'no {", ".join(SUFFIXES)} file; there are {", ".join(names) or "no files"}'
+
     def shape(self, video_id: str) -> tuple[int, int]:
         self._require(video_id)
-        file = self._file(video_id)
-        if _suffix(file) == '.npz':
-            return rows_shape(_npz_shape(file, _npz_key(file, self.key)))
-        if _suffix(file) == '.safetensors':
-            with safe_open(file, framework='np') as tensors:
-                name = _choose(list(tensors.keys()), file, self.key)
-                return rows_shape(tuple(tensors.get_slice(name).get_shape()))
-        return rows_shape(np.load(file, mmap_mode='r', allow_pickle=False).shape)
+        return file_shape(self._file(video_id), self.key, self.take)
 
     def read(self, video_id: str) -> np.ndarray:
         name = f'features of video {video_id!r}'
-        return read_file(self._file(video_id), self.key, name)
+        return read_file(self._file(video_id), self.key, name, self.take)
 
     def fingerprint(self) -> str:
         """Hash of the names and sizes of all files and of the content of some."""
@@ -97,57 +94,3 @@ class FolderStore(FeatureStore):
             with open(os.path.join(self.path, name), 'rb') as file:
                 digest.update(file.read(1 << 16))
         return digest.hexdigest()[:16]
-
-
-def read_file(
-    file: str | os.PathLike, key: str | None = None, name: str = 'features'
-) -> np.ndarray:
-    """The array in a file of features, as it is, but for further axes of length 1.
-
-    Args:
-        file: ``.npy``, ``.npz`` or ``.safetensors``.
-        key: of the array in one of the latter two; None: their only one.
-        name: what it is, for messages.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    file = str(file)
-    try:
-        if _suffix(file) == '.npz':
-            with np.load(file, allow_pickle=False) as arrays:
-                return as_rows(arrays[_npz_key(file, key)])
-        if _suffix(file) == '.safetensors':
-            with safe_open(file, framework='np') as tensors:
-                return as_rows(tensors.get_tensor(_choose(list(tensors.keys()), file, key)))
-        return as_rows(np.load(file, mmap_mode='r', allow_pickle=False))
-    except (OSError, EOFError, zipfile.BadZipFile, SafetensorError, ValueError) as error:
-        raise ValueError(f'{name} cannot be read from {file}: {error}') from error
-
-
-def _suffix(file: str) -> str:
-    return os.path.splitext(file)[1].lower()
-
-
-def _npz_key(file: str, key: str | None) -> str:
-    with zipfile.ZipFile(file) as archive:
-        names = [name.removesuffix('.npy') for name in archive.namelist()]
-    return _choose(names, file, key)
-
-
-def _choose(keys: list[str], file: str, key: str | None) -> str:
-    if key is not None and key in keys:
-        return key
-    if key is None and len(keys) == 1:
-        return keys[0]
-    raise ValueError(f'{file} holds the arrays {keys}; set key= of the store to one of them')
-
-
-def _npz_shape(file: str, key: str) -> tuple[int, ...]:
-    """Shape from the header of one array of an archive."""
-    with zipfile.ZipFile(file) as archive, archive.open(f'{key}.npy') as stream:
-        version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-            version, np.lib.format.read_array_header_2_0
-        )
-        return read(stream)[0]

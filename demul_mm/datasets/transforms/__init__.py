@@ -11,6 +11,7 @@ from demul_mm.datasets.transforms.augment import (
 from demul_mm.datasets.transforms.decode_clips import LoadVideoClips
 from demul_mm.datasets.transforms.formatting import PackMomentInputs
 from demul_mm.datasets.transforms.load_feature import LoadVideoFeature
+from demul_mm.datasets.transforms.normalize import NormalizeRows
 from demul_mm.datasets.transforms.resample import ResampleClips, resample_rows
 from demul_mm.datasets.transforms.reword import RewordQueries
 from demul_mm.datasets.transforms.sample_queries import SampleQueries
@@ -22,6 +23,7 @@ __all__ = [
     'ClipDrop',
     'LoadVideoClips',
     'LoadVideoFeature',
+    'NormalizeRows',
     'PackMomentInputs',
     'ResampleClips',
     'RewordQueries',
