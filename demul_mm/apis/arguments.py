@@ -99,11 +99,14 @@ def as_features(rows: Features, dim: int | None) -> np.ndarray:
     Raises:
         ValueError: it holds no real numbers, or no usable features.
     """
-    if isinstance(rows, Tensor):
-        array = rows.detach().cpu().float().numpy() if rows.is_floating_point() else rows.cpu()
-    else:
+    try:
         array = rows
-    array = np.asarray(array)
+        if isinstance(rows, Tensor):
+            array = rows.detach().cpu().float() if rows.is_floating_point() else rows.cpu()
+        array = np.asarray(array)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        why = str(error).split('\n', 1)[0]
+        raise ValueError(f'{type(rows).__name__} that is no array ({why}); give rows') from error
     if array.dtype.kind not in 'fiu':
         raise ValueError(f'holds {array.dtype}; give real numbers')
     with np.errstate(over='ignore'):
@@ -123,7 +126,7 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f'{name} is {value!r}; give a whole number') from None
+        raise TypeError(f'{name} is {_shown(value)}; give a whole number') from None
     if isinstance(value, bool) or number < least:
         raise ValueError(f'{name} is {value!r}; it must be at least {least}')
     return number
@@ -147,7 +150,7 @@ def _listed(name: str, values: Any) -> list:
     try:
         listed = list(values)
     except TypeError:
-        raise TypeError(f'{name} is {values!r}; give one or a list') from None
+        raise TypeError(f'{name} is {_shown(values)}; give one or a list') from None
     if not listed:
         raise ValueError(f'{name} is empty; give at least one')
     return listed
@@ -158,14 +161,20 @@ def _seconds(value: Any, name: str) -> float | None:
         return None
     number = _number(name, value)
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f'{name} is {value}; give the seconds of the video, above 0')
+        raise ValueError(f'{name} is {_shown(value)}; give the seconds of the video, above 0')
     return number
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, (str, bytes, bool)):
-        raise TypeError(f'{name} is {value!r}; give a number')
+        raise TypeError(f'{name} is {_shown(value)}; give a number')
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f'{name} is {value!r}; give a number') from None
+        raise TypeError(f'{name} is {_shown(value)}; give a number') from None
+
+
+def _shown(value: Any) -> str:
+    """A value in one line of a message."""
+    text = ' '.join(repr(value).split())
+    return text if len(text) <= 80 else f'{text[:77]}...'

@@ -59,7 +59,10 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
             if isinstance(parent, list):  # an item is replaced as a whole
                 parent[int(setting.rsplit('.', 1)[-1])] = new
             else:
-                config.merge_from_dict({setting: new})
+                try:
+                    config.merge_from_dict({setting: new})
+                except TypeError as error:  # a part in place of a value, or the other way round
+                    raise ValueError(f'--cfg-options: {key}: {error}') from error
 
 
 def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None:

@@ -237,7 +237,7 @@ def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[Pred
         raise FileNotFoundError(f'{path} does not exist; write it with tools/test.py --dump {path}')
     try:
         data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f'{path} is not a whole JSON file ({error}); dump it again') from None
     if not isinstance(data, dict) or data.get('format') != FORMAT:
         raise ValueError(f"{path} is not a predictions file: its 'format' is not {FORMAT!r}")
@@ -247,6 +247,8 @@ def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[Pred
             f'reads version {VERSION}'
         )
     entries = data.get('predictions', [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{path}: 'predictions' is no list of objects; dump it again")
     for i, entry in enumerate(entries):
         missing = [key for key in REQUIRED_KEYS if key not in entry]
         if missing:

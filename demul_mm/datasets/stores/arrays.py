@@ -3,12 +3,13 @@
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from demul_mm.datasets.stores.base import KEYS, as_rows, rows_shape
 
@@ -16,17 +17,6 @@ SUFFIXES = ('.npy', '.npz', '.safetensors', '.pt', '.pth')
 
 # How a file begins that is something else than its name says.
 OTHERS = {b'\x89HDF': 'an HDF5 file: give it to HDF5Store', b'version ': 'a pointer of Git LFS'}
-BROKEN = (
-    OSError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    SafetensorError,
-)
 
 
 def read_file(
@@ -48,20 +38,15 @@ def read_file(
     Raises:
         ValueError: it cannot be read. Nothing is ever unpickled.
     """
-    try:
+    with readable(f'{name} cannot be read from {file}'):
         return as_rows(_reduced(_array(str(file), key), take))
-    except BROKEN as error:
-        why = str(error).split('\n', 1)[0]
-        if isinstance(error, pickle.UnpicklingError):
-            why = 'it holds pickled objects, which could run code; save its array with numpy.save'
-        raise ValueError(f'{name} cannot be read from {file}: {why}') from error
 
 
 def file_shape(
     file: str, key: str | None = None, take: Sequence[int | None] = ()
 ) -> tuple[int, int]:
     """The shape of what :func:`read_file` gives, without reading the values where that can be."""
-    try:
+    with readable(f'{file} cannot be read'):
         start = _start(file)
         if _is_npz(file, start):
             return _rows_shape(_npz_shape(file, _npz_key(file, key)), take)
@@ -70,8 +55,18 @@ def file_shape(
                 name = _choose(list(tensors.keys()), file, key)
                 return _rows_shape(tuple(tensors.get_slice(name).get_shape()), take)
         return _rows_shape(_array(file, key).shape, take)
-    except BROKEN as error:
-        raise ValueError(f'{file} cannot be read: {error}') from error
+
+
+@contextmanager
+def readable(message: str) -> Iterator[None]:
+    """Turn whatever a damaged file leads its reader to raise into a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        why = (str(error) or type(error).__name__).split('\n', 1)[0]
+        if isinstance(error, pickle.UnpicklingError):
+            why = 'it holds pickled objects, which could run code; save its array with numpy.save'
+        raise ValueError(f'{message}: {why}') from error
 
 
 def _array(file: str, key: str | None) -> np.ndarray:

@@ -5,10 +5,12 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import h5py
 import numpy as np
 
+from demul_mm.datasets.stores.arrays import readable
 from demul_mm.datasets.stores.base import KEYS, FeatureStore, as_rows, rows_shape
 from demul_mm.registry import FEATURE_STORES
 
@@ -70,7 +72,7 @@ class HDF5Store(FeatureStore):
                     places[match['id']] = name
 
             # With a handle of its own: workers that are forked later must not inherit one.
-            with h5py.File(self.path, 'r') as file:
+            with readable(f'{self.path} cannot be read'), h5py.File(self.path, 'r') as file:
                 file.visititems(visit)
             self._listing = dict(sorted(places.items())), groups
         return self._listing
@@ -94,21 +96,26 @@ class HDF5Store(FeatureStore):
         return len(self._places)
 
     def shape(self, video_id: str) -> tuple[int, int]:
-        return rows_shape(self._array(video_id).shape)
+        with self._readable(video_id):
+            return rows_shape(self._array(video_id).shape)
 
     def read(self, video_id: str) -> np.ndarray:
-        return as_rows(self._array(video_id)[()])
+        with self._readable(video_id):
+            return as_rows(self._array(video_id)[()])
+
+    def _readable(self, video_id: str) -> AbstractContextManager[None]:
+        self._require(video_id)
+        return readable(f'features of video {video_id!r} in {self.path}')
 
     def _array(self, video_id: str) -> h5py.Dataset:
-        self._require(video_id)
         place = self._place(video_id)
         match = _form(self.key).fullmatch(place)
         array = self._file.get(self._places.get(match['id'], place) if match else place)
         if not isinstance(array, h5py.Dataset):
             inside = list(array) if array is not None else 'nothing'
             raise ValueError(
-                f'features of video {video_id!r} in {self.path}: {place!r} is not an array '
-                f"(there: {inside}); set key= of the store, as '{{video_id}}/c3d_features'"
+                f'{place!r} is not an array (there: {inside}); set key= of the store, as '
+                "'{video_id}/c3d_features'"
             )
         return array
 

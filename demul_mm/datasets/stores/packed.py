@@ -15,12 +15,14 @@ the last finished state, and a writer that was killed goes on from its journal.
 import fcntl
 import hashlib
 import json
+import operator
 import os
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
+from demul_mm.datasets.stores.arrays import readable
 from demul_mm.datasets.stores.base import FeatureStore, check_features
 from demul_mm.files import NotText, read_text, write_atomically
 from demul_mm.registry import FEATURE_STORES
@@ -44,24 +46,16 @@ class PackedStore(FeatureStore):
         self, path: str, dim: int | None = None, clip_seconds: float | None = None
     ) -> None:
         manifest = read_manifest(path)
-        if clip_seconds is None:
-            clip_seconds = manifest['clip_seconds']
-        super().__init__(path, dim=dim, clip_seconds=clip_seconds)
-        if dim is not None and dim != manifest['dim']:
+        with readable(f'{path}/manifest.json is damaged'):
+            if clip_seconds is None:
+                clip_seconds = manifest['clip_seconds']
+            super().__init__(path, dim=dim, clip_seconds=clip_seconds)
+            self._take(manifest)
+        if dim is not None and dim != self._stored_dim:
             raise ValueError(
-                f'{path} holds features of dim {manifest["dim"]}, the config says dim={dim}; '
+                f'{path} holds features of dim {self._stored_dim}, the config says dim={dim}; '
                 'set dim (and the in_channels of the model) to that of your features'
             )
-        self.simulated = bool(manifest['simulated'])
-        self.provenance: dict = manifest['provenance']
-        self._stored_dim: int = manifest['dim']
-        self._dtype = DTYPES[manifest['dtype']]
-        self._fingerprint: str = manifest['fingerprint']
-        videos = manifest['videos']
-        self._positions = {video[0]: position for position, video in enumerate(videos)}
-        self._crc32 = np.array([video[2] for video in videos], dtype=np.uint32)
-        rows = np.array([video[1] for video in videos], dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(rows)])
         self._data: np.memmap | None = None
         expected = int(self._starts[-1]) * self._stored_dim * self._dtype.itemsize
         found = os.path.getsize(self._data_file)
@@ -69,6 +63,20 @@ class PackedStore(FeatureStore):
             raise ValueError(
                 f'{self._data_file} is truncated: {found:,} of {expected:,} bytes; make it again'
             )
+
+    def _take(self, manifest: dict) -> None:
+        self.simulated = bool(manifest['simulated'])
+        self.provenance: dict = dict(manifest['provenance'])
+        self._stored_dim: int = operator.index(manifest['dim'])
+        self._dtype = DTYPES[manifest['dtype']]
+        self._fingerprint = str(manifest['fingerprint'])
+        videos = manifest['videos']
+        self._positions = {str(video[0]): position for position, video in enumerate(videos)}
+        self._crc32 = np.array([video[2] for video in videos], dtype=np.uint32)
+        rows = np.array([video[1] for video in videos], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(rows)])
+        if self._stored_dim < 1 or (rows < 1).any():
+            raise ValueError('it says that there are no rows or no columns')
 
     @property
     def _data_file(self) -> str:
@@ -289,10 +297,12 @@ def read_manifest(path: str) -> dict:
         )
     try:
         manifest = json.loads(read_text(file))
-    except (json.JSONDecodeError, NotText) as error:
+    except (json.JSONDecodeError, RecursionError, NotText) as error:
         raise ValueError(f'{file} is damaged ({error}); make the features again') from error
     if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
         raise ValueError(f'{file} is not the manifest of packed features ({FORMAT})')
+    if not isinstance(manifest.get('version'), int):
+        raise ValueError(f'{file} is damaged: it has no version; make the features again')
     if manifest['version'] > VERSION:
         raise ValueError(
             f'{file} is of version {manifest["version"]}, this demul_mm reads up to {VERSION}; '
