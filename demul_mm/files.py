@@ -29,7 +29,7 @@ def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, 
     """
     found: list[tuple[str, str]] = []
     entered: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(os.fspath(folder), followlinks=True):
         entered.add(os.path.realpath(root))
         folders[:] = [
             name

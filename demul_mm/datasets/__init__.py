@@ -5,6 +5,7 @@ from demul_mm.datasets.activitynet import ActivityNetCaptionsDataset
 from demul_mm.datasets.annotations import AnnotationError
 from demul_mm.datasets.base import MomentDataset
 from demul_mm.datasets.charades import CharadesSTADataset
+from demul_mm.datasets.concat import ConcatDataset
 from demul_mm.datasets.didemo import DiDeMoDataset
 from demul_mm.datasets.jsonl import JsonlMomentDataset, validate_jsonl
 from demul_mm.datasets.qvhighlights import QVHighlightsDataset
@@ -22,6 +23,7 @@ __all__ = [
     'ActivityNetCaptionsDataset',
     'AnnotationError',
     'CharadesSTADataset',
+    'ConcatDataset',
     'DiDeMoDataset',
     'FeatureStore',
     'FolderStore',

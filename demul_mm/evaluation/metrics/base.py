@@ -16,6 +16,9 @@ from demul_mm.evaluation.tables import format_table
 class EntryMetric(BaseMetric):
     """A metric that is computed from the entries of all queries at once.
 
+    Of a :class:`~demul_mm.datasets.ConcatDataset`, each data set has its own table, and metrics
+    named ``<data set> <split>/<metric>``.
+
     Args:
         collect_device: 'cpu' or 'gpu', where results of several ranks are gathered.
         prefix: put before each key, for configs in which two metrics report the same key.
@@ -32,6 +35,7 @@ class EntryMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         self.simulated = False  # of the last results: were their features simulated?
+        self.part: str | None = None  # which data set they are of, where there are several
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the entries of a batch.
@@ -44,6 +48,7 @@ class EntryMetric(BaseMetric):
             result = {
                 'sample_idx': int(sample['sample_idx']),
                 'simulated': bool(sample.get('simulated', False)),
+                'dataset': sample.get('dataset'),
                 'entries': entries_from_sample(sample),
             }
             self.results.append(result)
@@ -57,8 +62,15 @@ class EntryMetric(BaseMetric):
         return super().evaluate(sys.maxsize)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        self.simulated = any(result['simulated'] for result in results)
-        return self.compute_entries(merge_entries(results))
+        parts = list(dict.fromkeys(result.get('dataset') for result in results))
+        metrics: dict[str, float] = {}
+        for part in parts:
+            self.part = part if len(parts) > 1 else None
+            own = [result for result in results if result.get('dataset') == part]
+            self.simulated = any(result['simulated'] for result in own)
+            found = self.compute_entries(merge_entries(own))
+            metrics.update({f'{part}/{k}' if self.part else k: v for k, v in found.items()})
+        return metrics
 
     @abstractmethod
     def compute_entries(self, entries: Sequence[PredictionEntry]) -> dict[str, float]:
@@ -86,6 +98,7 @@ class EntryMetric(BaseMetric):
     def log_table(self, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
         """Show metrics beside their floors, and say so if the features were simulated."""
         simulated = 'SIMULATED FEATURES, ' if self.simulated else ''
+        title = f'{self.part}: {title}' if self.part else title
         MMLogger.get_current_instance().info(f'{simulated}{title}\n{format_table(rows)}')
 
     def with_truth(self, entries: Sequence[PredictionEntry]) -> list[PredictionEntry]:

@@ -43,8 +43,10 @@ class DumpPredictions(EntryMetric):
         meta = {new: known[old] for old, new in names.items() if old in known}
         if self.simulated:
             meta['simulated'] = True
-        save_predictions(self.out_path, entries, {**meta, **self.meta})
-        MMLogger.get_current_instance().info(
-            f'{len(entries)} predictions are written to {self.out_path}'
-        )
+        path = self.out_path
+        if self.part:  # a file for each data set, since their query ids may be the same
+            meta['dataset'], meta['split'] = self.part.rsplit(' ', 1)
+            path = f'{path.removesuffix(".json")}_{self.part.replace(" ", "_")}.json'
+        save_predictions(path, entries, {**meta, **self.meta})
+        MMLogger.get_current_instance().info(f'{len(entries)} predictions are written to {path}')
         return {}
