@@ -98,7 +98,7 @@ def check_videos_of(items: Sequence[dict]) -> Findings:
         path = item['video_path']
         if path is None:
             findings.add('no video file', item['video_id'], 'the annotation names none')
-        elif not os.path.isfile(path):
+        elif not os.path.exists(path):
             findings.add('no video file', item['video_id'], path)
         elif os.path.getsize(path) == 0:
             findings.add('empty video file', item['video_id'], path)

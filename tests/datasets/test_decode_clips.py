@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -144,3 +145,34 @@ def test_pictures_as_large_as_the_file(film: Path) -> None:
     whole, _ = decode_clips(str(film), num_clips=5, frames_per_clip=1, size=None)
     same, _ = decode_clips(str(film), num_clips=5, frames_per_clip=1, size=(48, 64))
     assert np.array_equal(whole, same)
+
+
+@pytest.mark.parametrize('form', ['img_{:05d}.jpg', '{}.png'])
+def test_a_folder_of_frames_is_a_video(tmp_path: Path, form: str) -> None:
+    """Numbers count, not the order of the names; the rate says how long it is."""
+    for index in range(20):
+        picture = np.full((48, 64, 3), 2 * index + 10, np.uint8)
+        picture[..., 0] = 0  # blue, as cv2 writes
+        cv2.imwrite(str(tmp_path / form.format(index + 1)), picture)
+    (tmp_path / 'notes.txt').touch()
+    whole, _ = decode_clips(str(tmp_path), num_clips=1, size=None, frame_rate=10)
+    assert whole.shape[-2:] == (48, 64)
+    ask = dict(num_clips=5, frames_per_clip=2, size=(24, 32), frame_rate=10)
+    clips, duration = decode_clips(str(tmp_path), **ask)
+    assert duration == 2.0
+    assert clips.shape == (5, 3, 2, 24, 32)
+    indices = (clips[:, :2].mean((1, 3, 4)) - 10) / 2
+    assert np.allclose(indices, np.arange(20).reshape(5, 4)[:, 1::2], atol=0.6)
+    assert clips[:, 2].mean() < 2  # blue is last
+    parts = [p for p, _ in iter_clips(str(tmp_path), batch=2, **ask)]
+    assert np.array_equal(np.concatenate(parts), clips)
+    load = LoadVideoClips(**ask)
+    assert load.lacks(dict(video_id='a', video_path=str(tmp_path))) is None
+    with pytest.raises(ValueError, match='give frame_rate'):
+        decode_clips(str(tmp_path), num_clips=2)
+    (tmp_path / form.format(4)).write_text('no picture')
+    with pytest.raises(ValueError, match='no readable picture'):
+        decode_clips(str(tmp_path), **ask)
+    (tmp_path / 'b').mkdir()
+    with pytest.raises(ValueError, match='holds no numbered frames'):
+        decode_clips(str(tmp_path / 'b'), num_clips=2, frame_rate=5)

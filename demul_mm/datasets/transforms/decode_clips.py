@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import MMLogger
 
 from demul_mm.datasets.stores.base import check_length
+from demul_mm.datasets.transforms.frame_folder import list_frames, read_frames, read_picture
 from demul_mm.registry import TRANSFORMS
 from demul_mm.video.timeline import Timeline, quarter_turns, read_timeline
 
@@ -31,6 +32,7 @@ def iter_clips(
     window_seconds: float | None = None,
     size: int | tuple[int, int] | None = 64,
     batch: int = 256,
+    frame_rate: float | None = None,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decode a video in batches of clips, in bounded memory.
 
@@ -40,7 +42,7 @@ def iter_clips(
     frame before it stays, and a warning says how much it is.
 
     Args:
-        path: A video file.
+        path: A video file, or a folder of numbered frames.
         clip_seconds: Seconds between the starts of clips; T = round(duration / clip_seconds).
         num_clips: T; give exactly one of the two.
         frames_per_clip: t, frames in each clip.
@@ -49,6 +51,7 @@ def iter_clips(
         size: Height and width of the frames, or one number for both. The picture is stretched.
             None leaves it as large as that of the file's first frame.
         batch: Most clips in one batch.
+        frame_rate: Frames a second of folders of frames.
 
     Yields:
         Clips (n, 3, t, H, W) uint8 RGB with n <= batch, and the duration in seconds.
@@ -65,6 +68,15 @@ def iter_clips(
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value}: must be above 0')
     shape = (size, size) if isinstance(size, int) else size
+    if os.path.isdir(path):
+        files, duration = list_frames(path, frame_rate)
+        count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
+        times = clip_times(duration, count, frames_per_clip, window_seconds)
+        height, width = shape or read_picture(files[0]).shape[:2]
+        for start in range(0, count, batch):
+            part = times[start : start + batch]
+            yield read_frames(files, part, len(files) / duration, height, width), duration
+        return
     from av.video.reformatter import VideoReformatter
 
     timeline = _timeline(path)
@@ -109,7 +121,8 @@ def decode_clips(
     num_clips: int | None = None,
     frames_per_clip: int = 4,
     window_seconds: float | None = None,
-    size: int | tuple[int, int] = 64,
+    size: int | tuple[int, int] | None = 64,
+    frame_rate: float | None = None,
 ) -> tuple[np.ndarray, float]:
     """All clips of a video at once, (T, 3, t, H, W) uint8, and its duration; see `iter_clips`."""
     parts = list(
@@ -120,6 +133,7 @@ def decode_clips(
             frames_per_clip=frames_per_clip,
             window_seconds=window_seconds,
             size=size,
+            frame_rate=frame_rate,
         )
     )
     return np.concatenate([p for p, _ in parts]), parts[0][1]
@@ -297,6 +311,7 @@ class LoadVideoClips(BaseTransform):
         window_seconds: float | None = None,
         size: int | tuple[int, int] = 64,
         stream: str = 'frames',
+        frame_rate: float | None = None,
     ) -> None:
         if (clip_seconds is None) == (num_clips is None):
             raise ValueError(
@@ -308,6 +323,7 @@ class LoadVideoClips(BaseTransform):
         self.window_seconds = window_seconds
         self.size = size
         self.stream = stream
+        self.frame_rate = frame_rate
 
     def lacks(self, item: dict) -> str | None:
         """Why there is no file to decode; None when there is one."""
@@ -317,7 +333,7 @@ class LoadVideoClips(BaseTransform):
                 f'video {item.get("video_id")!r} has no video_path; set data_prefix'
                 "['video'] and name the file in the annotation ('video')"
             )
-        return None if os.path.isfile(path) else f'{item.get("video_id")}: there is no {path}'
+        return None if os.path.exists(path) else f'{item.get("video_id")}: there is no {path}'
 
     def transform(self, results: dict) -> dict:
         path = results.get('video_path')
@@ -330,6 +346,7 @@ class LoadVideoClips(BaseTransform):
             frames_per_clip=self.frames_per_clip,
             window_seconds=self.window_seconds,
             size=self.size,
+            frame_rate=self.frame_rate,
         )
         annotated = results.get('duration', duration)
         problem = check_length(duration, annotated, duration / len(clips), 'decoded video')
@@ -343,5 +360,5 @@ class LoadVideoClips(BaseTransform):
         return (
             f'{type(self).__name__}(clip_seconds={self.clip_seconds}, num_clips={self.num_clips}, '
             f'frames_per_clip={self.frames_per_clip}, window_seconds={self.window_seconds}, '
-            f'size={self.size}, stream={self.stream!r})'
+            f'size={self.size}, stream={self.stream!r}, frame_rate={self.frame_rate})'
         )

@@ -1,0 +1,76 @@
+"""Folders of frames as videos: ``img_00001.jpg``, ``frame_000001.png``."""
+
+import os
+import re
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+_NUMBER = re.compile(r'(\d+)\D*$')
+
+
+def list_frames(folder: str, rate: float | None) -> tuple[list[str], float]:
+    """The frames of a folder, in the order of the last number in their names, and its seconds.
+
+    Args:
+        folder: of the frames.
+        rate: frames a second.
+
+    Raises:
+        ValueError: there are none, or their numbers do not tell them apart, or no rate is given.
+    """
+    if rate is None or rate <= 0:
+        raise ValueError(
+            f'{folder} is a folder of frames: give frame_rate, their number a second, above 0'
+        )
+    found: dict[int, str] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, suffix = os.path.splitext(name)
+        match = _NUMBER.search(stem)
+        if suffix.lower() in IMAGE_SUFFIXES and name[0] != '.' and match:
+            other = found.setdefault(int(match[1]), name)
+            if other != name:
+                raise ValueError(f'{folder}: {other} and {name} have the same number; keep one')
+    if not found:
+        raise ValueError(f'{folder}: holds no numbered frames ({", ".join(IMAGE_SUFFIXES)})')
+    files = [os.path.join(folder, found[number]) for number in sorted(found)]
+    return files, len(files) / rate
+
+
+def read_picture(file: str) -> np.ndarray:
+    """A frame as it is on the disk, (height, width, 3) uint8 BGR."""
+    picture = cv2.imread(file, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f'{file}: no readable picture; extract the frames again')
+    return picture
+
+
+def read_frames(
+    files: Sequence[str], times: np.ndarray, rate: float, height: int, width: int
+) -> np.ndarray:
+    """The frames shown at some moments.
+
+    Args:
+        files: all of the video, one after the other.
+        times: ``(T, t)`` seconds.
+        rate: frames a second.
+        height: of a frame; the picture is stretched.
+        width: of a frame.
+
+    Returns:
+        ``(T, 3, t, height, width)`` uint8 RGB.
+
+    Raises:
+        ValueError: a frame cannot be read.
+    """
+    places = np.clip((times * rate + 1e-6).astype(int), 0, len(files) - 1)  # (T, t)
+    pictures = {}
+    for place in np.unique(places):
+        small = cv2.resize(
+            read_picture(files[place]), (width, height), interpolation=cv2.INTER_AREA
+        )
+        pictures[place] = small[..., ::-1]
+    clips = np.stack([[pictures[place] for place in row] for row in places])  # (T, t, H, W, 3)
+    return np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))
