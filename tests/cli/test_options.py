@@ -62,16 +62,20 @@ def anet() -> Config:
     return Config.fromfile(CONFIGS / 'demul_anet.py')
 
 
+# ResampleClips, in training after three augmentations.
+RESAMPLE = [f'{part}.dataset.pipeline.{i}.num_clips' for part, i in zip(LOADERS, (4, 1, 1))]
+
+
 @pytest.mark.parametrize(
     ('option', 'settings'),
     [
-        ('num_clips=77', [f'{part}.dataset.pipeline.1.num_clips' for part in LOADERS]),
+        ('num_clips=77', RESAMPLE),
         ('data_root=x/', [f'{part}.dataset.data_root' for part in LOADERS]),
         ('features.visual.path=y', [f'{part}.dataset.features.visual.path' for part in LOADERS]),
-        ('train_pipeline.1.num_clips=9', ['train_dataloader.dataset.pipeline.1.num_clips']),
+        ('train_pipeline.4.num_clips=9', RESAMPLE[:1]),
         (
             'test_pipeline.1.num_clips=9',
-            [f'{part}.dataset.pipeline.1.num_clips' for part in LOADERS[1:]],
+            RESAMPLE[1:],
         ),
     ],
 )
@@ -85,11 +89,11 @@ def test_a_name_of_the_config_file_stands_for_its_settings(
     for setting in settings:
         assert at(config, setting) == value
         assert at(plain, setting) != value
-    if key == 'train_pipeline.1.num_clips':
+    if key == 'train_pipeline.4.num_clips':
         for part in LOADERS[1:]:
             assert config[part] == plain[part]
-    apply_options(config, {'train_pipeline.2.max_queries': 3})  # one option after the other
-    assert config.train_dataloader.dataset.pipeline[2].max_queries == 3
+    apply_options(config, {'train_pipeline.5.max_queries': 3})  # one option after the other
+    assert config.train_dataloader.dataset.pipeline[5].max_queries == 3
 
 
 def test_a_name_of_the_config_file_alone_is_refused() -> None:
