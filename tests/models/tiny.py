@@ -156,7 +156,7 @@ def train_steps(model: DeMUL, data: dict, steps: int, lr: float = 5e-3) -> list[
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     totals = []
     for _ in range(steps):
-        total = sum(losses_of(model, data).values())
+        total = torch.stack(list(losses_of(model, data).values())).sum()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
