@@ -20,16 +20,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
-from mmengine.config import Config
+from typing import TYPE_CHECKING, Any
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.evaluation.tables import format_markdown
 from demul_mm.files import write_atomically
-from demul_mm.registry import MODELS
-from demul_mm.visualization.charts import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -99,8 +97,10 @@ def training_cost(runs: Sequence[Path]) -> dict[str, float]:
     return cost
 
 
-def parameters(config: Config) -> float:
+def parameters(config: 'Config') -> float:
     """Trained parameters of the model, in millions."""
+    from demul_mm.registry import MODELS
+
     model = MODELS.build(config.model.to_dict())
     return sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
 
@@ -155,6 +155,8 @@ def rows_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, flo
 
 def page(results: Mapping[str, Mapping[str, Any]], command: str) -> str:
     """The table in Markdown, with what it is a table of."""
+    from demul_mm.evaluation.tables import format_markdown
+
     first = next(iter(results.values()))['report']
     folds, seeds = (', '.join(map(str, first[key])) for key in ('folds', 'seeds'))
     lines = [
@@ -173,8 +175,10 @@ def page(results: Mapping[str, Mapping[str, Any]], command: str) -> str:
     return '\n'.join(lines)
 
 
-def draw(results: Mapping[str, Mapping[str, Any]], metric: str) -> Figure:
+def draw(results: Mapping[str, Mapping[str, Any]], metric: str) -> 'Figure':
     """Accuracy with its interval against the time of training, and against parameters."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 4), layout='constrained')
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key, label in (
@@ -208,6 +212,9 @@ def short_names(configs: Sequence[str]) -> dict[str, str]:
 
 def main() -> None:
     args = parse_args()
+    from demul_mm.evaluation.tables import format_markdown
+    from demul_mm.visualization.charts import save_figure
+
     work_dir = Path(args.work_dir)
     command = shlex.join(['python', 'benchmarks/compare.py', *sys.argv[1:]])
     results: dict[str, dict[str, Any]] = {}

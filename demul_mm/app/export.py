@@ -87,7 +87,7 @@ def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
     path = str(moment['video'])
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no video file {path}')
-    with av.open(path) as container:
+    with av.open(path, metadata_errors='replace') as container:
         stream = container.streams.video[0]
         # A file may lack frames: editors then count by its clock, not by what is there.
         rate = Fraction(stream.guessed_rate or stream.average_rate or 25)

@@ -124,8 +124,6 @@ class Library:
         progress: Callable[[str, float, int, int], None] | None,
     ) -> Report:
         roots = self._roots(sources)
-        for left in (self.path / 'frames').glob('*/.*.tmp*'):  # by one that was killed
-            left.unlink()
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
         keys = {path: content_key(path) for path in files}
@@ -198,9 +196,12 @@ class Library:
             if index is not None:
                 index.remove(gone, missing='ignore')
                 self._index = None
-            for key in gone:
-                self._frames(key).unlink(missing_ok=True)
         self.catalogue.drop_gone()
+        known = {row.key for row in self.catalogue.videos()}
+        for file in (self.path / 'frames').glob('*/*'):
+            # Of videos that are gone, and what one that was killed had not entered yet.
+            if file.suffix != '.npz' or file.stem not in known:
+                file.unlink()
 
     def _frames(self, key: str) -> Path:
         return self.path / 'frames' / key[:2] / f'{key}.npz'

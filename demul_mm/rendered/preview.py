@@ -21,7 +21,7 @@ def _key_frames(path: Path, duration: float) -> list[np.ndarray]:
     """Frames (RGB) in the middles of equal parts of a video."""
     wanted = [(k + 0.5) * duration / KEY_FRAMES for k in range(KEY_FRAMES)]
     found: list[np.ndarray] = []
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors='replace') as container:
         for frame in container.decode(video=0):
             while len(found) < KEY_FRAMES and frame.time >= wanted[len(found)] - 0.07:
                 found.append(frame.to_ndarray(format='rgb24'))

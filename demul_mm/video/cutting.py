@@ -36,7 +36,7 @@ def cut(
     if not 0 <= start < end:
         raise ValueError(f'from {start:g} to {end:g} s; times must satisfy 0 <= start < end')
     try:
-        with av.open(str(source)) as container:
+        with av.open(str(source), metadata_errors='replace') as container:
             timeline = read_timeline(container, container.streams.video[0])
         if start >= timeline.duration:
             raise ValueError(f'{source} ends at {timeline.duration:.2f} s, before {start:g} s')
@@ -44,7 +44,7 @@ def cut(
         write, origin = _copy if fast else _encode, timeline.origin
         with (
             replacing(target) as temporary,
-            av.open(str(source)) as container,
+            av.open(str(source), metadata_errors='replace') as container,
             av.open(str(temporary), 'w') as out,
         ):
             first = write(container, out, origin + start, origin + end)

@@ -48,7 +48,7 @@ def read_lines(path: str | Path) -> list[TimedLine]:
     inside = path.suffix.lower() in VIDEO_SUFFIXES
     source: Any = str(path) if inside else io.BytesIO(_utf8(path.read_bytes()))
     try:
-        with av.open(source) as container:
+        with av.open(source, metadata_errors='replace') as container:
             tracks = [s for s in container.streams if s.type == 'subtitle' and s.codec_context]
             origin = _first_time(container) if inside else 0.0
             label = {

@@ -39,7 +39,7 @@ def read_key_frames(path: str | Path, times: Sequence[float], height: int = 90) 
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no video file {path}')
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors='replace') as container:
             return [_frame_at(container, time, height) for time in times]
     except (av.error.FFmpegError, IndexError, StopIteration) as error:
         raise ValueError(f'{path} cannot be decoded ({error}); is the file complete?') from None

@@ -146,19 +146,23 @@ def test_killed_at_any_moment_it_loses_nothing(tmp_path: Path) -> None:
     for i in range(12):
         write_film(tmp_path / f'films/{i:02d}.mp4', ['red', 'blue'] if i % 2 else ['green'], 2)
     fork = multiprocessing.get_context('fork')
+    start = time.perf_counter()
+    update(tmp_path / 'whole', tmp_path / 'films')
+    took = time.perf_counter() - start
     killed = 0
     for attempt in range(20):
         process = fork.Process(target=update, args=(tmp_path / 'library', tmp_path / 'films'))
         process.start()
-        process.join(draw.uniform(0, 0.2))
+        process.join(draw.uniform(0, took) / 3)
         if process.is_alive():
             process.kill()
             killed += 1
         process.join()
-        if attempt % 5 == 4:  # there is always something to add and to forget
-            os.remove(tmp_path / f'films/{attempt // 5:02d}.mp4')
-            write_film(tmp_path / f'films/new{attempt}.mp4', ['red'], 2)
-            time.sleep(0.01)
+        # There is always something to add and to forget.
+        films = sorted((tmp_path / 'films').iterdir())
+        for number, film in enumerate(draw.sample(films, 4)):
+            os.remove(film)
+            write_film(tmp_path / f'films/{attempt}_{number}.mp4', ['red', 'blue'], 2)
     assert killed >= 5
     whole, fresh = library(tmp_path), Library(tmp_path / 'fresh', ColourEncoder)
     whole.update([tmp_path / 'films'])

@@ -256,6 +256,7 @@ def test_bytes_of_videos(tmp_path: Path) -> None:
     with av.open(str(file), 'w') as container:
         stream = container.add_stream('libx264', rate=5)
         stream.width, stream.height, stream.pix_fmt = 32, 32, 'yuv420p'
+        stream.codec_context.thread_count = 1  # the same bytes on every machine
         for index in range(10):
             picture = np.full((32, 32, 3), 20 * index, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))

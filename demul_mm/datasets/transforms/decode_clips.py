@@ -256,7 +256,7 @@ def _open(path: str) -> InputContainer:
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path}: no such video; check data_prefix and the annotation')
     try:
-        container = av.open(path)
+        container = av.open(path, metadata_errors='replace')
     except av.error.FFmpegError as error:
         raise ValueError(
             f'{path}: cannot be opened as a video ({error.strerror}, {os.path.getsize(path)} '
