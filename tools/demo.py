@@ -80,7 +80,7 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
                 'tools/pretrain_backbone.py', data / 'train.jsonl', '--out', backbone,
                 '--steps', args.steps, '--seed', args.seed,
             ],
-            seconds=10 + 0.05 * args.train + 0.16 * args.steps,
+            seconds=10 + 0.05 * args.train + 0.19 * args.steps,
             counters=(bar('decode', 0, 0.2), bar('train', 0.2, 1)),
         ),
         Stage(
@@ -102,7 +102,7 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
                 '--seed', args.seed, '--resume', '--cfg-options', *options,
                 f'train_dataloader.batch_size={share}', f'train_cfg.max_epochs={length}',
             ],
-            seconds=15 + 0.058 * length * args.train,
+            seconds=15 + 0.046 * length * args.train,
             counters=(epochs(length),),
         ),
         Stage(
@@ -112,14 +112,14 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
                 'tools/test.py', CONFIG, partial(best_checkpoint, run), '--work-dir', work / 'test',
                 '--dump', work / 'test.json', '--cfg-options', *options,
             ],
-            seconds=10 + 0.21 * args.test,
+            seconds=10 + 0.1 * args.test,
             counters=(batches(),),
         ),
         Stage(
             'search',
             'Index all test films, search them, and write the report',
             partial(report, work),
-            seconds=12 + 0.065 * args.test,
+            seconds=3 + 0.065 * args.test,
         ),
     ]  # fmt: skip
 
