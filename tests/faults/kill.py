@@ -109,6 +109,8 @@ def features(root: Path) -> str:
 
 
 def build(root: Path) -> None:
+    if videos(root):  # killed after all was done: building over an index is refused
+        return
     FaissIndex(root, kind='flat', segment_videos=40).build(Source(make_entries(300)))
 
 
