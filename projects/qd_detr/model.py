@@ -1,5 +1,7 @@
 """QD-DETR (Moon, Hyun, Park, Park and Heo, CVPR 2023)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,11 +51,15 @@ class QDDETR(MomentDETR):
     refines. Sentences of other videos are wrong: no clip may be salient for them.
 
     Args:
+        language: see :class:`MomentDETR`.
+        streams: see there.
+        dim: width.
+        num_heads: of every attention.
+        num_moments: moments that are predicted for each query.
+        dropout: within the transformer.
         num_reading: layers in which clips read words.
         contrast: config of the loss that sets clips inside a moment apart from those outside.
-        language, streams, dim, num_heads, num_encoder, num_decoder, num_moments, input_dropout,
-        dropout, matcher, background, margin, test_cfg, data_preprocessor, init_cfg: see
-            :class:`MomentDETR`.
+        **kwargs: see :class:`MomentDETR`.
     """
 
     def __init__(
@@ -62,36 +68,20 @@ class QDDETR(MomentDETR):
         streams: dict,
         dim: int = 256,
         num_heads: int = 8,
-        num_encoder: int = 2,
-        num_decoder: int = 2,
         num_moments: int = 10,
-        input_dropout: float = 0.5,
         dropout: float = 0.1,
-        matcher: dict | None = None,
-        background: float = 0.1,
-        margin: float = 0.2,
         num_reading: int = 2,
         contrast: dict | None = None,
-        test_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             language=language,
             streams=streams,
             dim=dim,
             num_heads=num_heads,
-            num_encoder=num_encoder,
-            num_decoder=num_decoder,
             num_moments=num_moments,
-            input_dropout=input_dropout,
             dropout=dropout,
-            matcher=matcher,
-            background=background,
-            margin=margin,
-            test_cfg=test_cfg,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
+            **kwargs,
         )
         del self.moments, self.saliency
         self.reading = nn.ModuleList(

@@ -1,6 +1,6 @@
 """MMN (Wang, Wang, Wu and Wu, "Negative Sample Matters", AAAI 2022)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,14 +27,16 @@ class MMN(MapLocalizer):
     No query enters the map: a video is convolved once for all its sentences.
 
     Args:
+        language: see :class:`MapLocalizer`.
+        streams: see there.
         text_dim: width of the language.
+        dim: channels of the map.
         shared_dim: width of the joint spaces.
         scale: of the cosine that stands for the IoU.
         margin: that a right pair must win by.
         negative_iou: moments of the own video below it are wrong ones.
         contrast: config of the contrastive loss.
-        language, streams, dim, num_clips, num_layers, kernel_size, low, high, test_cfg,
-        data_preprocessor, init_cfg: see :class:`MapLocalizer`.
+        **kwargs: see :class:`MapLocalizer`.
     """
 
     def __init__(
@@ -43,33 +45,14 @@ class MMN(MapLocalizer):
         streams: dict,
         text_dim: int = 128,
         dim: int = 512,
-        num_clips: int = 16,
-        num_layers: int = 8,
-        kernel_size: int = 5,
-        low: float = 0.5,
-        high: float = 1.0,
         shared_dim: int = 256,
         scale: float = 10.0,
         margin: float = 0.4,
         negative_iou: float = 0.5,
         contrast: dict | None = None,
-        test_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            language=language,
-            streams=streams,
-            dim=dim,
-            num_clips=num_clips,
-            num_layers=num_layers,
-            kernel_size=kernel_size,
-            low=low,
-            high=high,
-            test_cfg=test_cfg,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+        super().__init__(language, streams, dim, **kwargs)
         self.text = nn.ModuleList(nn.Linear(text_dim, shared_dim) for _ in range(2))
         self.moments = nn.ModuleList(nn.Linear(dim, shared_dim) for _ in range(2))
         self.scale = scale

@@ -1,6 +1,6 @@
 """2D-TAN (Zhang, Peng, Fu and Luo, AAAI 2020)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -77,39 +77,17 @@ class TAN2D(MapLocalizer):
     """The sentence is multiplied into every moment before the convolutions.
 
     Args:
+        language: see :class:`MapLocalizer`.
+        streams: see there.
         text_dim: width of the language.
-        language, streams, dim, num_clips, num_layers, kernel_size, low, high, test_cfg,
-        data_preprocessor, init_cfg: see :class:`MapLocalizer`.
+        dim: channels of the map.
+        **kwargs: see :class:`MapLocalizer`.
     """
 
     def __init__(
-        self,
-        language: dict,
-        streams: dict,
-        text_dim: int = 128,
-        dim: int = 512,
-        num_clips: int = 16,
-        num_layers: int = 8,
-        kernel_size: int = 5,
-        low: float = 0.5,
-        high: float = 1.0,
-        test_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        self, language: dict, streams: dict, text_dim: int = 128, dim: int = 512, **kwargs: Any
     ) -> None:
-        super().__init__(
-            language=language,
-            streams=streams,
-            dim=dim,
-            num_clips=num_clips,
-            num_layers=num_layers,
-            kernel_size=kernel_size,
-            low=low,
-            high=high,
-            test_cfg=test_cfg,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+        super().__init__(language, streams, dim, **kwargs)
         self.sentence = nn.Linear(text_dim, dim)
         self.score = nn.Conv2d(dim, 1, 1)
 

@@ -1,6 +1,6 @@
 """XML (Lei, Yu, Berg and Bansal, "TVR", ECCV 2020) and ReLoCLNet (Zhang et al., SIGIR 2021)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -106,9 +106,9 @@ class XML(OwnVideoLocalizer):
         whole, border = self.whole(x), self.border(self.video[1](x, mask, position))
         return CorpusClips(F.normalize(whole.float(), dim=-1), border.float(), mask)
 
-    def encode_words(self, text: NamedTuple) -> Tensor:
+    def encode_words(self, text: Any) -> Tensor:
         """Of each sentence the one vector ``(Q, D)`` that all is compared with."""
-        words, mask = text.features, text.mask  # type: ignore[attr-defined]
+        words, mask = text.features, text.mask
         x = self.query(words, mask, sine_positions(mask, words.shape[-1]).to(words.dtype))
         weight = masked_softmax(self.modular(x).squeeze(-1).float(), mask)
         return (weight[..., None] * x.float()).sum(1)
