@@ -60,8 +60,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     'plain_detector': {
         **PLAIN,
         'model.retrieval': None,
-        'model.neck.survivors': None,
-        'model.neck.stages': ('words',),
+        'model.neck': lambda neck: dict(neck, survivors=None, stages=('words',)),
     },
     # The dual encoder that is indexed, with the same head: query and video never meet.
     'no_fusion': {'model.neck': None},

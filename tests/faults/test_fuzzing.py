@@ -348,7 +348,7 @@ def test_arguments(name: str, value: Any, number: int) -> None:
 
 def test_number_of_inputs() -> None:
     """Last: how many there were, and that both answers were given to each kind."""
-    if len(COUNT) < 8:
+    if not COUNT:
         pytest.skip('needs the tests above in the same process')
     assert sum(map(len, COUNT.values())) >= 1000
     for kind, told in COUNT.items():
