@@ -13,7 +13,6 @@ from demul_mm.apis.loading import load_model
 from demul_mm.cli import load_config
 from demul_mm.datasets import MomentDataset
 from demul_mm.models.localizers import DeMUL
-from demul_mm.models.task_modules.nms import MomentNMS
 from demul_mm.registry import DATASETS, INDEXES
 from demul_mm.retrieval import (
     BankEntries,
@@ -23,6 +22,7 @@ from demul_mm.retrieval import (
     VideoBank,
     VideoSource,
 )
+from demul_mm.structures.nms import MomentNMS
 
 
 class Asked(NamedTuple):

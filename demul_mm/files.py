@@ -15,11 +15,9 @@ VIDEO_SUFFIXES += ('.ts', '.mts', '.m2ts', '.wmv', '.flv', '.3gp')
 def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, str]:
     """The files of a folder and its sub-folders by id: the path in it without suffix, ``cat/000``.
 
-    Hidden files, and those that :func:`replacing` has not finished, are none of them.
-
     Args:
-        folder: where to look; links are followed.
-        suffixes: of the files, in lower case; case does not matter.
+        folder: where to look.
+        suffixes: of the files; see :func:`find_files`.
 
     Returns:
         Paths relative to the folder, in the order of the ids.
@@ -27,21 +25,38 @@ def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, 
     Raises:
         ValueError: two files have the same id, as ``a.mp4`` beside ``a.mkv``.
     """
-    found: list[tuple[str, str]] = []
+    places = [file.relative_to(folder) for file in find_files(folder, suffixes)]
+    found = [(place.with_suffix('').as_posix(), str(place)) for place in places]
+    return unique_ids(sorted(found), f'{folder}: ')
+
+
+def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[Path]:
+    """The files of a folder and its sub-folders; links are followed, each folder once.
+
+    Hidden files and folders are left out, and what :func:`replacing` has not finished.
+
+    Args:
+        folder: where to look.
+        suffixes: of the files, in lower case; case does not matter.
+    """
     entered: set[str] = set()
     for root, folders, names in os.walk(os.fspath(folder), followlinks=True):
         entered.add(os.path.realpath(root))
         folders[:] = [
             name
-            for name in folders
+            for name in sorted(folders)
             if name[0] != '.' and os.path.realpath(os.path.join(root, name)) not in entered
         ]
-        for name in names:
+        for name in sorted(names):
             stem, suffix = os.path.splitext(name)
             if suffix.lower() in suffixes and name[0] != '.' and not stem.endswith('.tmp'):
-                place = Path(root, name).relative_to(folder)
-                found.append((place.with_name(stem).as_posix(), str(place)))
-    return unique_ids(sorted(found), f'{folder}: ')
+                yield Path(root, name)
+
+
+def file_state(path: str | os.PathLike) -> str:
+    """What is another text once a file is moved or written anew: its place, size and time."""
+    stat = os.stat(path)
+    return f'{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}'
 
 
 def unique_ids(videos: Iterable[tuple[str, str]], where: str = '') -> dict[str, str]:

@@ -20,7 +20,7 @@ from demul_mm.datasets.stores.arrays import SUFFIXES as FEATURE_SUFFIXES
 from demul_mm.datasets.stores.arrays import read_file
 from demul_mm.datasets.stores.base import check_length
 from demul_mm.datasets.transforms.load_feature import cover_extent
-from demul_mm.files import ids_of
+from demul_mm.files import file_state, ids_of
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 from demul_mm.retrieval.bank import BROKEN, reason
@@ -94,7 +94,7 @@ class VideoReader:
         if isinstance(video, (np.ndarray, Tensor, Mapping)):
             return self._of_features(video, duration)
         path = Path(video)
-        key = f'{_file_key(path)} {duration}' if path.is_file() else ''
+        key = f'{file_state(path)} {duration}' if path.is_file() else ''
         if path.suffix.lower() in FEATURE_SUFFIXES and path.is_file():
             stream = self._only_stream()
             features = {stream: self._checked(stream, read_file(path), str(path))}
@@ -299,8 +299,3 @@ def describe_all(
 
 def _short(step: Mapping[str, Any]) -> str:
     return str(step['type']).rsplit('.', 1)[-1]
-
-
-def _file_key(path: Path) -> str:
-    stat = path.stat()
-    return f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'

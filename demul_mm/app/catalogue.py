@@ -33,7 +33,7 @@ _WORD = re.compile(r'\w+')
 
 
 class VideoRow(NamedTuple):
-    """A video of the library; ``key`` stands for its content, and is its id in the index."""
+    """A video of the library; ``key`` stands for the file as it was, and is its id in the index."""
 
     id: int
     path: str
@@ -125,7 +125,7 @@ class Catalogue:
             self._forget(path, '')
 
     def _forget(self, path: str, but: str) -> None:
-        """Forget a video, and have its content leave the index unless it is ``but``."""
+        """Forget a video, and have its key leave the index unless it is ``but``."""
         select = 'SELECT key FROM videos WHERE path = ?1 AND key != ?2 AND state != ?3'
         self._db.execute(f'INSERT OR IGNORE INTO gone {select}', (path, but, 'broken'))
         self._db.execute('DELETE FROM gone WHERE key = ?', (but,))

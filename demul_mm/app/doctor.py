@@ -5,7 +5,7 @@ import platform
 from typing import Any
 
 PACKAGES = ('torch', 'transformers', 'mmengine', 'mmaction2', 'faiss-cpu', 'av', 'typer', 'rich')
-OPTIONAL = ('fastapi', 'uvicorn', 'opentimelineio', 'pymilvus')
+OPTIONAL = ('opentimelineio', 'pymilvus')
 
 
 def findings() -> dict[str, Any]:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 
 from demul_mm.app.catalogue import Catalogue, VideoRow
-from demul_mm.app.fusion import Found, Hit, fuse
-from demul_mm.files import VIDEO_SUFFIXES, replacing
+from demul_mm.app.rank_fusion import Found, Hit, fuse
+from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files, replacing
 from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
+from demul_mm.structures.nms import MomentNMS
 from demul_mm.video.text import TimedLine, read_lines, subtitle_files
 from demul_mm.zero_shot.scorers import SCORERS
-from demul_mm.zero_shot.suppression import Greedy, keep_best
 from demul_mm.zero_shot.windows import frame_vectors, window_spans, window_vectors
 
 # Hits of each kind that are fused.
@@ -66,7 +67,7 @@ class Library:
         Raises:
             FileNotFoundError: there is none.
         """
-        if not (Path(path) / 'library.sqlite').is_file():
+        if not is_library(path):
             raise FileNotFoundError(
                 f'there is no library in {path}; make one: demul index FOLDER --index {path}'
             )
@@ -126,7 +127,7 @@ class Library:
         roots = self._roots(sources)
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
-        keys = {path: content_key(path) for path in files}
+        keys = {path: state_key(path) for path in files}
         todo = [path for path in files if _is_new(known.get(path), keys[path], retry)]
         gone = [path for path in known if path not in keys and _is_below(path, roots)]
         for path in gone:
@@ -157,7 +158,7 @@ class Library:
         return roots
 
     def _add(self, path: str, key: str, progress: Callable[[float], None]) -> None:
-        """Encode a video, if its content was not before, and enter it."""
+        """Encode a video, if it was not before, and enter it."""
         store = self._frames(key)
         encode = self.encoder.encode_images  # what is wrong with it is no fault of the video
         try:
@@ -285,7 +286,7 @@ class Library:
         index = self._open_index()
         if index is None:
             return []
-        nms = Greedy(OVERLAP, DEPTH)
+        nms = MomentNMS(OVERLAP, DEPTH)
         vector = self.encoder.encode_texts([sentence])
         hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
         return [
@@ -304,35 +305,55 @@ class Library:
     def ask(
         self, path: str | Path, sentence: str, number: int = 5, scorer: str = 'contrast'
     ) -> list[Hit]:
-        """The best moments of one video, which the library need not hold.
+        """The best moments of one video, read from the library if it is there; see :func:`ask`."""
 
-        Args:
-            path: of a video file.
-            sentence: what is looked for.
-            number: of moments, at most.
-            scorer: of :data:`~demul_mm.zero_shot.scorers.SCORERS`.
+        def known(key: str) -> tuple[np.ndarray, float] | None:
+            return self.frames(key) if self._frames(key).exists() else None
 
-        Raises:
-            FileNotFoundError, ValueError: the video cannot be read, or there is no such scorer.
-        """
-        if scorer not in SCORERS:
-            raise ValueError(f'there is no scorer {scorer!r}; allowed: {", ".join(SCORERS)}')
-        path = str(Path(path).resolve())
-        if not Path(path).is_file():
-            raise FileNotFoundError(f'there is no video file {path}')
-        key = content_key(path)
-        if self._frames(key).exists():
-            frames, duration = self.frames(key)
-        else:
-            frames, duration = frame_vectors(path, self.encoder.encode_images, self.seconds)
-        curve = frames @ self.encoder.encode_texts([sentence])[0]
-        spans, scores = SCORERS[scorer](curve, frames)
-        best = keep_best(spans, scores, OVERLAP, number)
-        seconds = spans[best] * (duration / len(frames))
-        return [
-            Hit(key, path, float(start), float(end), float(score), (f'{scorer} {score:.3f}',))
-            for (start, end), score in zip(seconds, scores[best])
-        ]
+        return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, known)
+
+
+def ask(
+    path: str | Path,
+    sentence: str,
+    encoder: Callable[[], Any],
+    seconds: float = 1.0,
+    number: int = 5,
+    scorer: str = 'contrast',
+    known: Callable[[str], tuple[np.ndarray, float] | None] = lambda key: None,
+) -> list[Hit]:
+    """The best moments of one video.
+
+    Args:
+        path: of a video file.
+        sentence: what is looked for.
+        encoder: gives what :class:`Library` has for one, when it is needed.
+        seconds: between the frames that are encoded.
+        number: of moments, at most.
+        scorer: of :data:`~demul_mm.zero_shot.scorers.SCORERS`.
+        known: the vectors of a video's frames and its seconds by its key, where they are at hand.
+
+    Raises:
+        FileNotFoundError, ValueError: the video cannot be read, or there is no such scorer.
+    """
+    if scorer not in SCORERS:
+        raise ValueError(f'there is no scorer {scorer!r}; allowed: {", ".join(SCORERS)}')
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no video file {path}')
+    path = str(Path(path).resolve())
+    key = state_key(path)
+    model = encoder()
+    frames, duration = known(key) or frame_vectors(path, model.encode_images, seconds)
+    curve = frames @ model.encode_texts([sentence])[0]
+    found = SCORERS[scorer](curve, frames)
+    spans, scores = (torch.tensor(array, dtype=torch.float64)[None] for array in found)
+    nms = MomentNMS(OVERLAP, number)
+    spans, scores, valid, _ = nms(spans, scores, torch.ones_like(scores, dtype=torch.bool))
+    times = spans[valid] * (duration / len(frames))
+    return [
+        Hit(key, path, start, end, score, (f'{scorer} {score:.3f}',))
+        for (start, end), score in zip(times.tolist(), scores[valid].tolist())
+    ]
 
 
 class _Entries:
@@ -354,27 +375,26 @@ def _tell_share(
     tell(path, share, done, total)
 
 
+def is_library(path: str | Path) -> bool:
+    """Whether a folder is one."""
+    return (Path(path) / 'library.sqlite').is_file()
+
+
 def find_videos(roots: Sequence[Path]) -> list[str]:
-    """Video files that are given, or lie below folders that are; hidden ones are left out."""
+    """Video files that are given, or lie below folders that are (see :func:`find_files`)."""
     found: dict[str, None] = {}
     for root in roots:
         if root.is_file():
             found[str(root)] = None
             continue
-        for path in sorted(root.rglob('*')):
-            hidden = any(part.startswith('.') for part in path.relative_to(root).parts)
-            if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():
-                found[str(path)] = None
+        found.update(dict.fromkeys(map(str, find_files(root, VIDEO_SUFFIXES))))
     return list(found)
 
 
-def content_key(path: str | Path) -> str:
-    """What stands for the content of a video and of the subtitles beside it."""
-    parts = []
-    for file in (Path(path), *subtitle_files(path)):
-        stat = file.stat()
-        parts.append(f'{file} {stat.st_size} {stat.st_mtime_ns}')
-    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:24]
+def state_key(path: str | Path) -> str:
+    """Stands for a video file, with the subtitles beside it, as long as none of them changes."""
+    files = (Path(path), *subtitle_files(path))
+    return hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]
 
 
 def spoken_lines(path: str) -> list[TimedLine]:

@@ -78,7 +78,7 @@ def index(
     from demul_mm.app.library import Library
 
     show.set_logging(quiet or json, verbose)
-    library = Library(index, _encoder(encoder, device, offline), seconds)
+    library = Library(index, _encoder(encoder, device, offline, verbose), seconds)
     try:
         with show.progress(hidden=quiet or json) as tell:
             report = library.update(sources or (), retry, tell)
@@ -109,7 +109,7 @@ def search(
     from demul_mm.app.library import Library
 
     show.set_logging(True, verbose)
-    library = Library.open(index, _encoder(encoder, device, offline))
+    library = Library.open(index, _encoder(encoder, device, offline, verbose))
     kinds = (only,) if only else ('picture', 'text')
     show.hits(library.search(sentence, number, kinds), sentence, json)
 
@@ -131,11 +131,15 @@ def ask(
     debug: Debug = False,
 ) -> None:
     """Find the best moments of one video."""
-    from demul_mm.app.library import Library
+    from demul_mm.app import library
 
     show.set_logging(True, verbose)
-    library = Library(index, _encoder(encoder, device, offline))
-    show.hits(library.ask(video, sentence, number, scorer), sentence, json)
+    make = _encoder(encoder, device, offline, verbose)
+    if library.is_library(index):
+        found = library.Library.open(index, make).ask(video, sentence, number, scorer)
+    else:
+        found = library.ask(video, sentence, lambda: make(None), number=number, scorer=scorer)
+    show.hits(found, sentence, json)
 
 
 @app.command()
@@ -182,7 +186,7 @@ def info(index: Index = DEFAULT_INDEX, json: Json = False, debug: Debug = False)
     """What the library holds, and which files are broken."""
     from demul_mm.app.library import Library
 
-    show.facts(Library.open(index, _encoder(None, None, True)).facts(), json)
+    show.facts(Library.open(index, _encoder(None, None, True, False)).facts(), json)
 
 
 @app.command()
@@ -201,13 +205,17 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
     show.facts(findings(), json)
 
 
-def _encoder(name: str | None, device: str | None, offline: bool) -> Any:
+def _encoder(name: str | None, device: str | None, offline: bool, verbose: bool) -> Any:
     """Makes the encoder that was asked for, or else that of the library, when it is needed."""
 
     def make(known: str | None) -> Any:
         from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
         from demul_mm.zero_shot.image_text import ImageTextEncoder
 
+        if not verbose:
+            import transformers
+
+            transformers.logging.disable_progress_bar()
         return ImageTextEncoder(name or known or DEFAULT_ENCODER, device, offline)
 
     return make

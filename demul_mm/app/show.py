@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from demul_mm.app.fusion import Hit
     from demul_mm.app.library import Library, Report
+    from demul_mm.app.rank_fusion import Hit
 
 
 def set_logging(quiet: bool, verbose: bool) -> None:
@@ -33,10 +33,6 @@ def set_logging(quiet: bool, verbose: bool) -> None:
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(sys.stderr)
-    if not verbose:
-        import transformers
-
-        transformers.logging.disable_progress_bar()
 
 
 @contextmanager
@@ -86,8 +82,10 @@ def hits(found: Sequence[Hit], sentence: str, as_json: bool) -> None:
         print('nothing was found')
         return
     table = Table(box=None, pad_edge=False)
-    for name, justify in (('', 'right'), ('video', 'left'), ('from', 'right'), ('to', 'right')):
-        table.add_column(name, justify=justify, overflow='fold')  # type: ignore[arg-type]
+    table.add_column('', justify='right')
+    table.add_column('video', overflow='fold')
+    table.add_column('from', justify='right')
+    table.add_column('to', justify='right')
     table.add_column('found by')
     for rank, hit in enumerate(found, 1):
         why = '; '.join(hit.why)

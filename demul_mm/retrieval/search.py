@@ -13,10 +13,10 @@ from torch import Tensor
 from demul_mm.index import MomentHits, MomentIndex, SearchFilter
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers import DeMUL
-from demul_mm.models.task_modules.nms import MomentNMS
 from demul_mm.retrieval.encodings import EncodedVideo
 from demul_mm.retrieval.fusion import localize_pairs
 from demul_mm.structures import QueryEncoding, as_names
+from demul_mm.structures.nms import MomentNMS
 
 MODES = ('fast', 'full', 'exact')
 # Queries whose videos are held in memory at once.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demul_mm.app.library import Library, content_key, find_videos
+from demul_mm.app.library import Library, ask, find_videos, state_key
 from tests.app.films import ColourEncoder, write_film, write_subtitles
 
 
@@ -43,6 +43,7 @@ def test_a_moment_is_found_by_its_picture(tmp_path: Path, folder: Path) -> None:
 def test_ask_does_not_need_the_library(tmp_path: Path, folder: Path) -> None:
     best = library(tmp_path).ask(folder / 'one.mp4', 'red')[0]
     assert 3 <= best.start < best.end <= 6
+    assert ask(folder / 'one.mp4', 'red', ColourEncoder)[0] == best
     with pytest.raises(FileNotFoundError, match='no video file'):
         library(tmp_path).ask(folder / 'none.mp4', 'red')
 
@@ -134,7 +135,7 @@ def test_hidden_files_are_left_out(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = [Path(path).name for path in find_videos([tmp_path, tmp_path / 'd.txt'])]
     assert found == ['E.MKV', 'a.mp4', 'd.txt']
-    assert content_key(tmp_path / 'a.mp4') != content_key(tmp_path / 'E.MKV')
+    assert state_key(tmp_path / 'a.mp4') != state_key(tmp_path / 'E.MKV')
 
 
 def update(path: Path, folder: Path) -> None:

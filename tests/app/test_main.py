@@ -53,6 +53,15 @@ def test_help_is_light(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_asking_one_video_leaves_no_library_behind(home: Path, tmp_path: Path) -> None:
+    film, encoder = home / 'films/one.mp4', home / 'encoder'
+    done = demul('ask', film, 'red', '--encoder', encoder, '--device', 'cpu', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'contrast' in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_a_newcomers_way(home: Path) -> None:
     done = demul('index', 'films', '--encoder', 'encoder', '--device', 'cpu', cwd=home)
     assert done.returncode == 1, done.stderr

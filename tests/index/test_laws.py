@@ -13,9 +13,9 @@ from demul_mm.index import (
     VideoEntry,
     parse_condition,
 )
-from demul_mm.models.task_modules.nms import MomentNMS
 from demul_mm.registry import INDEXES
 from demul_mm.structures import pairwise_iou
+from demul_mm.structures.nms import MomentNMS
 
 from .corpus import (
     DIM,

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
 
-from demul_mm.models.task_modules.nms import MomentNMS
 from demul_mm.zero_shot.scorers import (
     SCORERS,
     coherent_clusters,
@@ -15,7 +13,6 @@ from demul_mm.zero_shot.scorers import (
     tag,
     unskew,
 )
-from demul_mm.zero_shot.suppression import Greedy, keep_best
 
 
 @pytest.fixture
@@ -90,22 +87,3 @@ def test_tag_mends_the_curve_and_keeps_scenes_whole() -> None:
     assert (labels == labels[0]).sum() == 10
     spans, _ = tag(frames[:, 1], frames, clusters=2)
     assert spans[0].tolist() == [10, 20]
-
-
-def test_suppression_is_that_of_models() -> None:
-    torch.manual_seed(0)
-    for size in (1, 5, 200):
-        start = torch.rand(3, size) * 50
-        spans = torch.stack([start, start + 1 + 20 * torch.rand(3, size)], -1)
-        scores, mask = torch.rand(3, size), torch.rand(3, size) > 0.2
-        mask[0, 0] = True
-        kept, best, valid, places = Greedy(0.3, 7)(spans, scores, mask)
-        expected = MomentNMS(0.3, 7)(spans, scores, mask)
-        width = valid.shape[1]
-        assert torch.equal(valid, expected[2][:, :width])
-        assert not expected[2][:, width:].any()
-        assert torch.equal(places[valid], expected[3][expected[2]])
-        assert torch.equal(kept[valid], expected[0][expected[2]])
-        assert torch.equal(best[valid], expected[1][expected[2]])
-    same = keep_best(spans[0].numpy(), scores[0].double().numpy(), 0.3, 3)
-    assert len(same) == 3

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from demul_mm.index import MomentIndex
 from demul_mm.models.localizers import DeMUL
-from demul_mm.models.task_modules.nms import MomentNMS
 from demul_mm.registry import INDEXES, LOOPS
 from demul_mm.retrieval import (
     CorpusAnswer,
@@ -26,6 +25,7 @@ from demul_mm.retrieval import (
     make_entry,
 )
 from demul_mm.structures import MomentDataSample, QueryEncoding
+from demul_mm.structures.nms import MomentNMS
 
 # Videos that ranks exchange at once.
 BLOCK = 256

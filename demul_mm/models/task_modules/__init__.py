@@ -2,11 +2,11 @@
 
 from demul_mm.models.task_modules.assigner import ScaleAssigner
 from demul_mm.models.task_modules.calibrator import ScoreCalibrator
-from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS
 from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
 from demul_mm.models.task_modules.word_tokenizer import WordTokenizer
+from demul_mm.structures.nms import MomentNMS, SoftNMS
 
 __all__ = [
     'MomentNMS',

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from demul_mm.models.task_modules.nms import MomentNMS, SoftNMS, vote_boundaries
 from demul_mm.registry import TASK_UTILS
+from demul_mm.structures.nms import MomentNMS, SoftNMS, vote_boundaries
 
 
 def _iou(a: list[float], b: list[float]) -> float:

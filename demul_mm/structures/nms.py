@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.registry import TASK_UTILS
-from demul_mm.structures import pairwise_iou, span_iou
+from demul_mm.structures.spans import pairwise_iou, span_iou
 
 
 def vote_boundaries(
