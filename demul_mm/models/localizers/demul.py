@@ -13,6 +13,7 @@ from demul_mm.models.localizers.pairs import (
     hardest_negatives,
     own_pairs,
     pad_spans,
+    require_streams,
     same_moment,
     touching,
 )
@@ -147,12 +148,7 @@ class DeMUL(BaseModel):
             features = self.frame_encoder(inputs['frames'])
             longest = max(len(rows) for rows in features)
             streams['visual'] = self.data_preprocessor.pad(features, longest)
-        missing = [name for name in self.towers if name not in streams]
-        if missing:
-            raise ValueError(
-                f'the batch has no stream {missing[0]!r} (it has {sorted(streams)}): load it in '
-                'the pipeline or take its tower out of the model'
-            )
+        require_streams(streams, self.towers)
         pyramids, has_stream = {}, []
         valid = torch.stack([streams[name][1] for name in self.towers]).any(0)  # (V, T)
         for name, tower in self.towers.items():

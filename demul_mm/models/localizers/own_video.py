@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from demul_mm.models.localizers.pairs import own_pairs, pad_spans
+from demul_mm.models.localizers.pairs import own_pairs, pad_spans, require_streams
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
 from demul_mm.transfer import to_device
@@ -111,12 +111,7 @@ class OwnVideoLocalizer(BaseModel):
     def make_batch(self, inputs: dict, samples: Sequence[MomentDataSample]) -> OwnVideoBatch:
         """Streams side by side, and the queries' text."""
         streams = inputs['streams']
-        missing = [name for name in self.streams if name not in streams]
-        if missing:
-            raise ValueError(
-                f'the batch has no stream {missing[0]!r} (it has {sorted(streams)}): load it in '
-                'the pipeline or take it out of the model'
-            )
+        require_streams(streams, self.streams)
         if inputs['ids'] is None:
             raise ValueError('the batch has no query: leave videos without one out of training')
         mask = torch.stack([streams[name][1] for name in self.streams]).any(0)

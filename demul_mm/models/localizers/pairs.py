@@ -1,7 +1,7 @@
 """Which query meets which video."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,16 @@ class TrainingBatch(NamedTuple):
     own: Tensor  # (Q, M, 2) the moment that each cell is compared with, in clips
     cells: Tensor  # (Q, V, M) cosines in the shared space
     near: Tensor  # (Q, V) similarity of query and video
+
+
+def require_streams(streams: Collection[str], names: Iterable[str]) -> None:
+    """Refuse a batch that lacks a stream which the model reads."""
+    for name in names:
+        if name not in streams:
+            raise ValueError(
+                f'the batch has no stream {name!r} (it has {sorted(streams)}): load it in the '
+                'pipeline or take it out of the model'
+            )
 
 
 def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
