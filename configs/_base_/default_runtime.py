@@ -15,7 +15,8 @@ custom_hooks = [
     dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
     dict(type='VideoWeightHook'),
     dict(type='CalibrationHook'),
-    dict(type='SentenceLengthHook')]
+    dict(type='SentenceLengthHook'),
+    dict(type='ReadAheadHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

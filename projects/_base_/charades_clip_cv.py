@@ -16,6 +16,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
     dict(type='SentenceLengthHook'),
+    dict(type='ReadAheadHook'),
 ]
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2))
 test_cfg = dict(_delete_=True, type='TestLoop')

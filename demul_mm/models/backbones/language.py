@@ -4,8 +4,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import broadcast, get_dist_info
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
@@ -15,6 +17,9 @@ from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import MODELS
 from demul_mm.transfer import on_host, to_device
+
+AHEAD = 1024
+"""Sentences that are read at once when all of a data set's are."""
 
 
 def _load_quietly(folder: str) -> PreTrainedModel:
@@ -139,6 +144,49 @@ class TransformersLM(nn.Module):
         padded = nn.utils.rnn.pad_sequence(features, batch_first=True)  # (Q, L', out_dim)
         padded = F.pad(padded, (0, 0, 0, ids.shape[1] - padded.shape[1]))
         return to_device(padded, ids.device).float()
+
+    def read_ahead(self, ids: Tensor, mask: Tensor) -> None:
+        """Keep the features of many sentences, ``(Q, L)`` each.
+
+        In a distributed run each process reads a share and tells the others: all must give the
+        same sentences. What exceeds the cache is left out; of a model that is not frozen nothing
+        is kept.
+        """
+        if not self.frozen:
+            return
+        fresh: dict[bytes, Tensor] = {}
+        room = self._cache_bytes - self._cache.num_bytes
+        for row, length in zip(on_host(ids), on_host(mask).sum(1).tolist()):
+            key = row[:length].numpy().tobytes()
+            room -= 0 if key in self._cache or key in fresh else length * 2 * self.out_dim
+            if room < 0:
+                break
+            if key not in self._cache:
+                fresh[key] = row[:length]
+        rank, world = get_dist_info()
+        keys = list(fresh)
+        quiet = rank > 0 or len(keys) < 2 * AHEAD
+        with tqdm(total=len(keys), desc='sentences', unit='sentence', disable=quiet) as bar:
+            for start in range(0, len(keys), AHEAD * world):
+                part = keys[start : start + AHEAD * world]
+                mine = self._run_frozen({key: fresh[key] for key in part[rank::world]}, ids.device)
+                for other in range(world if world > 1 else 0):
+                    theirs = {key: len(fresh[key]) for key in part[other::world]}
+                    self._tell(mine if rank == other else None, theirs, other)
+                bar.update(len(part))
+
+    def _tell(
+        self, rows: dict[bytes, Tensor] | None, lengths: dict[bytes, int], source: int
+    ) -> None:
+        """Hand the features of sentences of so many tokens from one process to all others."""
+        if rows is None:
+            block = torch.empty(sum(lengths.values()), self.out_dim, dtype=torch.float16)
+        else:
+            block = torch.cat([rows[key] for key in lengths] or [torch.empty(0, self.out_dim)])
+        broadcast(block, source)
+        if rows is None:
+            for key, row in zip(lengths, block.split(list(lengths.values()))):
+                self._cache.keep(key, row)
 
     def _read(self, lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
         """``(Q, L)`` to ``(Q, L, out_dim)``."""

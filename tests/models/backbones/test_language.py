@@ -98,6 +98,47 @@ def test_a_sentence_is_the_same_to_the_last_bit_in_any_company(folder: str):
         assert torch.equal(found, together[company])
 
 
+def test_sentences_read_ahead_do_not_run_again(folder: str):
+    lm = frozen(folder)
+    expected = lm(*sentences(6))
+    lm = frozen(folder)
+    calls = Calls(lm)
+    lm.read_ahead(*sentences(6))
+    lm.read_ahead(*sentences(4))
+    assert calls.rows == 6
+    assert torch.equal(lm(*sentences(6)), expected)
+    assert calls.rows == 6
+
+
+def test_no_more_is_read_ahead_than_the_cache_holds(folder: str):
+    lm = frozen(folder, cache_mb=1)
+    calls = Calls(lm)
+    lm.read_ahead(*sentences(160, length=60))
+    size = sum(rows.nbytes for rows in lm._cache.values())
+    assert 0.95 * 2**20 < size <= 2**20
+    assert calls.rows == len(lm._cache) < 160
+
+
+def _read_share(rank: int, folder: str, out: str) -> None:
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{out}/rendezvous', rank=rank, world_size=2
+    )
+    lm = frozen(folder)
+    calls = Calls(lm)
+    lm.read_ahead(*sentences(7))
+    features = lm(*sentences(7))
+    torch.save((calls.rows, features), f'{out}/{rank}.pt')
+    torch.distributed.destroy_process_group()
+
+
+def test_each_process_reads_a_share_and_knows_all(folder: str, tmp_path: Path):
+    torch.multiprocessing.spawn(_read_share, args=(folder, str(tmp_path)), nprocs=2)
+    found = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(2)]
+    assert sorted(count for count, _ in found) == [3, 4]
+    for _, features in found:
+        assert torch.equal(features, frozen(folder)(*sentences(7)))
+
+
 def test_without_a_cache_every_sentence_runs_each_time(folder: str):
     lm = frozen(folder, cache_mb=0)
     calls = Calls(lm)
