@@ -199,23 +199,26 @@ class _Pending:
         self.wanted = wanted[self.order]
         self.shape = shape
         self.served = 0
+        self.next_wanted = self.wanted[0] if len(wanted) else np.inf
         self.frames: dict[int, np.ndarray] = {}
         self.taken = 0
         self.filled = 0
         self.previous: Any = None
         self.reformatter = reformatter
         self.origin = origin
-        self.last_time = 0.0
+        self.unit = 0.0
         self.last_end = 0.0
 
     def push(self, frame: Any) -> None:
         """Serve all moments before this frame with the frame before it."""
-        now = self.last_end if frame.time is None else frame.time - self.origin
-        stop = int(np.searchsorted(self.wanted, now, side='left'))
-        self._serve(self.previous or frame, stop)
-        self.previous, self.last_time = frame, now
-        length = frame.duration or 0
-        self.last_end = now + float(length * frame.time_base)
+        time = frame.time
+        now = self.last_end if time is None else time - self.origin
+        if self.next_wanted < now:
+            stop = int(np.searchsorted(self.wanted, now, side='left'))
+            self._serve(self.previous or frame, stop)
+        self.previous = frame
+        self.unit = self.unit or float(frame.time_base or 0)  # a fraction, slow to multiply
+        self.last_end = now + (frame.duration or 0) * self.unit
 
     def _serve(self, frame: Any, stop: int) -> None:
         if stop <= self.served:
@@ -229,10 +232,11 @@ class _Pending:
         picture = self.reformatter.reformat(
             frame, width=width, height=height, format='rgb24', threads=1
         ).to_ndarray()
-        picture = np.rot90(picture, turns)
+        picture = np.rot90(picture, turns) if turns else picture
         for position in self.order[self.served : stop]:
             self.frames[int(position)] = picture
         self.served = stop
+        self.next_wanted = self.wanted[stop] if stop < len(self.wanted) else np.inf
         while self.filled in self.frames:
             self.filled += 1
 
