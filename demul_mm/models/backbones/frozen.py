@@ -6,14 +6,17 @@ of one size, and attention sees each sentence as wide as it alone asks for.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
 
 from demul_mm.transfer import to_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 BLOCK = 128
 """Tokens. A longer sentence gets a block of its own, of a multiple of them."""
@@ -32,7 +35,10 @@ class Group(NamedTuple):
 
 
 def read_frozen(
-    lm: PreTrainedModel, sentences: Sequence[Tensor], layers: tuple[int, ...], device: torch.device
+    lm: 'PreTrainedModel',
+    sentences: Sequence[Tensor],
+    layers: tuple[int, ...],
+    device: torch.device,
 ) -> Iterator[tuple[int, Tensor]]:
     """The features of each sentence, in any order.
 
@@ -142,13 +148,19 @@ def _attend(
     return torch.cat(found)[back][None], None
 
 
-AttentionInterface.register('packed', _attend)
+@cache
+def _register() -> str:
+    """Make the attention known to ``transformers``; returns its name there."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register('packed', _attend)
+    return 'packed'
 
 
-def _read(lm: PreTrainedModel, inputs: dict, layers: tuple[int, ...]) -> Tensor:
+def _read(lm: 'PreTrainedModel', inputs: dict, layers: tuple[int, ...]) -> Tensor:
     """``(Q, L, E)`` on the CPU."""
     usual = lm.config._attn_implementation
-    lm.config._attn_implementation = 'packed' if 'groups' in inputs else usual
+    lm.config._attn_implementation = _register() if 'groups' in inputs else usual
     try:
         with torch.autocast(lm.device.type, enabled=False):
             out = lm(**inputs, output_hidden_states=layers != (-1,))

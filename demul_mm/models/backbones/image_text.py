@@ -1,7 +1,6 @@
 """Image-text models of Hugging Face (CLIP, SigLIP, ...) as encoders of single frames."""
 
 from torch import Tensor, nn
-from transformers import AutoModel
 
 from demul_mm.registry import MODELS
 
@@ -18,6 +17,8 @@ class TransformersImageEncoder(nn.Module):
     """
 
     def __init__(self, name: str) -> None:
+        from transformers import AutoModel
+
         super().__init__()
         model = AutoModel.from_pretrained(name)
         if not hasattr(model, 'get_image_features'):

