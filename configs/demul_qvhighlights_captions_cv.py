@@ -35,6 +35,8 @@ test_dataloader = dict(
 
 model = dict(
     streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.2)),
+    # The sentence encoder has read captions and queries alike.
+    aligned=dict(type='AlignedStream', stream='text', in_dim=384),
     test_cfg=dict(nms=dict(max_keep=10)))
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
 train_cfg = dict(max_epochs=6, val_begin=2, val_interval=2)

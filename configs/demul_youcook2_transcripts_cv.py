@@ -49,7 +49,9 @@ test_dataloader = dict(
     dataset=dict(videos, folds=dict(num=5, test=0, part='corpus'), pipeline=test_pipeline))
 
 model = dict(
-    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.2)))
+    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.2)),
+    # The sentence encoder has read speech and queries alike.
+    aligned=dict(type='AlignedStream', stream='text', in_dim=384))
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
 train_cfg = dict(max_epochs=16, val_begin=6, val_interval=2)
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))

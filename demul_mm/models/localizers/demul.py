@@ -44,6 +44,8 @@ class DeMUL(BaseModel):
         proposal: config of the query-free proposal head.
         neck: config of the fusion neck; None for the dual encoder alone.
         head: config of the localization head.
+        aligned: config of the space that one stream shares with sentences before any training, as
+            ``AlignedStream``; None for none.
         frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
         memory: config of the semantic memory; None for none.
         retrieval: config of the losses in the shared space; None for none.
@@ -69,6 +71,7 @@ class DeMUL(BaseModel):
         proposal: dict,
         head: dict,
         neck: dict | None = None,
+        aligned: dict | None = None,
         frame_encoder: dict | None = None,
         memory: dict | None = None,
         retrieval: dict | None = None,
@@ -88,6 +91,7 @@ class DeMUL(BaseModel):
         self.towers = torch.nn.ModuleDict({k: MODELS.build(v) for k, v in streams.items()})
         self.pyramid = MODELS.build(pyramid)
         self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
+        self.aligned = MODELS.build(aligned) if aligned else None
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
         if self.neck is None or not self.neck.reads_sentence:
@@ -160,6 +164,10 @@ class DeMUL(BaseModel):
         points = self.points(valid.shape[1], valid.device)
         mask = points.valid(num_clips)
         features, private, shared = self.decoupler.encode_streams(pyramids, stream_mask, mask)
+        if self.aligned is not None:
+            x, told = streams[self.aligned.stream]
+            cells = self.pyramid.average(self.aligned.clips(x, told), told)
+            shared = self.aligned.join(shared, cells)
         weight = stream_mask[:, :, None, None].to(features.dtype)
         mean = (features * weight).sum(1) / weight.sum(1).clamp(min=1)
         return VideoEncoding(
@@ -180,11 +188,14 @@ class DeMUL(BaseModel):
         """Encode ``Q`` tokenised sentences ``(Q, L)``."""
         told = self.language(ids, mask)
         shared, private = self.decoupler.encode_language(told.sentence)
+        sentence = self.decoupler.recombine_language(told.sentence, shared, private)
+        if self.aligned is not None:
+            shared = self.aligned.join(shared, self.aligned.queries(told.meaning))
         return QueryEncoding(
             words=told.words,
             word_mask=told.word_mask,
             phrases=told.phrases,
-            sentence=self.decoupler.recombine_language(told.sentence, shared, private),
+            sentence=sentence,
             private=private,
             shared=shared,
             phrase_attention=told.phrase_attention,
@@ -330,14 +341,17 @@ class DeMUL(BaseModel):
                     memory=self.memory,
                 )
             )
+        learned = slice(self.decoupler.shared_dim)
         if self.decorrelation is not None:
             mask = videos.mask[:, None] & videos.stream_mask[..., None]  # (V, N, M)
-            shared = videos.shared[:, None].expand(-1, mask.shape[1], -1, -1)
+            shared = videos.shared[:, None, :, learned].expand(-1, mask.shape[1], -1, -1)
             losses['loss_decorrelation'] = self.decorrelation(
                 shared.flatten(0, 2), videos.private.flatten(0, 2).float(), mask.flatten()
-            ) + self.decorrelation(queries.shared, queries.private.float())
+            ) + self.decorrelation(queries.shared[:, learned], queries.private.float())
         if self.confusion is not None:
-            losses['loss_confusion'] = self.confusion(moment, queries.shared)
+            losses['loss_confusion'] = self.confusion(
+                moment[:, learned], queries.shared[:, learned]
+            )
         if self.memory is not None and self.training:
             self.memory.push(queries.meaning, unit.detach())
         return losses

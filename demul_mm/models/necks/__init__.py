@@ -1,7 +1,8 @@
 """Between the encoders and the head: pyramid, decoupler, fusion."""
 
+from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.decoupler import SemanticDecoupler
 from demul_mm.models.necks.fusion import ProgressiveFusion
 from demul_mm.models.necks.pyramid import TemporalPyramid
 
-__all__ = ['ProgressiveFusion', 'SemanticDecoupler', 'TemporalPyramid']
+__all__ = ['AlignedStream', 'ProgressiveFusion', 'SemanticDecoupler', 'TemporalPyramid']

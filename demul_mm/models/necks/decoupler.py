@@ -60,6 +60,7 @@ class SemanticDecoupler(nn.Module):
         momentum: float = 0.0,
     ) -> None:
         super().__init__()
+        self.shared_dim = shared_dim
         self.private_dim = private_dim
         self.bypass = bypass
         self.momentum = momentum

@@ -46,6 +46,14 @@ class TemporalPyramid(nn.Module):
         valid = torch.cat(masks, 1)
         return self.norm(torch.cat(levels, 1)) * valid[..., None], valid
 
+    def average(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The mean of the valid clips of each cell: ``x (V, T, E)`` to ``(V, M, E)``."""
+        levels = [x]
+        for _ in range(1, self.num_levels):
+            x, mask = self._halve(x, mask)
+            levels.append(x)
+        return torch.cat(levels, 1)
+
     @staticmethod
     def _halve(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of the valid ones of each two cells."""

@@ -1,0 +1,73 @@
+"""A space that a stream and the sentences share before any training."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
+
+from demul_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class AlignedStream(nn.Module):
+    """Widens the shared space by the one in which a stream's features already meet sentences.
+
+    Where one encoder made the features of a stream and the meaning of the sentences (captions or
+    speech through the sentence encoder, frames and queries through CLIP), their cosine finds
+    moments without any training, and a few thousand queries cannot teach it anew. A moment is the
+    mean of its clips there. Both sides lose their mean over the training set first, which all of
+    a modality's vectors have in common.
+
+    Args:
+        stream: name of the stream.
+        in_dim: width ``E`` of its features and of the sentences' meaning.
+        share: of the cosine that this space has at first, in (0, 1); it is trained.
+    """
+
+    clip_mean: Tensor
+    query_mean: Tensor
+    seen: Tensor
+
+    def __init__(self, stream: str, in_dim: int, share: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            raise ValueError(f'share is {share}; it must be in (0, 1)')
+        self.stream = stream
+        self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
+        self.register_buffer('clip_mean', torch.zeros(in_dim))
+        self.register_buffer('query_mean', torch.zeros(in_dim))
+        self.register_buffer('seen', torch.zeros(2))  # batches that the two means are of
+
+    def clips(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Clips ``(V, T, E)`` of length one, without their mean; zero outside ``mask (V, T)``.
+
+        Clips of zeros (where nothing is said) do not count and stay zero.
+        """
+        return self._centre(x, mask & (x != 0).any(-1), self.clip_mean, 0)
+
+    def queries(self, meaning: Tensor) -> Tensor:
+        """Meanings ``(Q, E)`` likewise."""
+        told = torch.ones(len(meaning), dtype=torch.bool, device=meaning.device)
+        return self._centre(meaning, told, self.query_mean, 1)
+
+    def join(self, shared: Tensor, aligned: Tensor) -> Tensor:
+        """Unit vectors ``shared (..., S)`` and ``aligned (..., E)`` to ``(..., S + E)``.
+
+        Of length one, but shorter where ``aligned`` is zero.
+        """
+        share = self.logit.sigmoid()
+        unit = F.normalize(aligned, dim=-1)
+        return torch.cat([shared * (1 - share).sqrt(), unit * share.sqrt()], -1)
+
+    def _centre(self, x: Tensor, told: Tensor, mean: Tensor, side: int) -> Tensor:
+        keep = told[..., None].float()
+        unit = F.normalize(x.float(), dim=-1) * keep
+        if self.training:
+            with torch.no_grad():
+                batch = unit.flatten(0, -2).sum(0) / keep.sum().clamp(min=1)
+                all_reduce(batch, op='mean')  # one mean for all ranks
+                self.seen[side] += 1
+                mean += (batch - mean) / self.seen[side]
+        return (unit - mean) * keep
