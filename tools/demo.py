@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demul_demo.py'
 PROCESSES = 2
 SPLITS = ('train', 'val', 'test')
-STEPS = 500
+STEPS = 350
 """Of the backbone."""
 
 
@@ -82,6 +82,7 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
             ],
             seconds=10 + 0.05 * args.train + 0.19 * args.steps,
             counters=(bar('decode', 0, 0.2), bar('train', 0.2, 1)),
+            inside=True,
         ),
         Stage(
             'extract',
@@ -92,6 +93,7 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
             ],
             seconds=8 + 0.083 * films,
             counters=(bar('features'),),
+            inside=True,
         ),
         Stage(
             'train',
@@ -114,6 +116,7 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
             ],
             seconds=10 + 0.1 * args.test,
             counters=(batches(),),
+            inside=True,
         ),
         Stage(
             'search',

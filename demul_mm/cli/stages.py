@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
+import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -20,6 +23,9 @@ from demul_mm.files import read_text, write_atomically
 
 Counter = Callable[[str], float | None]
 """What share of its stage is over, as a line of the stage's output tells, if it does."""
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped."""
 
 QUIET_SECONDS = 10
 """Between two lines where there is no terminal."""
@@ -69,6 +75,8 @@ class Stage:
             A word may be a function too, where it is known only once the stage begins.
         seconds: how long it may take; the estimates are corrected by what was seen.
         counters: read the output of a command.
+        inside: whether the command, a script and its arguments, runs in this process: what several
+            of them import is then imported once.
     """
 
     name: str
@@ -76,6 +84,7 @@ class Stage:
     work: Sequence[object] | Callable[[], object]
     seconds: float
     counters: tuple[Counter, ...] = ()
+    inside: bool = False
 
 
 @dataclass
@@ -175,7 +184,8 @@ class Stages:
                     return str(stage.work() or '').splitlines()
             words = [str(word() if callable(word) else word) for word in stage.work]
             self._say(f'    python {shlex.join(words)}')
-            code = self._command(words, stage.counters, clock, log)
+            output = _Output(log, stage.counters, clock)
+            code = self._script(words, output) if stage.inside else self._command(words, output)
         except KeyboardInterrupt:
             self._say('stopped; the same command goes on from here')
             raise
@@ -186,9 +196,7 @@ class Stages:
             raise ChildProcessError(f'"{stage.title}" failed (exit code {code}): see {log.name}')
         return []
 
-    def _command(
-        self, words: list[str], counters: Sequence[Counter], clock: Clock, log: IO[str]
-    ) -> int:
+    def _command(self, words: list[str], output: _Output) -> int:
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=self.root,
@@ -199,13 +207,27 @@ class Stages:
         )
         try:
             for line in process.stdout or ():
-                log.write(line)
-                shares = [share for read in counters if (share := read(line)) is not None]
-                clock.share = max([clock.share or 0.0, *shares]) if counters else None
+                output.write(line)
             return process.wait()
         except BaseException:
             _end(process)
             raise
+
+    def _script(self, words: list[str], output: _Output) -> int:
+        before = sys.argv, os.getcwd()
+        sys.argv = words
+        os.chdir(self.root)
+        try:
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                runpy.run_path(words[0], run_name='__main__')
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                raise KeyboardInterrupt from None
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            sys.argv = before[0]
+            os.chdir(before[1])
+        return 0
 
     @contextlib.contextmanager
     def _ticking(self, head: str, clock: Clock) -> Iterator[None]:
@@ -231,6 +253,33 @@ class Stages:
         clear = '\r\x1b[K' if self.out.isatty() else ''
         self.out.write(f'{clear}{text}\n')
         self.out.flush()
+
+
+class _Output(io.TextIOBase):
+    """What a command prints: kept in the log, and read for how far it is.
+
+    Args:
+        log: open file.
+        counters: read its lines; a bar's end with a carriage return.
+        clock: is told the share that is over.
+    """
+
+    def __init__(self, log: IO[str], counters: Sequence[Counter], clock: Clock) -> None:
+        self.log, self.counters, self.clock = log, counters, clock
+        if not counters:
+            clock.share = None
+
+    def write(self, text: str) -> int:
+        """Keep it."""
+        for line in text.splitlines():
+            shares = [share for read in self.counters if (share := read(line)) is not None]
+            if shares:
+                self.clock.share = max(self.clock.share or 0.0, *shares)
+        return self.log.write(text)
+
+    def flush(self) -> None:
+        """Hand it on."""
+        self.log.flush()
 
 
 def _end(process: subprocess.Popen) -> None:

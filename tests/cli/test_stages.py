@@ -1,6 +1,8 @@
 """Stages in a row: what is finished is kept, what fails is shown, and the time that is left."""
 
 import json
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -73,6 +75,33 @@ def test_a_command_that_fails_shows_its_end(tmp_path: Path, capfd: pytest.Captur
         Stages(tmp_path, tmp_path, {}).run(make(tmp_path, [], words))
     assert 'what went wrong' in capfd.readouterr().out
     assert list(json.loads((tmp_path / 'stages.json').read_text())['seconds']) == ['first']
+
+
+def test_a_script_inside_is_as_a_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('demul_mm.cli.stages.QUIET_SECONDS', 0.05)
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import os, sys, time\n'
+        "print('videos: 50%|# | 1/2 [00:00<', file=sys.stderr)\n"
+        'time.sleep(0.3)\n'
+        'print(sys.argv[1:], os.getcwd())\n'
+        'sys.exit(int(sys.argv[1]))\n'
+    )
+    folder, here = os.getcwd(), list(sys.argv)
+
+    def stage(code: int) -> Stage:
+        return Stage(f's{code}', 'S', ['script.py', code], 1.0, (bar('videos'),), inside=True)
+
+    Stages(tmp_path, tmp_path, {}).run([stage(0)])
+    assert f"['0'] {tmp_path}" in (tmp_path / 'logs' / 's0.log').read_text()
+    assert '50 % of all' in capfd.readouterr().out
+    with pytest.raises(ChildProcessError, match=r'"S" failed \(exit code 3\)'):
+        Stages(tmp_path, tmp_path, {}).run([stage(3)])
+    with pytest.raises(KeyboardInterrupt):
+        Stages(tmp_path, tmp_path, {}).run([stage(130)])
+    assert (os.getcwd(), sys.argv) == (folder, here)
 
 
 def test_progress_is_said_while_a_stage_runs(
