@@ -9,7 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from demul_mm.datasets import MomentDataset
-from demul_mm.models.backbones.language import TransformersLM
+from demul_mm.models.backbones.language_model import TransformersLM
 from demul_mm.models.task_modules.tokenizer import warn_cut
 from demul_mm.registry import HOOKS
 

@@ -3,7 +3,8 @@
 from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
 from demul_mm.models.backbones.image_text import TransformersImageEncoder
-from demul_mm.models.backbones.language import LanguageEncoder, TransformersLM
+from demul_mm.models.backbones.language import LanguageEncoder
+from demul_mm.models.backbones.language_model import TransformersLM
 from demul_mm.models.backbones.temporal_tower import TemporalTower
 from demul_mm.models.backbones.word_vectors import WordVectors
 

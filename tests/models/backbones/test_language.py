@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from demul_mm.models.backbones import LanguageEncoder, TransformersLM
-from demul_mm.models.backbones.language import TokenCache
+from demul_mm.models.backbones.language_model import TokenCache
 from demul_mm.registry import MODELS
 from tests.models.tiny import DIM, TOKENS, TinyTokenizer
 
