@@ -13,6 +13,7 @@ from demul_mm.datasets.stores import (
     FeatureStore,
     FolderStore,
     HDF5Store,
+    LMDBStore,
     PackedStore,
     PackedWriter,
 )
@@ -29,6 +30,7 @@ __all__ = [
     'FolderStore',
     'HDF5Store',
     'JsonlMomentDataset',
+    'LMDBStore',
     'MomentDataset',
     'PackedStore',
     'PackedWriter',

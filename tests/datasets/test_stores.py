@@ -1,10 +1,12 @@
 """Feature stores: the same numbers from each form, faults named, little memory."""
 
+import io
 import json
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 
 import h5py
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from demul_mm.datasets import FolderStore, HDF5Store, PackedStore, PackedWriter
+from demul_mm.datasets import FolderStore, HDF5Store, LMDBStore, PackedStore, PackedWriter
 from demul_mm.registry import FEATURE_STORES
 
 DIM = 6
@@ -65,6 +67,23 @@ def write_hdf5(path, arrays):
             file[f'{name}/c3d_features'] = array
 
 
+def write_lmdb(path, arrays, encode=None):
+    lmdb = pytest.importorskip('lmdb')
+    with (
+        lmdb.open(str(path), map_size=1 << 24) as environment,
+        environment.begin(write=True) as values,
+    ):
+        values.put(b'__keys__', json.dumps(list(arrays)).encode())
+        for name, array in arrays.items():
+            values.put(name.encode(), (encode or as_npz)(array))
+
+
+def as_npz(array):
+    with io.BytesIO() as file:
+        np.savez_compressed(file, features=array, fps=2)
+        return file.getvalue()
+
+
 def write_packed(path, arrays, dtype='float16'):
     with PackedWriter(str(path), dim=DIM, dtype=dtype) as writer:
         for name, array in arrays.items():
@@ -77,6 +96,7 @@ FORMS = {
     'pt': (write_pt, dict(type='FolderStore')),
     'safetensors': (write_safetensors, dict(type='FolderStore', key='features')),
     'hdf5': (write_hdf5, dict(type='HDF5Store', key='{video_id}/c3d_features')),
+    'lmdb': (write_lmdb, dict(type='LMDBStore')),
     'packed': (write_packed, dict(type='PackedStore')),
 }
 
@@ -119,7 +139,7 @@ def test_fingerprint_follows_the_content(form, arrays, tmp_path):
     assert fingerprint('four', {**arrays, 'c': arrays['a']}) != first
 
 
-@pytest.mark.parametrize('form', ['npy', 'npz', 'pt', 'safetensors', 'hdf5'])
+@pytest.mark.parametrize('form', ['npy', 'npz', 'pt', 'safetensors', 'hdf5', 'lmdb'])
 @pytest.mark.parametrize(
     ('bad', 'message'),
     [
@@ -261,9 +281,55 @@ def test_truncated_and_foreign_files(arrays, tmp_path):
     (tmp_path / 'f.h5').write_text('no')
     with pytest.raises(ValueError, match='not an HDF5 file'):
         HDF5Store(str(tmp_path / 'f.h5'))
-    for cls in (FolderStore, HDF5Store, PackedStore):
+    for cls in (FolderStore, HDF5Store, LMDBStore, PackedStore):
         with pytest.raises(FileNotFoundError):
             cls(str(tmp_path / 'nowhere'))
+
+
+class TestLMDB:
+    def test_bare_numbers(self, arrays, tmp_path):
+        write_lmdb(tmp_path / 'f', arrays, lambda array: array.astype('<f2').tobytes())
+        options = dict(path=str(tmp_path / 'f'), dim=DIM)
+        store = LMDBStore(dtype='<f2', **options)
+        assert store.shape('a') == (7, DIM)
+        np.testing.assert_array_equal(store.load('a'), arrays['a'])
+        with pytest.raises(ValueError, match=r"video 'a' .*no .npy or .npz file; of bare numbers"):
+            LMDBStore(**options).load('a')
+        with pytest.raises(ValueError, match="video 'b' cannot be read"):
+            LMDBStore(dtype='f8', **{**options, 'dim': 5}).load('b')
+        for wrong in (dict(dim=None), dict(dtype='O')):
+            with pytest.raises(ValueError, match='give a numeric type, and how many are a row'):
+                LMDBStore(**{**options, 'dtype': '<f2', **wrong})
+
+    def test_names_may_differ_from_video_ids(self, arrays, tmp_path):
+        write_lmdb(tmp_path / 'f', {'x_v': arrays['a']})
+        store = LMDBStore(str(tmp_path / 'f' / 'data.mdb'), name='x_{stem}')
+        np.testing.assert_array_equal(store.load('v.avi'), arrays['a'])
+
+    def test_nothing_is_unpickled(self, tmp_path):
+        pickled = np.array([{'a': 1}], dtype=object)
+        for encode in (pickle.dumps, as_npz):
+            write_lmdb(tmp_path / encode.__name__, {'a': pickled}, encode)
+            with pytest.raises(ValueError, match="video 'a' cannot be read"):
+                LMDBStore(str(tmp_path / encode.__name__)).load('a')
+
+    def test_damage_is_found(self, arrays, tmp_path):
+        write_lmdb(tmp_path / 'f', arrays)
+        file = tmp_path / 'f' / 'data.mdb'
+        os.truncate(file, file.stat().st_size // 2)
+        with pytest.raises(
+            ValueError, match=r'cannot be read: .* bytes; download or copy it again'
+        ):
+            LMDBStore(str(tmp_path / 'f')).load('a')
+        file.write_bytes(b'no' * 5000)
+        with pytest.raises(ValueError, match='cannot be read'):
+            LMDBStore(str(tmp_path / 'f')).load('a')
+
+    def test_says_how_to_get_the_library(self, arrays, tmp_path, monkeypatch):
+        write_lmdb(tmp_path / 'f', arrays)
+        monkeypatch.setitem(sys.modules, 'lmdb', None)
+        with pytest.raises(ImportError, match=r"pip install 'demul-mm\[lmdb\]'"):
+            LMDBStore(str(tmp_path / 'f'))
 
 
 def _sum(args):
@@ -271,7 +337,7 @@ def _sum(args):
     return float(store.load(name).sum())
 
 
-@pytest.mark.parametrize('form', ['hdf5', 'packed'])
+@pytest.mark.parametrize('form', ['hdf5', 'lmdb', 'packed'])
 def test_workers_open_the_file_for_themselves(form, arrays, tmp_path):
     write, config = FORMS[form]
     write(tmp_path / 'f', arrays)

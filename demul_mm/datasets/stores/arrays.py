@@ -1,5 +1,6 @@
 """The array in a file of features, as people publish them."""
 
+import io
 import os
 import pickle
 import zipfile
@@ -15,6 +16,7 @@ from demul_mm.datasets.stores.base import KEYS, as_rows, rows_shape
 
 SUFFIXES = ('.npy', '.npz', '.safetensors', '.pt', '.pth')
 
+NPY = b'\x93NUMPY'
 # How a file begins that is something else than its name says.
 OTHERS = {b'\x89HDF': 'an HDF5 file: give it to HDF5Store', b'version ': 'a pointer of Git LFS'}
 
@@ -57,6 +59,23 @@ def file_shape(
         return _rows_shape(_array(file, key).shape, take)
 
 
+def unpack(content: bytes, key: str | None = None) -> np.ndarray:
+    """The array in the bytes of an .npy or .npz file, as it is.
+
+    Raises:
+        ValueError: they are something else. Nothing is ever unpickled.
+    """
+    if not content.startswith((b'PK', NPY)):
+        raise ValueError(
+            f'{len(content):,} bytes that are no .npy or .npz file; of bare numbers say dtype= and '
+            'dim=, anything else is not read'
+        )
+    found = np.load(io.BytesIO(content), allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        return found
+    return found[_choose(found.files, 'it', key)]
+
+
 @contextmanager
 def readable(message: str) -> Iterator[None]:
     """Turn whatever a damaged file leads its reader to raise into a ValueError of one line."""
@@ -77,7 +96,7 @@ def _array(file: str, key: str | None) -> np.ndarray:
     if _suffix(file) == '.safetensors':
         with safe_open(file, framework='np') as tensors:
             return tensors.get_tensor(_choose(list(tensors.keys()), file, key))
-    if start.startswith(b'\x93NUMPY'):
+    if start.startswith(NPY):
         return np.load(file, mmap_mode='r', allow_pickle=False)
     if _is_npz(file, start):
         with np.load(file, allow_pickle=False) as arrays:

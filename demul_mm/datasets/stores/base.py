@@ -1,6 +1,7 @@
 """What all feature stores have in common."""
 
 import abc
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -90,6 +91,14 @@ class FeatureStore(abc.ABC):
     def _nothing(self) -> str:
         """What to say of a store without videos."""
         return 'it is empty'
+
+
+def named(form: str, video_id: str) -> str:
+    """What a store calls a video, by a form made of ``{video_id}`` or ``{stem}``."""
+    try:
+        return form.format(video_id=video_id, stem=os.path.splitext(video_id)[0])
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        raise ValueError(f'{form!r}: make it of {{video_id}} or {{stem}} alone') from error
 
 
 def check_features(features: np.ndarray, dim: int | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from demul_mm.datasets.stores.arrays import SUFFIXES, file_shape, read_file
-from demul_mm.datasets.stores.base import FeatureStore
+from demul_mm.datasets.stores.base import FeatureStore, named
 from demul_mm.files import list_by_id
 from demul_mm.registry import FEATURE_STORES
 
@@ -57,7 +57,7 @@ class FolderStore(FeatureStore):
         return self._listing
 
     def _stem(self, video_id: str) -> str:
-        return self.name.format(video_id=video_id, stem=os.path.splitext(video_id)[0])
+        return named(self.name, video_id)
 
     def _file(self, video_id: str) -> str:
         return os.path.join(self.path, self._files[self._stem(video_id)])

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from demul_mm.datasets.stores.arrays import readable
-from demul_mm.datasets.stores.base import KEYS, FeatureStore, as_rows, rows_shape
+from demul_mm.datasets.stores.base import KEYS, FeatureStore, as_rows, named, rows_shape
 from demul_mm.registry import FEATURE_STORES
 
 BARE = ('{video_id}', '{stem}')
@@ -78,7 +78,7 @@ class HDF5Store(FeatureStore):
         return self._listing
 
     def _place(self, video_id: str) -> str:
-        return self.key.format(video_id=video_id, stem=os.path.splitext(video_id)[0])
+        return named(self.key, video_id)
 
     def ids(self) -> Iterator[str]:
         """Ids of the arrays whose path has the form of ``key``; with ``{stem}`` without suffix."""
