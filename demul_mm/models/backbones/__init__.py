@@ -5,6 +5,7 @@ from demul_mm.models.backbones.frame_encoder import FrameEncoder
 from demul_mm.models.backbones.image_text import TransformersImageEncoder
 from demul_mm.models.backbones.language import LanguageEncoder
 from demul_mm.models.backbones.language_model import TransformersLM
+from demul_mm.models.backbones.stored_text import StoredSentences, StoredTokens
 from demul_mm.models.backbones.temporal_tower import TemporalTower
 from demul_mm.models.backbones.word_vectors import WordVectors
 
@@ -12,6 +13,8 @@ __all__ = [
     'ClipCNN',
     'FrameEncoder',
     'LanguageEncoder',
+    'StoredSentences',
+    'StoredTokens',
     'TemporalTower',
     'TransformersImageEncoder',
     'TransformersLM',
