@@ -1,7 +1,8 @@
 """Turn videos into clip features with any registered backbone.
 
 The videos are those of a JSONL annotation, all in a folder and its sub-folders, the lines of a
-text file, or video files. The id of a file in a sub-folder has the name of that, as `cat/000`. The
+text file, or video files; where a folder holds none, the folders of numbered frames in it (with
+`frame_rate` in `clips`). The id of a file in a sub-folder has the name of that, as `cat/000`. The
 backbone is the one a checkpoint of tools/pretrain_backbone.py describes, or that of a config::
 
     backbone = dict(type='FrameEncoder', backbone=dict(type='mmaction.ResNet3dSlowOnly', ...))
@@ -48,15 +49,18 @@ def parse_args() -> argparse.Namespace:
 def list_videos(source: str, root: str | None) -> list[tuple[str, str]]:
     """(video id, path) of one video, or of the videos of a folder, a list or an annotation."""
     from demul_mm.datasets.reading import entry, read_jsonl
+    from demul_mm.datasets.transforms.frame_folder import list_frame_folders
 
     path = Path(source)
     if path.is_dir():
-        return [(k, str(path / file)) for k, file in list_by_id(path, VIDEO_SUFFIXES).items()]
+        files = list_by_id(path, VIDEO_SUFFIXES).items()
+        found = [(video_id, str(path / file)) for video_id, file in files]
+        return found or list(list_frame_folders(path).items())
     if not path.is_file():
         raise FileNotFoundError(f'{source}: no such file; give a .jsonl, a folder or a .txt list')
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if path.suffix.lower() not in ('.jsonl', '.json', '.txt'):
         return [(path.stem, str(path))]
-    if path.suffix == '.txt':
+    if path.suffix.lower() == '.txt':
         named = ids_of(read_list(path))
         return [(name, str(path.parent / line)) for line, name in named.items()]
     videos = []
@@ -74,7 +78,10 @@ def main() -> int:
 
     videos = unique_ids(v for source in args.videos for v in list_videos(source, args.video_root))
     if not videos:
-        raise ValueError(f'{" ".join(args.videos)}: no videos ({", ".join(VIDEO_SUFFIXES)})')
+        raise ValueError(
+            f'{" ".join(args.videos)}: no videos ({", ".join(VIDEO_SUFFIXES)}), and '
+            'no folders of numbered frames'
+        )
     backbone = load_backbone(args.config, args.checkpoint, args.device)
     with open_writer(args.out, args.format, backbone) as writer:
         there = sum(video_id in writer for video_id in videos)

@@ -19,8 +19,9 @@ from demul_mm.datasets.stores import FeatureStore
 from demul_mm.datasets.stores.arrays import SUFFIXES as FEATURE_SUFFIXES
 from demul_mm.datasets.stores.arrays import read_file
 from demul_mm.datasets.stores.base import check_length
+from demul_mm.datasets.transforms.frame_folder import is_frame_folder
 from demul_mm.datasets.transforms.load_feature import cover_extent
-from demul_mm.files import file_state, ids_of
+from demul_mm.files import VIDEO_SUFFIXES, file_state, ids_of
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 from demul_mm.retrieval.bank import BROKEN, reason
@@ -39,7 +40,7 @@ class VideoSpec:
         name: for people; of an index, the id.
         key: identifies its content in a cache.
         kind: 'file', 'features' or 'id'.
-        value: path of a video file, features by stream, or id.
+        value: path of a video file or folder of frames, features by stream, or id.
         duration: seconds; None: as the video or its features say.
     """
 
@@ -94,17 +95,20 @@ class VideoReader:
         if isinstance(video, (np.ndarray, Tensor, Mapping)):
             return self._of_features(video, duration)
         path = Path(video)
-        key = f'{file_state(path)} {duration}' if path.is_file() else ''
+        is_video = path.is_file() or is_frame_folder(path)
+        key = f'{file_state(path)} {duration}' if is_video else ''
         if path.suffix.lower() in FEATURE_SUFFIXES and path.is_file():
             stream = self._only_stream()
             features = {stream: self._checked(stream, read_file(path), str(path))}
             return VideoSpec(name or path.stem, key, 'features', features, duration)
-        if path.is_file():
+        if is_video:
             if not (self._from_frames or self._extractor):
+                known = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
+                what = 'a video' if known else f'no feature file ({", ".join(FEATURE_SUFFIXES)})'
                 raise ValueError(
-                    f'{path} is a video file, but the model takes features: give their '
-                    'extractor (--extractor CHECKPOINT, or extractor=dict(checkpoint=...) in the '
-                    'config), or the feature file'
+                    f'{path} is {what}, and the model takes features: give those, or for a video '
+                    'their extractor (--extractor CHECKPOINT, or extractor=dict(checkpoint=...) '
+                    'in the config)'
                 )
             return VideoSpec(name or path.stem, key, 'file', str(path), duration)
         return self._of_id(str(video), duration)

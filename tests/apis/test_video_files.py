@@ -64,7 +64,9 @@ def test_extractor_gives_a_row_for_each_clip(film: Path, backbone: Path) -> None
         FeatureExtractor(backbone.with_name('other.pth'), **options)
 
 
-def test_a_file_is_its_features(corpus: SmallCorpus, film: Path, backbone: Path) -> None:
+def test_a_file_is_its_features(
+    corpus: SmallCorpus, film: Path, backbone: Path, tmp_path: Path
+) -> None:
     extractor = FeatureExtractor(backbone, device='cpu')
     find = MomentInferencer(corpus.config, corpus.checkpoint, 'cpu', extractor)
     features, seconds = extractor(film)
@@ -77,8 +79,26 @@ def test_a_file_is_its_features(corpus: SmallCorpus, film: Path, backbone: Path)
     (named,) = MomentInferencer(config, corpus.checkpoint, 'cpu')(film, SENTENCES[0])
     assert named == by_file
     plain = MomentInferencer(corpus.config, corpus.checkpoint, 'cpu')
-    with pytest.raises(ValueError, match='is a video file, but the model takes features'):
+    with pytest.raises(ValueError, match='is a video, and the model takes features'):
         plain(film, SENTENCES[0])
+    other = tmp_path / 'features.mat'
+    other.write_bytes(b'MATLAB 5.0 MAT-file')
+    with pytest.raises(ValueError, match=r'features.mat is no feature file \(.npy, .npz'):
+        plain(other, SENTENCES[0])
+
+
+def test_a_folder_of_frames_is_a_video(
+    corpus: SmallCorpus, film: Path, backbone: Path, tmp_path: Path
+) -> None:
+    with av.open(str(film)) as container:
+        for i, frame in enumerate(container.decode(video=0)):
+            frame.to_image().save(tmp_path / f'frame_{i:04d}.png')
+    clips = dict(CLIPS, frame_rate=8)
+    extractor = FeatureExtractor(backbone, clips=clips, device='cpu')
+    find = MomentInferencer(corpus.config, corpus.checkpoint, 'cpu', extractor)
+    by_frames, by_file = find([tmp_path, film], SENTENCES[0], explain=False)
+    assert by_frames['duration'] == pytest.approx(4.0)
+    np.testing.assert_allclose(by_frames['spans'], by_file['spans'], atol=0.05)
 
 
 def test_a_model_that_sees_frames(

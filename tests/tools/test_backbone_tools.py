@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -132,6 +133,38 @@ def test_one_video_file(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
         '--checkpoint', checkpoint, '--workers', 0,
     )  # fmt: skip
     assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['val_00001']
+
+
+def test_a_video_of_any_suffix(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """What it is, its content says; of another kind, it is left out by name."""
+    options = ['--checkpoint', checkpoint, '--workers', 0]
+    shutil.copy(corpus / 'videos' / 'val_00001.mp4', tmp_path / 'a.ogv')
+    run_tool('tools/extract_features.py', tmp_path / 'a.ogv', tmp_path / 'out', *options)
+    assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['a']
+    np.save(tmp_path / 'b.npy', np.zeros((2, 2)))
+    output = run_tool(
+        'tools/extract_features.py', tmp_path / 'b.npy', tmp_path / 'o', *options, fails=True
+    )
+    assert 'b.npy: cannot be opened as a video' in output
+
+
+@pytest.mark.parametrize('inner', ['', 'cat/v.1'])
+def test_folders_of_frames(corpus: Path, checkpoint: Path, tmp_path: Path, inner: str) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    frames = tmp_path / 'v' / inner
+    frames.mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    for number in range(20):
+        cv2.imwrite(str(frames / f'img_{number:05d}.jpg'), picture)
+    run = ['tools/extract_features.py', tmp_path / 'v', tmp_path / 'out', '--workers', 0]
+    assert 'give frame_rate' in run_tool(*run, '--checkpoint', checkpoint, fails=True)
+    content['meta']['clips']['frame_rate'] = 10
+    torch.save(content, tmp_path / 'rate.pth')
+    run[2] = tmp_path / 'rated'
+    run_tool(*run, '--checkpoint', tmp_path / 'rate.pth')
+    store = PackedStore(str(tmp_path / 'rated'))
+    assert list(store.ids()) == [inner or 'v']
+    assert store.shape(inner or 'v')[0] == 4
 
 
 @pytest.mark.parametrize(

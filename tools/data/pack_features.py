@@ -1,6 +1,7 @@
 """Turn features as they are published into the packed form, one memory-mapped file.
 
-The source is a folder with a file for each video (.npy, .npz, .safetensors) or an HDF5 file.
+The source is a folder with a file for each video (.npy, .npz, .safetensors, .pt), an HDF5 file or
+an LMDB environment of .npz or .npy.
 Several sources are joined side by side, as CLIP and SlowFast are: a video must then be in all of
 them, and its rows are cut to those of the shortest.
 
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument('sources', nargs='+', metavar='source', help='folder or HDF5 file')
+    parser.add_argument(
+        'sources', nargs='+', metavar='source', help='folder, HDF5 file or LMDB environment'
+    )
     parser.add_argument('out', help='folder to write')
     parser.add_argument(
         '--key',
@@ -54,8 +57,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def open_source(path: str, key: str | None) -> 'FeatureStore':
-    from demul_mm.datasets import FolderStore, HDF5Store
+    from demul_mm.datasets import FolderStore, HDF5Store, LMDBStore
 
+    if os.path.isfile(os.path.join(path, 'data.mdb')):
+        return LMDBStore(path, key=key)
     if os.path.isdir(path):
         return FolderStore(path, key=key)
     return HDF5Store(path, key=key or '{video_id}')

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from demul_mm.files import find_files
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _NUMBER = re.compile(r'(\d+)\D*$')
 
@@ -27,9 +29,7 @@ def list_frames(folder: str, rate: float | None) -> tuple[list[str], float]:
         )
     found: dict[int, str] = {}
     for name in sorted(os.listdir(folder)):
-        stem, suffix = os.path.splitext(name)
-        match = _NUMBER.search(stem)
-        if suffix.lower() in IMAGE_SUFFIXES and name[0] != '.' and match:
+        if match := _is_frame(name):
             other = found.setdefault(int(match[1]), name)
             if other != name:
                 raise ValueError(f'{folder}: {other} and {name} have the same number; keep one')
@@ -37,6 +37,26 @@ def list_frames(folder: str, rate: float | None) -> tuple[list[str], float]:
         raise ValueError(f'{folder}: holds no numbered frames ({", ".join(IMAGE_SUFFIXES)})')
     files = [os.path.join(folder, found[number]) for number in sorted(found)]
     return files, len(files) / rate
+
+
+def _is_frame(name: str) -> re.Match[str] | None:
+    """The number in the name of a frame."""
+    stem, suffix = os.path.splitext(name)
+    numbered = suffix.lower() in IMAGE_SUFFIXES and name[0] != '.'
+    return _NUMBER.search(stem) if numbered else None
+
+
+def is_frame_folder(path: str | os.PathLike) -> bool:
+    """Whether it is a folder that holds numbered pictures."""
+    return os.path.isdir(path) and any(map(_is_frame, os.listdir(path)))
+
+
+def list_frame_folders(folder: str | os.PathLike) -> dict[str, str]:
+    """The folders of frames in a folder by id, their path in it; of itself, its name."""
+    if is_frame_folder(folder):
+        return {os.path.basename(os.path.abspath(folder)): os.fspath(folder)}
+    frames = {file.parent for file in find_files(folder, IMAGE_SUFFIXES) if _is_frame(file.name)}
+    return {place.relative_to(folder).as_posix(): str(place) for place in sorted(frames)}
 
 
 def read_picture(file: str) -> np.ndarray:
