@@ -80,7 +80,7 @@ def unique_ids(videos: Iterable[tuple[str, str]], where: str = '') -> dict[str, 
     return by_id
 
 
-def ids_of(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
+def ids_of(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> dict[str, str]:
     """What files are called: their names without suffix, where those tell them apart.
 
     Otherwise the paths from the folder that holds them all, without suffix.
@@ -91,7 +91,8 @@ def ids_of(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
     Raises:
         ValueError: they are not told apart, as ``a.mp4`` and ``a.mkv``.
     """
-    files = {os.fspath(path): Path(path) for path in paths}
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    files = {os.fspath(path): Path(path) for path in listed}
     if len({file.stem for file in files.values()}) == len(files):
         return {path: file.stem for path, file in files.items()}
     whole = {path: Path(os.path.abspath(path)) for path in files}

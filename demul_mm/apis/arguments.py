@@ -1,6 +1,5 @@
 """What comes in at the door of the inferencers: checked once, before any work."""
 
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -10,6 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from demul_mm.datasets.stores.base import as_rows, check_features
+from demul_mm.structures import is_length, is_unicode
+from demul_mm.structures.spans import SECONDS
 
 Features = np.ndarray | Tensor
 Video = str | PathLike | Features | Mapping[str, Features | None]
@@ -48,6 +49,8 @@ def as_sentences(queries: Any, name: str = 'queries') -> list[str]:
             raise TypeError(f'{name}[{i}] is a {type(sentence).__name__}; give a sentence')
         if not sentence.strip():
             raise ValueError(f'{name}[{i}] is empty; give a sentence that describes a moment')
+        if not is_unicode(sentence):
+            raise ValueError(f'{name}[{i}] is {_shown(sentence)}, no valid Unicode; read it anew')
     return [str(sentence) for sentence in listed]
 
 
@@ -160,8 +163,11 @@ def _seconds(value: Any, name: str) -> float | None:
     if value is None:
         return None
     number = _number(name, value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f'{name} is {_shown(value)}; give the seconds of the video, above 0')
+    if not is_length(number):
+        raise ValueError(
+            f'{name} is {_shown(value)}; give the seconds of the video, above 0 and no more than '
+            f'{SECONDS[1]:g}'
+        )
     return number
 
 

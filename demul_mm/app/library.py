@@ -95,15 +95,15 @@ class Library:
 
     def update(
         self,
-        sources: Sequence[str | Path] = (),
+        sources: str | Path | Sequence[str | Path] = (),
         retry: bool = False,
         progress: Callable[[str, float, int, int], None] | None = None,
     ) -> Report:
         """Add what is new or changed in folders and files, and forget what is gone from them.
 
         Args:
-            sources: folders, searched with what is below them, and files; none: all that were
-                given before.
+            sources: folders, searched with what is below them, and files, one or several; none:
+                all that were given before.
             retry: try again what was broken before and has not changed.
             progress: called with a path, the share of it that is done, how many are done and how
                 many there are.
@@ -120,7 +120,7 @@ class Library:
 
     def _update(
         self,
-        sources: Sequence[str | Path],
+        sources: str | Path | Sequence[str | Path],
         retry: bool,
         progress: Callable[[str, float, int, int], None] | None,
     ) -> Report:
@@ -145,8 +145,9 @@ class Library:
         failed = sum(path in todo for path, _ in broken)
         return Report(len(todo) - failed, len(files) - len(todo), len(gone), broken)
 
-    def _roots(self, sources: Sequence[str | Path]) -> list[Path]:
-        given = [Path(source).resolve() for source in sources]
+    def _roots(self, sources: str | Path | Sequence[str | Path]) -> list[Path]:
+        listed = [sources] if isinstance(sources, (str, Path)) else sources
+        given = [Path(source).resolve() for source in listed]
         before = [Path(root) for root in self.catalogue.setting('roots', [])]
         roots = given or before
         if not roots:

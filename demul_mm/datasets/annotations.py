@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from demul_mm.structures import is_length, is_unicode
+from demul_mm.structures.spans import SECONDS
+
 # Published durations are rounded to hundredths: an end this close after the duration is no fault.
 ROUNDING = 1e-3
 
@@ -119,6 +122,8 @@ class Cleaner:
             if not isinstance(query.text, str):
                 self.fail(query.where, f'the sentence is {query.text!r}', 'give a text')
             text = ' '.join(query.text.split())
+            if not is_unicode(text):
+                self.fail(query.where, f'the sentence is {text!r}', 'give valid Unicode')
             if not text:
                 self._fault('empty sentences dropped', query.where, 'the sentence has no words')
                 continue
@@ -158,11 +163,11 @@ class Cleaner:
         if raw.video_id in self._video_ids:
             self.fail(raw.where, f'video {raw.video_id!r} occurs twice', 'put its queries together')
         self._video_ids.add(raw.video_id)
-        if not (math.isfinite(raw.duration) and raw.duration > 0):
+        if not is_length(raw.duration):
             self.fail(
                 raw.where,
                 f'video {raw.video_id!r} has duration {raw.duration!r}',
-                'give its length in seconds, more than 0',
+                f'give its length in seconds, more than 0 and no more than {SECONDS[1]:g}',
             )
 
     def _clean_spans(self, query: RawQuery, duration: float) -> np.ndarray:

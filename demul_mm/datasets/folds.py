@@ -41,7 +41,7 @@ def read_folds(config: Mapping) -> Folds:
     Raises:
         ValueError: a key is missing or unknown, or a value is not allowed.
     """
-    if config.keys() != set(Folds._fields):
+    if not isinstance(config, Mapping) or config.keys() != set(Folds._fields):
         raise ValueError(
             f'folds={dict(config)}: give all of num, test and part, as '
             "folds=dict(num=5, test=0, part='train')"

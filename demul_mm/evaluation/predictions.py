@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.files import read_text, write_atomically
-from demul_mm.structures import PhraseMap
+from demul_mm.structures import PhraseMap, is_length
 
 FORMAT = 'demul_mm.predictions'
 VERSION = 1
@@ -250,7 +250,32 @@ def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[Pred
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{path}: 'predictions' is no list of objects; dump it again")
     for i, entry in enumerate(entries):
-        missing = [key for key in REQUIRED_KEYS if key not in entry]
-        if missing:
-            raise ValueError(f'{path}: prediction {i} lacks {", ".join(missing)}')
+        if problem := _fault(entry):
+            raise ValueError(f'{path}: prediction {i} {problem}')
     return data.get('meta', {}), entries
+
+
+def _fault(entry: Mapping[str, Any]) -> str | None:
+    """What is wrong with an entry of a file; None when nothing is."""
+    missing = [key for key in REQUIRED_KEYS if key not in entry]
+    if missing:
+        return f'lacks {", ".join(missing)}'
+    if not _is_number(entry['duration']) or not is_length(entry['duration']):
+        return f'has duration {entry["duration"]!r}; give seconds above 0'
+    for key, width in (('gt', 2), ('pred', 3)):
+        rows = entry[key]
+        if not (isinstance(rows, list) and all(_is_row(row, width) for row in rows)):
+            return f'has {key} {rows!r}; give a list of lists of {width} numbers'
+    for key in ('tags', 'videos'):
+        names = entry.get(key, [])
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            return f'has {key} {names!r}; give a list of strings'
+    return None
+
+
+def _is_row(row: Any, width: int) -> bool:
+    return isinstance(row, list) and len(row) == width and all(map(_is_number, row))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

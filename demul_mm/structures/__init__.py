@@ -8,8 +8,8 @@ from demul_mm.structures.encodings import (
     VideoEncoding,
 )
 from demul_mm.structures.moment_data_sample import MomentDataSample
-from demul_mm.structures.names import as_names
-from demul_mm.structures.spans import mean_over, pairwise_iou, running_sum, span_iou
+from demul_mm.structures.names import as_names, is_unicode
+from demul_mm.structures.spans import is_length, mean_over, pairwise_iou, running_sum, span_iou
 
 __all__ = [
     'FusedPairs',
@@ -19,6 +19,8 @@ __all__ = [
     'QueryEncoding',
     'VideoEncoding',
     'as_names',
+    'is_length',
+    'is_unicode',
     'mean_over',
     'pairwise_iou',
     'running_sum',

@@ -3,6 +3,15 @@
 from collections.abc import Iterable
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written and read again; half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def as_names(names: str | Iterable[str], what: str = 'names') -> list[str]:
     """Strings as a list; one string is one of them, never its letters.
 

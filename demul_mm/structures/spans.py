@@ -1,8 +1,18 @@
 """Arithmetic on spans ``(..., 2)`` of ``(start, end)``, in any unit, for torch tensors."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# What can be meant by the seconds of a video or of a part of it; 1e7 are four months.
+SECONDS = (1e-3, 1e7)
+
+
+def is_length(seconds: float) -> bool:
+    """Whether something can last so long, in :data:`SECONDS`; beyond, arithmetic breaks."""
+    return math.isfinite(seconds) and SECONDS[0] <= seconds <= SECONDS[1]
 
 
 def span_iou(a: Tensor, b: Tensor) -> Tensor:

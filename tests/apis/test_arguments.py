@@ -28,7 +28,7 @@ def rows(count: int = 33) -> np.ndarray:
     return np.random.default_rng(3).standard_normal((count, FEATURES)).astype(np.float32)
 
 
-@pytest.mark.parametrize('seconds', [-3, 0, float('nan'), float('inf')])
+@pytest.mark.parametrize('seconds', [-3, 0, 1e-9, 1e12, 1e308, float('nan'), float('inf')])
 def test_a_duration_is_a_length(find: MomentInferencer, seconds: float) -> None:
     with pytest.raises(ValueError, match=r'durations\[0\] is .*above 0'):
         find(rows(), SENTENCES[0], durations=[seconds])
@@ -123,6 +123,7 @@ def test_a_duration_is_a_number(wrong: Any) -> None:
         ([], ValueError),
         ('', ValueError),
         (['a disc', ' \t'], ValueError),
+        ('a \ud800 disc', ValueError),
         ([['a disc'], []], ValueError),
         ([['a disc']], ValueError),
         (['a disc', ['b']], ValueError),

@@ -10,9 +10,12 @@ from demul_mm.datasets import (
     AnnotationError,
     CharadesSTADataset,
     DiDeMoDataset,
+    FolderStore,
+    QVHighlightsDataset,
     TACoSDataset,
     TVRDataset,
 )
+from demul_mm.datasets.transforms.decode_clips import decode_clips
 
 
 def write(path, content):
@@ -127,3 +130,29 @@ def test_tvr_knows_its_videos(tmp_path):
     hidden = write(tmp_path / 'h.jsonl', json.dumps({'desc': 'x', 'desc_id': 3}))
     with pytest.raises(AnnotationError, match="'vid_name' is missing"):
         TVRDataset(hidden, split='val')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(duration=1e300), 'line 1: .* has duration 1e'),
+        (dict(duration=1e-12), 'line 1: .* has duration 1e-12'),
+        (dict(query='half \ud800 of a pair'), 'the sentence is .*give valid Unicode'),
+    ],
+)
+def test_absurd_values_are_named(tmp_path, change, message):
+    row = dict(vid='a', qid=1, query='a dog', duration=10, relevant_windows=[[0, 1]])
+    (tmp_path / 'a.jsonl').write_text(json.dumps({**row, **change}))
+    dataset = QVHighlightsDataset(str(tmp_path / 'a.jsonl'), split='train', lazy_init=True)
+    with pytest.raises(AnnotationError, match=message):
+        dataset.full_init()
+
+
+@pytest.mark.parametrize('number', [float('nan'), float('inf'), 0])
+def test_lengths_and_rates_are_such(tmp_path, number):
+    with pytest.raises(ValueError, match='clip_seconds'):
+        decode_clips('a.mp4', clip_seconds=number)
+    with pytest.raises(ValueError, match='clip_seconds'):
+        FolderStore(str(tmp_path), clip_seconds=number)
+    with pytest.raises(ValueError, match='frame_rate'):
+        decode_clips(str(tmp_path), num_clips=2, frame_rate=number)

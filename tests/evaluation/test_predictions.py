@@ -118,6 +118,26 @@ def test_damaged_files_are_refused(tmp_path, text, message):
         load_predictions(path)
 
 
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('tags', 'indoor'),
+        ('videos', 'v12'),
+        ('videos', [12]),
+        ('gt', [0, 1]),
+        ('pred', [[0, 1]]),
+        ('pred', [[0, 1, 'high']]),
+        ('duration', '9'),
+        ('duration', 1e300),
+    ],
+)
+def test_values_of_another_kind_are_refused(tmp_path, key, value):
+    (entry,) = entries_from_sample(make_sample(0, gt=[[[0, 1]]], pred=[[[0, 2, 0.5]]]))
+    save_predictions(tmp_path / 'dump.json', [{**entry, key: value}], {})
+    with pytest.raises(ValueError, match=f'prediction 0 has {key}'):
+        load_predictions(tmp_path / 'dump.json')
+
+
 def test_a_missing_file_says_how_to_make_it(tmp_path):
     with pytest.raises(FileNotFoundError, match='--dump'):
         load_predictions(tmp_path / 'none.json')

@@ -5,6 +5,8 @@ import pytest
 
 from demul_mm.datasets.rewording import SimilarWords
 from demul_mm.datasets.transforms import PackMomentInputs, ResampleClips
+from demul_mm.evaluation.metrics import DiDeMoMetric
+from demul_mm.files import ids_of
 from demul_mm.index import ExactIndex, SearchFilter
 from demul_mm.structures import MomentDataSample, as_names
 from tests.index.corpus import make_entry
@@ -49,6 +51,9 @@ def test_filters(index: ExactIndex) -> None:
 def test_settings_and_samples() -> None:
     assert ResampleClips(4, streams='visual').streams == ('visual',)
     assert PackMomentInputs(meta_keys='video_id').meta_keys == ('video_id',)
+    with pytest.raises(TypeError, match=r'give a list, as topk=\[12\]'):
+        DiDeMoMetric(topk='12')
+    assert ids_of('cat/12.mp4') == {'cat/12.mp4': '12'}
     sample = MomentDataSample()
     sample.queries = 'a dog runs'
     assert sample.queries == ['a dog runs']

@@ -23,6 +23,7 @@ Examples:
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
     parser.add_argument('--device', default='cpu', help="'cpu' (default) or 'cuda'")
     args = parser.parse_args()
-    if args.clip_seconds <= 0:
+    if not 0 < args.clip_seconds < math.inf:
         parser.error(f'--clip-seconds {args.clip_seconds:g}: give seconds above 0')
     if not os.path.exists(args.source):
         parser.error(f'there is no {args.source}')

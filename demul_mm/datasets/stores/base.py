@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from demul_mm.structures import is_length
+
 # Features of published models stay below 1e4; the squares of larger ones than this overflow.
 LARGEST = 1e6
 # What the array of a video is called, in a file that holds more than it, in published features.
@@ -30,7 +32,7 @@ class FeatureStore(abc.ABC):
     def __init__(
         self, path: str, dim: int | None = None, clip_seconds: float | None = None
     ) -> None:
-        if clip_seconds is not None and clip_seconds <= 0:
+        if clip_seconds is not None and not is_length(clip_seconds):
             raise ValueError(f'clip_seconds={clip_seconds}: give seconds above 0, or None')
         self.path = str(path)
         self.clip_seconds = clip_seconds

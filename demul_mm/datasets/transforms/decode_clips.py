@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from demul_mm.datasets.stores.base import check_length
 from demul_mm.datasets.transforms.frame_folder import list_frames, read_frames, read_picture
 from demul_mm.registry import TRANSFORMS
+from demul_mm.structures import is_length
 from demul_mm.video.timeline import Timeline, quarter_turns, read_timeline
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ def iter_clips(
         raise ValueError(
             f'clip_seconds={clip_seconds}, num_clips={num_clips}: give exactly one of them'
         )
-    for name, value in (('clip_seconds', clip_seconds), ('num_clips', num_clips)):
-        if value is not None and value <= 0:
-            raise ValueError(f'{name}={value}: must be above 0')
+    if clip_seconds is not None and not is_length(clip_seconds):
+        raise ValueError(f'clip_seconds={clip_seconds}: must be seconds above 0')
+    if num_clips is not None and num_clips <= 0:
+        raise ValueError(f'num_clips={num_clips}: must be above 0')
     shape = (size, size) if isinstance(size, int) else size
     if os.path.isdir(path):
         files, duration = list_frames(path, frame_rate)

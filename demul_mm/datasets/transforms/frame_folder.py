@@ -1,5 +1,6 @@
 """Folders of frames as videos: ``img_00001.jpg``, ``frame_000001.png``."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ def list_frames(folder: str, rate: float | None) -> tuple[list[str], float]:
     Raises:
         ValueError: there are none, or their numbers do not tell them apart, or no rate is given.
     """
-    if rate is None or rate <= 0:
+    if rate is None or not (math.isfinite(rate) and rate > 0):
         raise ValueError(
             f'{folder} is a folder of frames: give frame_rate, their number a second, above 0'
         )

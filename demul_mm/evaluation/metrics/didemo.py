@@ -9,6 +9,7 @@ from torch import Tensor
 
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.evaluation.metrics.base import EntryMetric
+from demul_mm.evaluation.metrics.moment_recall import check_options
 from demul_mm.evaluation.predictions import PredictionEntry, pad_entries, pad_spans
 from demul_mm.registry import DATASETS, METRICS
 from demul_mm.structures import pairwise_iou
@@ -99,8 +100,7 @@ class DiDeMoMetric(EntryMetric):
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
-        if not topk or any(k < 1 for k in topk):
-            raise ValueError(f'topk is {tuple(topk)}; give whole numbers from 1 up')
+        check_options(topk)
         if isinstance(floors, Mapping) and set(floors) != {'fit_on'}:
             raise ValueError(f'floors has the keys {sorted(floors)}; it takes only fit_on')
         self.topk = tuple(topk)

@@ -187,7 +187,8 @@ def per_query(
     return values
 
 
-def check_options(topk: Sequence[int], ious: Sequence[float], iou_op: str) -> None:
+def check_options(topk: Sequence[int], ious: Sequence[float] = (0.5,), iou_op: str = 'ge') -> None:
+    """Refuse what cannot be meant: a number or a string for a list, ranks below 1, no share."""
     if iou_op not in IOU_OPS:
         raise ValueError(f"iou_op is {iou_op!r}; it must be 'ge' (IoU >= m) or 'gt' (IoU > m)")
     for name, values in (('topk', topk), ('ious', ious)):

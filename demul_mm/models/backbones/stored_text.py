@@ -1,6 +1,6 @@
 """Published features of sentences, in place of a language model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,10 +27,10 @@ class StoredSentences:
         ValueError: the store lacks some of the queries.
     """
 
-    def __init__(self, store: dict, datasets: Sequence[dict]) -> None:
+    def __init__(self, store: dict, datasets: dict | Sequence[dict]) -> None:
         self.store = FEATURE_STORES.build(store)
         self.query_ids: dict[str, str] = {}
-        for config in datasets:
+        for config in [datasets] if isinstance(datasets, Mapping) else datasets:
             dataset = DATASETS.build({**config, 'pipeline': [], 'test_mode': True})
             for item in map(dataset.get_data_info, range(len(dataset))):
                 self.query_ids.update(zip(item['queries'], item['query_ids']))
