@@ -24,7 +24,6 @@ from demul_mm.apis.loading import load_model, recipe_fingerprint
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_all
 from demul_mm.datasets import MomentDataset
 from demul_mm.index import MomentIndex, SearchFilter
-from demul_mm.models.task_modules.tokenizer import warn_cut
 from demul_mm.registry import DATASETS, INDEXES, INFERENCERS
 from demul_mm.retrieval import (
     BankEntries,
@@ -38,6 +37,7 @@ from demul_mm.retrieval import (
     VideoBank,
     encode_queries,
 )
+from demul_mm.sentences import warn_cut
 from demul_mm.structures.nms import MomentNMS
 
 

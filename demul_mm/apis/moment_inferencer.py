@@ -26,9 +26,9 @@ from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, VideoSpec
 from demul_mm.files import inside
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers.explain import phrase_maps
-from demul_mm.models.task_modules.tokenizer import warn_cut
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
+from demul_mm.sentences import warn_cut
 from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
 from demul_mm.visualization import MomentVisualizer
 

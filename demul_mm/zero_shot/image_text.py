@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 
 from demul_mm.precision import autocast
+from demul_mm.sentences import longer_than, warn_cut
 from demul_mm.zero_shot.encoders import DEFAULT_ENCODER, RECOMMENDED
 
 # What a model is loaded from; other files of its repository are not downloaded.
@@ -80,8 +81,8 @@ class ImageTextEncoder:
         return np.concatenate(parts)
 
     def encode_texts(self, sentences: Sequence[str]) -> np.ndarray:
-        """Unit vectors ``(n, S)`` float32 of sentences; what is too long is cut."""
-        length = self.model.config.text_config.max_position_embeddings
+        """Unit vectors ``(n, S)`` float32 of sentences; what is too long is cut, and told."""
+        warn_cut(self, sentences, 'queries')
         # SigLIP has no mask: it was trained on sentences of one length.
         padding = 'max_length' if 'siglip' in self.model.config.model_type else True
         parts = []
@@ -90,7 +91,7 @@ class ImageTextEncoder:
                 list(sentences[first : first + self.batch]),
                 padding=padding,
                 truncation=True,
-                max_length=length,
+                max_length=self.max_length,
                 return_tensors='pt',
             )
             inputs.pop('token_type_ids', None)
@@ -98,6 +99,15 @@ class ImageTextEncoder:
                 inputs.pop('attention_mask', None)
             parts.append(self._features(self.model.get_text_features, inputs))
         return np.concatenate(parts)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that are read of a sentence."""
+        return self.model.config.text_config.max_position_embeddings
+
+    def cut(self, sentences: Sequence[str]) -> list[str]:
+        """Those of the sentences whose ends are not read."""
+        return longer_than(self.max_length, sentences, self.tokenizer)
 
     @torch.inference_mode()
     def _features(self, encode: Any, inputs: Mapping[str, Tensor]) -> np.ndarray:

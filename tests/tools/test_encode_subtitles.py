@@ -50,9 +50,10 @@ def test_store_of_a_jsonl_is_resumed_and_broken_lines_are_listed(tmp_path):
 def test_a_folder(tmp_path):
     folder = tmp_path / 'srt'
     folder.mkdir()
-    (folder / 'film.srt').write_text('1\n00:00:00,000 --> 00:00:01,000\nHello.\n')
-    code, _ = run(folder, tmp_path / 'out', '--clip-seconds', 1, '--dtype', 'float32')
+    (folder / 'film.srt').write_text(f'1\n00:00:00,000 --> 00:00:01,000\nHello{" you" * 70}\n')
+    code, output = run(folder, tmp_path / 'out', '--clip-seconds', 1, '--dtype', 'float32')
     assert code == 0
+    assert '1 texts are longer than the 64 tokens' in output
     store = PackedStore(str(tmp_path / 'out'))
     assert store.shape('film') == (1, 384)
     assert store.provenance['lm'] == 'minilm'

@@ -77,10 +77,12 @@ class SentenceEncoder:
         self.lm = MODELS.build(dict(type='TransformersLM', name=name, tune='none'))
         self.device = device
         self.dim: int = self.lm.out_dim
+        self.num_cut = 0
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """``(N, dim)`` float32; each distinct text is encoded once, beside others as long."""
         distinct = sorted(set(texts), key=lambda text: (len(text), text))
+        self.num_cut += len(self.tokenizer.cut(distinct))
         parts = [self._encode(distinct[i : i + BATCH]) for i in range(0, len(distinct), BATCH)]
         place = {text: i for i, text in enumerate(distinct)}
         return np.concatenate(parts)[[place[text] for text in texts]]
@@ -132,6 +134,10 @@ def main() -> int:
                 writer.add(video.video_id, clips)
         total = len(writer)
     print(f'{args.out}: {total:,} videos, {encoder.dim} values a row; {silent:,} without any text')
+    if encoder.num_cut:
+        print(
+            f'{encoder.num_cut:,} texts are longer than the {args.max_length} tokens that are read'
+        )
     if bad:
         print(f'{len(bad):,} left out:', *bad, sep='\n', file=sys.stderr)
     return 1 if bad else 0

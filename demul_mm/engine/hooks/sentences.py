@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 
 from demul_mm.datasets import MomentDataset
 from demul_mm.models.backbones.language_model import TransformersLM
-from demul_mm.models.task_modules.tokenizer import warn_cut
 from demul_mm.registry import HOOKS
+from demul_mm.sentences import warn_cut
 
 
 @HOOKS.register_module()

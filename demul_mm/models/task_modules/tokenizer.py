@@ -1,13 +1,12 @@
 """From sentences to token ids."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor
 
 from demul_mm.registry import TASK_UTILS
+from demul_mm.sentences import longer_than
 
 
 def resolve_language_model(name: str) -> str:
@@ -32,23 +31,6 @@ def check_sentences(sentences: list[str]) -> None:
     for number, sentence in enumerate(sentences):
         if not sentence.strip():
             raise ValueError(f'query {number} is empty: give a sentence that describes a moment')
-
-
-def warn_cut(tokenizer: Any, sentences: Sequence[str], name: str) -> None:
-    """Say in one line how many sentences a tokenizer does not read to their end.
-
-    Args:
-        tokenizer: with ``cut(sentences)`` and ``max_length``; others read everything.
-        sentences: to be read.
-        name: what they are, for the message.
-    """
-    cut = tokenizer.cut(sentences) if hasattr(tokenizer, 'cut') else []
-    if cut:
-        MMLogger.get_current_instance().warning(
-            f'{name}: {len(cut):,} of {len(sentences):,} are longer than the '
-            f'{tokenizer.max_length} tokens that are read, and what comes after them has no effect '
-            f'({cut[0][:80]!r}, ...); shorten them, or raise max_length of the tokenizer'
-        )
 
 
 @TASK_UTILS.register_module()
@@ -80,7 +62,4 @@ class TransformersTokenizer:
 
     def cut(self, sentences: Sequence[str]) -> list[str]:
         """Those of the sentences whose ends are past ``max_length`` and not read."""
-        # No token is shorter than a byte.
-        long = [text for text in sentences if len(text.encode()) + 2 > self.max_length]
-        ids = self.tokenizer(long, truncation=False, verbose=False)['input_ids'] if long else []
-        return [text for text, row in zip(long, ids) if len(row) > self.max_length]
+        return longer_than(self.max_length, sentences, self.tokenizer)
