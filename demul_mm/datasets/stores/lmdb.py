@@ -24,6 +24,7 @@ class LMDBStore(FeatureStore):
 
     A value is an ``.npz`` or ``.npy`` file, told by its content, or bare numbers of one type. The
     environment is opened for each access, since it survives neither a fork nor a second opening.
+    LMDB has no checksums: of a damaged file the library may end the process.
 
     Args:
         path: the folder that holds ``data.mdb``, or such a file itself.
