@@ -38,6 +38,9 @@ def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[P
     Args:
         folder: where to look.
         suffixes: of the files, in lower case; case does not matter.
+
+    Raises:
+        ValueError: the name of a file is no Unicode, and could be no id.
     """
     entered: set[str] = set()
     for root, folders, names in os.walk(os.fspath(folder), followlinks=True):
@@ -48,9 +51,17 @@ def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[P
             if name[0] != '.' and os.path.realpath(os.path.join(root, name)) not in entered
         ]
         for name in sorted(names):
-            stem, suffix = os.path.splitext(name)
+            stem, suffix = os.path.splitext(_unicode(name))
             if suffix.lower() in suffixes and name[0] != '.' and not stem.endswith('.tmp'):
                 yield Path(root, name)
+
+
+def _unicode(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f'the file name {name!a} is no valid UTF-8; rename the file') from None
+    return name
 
 
 def file_state(path: str | os.PathLike) -> str:
@@ -92,7 +103,7 @@ def ids_of(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> dict[str, 
         ValueError: they are not told apart, as ``a.mp4`` and ``a.mkv``.
     """
     listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    files = {os.fspath(path): Path(path) for path in listed}
+    files = {_unicode(os.fspath(path)): Path(path) for path in listed}
     if len({file.stem for file in files.values()}) == len(files):
         return {path: file.stem for path, file in files.items()}
     whole = {path: Path(os.path.abspath(path)) for path in files}

@@ -88,6 +88,17 @@ def test_ids_are_paths_without_suffix(tmp_path: Path) -> None:
         list_by_id(tmp_path, ('.mp4', '.mkv'))
 
 
+def test_a_name_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
+    """It could be no id: neither JSON nor a database takes it."""
+    name = os.fsdecode(b'caf\xe9.mp4')
+    (tmp_path / name).touch()
+    for ask in (lambda: list_by_id(tmp_path, ['.mp4']), lambda: ids_of([name])):
+        with pytest.raises(
+            ValueError, match=r"'caf\\udce9.mp4' is no valid UTF-8; rename the file"
+        ):
+            ask()
+
+
 def test_one_file_may_come_twice_but_not_two_under_one_id(tmp_path: Path) -> None:
     touch(tmp_path, 'a.mp4')
     one, same = str(tmp_path / 'a.mp4'), f'{tmp_path}/./a.mp4'

@@ -167,17 +167,18 @@ def export(
         Path, typer.Argument(help='File to write: .json .csv .vtt .edl .fcpxml .otio')
     ],
     moments: Annotated[
-        typer.FileText, typer.Option(help='What search --json or ask --json printed.')
-    ] = '-',  # type: ignore[assignment]
+        Path, typer.Option(help="What search --json or ask --json printed; '-': what comes in.")
+    ] = Path('-'),
     padding: Annotated[float, typer.Option(min=0, help='Seconds added on both sides.')] = 0.0,
     debug: Debug = False,
 ) -> None:
     """Write moments for editors: demul search "..." --json | demul export cuts.edl"""
     from demul_mm.app.export import export as render
     from demul_mm.app.export import read_moments
-    from demul_mm.files import write_atomically
+    from demul_mm.files import read_text, write_atomically
 
-    query, rows = read_moments(moments.read())
+    text = sys.stdin.read() if moments == Path('-') else read_text(moments)
+    query, rows = read_moments(text)
     write_atomically(target, render(query, rows, target.suffix.lstrip('.').lower(), padding))
 
 

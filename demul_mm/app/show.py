@@ -148,4 +148,6 @@ def _public(hit: Hit) -> dict[str, Any]:
 
 
 def _json(content: Any) -> None:
-    print(json.dumps(content, indent=1, ensure_ascii=False))
+    # What another console cannot show would be escaped as Python does, not JSON.
+    plain = (sys.stdout.encoding or '').lower().replace('-', '') != 'utf8'
+    print(json.dumps(content, indent=1, ensure_ascii=plain))

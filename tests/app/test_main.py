@@ -1,5 +1,6 @@
 """The command: what it prints, and its exit codes."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
+from demul_mm.app import show
 from tests.app.encoders import save_encoder
 from tests.app.films import write_film, write_subtitles
 
@@ -52,6 +54,18 @@ def test_help_is_light(tmp_path: Path) -> None:
         assert name in shown.stdout
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'cp1252', 'ascii'])
+def test_json_is_json_on_every_console(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the entry prints what a console cannot show as an escape."""
+    written, facts = io.BytesIO(), dict(query='狗 😀 café')
+    console = io.TextIOWrapper(written, encoding=encoding, errors='backslashreplace')
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', console)
+        show.facts(facts, as_json=True)
+        console.flush()
+    assert json.loads(written.getvalue().decode(encoding)) == facts
+
+
 @pytest.mark.slow
 def test_asking_one_video_leaves_no_library_behind(home: Path, tmp_path: Path) -> None:
     film, encoder = home / 'films/one.mp4', home / 'encoder'
@@ -84,7 +98,7 @@ def test_a_newcomers_way(home: Path) -> None:
 
     own = demul('ask', 'films/one.mp4', 'the dog', '--json', '--device', 'cpu', cwd=home)
     assert all(moment['video'].endswith('one.mp4') for moment in json.loads(own.stdout)['moments'])
-    (home / 'found.json').write_text(found.stdout)
+    (home / 'found.json').write_text(found.stdout, encoding='utf-16')  # as PowerShell redirects
     for form in ('edl', 'otio'):
         done = demul('export', f'cuts.{form}', '--moments', 'found.json', cwd=home)
         assert done.returncode == 0, done.stderr
