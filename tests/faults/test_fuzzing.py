@@ -292,6 +292,8 @@ def test_bytes_of_an_index(tmp_path: Path) -> None:
     FaissIndex(whole, kind='flat', segment_videos=10).build(make_entries(15))
     files = sorted(p.relative_to(whole) for p in whole.rglob('*') if p.is_file())
 
+    answer('index', lambda: MomentIndex.open(whole).search(make_queries(1)))
+
     @FUZZ
     @given(st.sampled_from(files), damages())
     def fuzz(name: Path, changes: list) -> None:
