@@ -2,7 +2,6 @@
 
 import gc
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,11 +14,10 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _what_is_imported_stays() -> Iterator[None]:
+def _what_is_imported_stays() -> None:
     """Keep the collector from searching the imported libraries again for each data set.
 
     mmengine collects garbage whenever it builds one, a third of a second with all that is loaded.
     """
     gc.collect()
     gc.freeze()
-    yield
