@@ -13,6 +13,7 @@ import pytest
 from demul_mm.app import show
 from tests.app.encoders import save_encoder
 from tests.app.films import write_film, write_subtitles
+from tests.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = 'from demul_mm.app.main import main; main()'
@@ -20,12 +21,8 @@ HEAVY = ('torch', 'transformers', 'mmaction', 'cv2', 'scipy', 'av', 'fastapi')
 
 
 def demul(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, '-c', RUN, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), COLUMNS='200'),
+    return run_warm(
+        sys.executable, '-c', RUN, *arguments, cwd=cwd, env=dict(os.environ, COLUMNS='200')
     )
 
 

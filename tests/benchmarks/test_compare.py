@@ -7,6 +7,7 @@ import pytest
 
 from tests.engine.tiny import DIM, write_tiny_demul
 from tests.tools.running import run_in_process
+from tests.warm import warm  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,7 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3))
 """
 
 
+@pytest.mark.usefixtures('warm')
 def test_one_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     data = tmp_path / 'data'
     ours, other = tmp_path / 'demul_tiny_cv.py', tmp_path / 'tan2d_tiny_cv.py'
