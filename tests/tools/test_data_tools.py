@@ -9,6 +9,7 @@ import pytest
 from demul_mm.datasets import JsonlMomentDataset, PackedStore, PackedWriter
 from demul_mm.datasets.simulation import SimulationConfig
 from tests.datasets.helpers import video, write_jsonl
+from tests.datasets.test_stores import write_lmdb
 from tests.tools.running import ROOT, call
 
 
@@ -63,6 +64,12 @@ class TestPack:
         assert store.simulated is False
         one = np.load(tmp_path / 'one' / 'a.npy')
         np.testing.assert_array_equal(store.load('a.avi')[:, :4], one[:4])
+
+    def test_an_lmdb_environment(self, tmp_path):
+        write_lmdb(tmp_path / 'one', {'a': np.ones((5, 4), np.float32)})
+        code, _ = run('data/pack_features.py', tmp_path / 'one', tmp_path / 'out')
+        assert code == 0
+        np.testing.assert_array_equal(PackedStore(str(tmp_path / 'out')).load('a'), np.ones((5, 4)))
 
     def test_bad_videos_are_listed_and_the_rest_is_packed(self, tmp_path):
         nan = np.full((2, 4), np.nan, np.float32)
