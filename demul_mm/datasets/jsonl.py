@@ -87,7 +87,9 @@ def validate_jsonl(path: str) -> list[str]:
 def _refuse_unknown(row: dict, known: set[str], path: str, where: str) -> None:
     unknown = sorted(set(row) - known)
     if unknown:
+        other = "a line for each query, with a 'qid', is the form of QVHighlightsDataset"
+        own = "further facts about a video go into 'meta'"
         raise AnnotationError(
             f'{path}: {where}: unknown key {unknown[0]!r}; allowed: {", ".join(sorted(known))} '
-            "(further facts about a video go into 'meta')"
+            f'({other if "qid" in unknown else own})'
         )

@@ -14,6 +14,7 @@ from demul_mm.datasets import (
     QVHighlightsDataset,
     TACoSDataset,
     TVRDataset,
+    validate_jsonl,
 )
 from demul_mm.datasets.transforms.decode_clips import decode_clips
 
@@ -156,3 +157,10 @@ def test_lengths_and_rates_are_such(tmp_path, number):
         FolderStore(str(tmp_path), clip_seconds=number)
     with pytest.raises(ValueError, match='frame_rate'):
         decode_clips(str(tmp_path), num_clips=2, frame_rate=number)
+
+
+def test_the_form_of_qvhighlights_is_known_by_its_lines(tmp_path):
+    row = dict(vid='a', qid=1, query='a dog', duration=10, relevant_windows=[[0, 1]])
+    path = write(tmp_path / 'a.jsonl', row)
+    (fault,) = validate_jsonl(path)
+    assert 'is the form of QVHighlightsDataset' in fault
