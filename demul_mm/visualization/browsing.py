@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from demul_mm.datasets import MomentDataset
 from demul_mm.datasets.transforms import Augmentation, PackMomentInputs
+from demul_mm.video.frames import even_times, read_key_frames
 from demul_mm.visualization.charts import FAINT, INK, LINE, TRUTH
-from demul_mm.visualization.frames import even_times, read_key_frames
 
 NUM_FRAMES = 10
 MAX_TEXT = 150

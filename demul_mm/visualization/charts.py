@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from demul_mm.evaluation.calibration import Reliability
 from demul_mm.files import replacing
-from demul_mm.visualization.frames import KeyFrame
+from demul_mm.video.frames import KeyFrame
 from demul_mm.visualization.phrases import (
     FAINT,
     INK,

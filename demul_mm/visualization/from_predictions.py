@@ -11,7 +11,7 @@ from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.files import VIDEO_SUFFIXES, list_by_id
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.structures.names import as_names
-from demul_mm.visualization.frames import KeyFrame, even_times, read_key_frames
+from demul_mm.video.frames import KeyFrame, even_times, read_key_frames
 from demul_mm.visualization.phrases import PhraseRows
 from demul_mm.visualization.report import (
     ReportHit,

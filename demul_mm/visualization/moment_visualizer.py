@@ -8,8 +8,8 @@ from mmengine.visualization import Visualizer
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.registry import VISUALIZERS
 from demul_mm.structures import MomentDataSample
+from demul_mm.video.frames import even_times, read_key_frames
 from demul_mm.visualization.charts import TimelineRow, draw_timeline, figure_image, save_figure
-from demul_mm.visualization.frames import even_times, read_key_frames
 from demul_mm.visualization.phrases import PhraseRows
 
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 
 from demul_mm.evaluation.tables import split_floors
 from demul_mm.files import write_atomically
-from demul_mm.visualization.frames import KeyFrame, encode_jpeg
+from demul_mm.video.frames import KeyFrame, encode_jpeg
 
 ROW_NAMES = {
     'model': 'Model',

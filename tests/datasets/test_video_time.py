@@ -9,7 +9,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 from demul_mm.datasets.transforms.decode_clips import decode_clips
-from demul_mm.visualization.frames import read_key_frames
+from demul_mm.video.frames import read_key_frames
 
 FPS, SECONDS = 10, 12
 GREY = 58  # mean of the first frame: 60, less what the conversion to YUV and back takes

@@ -1,4 +1,4 @@
-"""Key frames are those of their times; pictures are drawn where the data say."""
+"""Pictures are drawn where the data say."""
 
 import cv2
 import numpy as np
@@ -11,39 +11,8 @@ from demul_mm.evaluation.predictions import entries_from_sample
 from demul_mm.registry import VISUALIZERS
 from demul_mm.structures import MomentDataSample, PhraseMap
 from demul_mm.visualization.charts import draw_reliability, figure_image
-from demul_mm.visualization.frames import encode_jpeg, even_times, read_key_frames
 from demul_mm.visualization.from_predictions import entry_phrases
 from tests.visualization.helpers import write_video
-
-
-def test_even_times_are_the_middles_of_equal_parts():
-    assert even_times(10.0, 4) == [1.25, 3.75, 6.25, 8.75]
-
-
-def test_key_frames_are_those_of_their_times(tmp_path):
-    write_video(tmp_path / 'v.mp4', seconds=6)
-    times = [4.5, 0.0, 2.25, 99.0]  # in any order; the last is past the end
-    frames = read_key_frames(tmp_path / 'v.mp4', times, height=24)
-    assert [frame.seconds for frame in frames] == times
-    assert all(frame.image.shape == (24, 32, 3) for frame in frames)
-    brightness = [float(frame.image.mean()) for frame in frames]
-    np.testing.assert_allclose(brightness, [4 * 36, 0, 4 * 18, 4 * 47], atol=5)
-
-
-def test_a_file_that_is_no_video_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'there is no video file .*none.mp4'):
-        read_key_frames(tmp_path / 'none.mp4', [0.0])
-    (tmp_path / 'bad.mp4').write_bytes(b'x' * 100)
-    with pytest.raises(ValueError, match=r'bad.mp4 cannot be decoded'):
-        read_key_frames(tmp_path / 'bad.mp4', [0.0])
-
-
-def test_jpeg_keeps_the_colours():
-    image = np.zeros((32, 32, 3), np.uint8)
-    image[..., 0] = 200  # red
-    decoded = cv2.imdecode(np.frombuffer(encode_jpeg(image), np.uint8), cv2.IMREAD_COLOR)
-    assert abs(int(decoded[16, 16, 2]) - 200) < 10
-    assert decoded[16, 16, 0] < 20
 
 
 def _sample(with_pred: bool = True) -> MomentDataSample:

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from demul_mm.visualization.frames import KeyFrame
+from demul_mm.video.frames import KeyFrame
 from demul_mm.visualization.from_predictions import (
     find_videos,
     report_searches,

@@ -57,8 +57,8 @@ def write_pictures(
     groups: dict[str, list['PredictionEntry']], paths: dict[str, Path], folder: str
 ) -> None:
     from demul_mm.models.heads.joint_score import TERMS
+    from demul_mm.video.frames import even_times
     from demul_mm.visualization.charts import TimelineRow, draw_timeline, save_figure
-    from demul_mm.visualization.frames import even_times
     from demul_mm.visualization.from_predictions import entry_phrases, frames_or_none
 
     for video_id, own in tqdm(groups.items(), unit='video'):

@@ -1,4 +1,4 @@
-"""Key frames of a video file."""
+"""Pictures of a video file: single ones, and several side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,3 +76,15 @@ def encode_jpeg(image: np.ndarray, quality: int = 80) -> bytes:
     if not done:
         raise ValueError(f'a picture of shape {image.shape} cannot be written as JPEG')
     return data.tobytes()
+
+
+def sprite_sheet(path: str | Path, times: Sequence[float], height: int = 90) -> bytes:
+    """The frames shown at the given times side by side, from left to right, as a JPEG file.
+
+    Args:
+        path: video file.
+        times: seconds, at least one; see :func:`read_key_frames`, which also says what is raised.
+        height: of the pictures in pixels; each is as wide as the others.
+    """
+    frames = read_key_frames(path, times, height)
+    return encode_jpeg(np.hstack([frame.image for frame in frames]))
