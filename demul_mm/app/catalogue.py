@@ -3,7 +3,8 @@
 import json
 import re
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ CREATE TABLE IF NOT EXISTS videos (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, key TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('encoded', 'indexed', 'broken')),
     duration REAL, error TEXT);
+CREATE INDEX IF NOT EXISTS videos_by_key ON videos (key);
 CREATE TABLE IF NOT EXISTS gone (key TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS lines (
     id INTEGER PRIMARY KEY, video INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
@@ -57,6 +59,8 @@ class LineHit(NamedTuple):
 class Catalogue:
     """Videos, their lines, and settings; every change is there whole or not at all.
 
+    Threads may share it.
+
     Args:
         path: of the file, which is made if there is none.
 
@@ -66,15 +70,24 @@ class Catalogue:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
-        self._db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;' + SCHEMA)
+        self._path = path
+        self._local = threading.local()
+        self._db.executescript(SCHEMA)
         found = self.setting('format', FORMAT)
         if found > FORMAT:
             raise ValueError(f'{path} has format {found}, this version reads up to {FORMAT}')
         self.set('format', FORMAT)
 
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The connection of the thread that asks: a statement in one is not safe from another's."""
+        if not hasattr(self._local, 'db'):
+            self._local.db = sqlite3.connect(self._path, timeout=60)
+            self._local.db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;')
+        return self._local.db
+
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, as far as this thread holds it."""
         self._db.close()
 
     def setting(self, name: str, default: Any = None) -> Any:
@@ -97,6 +110,15 @@ class Catalogue:
             (state,),
         )
         return [VideoRow(*row) for row in rows]
+
+    def by_key(self, keys: Iterable[str]) -> dict[str, VideoRow]:
+        """Those of some videos that are in the index."""
+        rows = self._db.execute(
+            'SELECT id, path, key, state, duration, error FROM videos '
+            "WHERE state = 'indexed' AND key IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(keys)),),
+        )
+        return {row[2]: VideoRow(*row) for row in rows}
 
     def put(
         self,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from demul_mm.app.catalogue import Catalogue, VideoRow
-from demul_mm.app.rank_fusion import Found, Hit, fuse
+from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
 from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files, replacing
 from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
 from demul_mm.structures.nms import MomentNMS
@@ -25,6 +26,8 @@ DEPTH = 100
 # window and what is said in it, which is short.
 OVERLAP = 0.3
 SAID_OVERLAP = 0.1
+# A video's key, and seconds from its first frame.
+Span = tuple[str, float, float]
 
 
 class Report(NamedTuple):
@@ -59,6 +62,7 @@ class Library:
         self._made: Any = None
         self.seconds: float = self.catalogue.setting('seconds', seconds)
         self._index: MomentIndex | None = None
+        self._index_state: int | None = None
 
     @classmethod
     def open(cls, path: str | Path, encoder: Callable[[str | None], Any]) -> 'Library':
@@ -190,14 +194,14 @@ class Library:
                 index.build(_Entries(self, keys))
             else:
                 index.add(_Entries(self, keys), on_existing='skip')
-            self._index = None
+            self._note_change()
             self.catalogue.mark_indexed(keys)
         gone = self.catalogue.gone()
         if gone:
             index = self._open_index()
             if index is not None:
                 index.remove(gone, missing='ignore')
-                self._index = None
+                self._note_change()
         self.catalogue.drop_gone()
         known = {row.key for row in self.catalogue.videos()}
         for file in (self.path / 'frames').glob('*/*'):
@@ -208,12 +212,18 @@ class Library:
     def _frames(self, key: str) -> Path:
         return self.path / 'frames' / key[:2] / f'{key}.npz'
 
+    def _note_change(self) -> None:
+        """Have every process that searches open the index anew."""
+        self.catalogue.set('index_state', self.catalogue.setting('index_state', 0) + 1)
+
     def _open_index(self) -> MomentIndex | None:
-        if self._index is None:
+        state = self.catalogue.setting('index_state', 0)
+        if self._index is None or state != self._index_state:
             try:
                 self._index = MomentIndex.open(self.path / 'index')
             except FileNotFoundError:
                 return None
+            self._index_state = state
         return self._index
 
     def entry(self, key: str) -> VideoEntry:
@@ -252,7 +262,12 @@ class Library:
     # Asking it.
 
     def search(
-        self, sentence: str, number: int = 10, kinds: Iterable[str] = ('picture', 'text')
+        self,
+        sentence: str,
+        number: int = 10,
+        kinds: Iterable[str] = ('picture', 'text'),
+        liked: Sequence[Span] = (),
+        disliked: Sequence[Span] = (),
     ) -> list[Hit]:
         """The best moments for a sentence, of all videos.
 
@@ -262,6 +277,8 @@ class Library:
             sentence: what is looked for.
             number: of moments, at most.
             kinds: what is searched, of 'picture' and 'text'.
+            liked: moments that are right; what looks like them rises.
+            disliked: moments that are wrong; they are left out, and what looks like them sinks.
 
         Raises:
             ValueError: the sentence is empty, or there is no such kind.
@@ -273,22 +290,28 @@ class Library:
             raise ValueError(f"kinds are {sorted(kinds)}; choose from 'picture' and 'text'")
         lists: list[list[Found]] = []
         if 'picture' in kinds:
-            lists.append(self._pictures(sentence))
+            lists.append(self._pictures(sentence, liked, disliked))
         if 'text' in kinds:
             lists.append(self._lines(sentence))
-        rows = {row.key: row for row in self.catalogue.videos('indexed')}
-        return [
-            hit._replace(path=rows[hit.key].path)
+        wrong = [Found(*span, kind='', why='', score=0.0) for span in disliked]
+        found = [
+            hit
             for hit in fuse(lists, SAID_OVERLAP)
-            if hit.key in rows
-        ][:number]
+            if not any(hit.key == one.key and iou(hit, one) > OVERLAP for one in wrong)
+        ]
+        rows = self.catalogue.by_key({hit.key for hit in found})
+        return [hit._replace(path=rows[hit.key].path) for hit in found if hit.key in rows][:number]
 
-    def _pictures(self, sentence: str) -> list[Found]:
+    def _pictures(
+        self, sentence: str, liked: Sequence[Span], disliked: Sequence[Span]
+    ) -> list[Found]:
         index = self._open_index()
         if index is None:
             return []
         nms = MomentNMS(OVERLAP, DEPTH)
         vector = self.encoder.encode_texts([sentence])
+        if liked or disliked:
+            vector = _refined(index, vector[0], liked, disliked)[None]
         hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
         return [
             Found(key, float(start), float(end), 'picture', f'picture {score:.3f}', float(score))
@@ -355,6 +378,24 @@ def ask(
         Hit(key, path, start, end, score, (f'{scorer} {score:.3f}',))
         for (start, end), score in zip(times.tolist(), scores[valid].tolist())
     ]
+
+
+def _refined(
+    index: MomentIndex, vector: np.ndarray, liked: Sequence[Span], disliked: Sequence[Span]
+) -> np.ndarray:
+    """A sentence's vector ``(S,)`` moved by what was said of moments the index still holds."""
+    from demul_mm.retrieval.refining import FeedbackWeights, MomentVectors, refine_query
+
+    query, vectors = torch.from_numpy(vector), MomentVectors(index)
+
+    def rows(spans: Sequence[Span]) -> torch.Tensor:
+        found = [query.new_zeros(0, len(query))]
+        for key, start, end in spans:
+            with suppress(KeyError):
+                found.append(vectors(key, np.array([[start, end]])))
+        return torch.cat(found)
+
+    return refine_query(query, rows(liked), rows(disliked), FeedbackWeights())[0].numpy()
 
 
 class _Entries:

@@ -48,7 +48,7 @@ def fuse(lists: Sequence[Sequence[Found]], overlap: float) -> list[Hit]:
     for rank, found in by_rank:
         for first, votes in answers:
             same = first.key == found.key and first.kind != found.kind
-            if same and _iou(first, found) > overlap:
+            if same and iou(first, found) > overlap:
                 votes.setdefault(found.kind, (rank, found.why))
                 break
         else:
@@ -67,6 +67,7 @@ def fuse(lists: Sequence[Sequence[Found]], overlap: float) -> list[Hit]:
     return sorted(hits, key=lambda hit: -hit.score)
 
 
-def _iou(a: Found, b: Found) -> float:
+def iou(a: Found | Hit, b: Found | Hit) -> float:
+    """Of two moments of one video."""
     inter = min(a.end, b.end) - max(a.start, b.start)
     return max(0.0, inter) / max(max(a.end, b.end) - min(a.start, b.start), 1e-9)

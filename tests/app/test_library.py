@@ -4,12 +4,14 @@ import multiprocessing
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demul_mm.app.library import Library, ask, find_videos, state_key
+from demul_mm.app.rank_fusion import Hit
 from tests.app.films import ColourEncoder, write_film, write_subtitles
 
 
@@ -127,6 +129,35 @@ def test_pictures_and_words_speak_for_one_moment(tmp_path: Path, folder: Path) -
     write_subtitles(folder / 'one.srt', [(1, 2, 'other words')])
     assert lib.update().added == 1  # what is said belongs to the video
     assert lib.search('goodbye', kinds=['text']) == []
+
+
+def test_what_is_said_of_moments_moves_the_next_search(tmp_path: Path, folder: Path) -> None:
+    lib = library(tmp_path)
+    lib.update([folder])
+
+    def places(hits: list[Hit]) -> list[tuple[str, float, float]]:
+        return [hit[:1] + hit[2:4] for hit in hits]
+
+    before = places(lib.search('red', 100, ['picture']))
+    for rank, span in enumerate(before):
+        assert places(lib.search('red', 100, ['picture'], liked=[span])).index(span) <= rank
+        after = lib.search('red', 100, ['picture'], disliked=[span])
+        assert span not in places(after)
+    assert places(lib.search('red', 100, ['picture'], liked=[('gone', 0, 1)])) == before
+
+
+def test_a_library_follows_what_others_do_to_it(tmp_path: Path, folder: Path) -> None:
+    mine, theirs = library(tmp_path), library(tmp_path)
+    mine.update([folder / 'one.mp4'])
+    assert {Path(hit.path).name for hit in mine.search('red', 100)} == {'one.mp4'}
+    theirs.update([folder])
+    with ThreadPoolExecutor(4) as pool:  # and in any thread
+        answers = list(pool.map(lambda _: mine.search('red', 100), range(8)))
+    assert {Path(hit.path).name for hit in answers[0]} == {'one.mp4', 'two.mp4'}
+    assert all(answer == answers[0] for answer in answers)
+    os.remove(folder / 'one.mp4')
+    theirs.update([folder])
+    assert {Path(hit.path).name for hit in mine.search('red', 100)} == {'two.mp4'}
 
 
 def test_hidden_files_are_left_out(tmp_path: Path) -> None:
