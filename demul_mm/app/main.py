@@ -183,6 +183,62 @@ def export(
 
 
 @app.command()
+def serve(
+    index: Index = DEFAULT_INDEX,
+    host: Annotated[
+        str, typer.Option(help='Address to bind to; other than this computer, a token is asked.')
+    ] = '127.0.0.1',
+    port: Annotated[int, typer.Option(min=0, max=65535, help='0: any that is free.')] = 8000,
+    token: Annotated[
+        str | None, typer.Option(envvar='DEMUL_TOKEN', help='Ask for this token.')
+    ] = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(help='Folder below which folders may be added from the page; repeat.'),
+    ] = None,
+    encoder: Encoder = None,
+    device: Device = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Open the library in a browser: a page, and REST (see /openapi.json)."""
+    needs('web', 'fastapi', 'uvicorn')
+    from demul_mm.server import run
+    from demul_mm.server.service import Service
+
+    show.set_logging(quiet, verbose)
+    service = Service(index, _encoder(encoder, device, offline, verbose), allow or ())
+    run.serve(service, host, port, token, lambda url: print(f'open {url}', flush=True))
+
+
+@app.command()
+def mcp(
+    index: Index = DEFAULT_INDEX,
+    clips: Annotated[Path, typer.Option(help='Folder that cuts are written to.')] = Path(
+        'demul_clips'
+    ),
+    encoder: Encoder = None,
+    device: Device = None,
+    offline: Offline = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Offer search, ask and cut to a language model, on stdin and stdout (MCP)."""
+    needs('mcp', 'mcp')
+    from demul_mm.server.mcp_tools import create_mcp
+    from demul_mm.server.service import Service
+
+    show.set_logging(True, verbose)
+    service = Service(index, _encoder(encoder, device, offline, verbose))
+    try:
+        create_mcp(service, clips).run()
+    finally:
+        service.close()
+
+
+@app.command()
 def info(index: Index = DEFAULT_INDEX, json: Json = False, debug: Debug = False) -> None:
     """What the library holds, and which files are broken."""
     from demul_mm.app.library import Library
@@ -204,6 +260,15 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
     from demul_mm.app.doctor import findings
 
     show.facts(findings(), json)
+
+
+def needs(extra: str, *packages: str) -> None:
+    """Say what to install where a command lacks it."""
+    from importlib.util import find_spec
+
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise ImportError(f'{", ".join(missing)} is missing: pip install "demul-mm[{extra}]"')
 
 
 def _encoder(name: str | None, device: str | None, offline: bool, verbose: bool) -> Any:

@@ -1,0 +1,1 @@
+"""A library for others than its command: the page, REST and MCP."""

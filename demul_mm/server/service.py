@@ -1,0 +1,178 @@
+"""What the page, REST and MCP offer of a library."""
+
+import shutil
+import tempfile
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demul_mm.app.catalogue import VideoRow
+from demul_mm.app.export import export
+from demul_mm.app.library import Library, Span, is_library
+from demul_mm.app.rank_fusion import Hit
+from demul_mm.server.updates import Updates
+from demul_mm.video.cutting import cut
+from demul_mm.video.frames import even_times, sprite_sheet
+
+# Sentences, sheets of pictures and cuts that are kept.
+SENTENCES, SHEETS, CUTS = 1000, 500, 16
+# Files that are decoded at once: searches must go on.
+DECODERS = 2
+# A cut, in seconds, and a curve, in points, at most.
+LONGEST_CUT, CURVE = 1800.0, 400
+
+
+class SharedEncoder:
+    """An encoder for several threads, which remembers sentences.
+
+    Args:
+        encoder: what :class:`~demul_mm.app.library.Library` takes for one.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        self.name, self.fingerprint = encoder.name, encoder.fingerprint
+        self.encode_images = encoder.encode_images
+        self._lock = threading.Lock()  # tokenizers are not for two threads
+        self._vector = lru_cache(SENTENCES)(lambda one: encoder.encode_texts([one])[0])
+
+    def encode_texts(self, sentences: Sequence[str]) -> np.ndarray:
+        """Unit vectors ``(n, S)`` float32."""
+        with self._lock:
+            return np.stack([self._vector(one) for one in sentences])
+
+
+class Service:
+    """A library that several threads ask, by the ids of its videos and never by paths.
+
+    Args:
+        path: of the library; it is made if it is missing and something is allowed.
+        encoder: see :class:`~demul_mm.app.library.Library`.
+        allowed: folders below which folders may be added.
+
+    Raises:
+        FileNotFoundError: there is no library, or no such folder.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        encoder: Callable[[str | None], Any],
+        allowed: Iterable[str | Path] = (),
+    ) -> None:
+        self._lock = threading.Lock()
+        self._make, self._shared = encoder, None
+        roots = [Path(folder).resolve(strict=True) for folder in allowed]
+        make = Library if roots and not is_library(path) else Library.open
+        self.library = make(path, self._encoder)
+        self.updates = Updates(self.library, roots)
+        self._sheet = lru_cache(SHEETS)(self._draw)
+        self._decoders = threading.BoundedSemaphore(DECODERS)
+        self._folder = Path(tempfile.mkdtemp(prefix='demul_'))
+        self._cuts: OrderedDict[tuple[Span, bool], Path] = OrderedDict()
+
+    def close(self) -> None:
+        """Stop what runs, and leave no files behind."""
+        self.updates.stop(wait=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _encoder(self, name: str | None) -> SharedEncoder:
+        with self._lock:
+            if self._shared is None:
+                self._shared = SharedEncoder(self._make(name))
+            return self._shared
+
+    def video(self, key: str) -> VideoRow:
+        """A video of the library.
+
+        Raises:
+            FileNotFoundError: there is none with this id, its file is gone, or lies elsewhere than
+                in the folders that were indexed.
+        """
+        row = self.library.catalogue.by_key([key]).get(key)
+        if row is None:
+            raise FileNotFoundError(f'there is no video {key!r} in the library')
+        file = Path(row.path).resolve()
+        roots = map(Path, self.library.catalogue.setting('roots', []))
+        if not any(file == root or root in file.parents for root in roots):
+            raise FileNotFoundError(f'video {key} is a link out of the folders that were indexed')
+        if not file.is_file():
+            raise FileNotFoundError(f'the file of video {key} is gone; update the library')
+        return row
+
+    def describe(self, hits: Iterable[Hit]) -> list[dict[str, Any]]:
+        """Moments with their rank and what is known of their videos, for programs."""
+        hits = list(hits)
+        rows = self.library.catalogue.by_key({hit.key for hit in hits})
+        return [
+            dict(
+                rank=rank,
+                video=hit.key,
+                name=Path(hit.path).name,
+                path=hit.path,
+                duration=rows[hit.key].duration,
+                start=round(hit.start, 3),
+                end=round(hit.end, 3),
+                score=round(hit.score, 6),
+                why=list(hit.why),
+            )
+            for rank, hit in enumerate(hits, 1)
+            if hit.key in rows
+        ]
+
+    def ask(self, key: str, sentence: str, number: int, scorer: str) -> list[Hit]:
+        """The best moments of one video; see :meth:`Library.ask`."""
+        return self.library.ask(self.video(key).path, sentence, number, scorer)
+
+    def curve(self, key: str, sentence: str) -> dict[str, Any]:
+        """How well each part of a video fits a sentence: the best of its frames in each.
+
+        Returns:
+            ``scores`` of equal parts of the video, and its ``duration`` in seconds.
+        """
+        self.video(key)
+        frames, duration = self.library.frames(key)
+        scores = frames @ self.library.encoder.encode_texts([sentence])[0]
+        parts = np.array_split(scores, min(CURVE, len(scores)))
+        return dict(duration=duration, scores=[round(float(part.max()), 4) for part in parts])
+
+    def sheet(self, key: str, start: float, end: float, count: int, height: int) -> bytes:
+        """A JPEG file of frames side by side, evenly from a part of a video."""
+        if not 0 <= start < end:
+            raise ValueError(f'from {start:g} to {end:g} s; times must satisfy 0 <= start < end')
+        return self._sheet(self.video(key).path, (key, start, end), count, height)
+
+    def _draw(self, path: str, span: Span, count: int, height: int) -> bytes:
+        _, start, end = span
+        times = [start + time for time in even_times(end - start, count)]
+        with self._decoders:
+            return sprite_sheet(path, times, height)
+
+    def cut(self, key: str, start: float, end: float, fast: bool = False) -> tuple[Path, str]:
+        """A moment as a file of its own, which stays for a while, and what to call it."""
+        row = self.video(key)
+        if end - start > LONGEST_CUT:
+            raise ValueError(f'{end - start:g} s are to be cut, at most {LONGEST_CUT:g} s can be')
+        name = f'{Path(row.path).stem}_{start:.2f}-{end:.2f}.mp4'
+        wanted = (key, start, end), fast
+        with self._decoders:
+            if wanted not in self._cuts or not self._cuts[wanted].exists():
+                target = self._folder / f'{uuid.uuid4().hex}.mp4'
+                cut(row.path, target, start, end, fast)
+                self._cuts[wanted] = target
+            self._cuts.move_to_end(wanted)
+            while len(self._cuts) > CUTS:
+                self._cuts.popitem(last=False)[1].unlink(missing_ok=True)
+            return self._cuts[wanted], name
+
+    def export(
+        self, query: str, moments: Sequence[Mapping[str, Any]], form: str, padding: float
+    ) -> str:
+        """Moments for editors; see :func:`~demul_mm.app.export.export`."""
+        rows = [dict(moment, video=self.video(moment['video']).path) for moment in moments]
+        return export(query, rows, form, padding)
