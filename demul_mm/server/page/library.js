@@ -1,6 +1,6 @@
 // The folders of the library, and the update of them.
 
-import { $, ask, json } from '/page/api.js';
+import { $, ask, clock, json } from '/page/api.js';
 
 let library = null;
 
@@ -19,7 +19,7 @@ async function open() {
 async function draw(anew = true) {
   const found = await facts(anew);
   const rows = {
-    videos: `${found.videos} (${found.hours} hours)`,
+    videos: `${found.videos} of ${clock(3600 * found.hours)}`,
     folders: found.folders.join('\n') || 'none',
     encoder: found.encoder ?? 'not chosen yet',
     'lines of text': found.lines_of_text,

@@ -4,12 +4,15 @@ import { $, ask, clock, copy, json, url } from '/page/api.js';
 import { facts } from '/page/library.js';
 import { current, nudge, play, playFrom, show } from '/page/player.js';
 
-const TILES = 12; // pictures of a video's sheet
+const STEP = 20; // moments that are asked for, and more each time
+const SHOWN = 3; // of a video, until all are asked for
+const TALL = 46; // of the pictures of a whole video
 const said = { yes: new Map(), no: new Map() }; // of the moments of this sentence, by name
 const moved = new Map(); // borders that were nudged, by name
 const chosen = new Map(); // for export, of all sentences
 let found = []; // moments as they stand on the page
 let query = '';
+let number = STEP;
 let running = null;
 
 const nameOf = ({ video, found: [start, end] }) => `${video} ${start} ${end}`;
@@ -27,9 +30,16 @@ async function search() {
     const answer = await json('/api/search', {
       method: 'POST',
       signal: running.signal,
-      body: { query, kinds: $('kinds').value.split(','), liked: spans(said.yes), disliked: spans(said.no) },
+      body: {
+        query,
+        number,
+        kinds: $('kinds').value.split(','),
+        liked: spans(said.yes),
+        disliked: spans(said.no),
+      },
     });
     draw(answer.moments);
+    $('next').hidden = found.length < number || number >= 200;
     tell();
     if (!found.length) return;
     const again = kept && found.find((one) => nameOf(one) === nameOf(kept));
@@ -76,7 +86,9 @@ function place(moment) {
   Object.assign(moment, { row, mark });
   const label = moment.rank ?? '+';
   part('.rank').textContent = mark.textContent = label;
+  mark.setAttribute('aria-label', `Play moment ${label}`);
   const [start, end] = moment.found;
+  part('.shot img').addEventListener('load', ({ target }) => drawSheet(group, moment, target));
   part('.shot img').src = url(moment.video, 'sheet', { start, end, count: 1, height: 120 });
   part('.shot').setAttribute('aria-label', `Play moment ${label} of ${moment.name}`);
   for (const why of moment.why) part('.why').append(reason(why));
@@ -88,7 +100,11 @@ function place(moment) {
   }
   part('.choose').checked = chosen.has(nameOf(moment));
   part('.choose').addEventListener('change', () => choose(moment));
-  group.querySelector('ol').append(row);
+  const rows = group.querySelector('ol');
+  rows.append(row);
+  row.classList.toggle('extra', rows.children.length > SHOWN);
+  group.querySelector('.all').hidden = rows.children.length <= SHOWN;
+  group.querySelector('.all').textContent = `${rows.children.length - SHOWN} more of this video`;
   found.push(moment);
   measure(moment);
 }
@@ -111,7 +127,6 @@ function drawGroup(id, { video, name, path, duration }) {
   part('h2').title = path;
   if (duration) {
     part('h2').append(Object.assign(document.createElement('small'), { textContent: clock(duration) }));
-    part('.sheet').src = url(video, 'sheet', { start: 0, end: duration, count: TILES, height: 72 });
     part('.line').addEventListener('click', (event) => {
       const box = part('.line').getBoundingClientRect();
       const first = found.find((one) => one.video === video);
@@ -120,8 +135,18 @@ function drawGroup(id, { video, name, path, duration }) {
     });
     drawCurve(part('.curve'), video);
   }
+  part('.all').addEventListener('click', () => group.classList.add('open'));
   $('groups').append(group);
   return group;
+}
+
+/** Pictures of the whole video, as many as there is room for in their own shape. */
+function drawSheet(group, { video, duration }, { naturalWidth, naturalHeight }) {
+  const sheet = group.querySelector('.sheet');
+  if (!duration || sheet.src) return;
+  const tile = (TALL * naturalWidth) / naturalHeight;
+  const count = Math.max(1, Math.min(24, Math.round(sheet.parentNode.clientWidth / tile)));
+  sheet.src = url(video, 'sheet', { start: 0, end: duration, count, height: 2 * TALL });
 }
 
 async function drawCurve(svg, video) {
@@ -163,7 +188,7 @@ function select(moment, playing) {
 
 function step(by) {
   if (!found.length) return;
-  const shown = [...document.querySelectorAll('.moment')];
+  const shown = [...document.querySelectorAll('.group.open .moment, .moment:not(.extra)')];
   const at = shown.findIndex((row) => row.classList.contains('current'));
   const row = shown[Math.max(0, Math.min(shown.length - 1, at + by))];
   select(found.find((one) => one.row === row), false);
@@ -201,6 +226,7 @@ async function more() {
       .map(({ rank, ...moment }) => adopt(moment))
       .filter((moment) => !known.has(nameOf(moment)));
     for (const moment of fresh) place(moment);
+    $(`video-${of.video}`)?.classList.add('open');
     if (fresh.length) select(fresh[0], false);
     fresh[0]?.row.scrollIntoView({ block: 'nearest' });
   } catch (error) {
@@ -235,6 +261,7 @@ function fromAddress() {
 }
 
 function start() {
+  number = STEP;
   if (query !== $('query').value.trim()) for (const one of Object.values(said)) one.clear();
   query = $('query').value.trim();
   document.title = query ? `${query} – demul` : 'demul';
@@ -255,6 +282,10 @@ document.addEventListener('moved', ({ detail: moment }) => {
 });
 $('kinds').addEventListener('change', () => query && $('search').requestSubmit());
 $('more').addEventListener('click', more);
+$('next').addEventListener('click', () => {
+  number += STEP;
+  search();
+});
 $('export').addEventListener('click', exportChosen);
 $('clear').addEventListener('click', () => [...chosen.values()].forEach(choose));
 $('open-keys').addEventListener('click', () => $('keys').showModal());

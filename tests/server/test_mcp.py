@@ -1,0 +1,70 @@
+"""A language model's client gets what the library gives, and is told its mistakes."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import av
+import pytest
+from mcp.client import Client
+
+from demul_mm.server.mcp_tools import create_mcp
+from demul_mm.server.service import Service
+from tests.server.homes import make_home, open_service
+
+
+@pytest.fixture(scope='module')
+def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    return open_service(make_home(tmp_path_factory.mktemp('home')))
+
+
+def call(service: Service, clips: Path, tool: str, **arguments: Any) -> Any:
+    """What a client in a session of its own receives."""
+
+    async def session() -> Any:
+        async with Client(create_mcp(service, clips)) as client:
+            return await client.call_tool(tool, arguments)
+
+    return anyio.run(session)
+
+
+def test_there_are_three_tools(service: Service, tmp_path: Path) -> None:
+    async def session() -> Any:
+        async with Client(create_mcp(service, tmp_path)) as client:
+            return await client.list_tools()
+
+    tools = anyio.run(session).tools
+    assert {tool.name for tool in tools} == {'search', 'ask', 'cut'}
+    assert all(tool.description for tool in tools)
+
+
+def test_search_ask_and_cut(service: Service, tmp_path: Path) -> None:
+    found = call(service, tmp_path, 'search', sentence='red', number=3)
+    moments = found.structured_content['result']
+    hits = service.library.search('red', 3)
+    assert [moment['video'] for moment in moments] == [hit.key for hit in hits]
+    best = moments[0]
+    said = call(service, tmp_path, 'search', sentence='red', only='text')
+    assert [one['name'] for one in said.structured_content['result']] == ['one.mp4']
+    own = call(service, tmp_path, 'ask', video=best['video'], sentence='red')
+    assert {one['video'] for one in own.structured_content['result']} == {best['video']}
+    cut = call(service, tmp_path / 'clips', 'cut', video=best['video'], start=3.5, end=5)
+    file = Path(cut.structured_content['file'])
+    assert file.parent == tmp_path / 'clips'
+    with av.open(str(file)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 12
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'told'),
+    [
+        ('search', dict(sentence=' '), 'is empty'),
+        ('ask', dict(video='../secret', sentence='red'), 'there is no video'),
+        ('cut', dict(video='/etc/passwd', start=0, end=1), 'there is no video'),
+    ],
+)
+def test_mistakes_are_told(service: Service, tmp_path: Path, tool, arguments, told) -> None:
+    answer = call(service, tmp_path, tool, **arguments)
+    assert answer.is_error
+    assert told in answer.content[0].text
+    assert not list(tmp_path.iterdir())
