@@ -26,7 +26,8 @@ def serve(
         tell: called with the address to open, once it can be opened.
 
     Raises:
-        ValueError: the address cannot be bound, or the token is no good one.
+        ValueError: the address cannot be bound, the token is no good one, or the encoder is not
+            that of the library.
     """
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
@@ -39,6 +40,7 @@ def serve(
         raise ValueError(
             f'{host}:{port} cannot be bound ({error}); choose another --port'
         ) from None
+    service.warm_up()
     app = create_app(service, host, token)
     config = uvicorn.Config(app, log_level='warning', server_header=False)
     shown = f'[{host}]' if ':' in host else host

@@ -76,6 +76,15 @@ class Service:
         self._folder = Path(tempfile.mkdtemp(prefix='demul_'))
         self._cuts: OrderedDict[tuple[Span, bool], Path] = OrderedDict()
 
+    def warm_up(self) -> None:
+        """Load what the first search would have to wait for.
+
+        Raises:
+            ValueError, FileNotFoundError: the encoder is not that of the library, or not at hand.
+        """
+        if self.library.catalogue.setting('encoder'):
+            self.library.search('nothing', 1)
+
     def close(self) -> None:
         """Stop what runs, and leave no files behind."""
         self.updates.stop(wait=True)

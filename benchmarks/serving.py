@@ -1,0 +1,142 @@
+"""Measure searches through the server: alone, and several at once.
+
+The library has made-up videos with a vector every second and subtitles; sentences are encoded by
+the packaged MiniLM, each a new one. What is timed is a whole request of REST, from a process of
+its own, over the loopback.
+
+Examples:
+    python benchmarks/serving.py
+    python benchmarks/serving.py --videos 1000 --together 1 10 40 --library work_dirs/serving
+"""
+
+import http.client
+import json
+import multiprocessing
+import random
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from demul_mm.cli import run_tool, tool_parser
+
+WORDS = """
+dog man woman child car door kitchen garden runs opens jumps cooks paints red blue old small slowly
+river street dances laughs cuts bread bicycle window tree climbs throws ball guitar
+"""
+
+
+def main() -> None:
+    parser = tool_parser(__doc__)
+    parser.add_argument('--videos', type=int, default=10_000)
+    parser.add_argument('--frames', type=int, default=20, help='of each video')
+    parser.add_argument('--together', type=int, nargs='+', default=[1, 10], help='at once')
+    parser.add_argument('--searches', type=int, default=200, help='of each number at once')
+    parser.add_argument('--library', help='made there, or used as it is (default: temporary)')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(args.library or folder).resolve()
+        start = time.perf_counter()
+        make_library(home, args.videos, args.frames)
+        print(
+            f'{args.videos} videos of {args.frames} s, made in {time.perf_counter() - start:.0f} s'
+        )
+        spawn = multiprocessing.get_context('spawn')
+        ours, theirs = spawn.Pipe()
+        server = spawn.Process(target=serve, args=(home, theirs))
+        server.start()
+        try:
+            port = int(ours.recv())
+            print('| searches at once | p50 (ms) | p95 (ms) | searches a second |')
+            print('| --- | --- | --- | --- |')
+            for together in args.together:
+                print(measure(port, together, args.searches), flush=True)
+        finally:
+            server.terminate()
+            server.join()
+
+
+def measure(port: int, together: int, searches: int) -> str:
+    """A row of the table."""
+    import numpy as np
+
+    draw = random.Random(together)
+    sentences = [' '.join(draw.choices(WORDS.split(), k=8)) for _ in range(searches)]
+
+    def ask(sentence: str) -> float:
+        start = time.perf_counter()
+        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=600)
+        body = json.dumps(dict(query=sentence))
+        connection.request('POST', '/api/search', body, {'Content-Type': 'application/json'})
+        answer = connection.getresponse()
+        found = json.loads(answer.read())
+        if answer.status != 200 or len(found['moments']) != 20:
+            raise RuntimeError(f'{answer.status}: {found}')
+        return 1000 * (time.perf_counter() - start)
+
+    with ThreadPoolExecutor(together) as pool:
+        list(pool.map(ask, sentences[:together]))
+        start = time.perf_counter()
+        times = list(pool.map(ask, sentences[together:]))
+        took = time.perf_counter() - start
+    p50, p95 = np.percentile(times, [50, 95])
+    return f'| {together} | {p50:.0f} | {p95:.0f} | {len(times) / took:.1f} |'
+
+
+class Sentences:
+    """An encoder that sees nothing: pictures are made up."""
+
+    name = fingerprint = 'minilm'
+
+    def __init__(self, name: str | None = None) -> None:
+        from demul_mm.datasets.simulation.text import PhraseEncoder
+
+        self._model = PhraseEncoder(parts=1, batch_size=1)
+
+    def encode_images(self, pictures: Any) -> Any:
+        raise NotImplementedError
+
+    def encode_texts(self, sentences: list[str]) -> Any:
+        import numpy as np
+
+        self._model.encode(sentences)
+        return np.stack([self._model[one][0] for one in sentences]).astype(np.float32)
+
+
+def make_library(home: Path, videos: int, frames: int) -> None:
+    """Files without content, of which a library is told what is to be seen in them."""
+    import numpy as np
+
+    from demul_mm.app import library as app
+
+    draw = np.random.default_rng(0)
+    for number in range(videos):
+        film = home / f'films/{number // 100:03d}/{number:06d}.mp4'
+        film.parent.mkdir(parents=True, exist_ok=True)
+        film.touch()
+
+    def seen(*_: Any) -> tuple[np.ndarray, float]:
+        rows = draw.normal(size=384) + 0.7 * draw.normal(size=(frames, 384))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows.astype(np.float32), float(frames)
+
+    def said(path: str) -> list[app.TimedLine]:
+        texts = [' '.join(draw.choice(WORDS.split(), 6)) for _ in range(3)]
+        return [app.TimedLine(i * 5.0, i * 5.0 + 4, text, 'x.srt') for i, text in enumerate(texts)]
+
+    app.frame_vectors, app.spoken_lines = seen, said  # type: ignore[assignment]
+    app.Library(home / 'library', Sentences).update([home / 'films'])
+
+
+def serve(home: Path, tell: Any) -> None:
+    """In a process of its own; tells its port."""
+    from demul_mm.server import run
+    from demul_mm.server.service import Service
+
+    service = Service(home / 'library', Sentences)
+    run.serve(service, '127.0.0.1', 0, None, lambda url: tell.send(url.rsplit(':')[2].strip('/')))
+
+
+if __name__ == '__main__':
+    run_tool(main)
