@@ -204,13 +204,13 @@ def serve(
     debug: Debug = False,
 ) -> None:
     """Open the library in a browser: a page, and REST (see /openapi.json)."""
-    needs('web', 'fastapi', 'uvicorn')
+    _needs('web', 'fastapi', 'uvicorn')
     from demul_mm.server import run
     from demul_mm.server.service import Service
 
     show.set_logging(quiet, verbose)
     service = Service(index, _encoder(encoder, device, offline, verbose), allow or ())
-    run.serve(service, host, port, token, lambda url: print(f'open {url}', flush=True))
+    run.serve(service, host, port, token, lambda url: typer.echo(f'open {url}'))
 
 
 @app.command()
@@ -226,7 +226,7 @@ def mcp(
     debug: Debug = False,
 ) -> None:
     """Offer search, ask and cut to a language model, on stdin and stdout (MCP)."""
-    needs('mcp', 'mcp')
+    _needs('mcp', 'mcp')
     from demul_mm.server.mcp_tools import create_mcp
     from demul_mm.server.service import Service
 
@@ -262,7 +262,7 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
     show.facts(findings(), json)
 
 
-def needs(extra: str, *packages: str) -> None:
+def _needs(extra: str, *packages: str) -> None:
     """Say what to install where a command lacks it."""
     from importlib.util import find_spec
 

@@ -98,6 +98,13 @@ class UpdateRequest(BaseModel):
     folders: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field([], max_length=20)
 
 
+class Word(BaseModel):
+    """What a word has to do with a moment's being found, of 1."""
+
+    word: str
+    share: float
+
+
 class Curve(BaseModel):
     """How well equal parts of a video fit a sentence."""
 
@@ -204,6 +211,13 @@ def _videos(service: Service) -> APIRouter:
     def curve(video: VideoId, query: Annotated[Sentence, Query()]) -> Curve:
         """How well each part of a video fits a sentence."""
         return Curve(**service.curve(video, query))
+
+    @routes.get('/words')
+    def words(
+        video: VideoId, query: Annotated[Sentence, Query()], start: Seconds, end: Seconds
+    ) -> list[Word]:
+        """How much each word has to do with a moment's being found by its pictures."""
+        return [Word(**one) for one in service.words(video, query, start, end)]
 
     @routes.get('/file', response_class=FileResponse)
     def file(video: VideoId) -> FileResponse:

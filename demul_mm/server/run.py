@@ -5,6 +5,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 
@@ -42,12 +43,15 @@ def serve(
         ) from None
     service.warm_up()
     app = create_app(service, host, token)
-    config = uvicorn.Config(app, log_level='warning', server_header=False)
+    config = uvicorn.Config(
+        app, log_level='warning', server_header=False, timeout_graceful_shutdown=2
+    )
     shown = f'[{host}]' if ':' in host else host
     with listening:
         query = f'?token={token}' if token else ''
         tell(f'http://{shown}:{listening.getsockname()[1]}/{query}')
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # is how it ends
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 def is_loopback(host: str) -> bool:

@@ -1,5 +1,6 @@
 """What the page, REST and MCP offer of a library."""
 
+import re
 import shutil
 import tempfile
 import threading
@@ -24,8 +25,8 @@ from demul_mm.video.frames import even_times, sprite_sheet
 SENTENCES, SHEETS, CUTS = 1000, 500, 16
 # Files that are decoded at once: searches must go on.
 DECODERS = 2
-# A cut, in seconds, and a curve, in points, at most.
-LONGEST_CUT, CURVE = 1800.0, 400
+# At most: a cut, in seconds; a curve, in points; the words of a sentence that are told apart.
+LONGEST_CUT, CURVE, WORDS = 1800.0, 400, 30
 
 
 class SharedEncoder:
@@ -149,6 +150,30 @@ class Service:
         scores = frames @ self.library.encoder.encode_texts([sentence])[0]
         parts = np.array_split(scores, min(CURVE, len(scores)))
         return dict(duration=duration, scores=[round(float(part.max()), 4) for part in parts])
+
+    def words(self, key: str, sentence: str, start: float, end: float) -> list[dict[str, Any]]:
+        """What each word of a sentence has to do with a moment's being found by its pictures.
+
+        A word's share is how much the moment's score falls when it is left out of the sentence, in
+        parts of all such falls; a word without which the score rises has none.
+
+        Returns:
+            ``word`` and ``share`` of the first words, in the order of the sentence.
+        """
+        self.video(key)
+        frames, duration = self.library.frames(key)
+        rate = len(frames) / duration
+        first = min(int(start * rate), len(frames) - 1)
+        moment = frames[first : max(first + 1, round(end * rate))].mean(0)
+        found = list(re.finditer(r'\w+', sentence))[:WORDS]
+        without = [sentence[: word.start()] + sentence[word.end() :] for word in found]
+        whole, *rest = self.library.encoder.encode_texts([sentence, *without]) @ moment
+        falls = [max(0.0, float(whole - one)) for one in rest]
+        total = sum(falls) or 1.0
+        return [
+            dict(word=word.group(), share=round(fall / total, 3))
+            for word, fall in zip(found, falls)
+        ]
 
     def sheet(self, key: str, start: float, end: float, count: int, height: int) -> bytes:
         """A JPEG file of frames side by side, evenly from a part of a video."""

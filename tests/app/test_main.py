@@ -17,7 +17,7 @@ from tests.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = 'from demul_mm.app.main import main; main()'
-HEAVY = ('torch', 'transformers', 'mmaction', 'cv2', 'scipy', 'av', 'fastapi')
+HEAVY = ('torch', 'transformers', 'mmaction', 'cv2', 'scipy', 'av', 'fastapi', 'uvicorn', 'mcp')
 
 
 def demul(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,18 @@ def test_help_is_light(tmp_path: Path) -> None:
     assert done.stdout.strip() == '[]', done.stderr
     shown = demul('--help', cwd=tmp_path)
     assert shown.returncode == 0
-    for name in ('index', 'search', 'ask', 'cut', 'export', 'info', 'doctor', 'encoders'):
+    for name in (
+        'index',
+        'search',
+        'ask',
+        'cut',
+        'export',
+        'info',
+        'doctor',
+        'encoders',
+        'serve',
+        'mcp',
+    ):
         assert name in shown.stdout
 
 

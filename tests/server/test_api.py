@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,17 @@ def test_the_curve_is_high_where_the_moment_is(client: TestClient, red) -> None:
     scores = np.array(curve['scores'])
     assert len(scores) == 9
     assert scores[3:6].min() > scores[[0, 1, 2, 6, 7, 8]].max()
+
+
+def test_the_word_that_found_it_has_the_share(client: TestClient, red) -> None:
+    url = f'/api/videos/{red["video"]}/words'
+    for query, shares in (('a red or black thing!', [0, 1, 0, 0, 0]), ('red', [1]), ('...', [])):
+        asked = dict(query=query, start=4, end=5)
+        words = client.get(url, params=asked).json()
+        assert [one['word'] for one in words] == re.findall(r'\w+', query)
+        assert [one['share'] for one in words] == shares
+    late = client.get(url, params=dict(query='red', start=99, end=999))
+    assert late.status_code == 200  # the last frame, whatever it shows
 
 
 def test_a_film_is_played_from_any_byte(client: TestClient, red) -> None:
@@ -306,7 +318,10 @@ def test_everything_is_described(client: TestClient) -> None:
         '/api/search',
         '/api/export',
         '/api/update',
-        *(f'/api/videos/{{video}}/{what}' for what in ('ask', 'curve', 'file', 'sheet', 'cut')),
+        *(
+            f'/api/videos/{{video}}/{what}'
+            for what in ('ask', 'curve', 'words', 'file', 'sheet', 'cut')
+        ),
     }
     for path in described['paths'].values():
         assert all(one['description'] for one in path.values())

@@ -148,12 +148,14 @@ def page(address: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
 
 
 def test_a_moment_is_found_played_moved_and_cut(page: Page) -> None:
-    page.search('red')
+    page.search('a red sky')
     page.until(lambda: len(page.all('.curve path')) == len(page.all('.group')))
+    page.until(lambda: len(page.all('#words span')) == 3)
+    assert [word.get_attribute('title') for word in page.all('#words span')][:2] == ['0 %', '100 %']
     first = page.one('.moment.current')
     assert 'evening_walk' in page.one('#playing').text
     assert 'Look, the sky is all red!' in first.text
-    assert [mark.text for mark in first.find_elements(By.CSS_SELECTOR, 'mark')] == ['red']
+    assert [mark.text for mark in first.find_elements(By.CSS_SELECTOR, 'mark')] == ['sky', 'red']
     page.picture('light')
 
     page.press(' ')

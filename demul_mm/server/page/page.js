@@ -184,6 +184,24 @@ function select(moment, playing) {
     else one.row.removeAttribute('aria-current');
   }
   show(moment, playing);
+  drawWords(moment);
+}
+
+/** What each word has to do with a moment's being found, if its pictures are what was searched. */
+async function drawWords({ video, found: [start, end], query }) {
+  $('words').replaceChildren();
+  if ($('kinds').value === 'text') return;
+  const words = await json(url(video, 'words', { query, start, end })).catch(() => []);
+  if (current().found[0] !== start || current().video !== video) return; // another was selected
+  $('words').replaceChildren(
+    ...words.map(({ word, share }) => {
+      const part = document.createElement('span');
+      part.textContent = word;
+      part.title = `${Math.round(100 * share)} %`;
+      part.style.setProperty('--share', share);
+      return part;
+    }),
+  );
 }
 
 function step(by) {
