@@ -1,6 +1,6 @@
 """REST, described by ``/openapi.json``, and the page that uses it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,6 +56,11 @@ class Answers(BaseModel):
 
     query: str
     moments: list[Answer]
+
+    @classmethod
+    def of(cls, query: str, moments: Sequence[Mapping[str, Any]]) -> 'Answers':
+        """Of what :meth:`Service.describe` says."""
+        return cls(query=query, moments=[Answer(**moment) for moment in moments])
 
 
 class SearchRequest(BaseModel):
@@ -167,7 +172,7 @@ def _library(service: Service) -> APIRouter:
             [moment.span() for moment in request.liked],
             [moment.span() for moment in request.disliked],
         )
-        return Answers(query=request.query, moments=service.describe(hits))
+        return Answers.of(request.query, service.describe(hits))
 
     @routes.post('/export')
     def export(request: ExportRequest) -> Response:
@@ -205,7 +210,7 @@ def _videos(service: Service) -> APIRouter:
     def ask(video: VideoId, request: AskRequest) -> Answers:
         """The best moments of one video."""
         hits = service.ask(video, request.query, request.number, request.scorer)
-        return Answers(query=request.query, moments=service.describe(hits))
+        return Answers.of(request.query, service.describe(hits))
 
     @routes.get('/curve')
     def curve(video: VideoId, query: Annotated[Sentence, Query()]) -> Curve:

@@ -67,7 +67,8 @@ class Service:
         allowed: Iterable[str | Path] = (),
     ) -> None:
         self._lock = threading.Lock()
-        self._make, self._shared = encoder, None
+        self._make = encoder
+        self._shared: SharedEncoder | None = None
         roots = [Path(folder).resolve(strict=True) for folder in allowed]
         make = Library if roots and not is_library(path) else Library.open
         self.library = make(path, self._encoder)
