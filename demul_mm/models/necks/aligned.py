@@ -53,13 +53,16 @@ class AlignedStream(nn.Module):
         return self._centre(meaning, told, self.query_mean, 1)
 
     def join(self, shared: Tensor, aligned: Tensor) -> Tensor:
-        """Unit vectors ``shared (..., S)`` and ``aligned (..., E)`` to ``(..., S + E)``.
+        """Unit vectors ``shared (..., S)`` and ``aligned (..., E)`` to ``(..., S + E + 1)``.
 
-        Of length one, but shorter where ``aligned`` is zero.
+        Unit vectors too, as an index wants them: the last value is what is missing of the length
+        where ``aligned`` is zero, and it meets a zero of the query.
         """
         share = self.logit.sigmoid()
         unit = F.normalize(aligned, dim=-1)
-        return torch.cat([shared * (1 - share).sqrt(), unit * share.sqrt()], -1)
+        rest = (1 - unit.norm(dim=-1, keepdim=True)).round()
+        parts = (shared * (1 - share).sqrt(), unit * share.sqrt(), rest * share.sqrt())
+        return torch.cat(parts, -1)
 
     def _centre(self, x: Tensor, told: Tensor, mean: Tensor, side: int) -> Tensor:
         keep = told[..., None].float()

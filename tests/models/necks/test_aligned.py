@@ -27,6 +27,16 @@ def test_the_cosine_is_a_mixture_of_both_spaces() -> None:
     torch.testing.assert_close(video.norm(dim=-1), torch.ones(4))
 
 
+def test_where_nothing_is_said_the_learned_space_decides_alone() -> None:
+    """A moment of unit length all the same: an index takes no other."""
+    torch.manual_seed(0)
+    aligned = AlignedStream('text', E, share=0.3).eval()
+    learned, query = unit(4, 3), aligned.join(unit(1, 3), unit(1, E))
+    silent = aligned.join(learned, torch.zeros(4, E))
+    torch.testing.assert_close(silent.norm(dim=-1), torch.ones(4))
+    torch.testing.assert_close(silent @ query.T, 0.7**0.5 * learned @ query[:, :3].T)
+
+
 def test_means_are_those_of_all_that_was_seen_in_training() -> None:
     torch.manual_seed(0)
     aligned = AlignedStream('text', E).train()
@@ -59,7 +69,7 @@ def test_an_untrained_model_finds_what_the_encoder_knows() -> None:
     """Clips that hold what the sentence means are found among all clips of all videos."""
     config = tiny_config(
         aligned=dict(type='AlignedStream', stream='visual', in_dim=TOKENS, share=0.9),
-        memory=dict(shared_dim=SHARED + TOKENS),
+        memory=dict(shared_dim=SHARED + TOKENS + 1),
     )
     config['streams']['visual']['in_dim'] = TOKENS
     torch.manual_seed(0)
@@ -70,7 +80,7 @@ def test_an_untrained_model_finds_what_the_encoder_knows() -> None:
         streams[2, 4:6], streams[0, 1] = 3 * meaning[0], meaning[1]
         videos = model.encode_video(dict(streams=dict(visual=(streams, torch.ones(3, 8).bool()))))
         queries = model.encode_query(list(SENTENCES[:2]))
-    assert queries.shared.shape[1] == videos.shared.shape[2] == SHARED + TOKENS
+    assert queries.shared.shape[1] == videos.shared.shape[2] == SHARED + TOKENS + 1
     cosine = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
     best = cosine.flatten(1).argmax(1)
     cells = videos.shared.shape[1]
