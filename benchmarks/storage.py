@@ -1,0 +1,139 @@
+"""Compare how two checkouts keep an index: speed, size and recall, in turns on one machine.
+
+Each checkout runs in processes of its own, one after the other, so that both meet the same
+neighbours; the table shows medians over the rounds and their ratio. Corpora are synthetic, those
+of corpus_data.py, with 29 moments a video.
+
+Examples:
+    git worktree add ../before COMMIT
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/storage.py ../before . --size 10000
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demul_mm.cli import run_tool, tool_parser
+
+NAMES = {
+    'build_s': 'build (s)',
+    'build_cpu_s': 'build, processor time (s)',
+    'kb_a_video': 'KB a video on disk',
+    'open_s': 'open, without verifying (s)',
+    'verify_s': 'open and verify (s)',
+    'one_p50_ms': '1 query, p50 (ms)',
+    'one_p95_ms': '1 query, p95 (ms)',
+    'one_cpu_ms': '1 query, processor time (ms)',
+    'batch_p50_ms': '64 queries, p50 (ms)',
+    'batch_p95_ms': '64 queries, p95 (ms)',
+    'batch_cpu_ms': '64 queries, processor time (ms)',
+    'exact_ms': '1 query, exact mode (ms)',
+    'recall_200': "recall of exact mode's best 200 videos",
+    'add_s': 'add 1,000 videos (s)',
+    'after_p50_ms': '1 query after it, p50 (ms)',
+    'remove_s': 'remove 1,000 videos (s)',
+    'compact_s': 'compact (s)',
+    'memory_mb': 'memory at most (MB)',
+}
+
+
+def timed(action: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Seconds, seconds of processor time, and what the action returned."""
+    start, cpu = time.perf_counter(), time.process_time()
+    value = action()
+    return time.perf_counter() - start, time.process_time() - cpu, value
+
+
+def searches(index: Any, vectors: np.ndarray, size: int, count: int, name: str) -> dict[str, float]:
+    """Latencies of ``count`` searches for ``size`` queries each."""
+    index.search(vectors[:size])
+    runs = [
+        timed(lambda i=i: index.search(np.take(vectors, range(i, i + size), 0, mode='wrap')))
+        for i in range(0, count * size, size)
+    ]
+    wall, cpu = (1000 * np.array(column) for column in list(zip(*runs))[:2])
+    return {
+        f'{name}_p50_ms': float(np.percentile(wall, 50)),
+        f'{name}_p95_ms': float(np.percentile(wall, 95)),
+        f'{name}_cpu_ms': float(np.percentile(cpu, 50)),
+    }
+
+
+def measure(size: int, root: Path) -> dict[str, float]:
+    """One round of the checkout that this process runs."""
+    from corpus_data import SyntheticCorpus
+
+    from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
+
+    corpus = SyntheticCorpus(size, 0, 128, clips=14)
+    vectors = corpus.truth(256).vectors
+    result: dict[str, float] = {}
+    index = FaissIndex(root)
+    wall, cpu, _ = timed(lambda: index.build(corpus))
+    result.update(build_s=wall - corpus.seconds, build_cpu_s=cpu - corpus.seconds)
+    held = sum(path.stat().st_size for path in root.rglob('*') if path.is_file())
+    result['kb_a_video'] = held / size / 1000
+    result['verify_s'] = timed(lambda: MomentIndex.open(root))[0]
+    result['open_s'], _, index = timed(lambda: MomentIndex.open(root, verify=False))
+    result |= searches(index, vectors, 1, 200, 'one')
+    result |= searches(index, vectors, 64, 12, 'batch')
+    exact = index.search(vectors, mode='exact').hits
+    result['exact_ms'] = 1000 * timed(lambda: index.search(vectors[:1], mode='exact'))[0]
+    found = index.search(vectors).hits
+    shares = [np.isin(e.videos[:200], f.videos).mean() for e, f in zip(exact, found)]
+    result['recall_200'] = float(np.mean(shares))
+    new = [
+        VideoEntry(f'new{e.video_id}', e.moments, e.spans, e.duration)
+        for e in corpus.block(size // 1000 + 7)
+    ]
+    result['add_s'] = timed(lambda: index.add(new))[0]
+    result['after_p50_ms'] = searches(index, vectors, 1, 100, 'after')['after_p50_ms']
+    result['remove_s'] = timed(lambda: index.remove([e.video_id for e in new]))[0]
+    result['compact_s'] = timed(index.compact)[0]
+    result['memory_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return result
+
+
+def main() -> None:
+    parser = tool_parser(__doc__)
+    parser.add_argument('checkouts', type=Path, nargs='+', help='folders, the first for reference')
+    parser.add_argument('--size', type=int, default=10_000, help='videos (default 10,000)')
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--worker', type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        print(json.dumps(measure(args.size, args.worker)))
+        return
+    rounds: list[list[dict[str, float]]] = [[] for _ in args.checkouts]
+    for _ in range(args.rounds):
+        for checkout, results in zip(args.checkouts, rounds):
+            folder = Path(tempfile.mkdtemp(prefix='demul_storage_'))
+            options = ['--size', str(args.size), '--worker', str(folder / 'index'), '.']
+            done = subprocess.check_output(
+                [sys.executable, str(Path(__file__).resolve()), *options],
+                env=dict(os.environ, PYTHONPATH=str(checkout.resolve())),
+                text=True,
+            )
+            shutil.rmtree(folder)
+            results.append(json.loads(done.splitlines()[-1]))
+    print('| | ' + ' | '.join(map(str, args.checkouts)) + ' | ratio |')
+    print('| --- |' + ' --- |' * (len(args.checkouts) + 1))
+    for key, name in NAMES.items():
+        values = [float(np.median([r[key] for r in results])) for results in rounds]
+        shown = ' | '.join(f'{value:.4g}' for value in values)
+        print(f'| {name} | {shown} | {values[-1] / values[0]:.2f} |')
+
+
+if __name__ == '__main__':
+    run_tool(main)
