@@ -77,7 +77,7 @@ def measure(size: int, root: Path) -> dict[str, float]:
     from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
 
     corpus = SyntheticCorpus(size, 0, 128, clips=14)
-    vectors = corpus.truth(256).vectors
+    vectors = corpus.truth(64).vectors
     result: dict[str, float] = {}
     index = FaissIndex(root)
     wall, cpu, _ = timed(lambda: index.build(corpus))
@@ -86,8 +86,8 @@ def measure(size: int, root: Path) -> dict[str, float]:
     result['kb_a_video'] = held / size / 1000
     result['verify_s'] = timed(lambda: MomentIndex.open(root))[0]
     result['open_s'], _, index = timed(lambda: MomentIndex.open(root, verify=False))
-    result |= searches(index, vectors, 1, 200, 'one')
-    result |= searches(index, vectors, 64, 12, 'batch')
+    result |= searches(index, vectors, 1, 60, 'one')
+    result |= searches(index, vectors, 64, 4, 'batch')
     exact = index.search(vectors, mode='exact').hits
     result['exact_ms'] = 1000 * timed(lambda: index.search(vectors[:1], mode='exact'))[0]
     found = index.search(vectors).hits
@@ -98,7 +98,7 @@ def measure(size: int, root: Path) -> dict[str, float]:
         for e in corpus.block(size // 1000 + 7)
     ]
     result['add_s'] = timed(lambda: index.add(new))[0]
-    result['after_p50_ms'] = searches(index, vectors, 1, 100, 'after')['after_p50_ms']
+    result['after_p50_ms'] = searches(index, vectors, 1, 40, 'after')['after_p50_ms']
     result['remove_s'] = timed(lambda: index.remove([e.video_id for e in new]))[0]
     result['compact_s'] = timed(index.compact)[0]
     result['memory_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

@@ -1,151 +1,428 @@
-"""The interface of a corpus index: searching in two levels."""
+"""The interface of a corpus index: what it holds, and changing it."""
 
-import time
-from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import lance
 import numpy as np
-import torch
-from torch import Tensor
+import pyarrow as pa
 
-from demul_mm.index import commit
+from demul_mm.index import writing
+from demul_mm.index.codecs import LEVEL2, PRODUCT
 from demul_mm.index.entry import VideoEntry
-from demul_mm.index.filters import SearchFilter
-from demul_mm.index.folder import IndexFolder
-from demul_mm.index.results import SearchResult
-from demul_mm.index.search import (
-    Suppression,
-    check_search,
-    exhaustive_candidates,
-    name_hits,
-    score_candidates,
-)
+from demul_mm.index.errors import IndexDamagedError, IndexFormatError, IndexMismatchError
+from demul_mm.index.search import Searcher
 from demul_mm.index.snapshot import Snapshot
+from demul_mm.index.store import lance_errors, open_table, read_info, write, writer_lock
+from demul_mm.index.writing import Entries, PendingVideos
+from demul_mm.registry import INDEXES
 from demul_mm.structures.names import as_names
 
-# With so few videos to choose from, scoring all their moments is quicker than anything.
-SCAN_UP_TO = 1000
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# So many fragments of fewer than so many videos are merged, those of each size with their like:
+# a search visits every fragment, and merging makes its caches anew.
+MAX_SMALL_FRAGMENTS = 8
+SMALL = (1_000, 10_000, 100_000)
+FULL = 1 << 20
 
 
-class MomentIndex(IndexFolder):
-    """A corpus of videos in which moments are searched by vectors, kept in a folder.
+class MomentIndex(Searcher):
+    """A corpus of videos in which moments are searched by vectors.
 
     Level 1 finds candidate videos by a few event prototypes each; level 2 scores every moment of
     the candidates exactly. Backends differ in how level 1 is searched. One object may be searched
-    from several threads. Options and everything that changes the corpus: :class:`IndexFolder`.
+    from several threads.
+
+    The truth is a Lance data set; everything that makes searching fast is a cache beside it, made
+    anew where it is missing or does not match. Writing takes a lock; readers, in this process or
+    others, keep the version they opened until :meth:`refresh`.
+
+    Args:
+        path: folder of the index, or its address in an object store, as ``s3://bucket/name`` (keys
+            and endpoint from the environment, caches in the user's cache folder); None: a
+            temporary folder, gone with the object.
+        num_prototypes: event prototypes of a video, at most.
+        level2: how moment vectors are kept: 'int8'; 'fp16'; or product-quantised on the first
+            videos, 'pq2' with a byte for two dimensions, 'pq4' with one for four.
+        segment_videos: a killed build loses at most this many videos' work.
+        model_fingerprint: of the weights and config that made the vectors.
+        feature_fingerprint: of the features they were made from.
     """
 
-    @abstractmethod
-    def _candidates(
+    def __init__(
         self,
-        snapshot: Snapshot,
-        level1: Any,
-        queries: Tensor,
-        depth: int,
-        allowed: np.ndarray | None,
-        options: dict[str, Any],
-    ) -> list[np.ndarray]:
-        """Level 1.
-
-        Args:
-            snapshot: of the index.
-            level1: from :meth:`_open_level1`.
-            queries: ``(Q, S)`` float32.
-            depth: how many videos for each query; fewer than are allowed.
-            allowed: ``(num_videos,)`` bool, or None: all.
-            options: of this search, as ``nprobe``.
-
-        Returns:
-            For each query at most ``depth`` distinct ordinals, best first.
-        """
-
-    def search(
-        self,
-        queries: np.ndarray | Tensor,
-        num_moments: int = 100,
-        num_videos: int = 200,
-        num_candidates: int | None = None,
-        mode: str = 'fast',
-        where: SearchFilter | None = None,
-        nms: Suppression | None = None,
-        options: dict[str, Any] | None = None,
-        keep_candidates: bool = False,
-    ) -> SearchResult:
-        """Find the best moments for each query.
-
-        Args:
-            queries: ``(Q, S)``.
-            num_moments: N, how many moments to return.
-            num_videos: how many videos level 2 lets through, to be fused by the model; moments
-                come from these, so N moments are exact only with ``num_videos >= num_moments``.
-            num_candidates: how many videos level 1 hands to level 2; eight times ``num_videos``
-                unless said.
-            mode: 'fast' asks the backend; 'exact' scores every moment of every video.
-            where: only videos that pass.
-            nms: suppression inside each video.
-            options: of the backend's level 1, as ``dict(nprobe=64)``.
-            keep_candidates: name the candidates of level 1 in the result.
-        """
-        vectors = torch.as_tensor(np.asarray(queries, np.float32))
-        snapshot, level1 = self._opened()
-        depth = 8 * num_videos if num_candidates is None else num_candidates
-        check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
-        clock = [time.perf_counter()]
-        allowed: np.ndarray | None = snapshot.alive if len(snapshot.removed) else None
-        if where is not None:
-            passing = where.mask(snapshot)
-            allowed = passing if allowed is None else allowed & passing
-        clock.append(time.perf_counter())
-        candidates = self._level1(
-            snapshot, level1, vectors, depth, num_videos, allowed, mode, options or {}
+        path: str | Path | None = None,
+        num_prototypes: int = 24,
+        level2: str = 'int8',
+        segment_videos: int = 50_000,
+        model_fingerprint: str = '',
+        feature_fingerprint: str = '',
+    ) -> None:
+        if level2 not in LEVEL2:
+            raise ValueError(f'level2 is {level2!r}; it must be one of {", ".join(LEVEL2)}')
+        for name, value in dict(
+            num_prototypes=num_prototypes, segment_videos=segment_videos
+        ).items():
+            if value < 1:
+                raise ValueError(f'{name} is {value}; it must be at least 1')
+        if path is None:
+            self._folder = tempfile.TemporaryDirectory(prefix='demul_index_')
+            path = self._folder.name
+        uri, home = _places(path)
+        self.path: str | Path = uri if '://' in uri else Path(uri)
+        self._home = home  # what is kept on this machine
+        self._videos, self._pending = f'{uri}/videos.lance', f'{uri}/pending.lance'
+        self.segment_videos = segment_videos
+        self._settings: dict[str, Any] = dict(
+            num_prototypes=num_prototypes,
+            level2=level2,
+            model_fingerprint=model_fingerprint,
+            feature_fingerprint=feature_fingerprint,
         )
-        clock.append(time.perf_counter())
-        found = [
-            (scored.best_videos(num_videos), scored.best_moments(num_moments, nms))
-            for scored in score_candidates(snapshot, vectors, candidates)
-        ]
-        clock.append(time.perf_counter())
-        hits = [
-            name_hits(snapshot, videos, moments, ordinals, keep_candidates)
-            for (videos, moments), ordinals in zip(found, candidates)
-        ]
-        clock.append(time.perf_counter())
-        steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
-        return SearchResult(hits=hits, timings=steps)
+        # Replaced as a whole, so that a search in another thread sees one version.
+        self._state: tuple[Snapshot, Any] | None = None
 
-    def _level1(
+    # What a backend provides, beside Searcher._candidates.
+
+    def options(self) -> dict[str, Any]:
+        """Constructor options of the backend alone, to be written down; never a secret."""
+        return {}
+
+    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> Any:
+        """What searching level 1 needs, made where it is missing.
+
+        Args:
+            snapshot: to be searched.
+            verify: compare checksums of caches.
+            known: what this method returned for another version, or None; what has not changed
+                can be used again.
+        """
+        return None
+
+    def _describe_level1(self, level1: Any) -> tuple[dict[str, Any], int]:
+        """Words about level 1, and its bytes on the disk."""
+        return dict(kind='exact'), 0
+
+    # Opening.
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        expected_fingerprint: str | None = None,
+        expected_features: str | None = None,
+        verify: bool = True,
+    ) -> 'Self':
+        """Open an index that exists, with the backend that made it.
+
+        Args:
+            path: its folder or address.
+            expected_fingerprint: of the weights that will encode the queries.
+            expected_features: of the features that will be added.
+            verify: compare all checksums.
+
+        Raises:
+            FileNotFoundError: there is no index.
+            IndexFormatError: it is damaged, or of another version.
+            IndexMismatchError: it was made by other weights or other features.
+        """
+        info = read_info(_find(path))
+        backend = INDEXES.get(info['backend'])
+        if backend is None or not issubclass(backend, cls):
+            raise IndexMismatchError(
+                f'{path} is of the backend {info["backend"]}, not {cls.__name__}; open it with '
+                'MomentIndex.open'
+            )
+        for key, expected in dict(
+            model_fingerprint=expected_fingerprint, feature_fingerprint=expected_features
+        ).items():
+            found = info['settings'][key]
+            if expected is not None and expected != found:
+                what = key.removesuffix('_fingerprint')
+                raise IndexMismatchError(
+                    f'{path} was made with {what} {found or "unknown"!r}, this is {what} '
+                    f'{expected!r}; search it with the {what} that made it, or build it again'
+                )
+        index = backend(
+            path=path,
+            segment_videos=info['segment_videos'],
+            **info['settings'],
+            **info['options'],
+        )
+        index._load(verify)
+        return index
+
+    def _load(self, verify: bool) -> None:
+        for _ in range(5):
+            table = _find(self.path)
+            snapshot, level1 = self._state or (None, None)
+            try:
+                snapshot = Snapshot(table, self._home / 'cache', verify, snapshot)
+                self._state = (snapshot, self._open_level1(snapshot, verify, level1))
+                return
+            except (IndexDamagedError, OSError):
+                # A writer may have removed the version that was just being opened.
+                if _find(self.path).version == table.version:
+                    raise
+        raise IndexDamagedError(f'{self.path} changes faster than it can be opened; try again')
+
+    def refresh(self) -> bool:
+        """Take up what writers have committed since; returns whether there was anything."""
+        if _find(self.path).version == self.snapshot.version:
+            return False
+        self._load(verify=True)
+        return True
+
+    def _opened(self) -> tuple[Snapshot, Any]:
+        if self._state is None:
+            self._load(verify=True)
+        assert self._state is not None
+        return self._state
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The version that searches see."""
+        return self._opened()[0]
+
+    # Writing.
+
+    def build(
         self,
-        snapshot: Snapshot,
-        level1: Any,
-        queries: Tensor,
-        depth: int,
-        num_videos: int,
-        allowed: np.ndarray | None,
-        mode: str,
-        options: dict[str, Any],
-    ) -> list[np.ndarray]:
-        count = snapshot.num_videos if allowed is None else int(allowed.sum())
-        if mode == 'fast' and count > max(depth, SCAN_UP_TO):
-            return self._candidates(snapshot, level1, queries, depth, allowed, options)
-        everything = np.arange(count) if allowed is None else np.flatnonzero(allowed)
-        if count <= depth:
-            return [everything] * len(queries)
-        return exhaustive_candidates(snapshot, queries, num_videos, everything)
+        entries: Entries,
+        resume: bool = True,
+        overwrite: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Make the index from all its videos.
 
-    def get(self, video_ids: Sequence[str]) -> list[VideoEntry]:
-        """Videos as the index holds them, in the order given.
+        Killed, it leaves what was there before, and run again goes on where it stopped.
+
+        Args:
+            entries: the videos; an :class:`EntrySource` is not asked again for videos that a
+                killed run had written, a plain iterable is passed through from the start.
+            resume: False throws away what a killed run left.
+            overwrite: replace an index that is there.
+            progress: called with a number of videos as they pass.
+        """
+        with writer_lock(self._home, 'build'):
+            old = open_table(self._videos)
+            if old is not None and not overwrite:
+                raise FileExistsError(
+                    f'{self.path} holds an index of {old.count_rows()} videos; add to it, choose '
+                    'another folder, or give overwrite=True (--overwrite)'
+                )
+            quantised = self._settings['level2'] in PRODUCT
+            info = dict(
+                backend=type(self).__name__,
+                options=self.options(),
+                settings=self._settings,
+                segment_videos=self.segment_videos,
+                dim=None,
+                codebook=None if quantised else '',
+            )
+            pending = self._write('build', info, entries, resume, [], 'error', progress)
+            if pending is None:
+                raise ValueError(f'no videos were given; {self.path} was not built')
+            self._commit(pending, 'create' if old is None else 'overwrite')
+
+    def add(
+        self,
+        entries: Entries,
+        on_existing: str = 'error',
+        resume: bool = True,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Add videos; all become visible at once, at the end.
+
+        Args:
+            entries: as in :meth:`build`.
+            on_existing: what to do with a video that is there: 'error', 'skip' or 'replace'.
+            resume: False throws away what a killed run left.
+            progress: called with a number of videos as they pass.
+        """
+        with writer_lock(self._home, 'add'):
+            table = _find(self.path)
+            held = table.to_table(['id'])['id'].to_pylist()
+            info = read_info(table)
+            pending = self._write('add', info, entries, resume, held, on_existing, progress)
+            if pending is not None:
+                self._commit(pending, 'upsert' if on_existing == 'replace' else 'append')
+            else:
+                self._finish()
+
+    def remove(self, video_ids: str | Sequence[str], missing: str = 'error') -> int:
+        """Take videos out; returns how many. The space comes back with :meth:`compact`.
+
+        Args:
+            video_ids: which; a string is one id.
+            missing: what to do about an id that is not there: 'error' or 'ignore'.
+        """
+        if missing not in ('error', 'ignore'):
+            raise ValueError(f"missing is {missing!r}; allowed: 'error', 'ignore'")
+        ids = list(dict.fromkeys(as_names(video_ids, 'video ids')))
+        with writer_lock(self._home, 'remove'):
+            table = _find(self.path)
+            held = set(table.to_table(['id'])['id'].to_pylist())
+            absent = [name for name in ids if name not in held]
+            if absent and missing == 'error':
+                raise KeyError(
+                    f'{len(absent)} videos are not in the index, e.g. {absent[0]!r}; nothing was '
+                    "removed (missing='ignore' or --ignore-missing removes the others)"
+                )
+            if len(absent) < len(ids):
+                with lance_errors(self._videos, writing=True):
+                    merge = table.merge_insert('id').when_matched_delete()
+                    merge.execute(pa.table({'id': pa.array(ids, pa.string())}))
+            self._finish()
+            return len(ids) - len(absent)
+
+    def compact(self) -> None:
+        """Write the index anew without its removed videos, in few fragments."""
+        with writer_lock(self._home, 'compact'):
+            with lance_errors(self._videos, writing=True):
+                _find(self.path).optimize.compact_files(
+                    target_rows_per_fragment=FULL, materialize_deletions_threshold=0.0
+                )
+            self._finish()
+
+    def save(self, path: str | Path) -> 'Self':
+        """Write a compacted copy into another folder, and open it."""
+        copy = type(self)(
+            path=path, segment_videos=self.segment_videos, **self._settings, **self.options()
+        )
+        with writer_lock(copy._home, 'save'):
+            if open_table(copy._videos) is not None:
+                raise FileExistsError(f'{path} holds an index already; choose another folder')
+            table = _find(self.path)
+            reader = table.scanner(scan_in_order=True).to_reader()
+            write(reader, copy._videos, 'create', read_info(table))
+            copy._finish()
+        return copy
+
+    def _write(
+        self,
+        operation: str,
+        info: dict[str, Any],
+        entries: Entries,
+        resume: bool,
+        held: Sequence[str],
+        on_existing: str,
+        progress: Callable[[int], None] | None,
+    ) -> PendingVideos | None:
+        """Write videos beside the index; None if none is new."""
+        if not resume:
+            writing.drop(self._pending)
+        left = writing.open_pending(self._pending, open_table(self._videos))
+        pending = PendingVideos(
+            self._pending, info, operation, left, held, on_existing, self.segment_videos, progress
+        )
+        pending.run(entries)
+        return None if pending.table is None else pending
+
+    def _commit(self, pending: PendingVideos, mode: str) -> None:
+        assert pending.table is not None
+        reader = pending.table.scanner(scan_in_order=True).to_reader()
+        info = {key: value for key, value in pending.info.items() if key != 'operation'}
+        write(reader, self._videos, mode, info)
+        writing.drop(self._pending)
+        self._finish()
+
+    def _finish(self) -> None:
+        """After a commit: merge small fragments, make caches, delete what is of no more use."""
+        table = _find(self.path)
+        with lance_errors(self._videos, writing=True):
+            for size in SMALL:
+                rows = np.array([f.physical_rows for f in table.get_fragments()])
+                if (rows < size).sum() > MAX_SMALL_FRAGMENTS:
+                    table.optimize.compact_files(
+                        target_rows_per_fragment=size, materialize_deletions=False
+                    )
+            local = '://' not in self._videos  # what no version names was left by a killed writer
+            table.cleanup_old_versions(older_than=timedelta(0), delete_unverified=local)
+        self._load(verify=False)
+        names = {fragment.name for fragment in self.snapshot.fragments}
+        names |= {f'check-{Path(file).stem}' for file in self.snapshot.files}
+        names.add(f'version-{self.snapshot.version}')
+        for path in (self._home / 'cache').iterdir():
+            if path.name.rpartition('-')[0] not in names:
+                path.unlink(missing_ok=True)
+
+    # What it holds.
+
+    def get(self, video_ids: str | Sequence[str]) -> list[VideoEntry]:
+        """Videos as the index holds them, in the order given; a string is one id.
 
         Raises:
             KeyError: the index does not hold one of them.
         """
-        snapshot, video_ids = self.snapshot, as_names(video_ids, 'video ids')
-        ordinals = snapshot.find(video_ids)
-        absent = [name for name, ordinal in zip(video_ids, ordinals) if ordinal < 0]
+        snapshot, ids = self.snapshot, as_names(video_ids, 'video ids')
+        ordinals = snapshot.find(ids)
+        absent = [name for name, ordinal in zip(ids, ordinals) if ordinal < 0]
         if absent:
             raise KeyError(f'{len(absent)} videos are not in the index, e.g. {absent[0]!r}')
         return [snapshot.entry(int(ordinal)) for ordinal in ordinals]
 
     def stats(self) -> dict[str, Any]:
         """Counts, sizes and provenance, as numbers and text."""
-        return commit.stats(self.snapshot)
+        snapshot, level1 = self._opened()
+        words, level1_bytes = self._describe_level1(level1)
+        videos = int(snapshot.alive.sum())
+        counts = np.concatenate([np.zeros(0, int), *(f.counts for f in snapshot.fragments)])
+        moments = int(counts.sum())
+        parts = dict(
+            videos=sum(fragment.bytes for fragment in snapshot.fragments),
+            moments=moments * snapshot.codec.bytes_per_row,
+            spans=moments * 8,
+            level1=level1_bytes,
+        )
+        return dict(
+            path=str(self.path),
+            backend=snapshot.info['backend'],
+            generation=snapshot.version,
+            dim=snapshot.info['dim'],
+            videos=videos,
+            moments=moments,
+            prototypes=int(np.minimum(counts, self._settings['num_prototypes']).sum()),
+            removed=snapshot.num_videos - videos,
+            segments=len(snapshot.fragments),
+            bytes_on_disk=sum(parts.values()),
+            bytes_per_video=sum(parts.values()) / max(videos, 1),
+            bytes_by_part=parts,
+            level1=words,
+            **snapshot.info['settings'],
+        )
+
+
+def _places(path: str | Path) -> tuple[str, Path]:
+    """The address of an index, and the folder on this machine for its lock and caches."""
+    uri = str(path).removeprefix('file://').rstrip('/')
+    if '://' not in uri:
+        return uri, Path(uri)
+    home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return uri, home / 'demul_mm' / 'index' / hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def _find(path: str | Path) -> lance.LanceDataset:
+    """The newest version of the data set of the index at ``path``."""
+    uri, home = _places(path)
+    for _ in range(3):  # a writer may remove the version that was just being opened
+        table = open_table(f'{uri}/videos.lance')
+        if table is not None:
+            return table
+    if (home / 'manifest.json').exists():
+        raise IndexFormatError(f'{path} holds an index of format version 1; build it again')
+    try:
+        unfinished = open_table(f'{uri}/pending.lance') is not None
+    except IndexFormatError:
+        unfinished = False
+    raise FileNotFoundError(
+        f'{path} holds no index (videos.lance is not there)'
+        + (': its build was not finished; run it again to go on' if unfinished else '')
+    )

@@ -18,12 +18,6 @@ class ExactIndex(MomentIndex):
     Both modes return the same. Use it for small corpora and to check the others.
     """
 
-    def _update_level1(self, snapshot: Snapshot, old: dict[str, Any] | None) -> dict[str, Any]:
-        return dict(kind='exact')
-
-    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> None:
-        return None
-
     def _candidates(
         self,
         snapshot: Snapshot,

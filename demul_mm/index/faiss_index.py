@@ -1,56 +1,53 @@
-"""Level 1 by FAISS: flat, a graph, or inverted lists."""
+"""Level 1 by FAISS: flat, a graph, or inverted lists; a structure for each fragment."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from demul_mm.index.base import MomentIndex
-from demul_mm.index.candidates import first_of_each_video
-from demul_mm.index.faiss_structures import (
-    CHUNK,
-    add,
-    import_faiss,
-    search_parameters,
-    train,
-    tune,
-)
+from demul_mm.index.cache import Fragment
+from demul_mm.index.codecs import import_faiss
+from demul_mm.index.search import first_of_each_video
 from demul_mm.index.snapshot import Snapshot
-from demul_mm.index.storage import CheckedFile, FileInfo, check_file
 from demul_mm.registry import INDEXES
 
 # Up to so many prototypes a flat scan is as fast as anything.
 FLAT_UP_TO = 150_000
-# So many prototypes may wait in the flat tail, which every search scans.
-TAIL = 100_000
+# Fewer prototypes than this are scanned, whatever structure was asked for.
+FEW = 2_000
 # If more than this share of the videos is allowed, those that are not are dropped from the hits.
 MOST = 0.8
 KINDS = ('auto', 'flat', 'hnsw', 'ivf_sq', 'ivf_pq')
+# Depths that are tried: lists to probe, or breadth in the graph.
+DEPTHS = [round(2 ** (i / 2)) for i in range(1, 25)]
+TUNE_QUERIES = 128
+TUNE_BEST = 200
+SEED = 0
 
 
 @dataclass
-class _Level1:
-    """Level 1 opened: what is indexed, and the flat tail of what was added since."""
+class _Part:
+    """Level 1 of a fragment: the structure, and the ordinals of its prototypes' videos."""
 
-    parts: list[tuple[Any, int]]  # each with the first prototype it holds
-    owners: np.ndarray  # (P,) int32, ordinal of each prototype's video
-    section: dict[str, Any]
+    fragment: Fragment
+    index: Any
+    owners: np.ndarray  # (P,)
 
 
 @INDEXES.register_module()
 class FaissIndex(MomentIndex):
     """Level 1 in FAISS, in this process.
 
-    Additions are searched flat until there are 100 thousand prototypes of them; then they are put
-    into the structure, and when that has grown fourfold it is trained anew.
-
     Args:
         path, num_prototypes, level2, segment_videos, model_fingerprint, feature_fingerprint: see
             :class:`MomentIndex`.
         kind: 'flat'; 'hnsw', a graph; 'ivf_sq', inverted lists of bytes; 'ivf_pq', inverted lists
             of product-quantised vectors, a fourth of that; or 'auto', flat up to 150 thousand
-            prototypes and 'ivf_sq' beyond.
+            prototypes in a fragment and 'ivf_sq' beyond.
         target_recall: of the flat scan's best 200 prototypes that probing the lists must find;
             the number of lists to probe is measured for it on perturbed prototypes after training.
 
@@ -87,63 +84,49 @@ class FaissIndex(MomentIndex):
     def options(self) -> dict[str, Any]:
         return dict(kind=self.kind, target_recall=self.target_recall)
 
-    # Building.
-
-    def _update_level1(self, snapshot: Snapshot, old: dict[str, Any] | None) -> dict[str, Any]:
-        total = int(snapshot.prototype_bases[-1])
-        kind = self.kind
-        if kind == 'auto':
-            kind = 'flat' if total <= FLAT_UP_TO else 'ivf_sq'
-        if kind == 'flat' or not total:
-            # The segments hold all that a flat index needs.
-            return dict(kind='flat', covered=0, prototypes=0, trained_on=0, depth=0, files=[])
-        if old is not None and old['kind'] == kind and total < 4 * old['trained_on']:
-            start, trained_on = old['prototypes'], old['trained_on']
-            if total - start <= TAIL:
-                return old
-            index = self._read(snapshot, old, verify=False)
-        else:
-            start, trained_on = 0, total
-            index = train(kind, snapshot)
-        add(index, snapshot, start)
-        name = f'level1-{snapshot.manifest["generation"]:06d}.faiss'
-        return dict(
-            kind=kind,
-            covered=len(snapshot.segments),
-            prototypes=total,
-            trained_on=trained_on,
-            depth=tune(index, snapshot, self.target_recall),
-            files=[_write(index, snapshot, name)],
-        )
-
-    # Opening and searching.
-
-    def _read(self, snapshot: Snapshot, section: dict[str, Any], verify: bool) -> Any:
-        path = check_file(snapshot.root, section['files'][0], verify)
-        return import_faiss().read_index(str(path))
-
-    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> _Level1:
-        section = snapshot.manifest['level1']
-        parts = []
-        if section['files']:
-            same = known is not None and known.section['files'] == section['files']
-            index = known.parts[0][0] if same else self._read(snapshot, section, verify)
-            parts.append((index, 0))
-        total, start = int(snapshot.prototype_bases[-1]), section['prototypes']
-        if total > start:
-            faiss = import_faiss()
-            tail = faiss.IndexScalarQuantizer(
-                snapshot.codec.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> list[_Part]:
+        opened = {part.fragment.name: part.index for part in known or ()}
+        return [
+            _Part(
+                fragment,
+                opened.get(fragment.name) or self._structure(fragment, verify),
+                fragment.owners + int(base),
             )
-            for first in range(start, total, CHUNK):
-                tail.add(snapshot.prototypes(first, min(first + CHUNK, total)))
-            parts.append((tail, start))
-        return _Level1(parts, snapshot.prototype_videos(), section)
+            for fragment, base in zip(snapshot.fragments, snapshot.fragment_bases)
+        ]
+
+    def _structure(self, fragment: Fragment, verify: bool) -> Any:
+        faiss = import_faiss()
+        total = len(fragment.owners)
+        kind = self.kind
+        if total < FEW or (kind == 'auto' and total <= FLAT_UP_TO):
+            kind = 'flat'
+        elif kind == 'auto':
+            kind = 'ivf_sq'
+
+        def read(path: Path) -> Any:
+            index = faiss.read_index(str(path))
+            if index.ntotal != total:  # it was made before the fragment's copy
+                raise ValueError(f'{path} holds {index.ntotal} prototypes, not {total}')
+            return index
+
+        def make(path: Path) -> None:
+            prototypes = np.concatenate(list(fragment.prototypes()))
+            faiss.write_index(make_structure(kind, prototypes, self.target_recall), str(path))
+
+        suffix = f'.{kind}.faiss' if kind == 'flat' else f'.{kind}-{self.target_recall}.faiss'
+        return fragment.cached(suffix, verify, read, make)
+
+    def _describe_level1(self, level1: list[_Part]) -> tuple[dict[str, Any], int]:
+        main = max(level1, key=lambda part: part.index.ntotal, default=None)
+        words = dict(kind='flat', depth=0) if main is None else describe(main.index)
+        paths = (part.fragment.folder.glob(f'{part.fragment.name}-*.faiss') for part in level1)
+        return words, sum(path.stat().st_size for found in paths for path in found)
 
     def _candidates(
         self,
         snapshot: Snapshot,
-        level1: _Level1,
+        level1: list[_Part],
         queries: Tensor,
         depth: int,
         allowed: np.ndarray | None,
@@ -151,52 +134,136 @@ class FaissIndex(MomentIndex):
     ) -> list[np.ndarray]:
         # Testing every code that is passed costs more than dropping a few hits afterwards.
         share = 1.0 if allowed is None else float(allowed.mean())
-        selectors = self._selectors(level1, None if share > MOST else allowed)
+        selectors = [_selector(part, None if share > MOST else allowed) for part in level1]
         vectors = np.ascontiguousarray(queries.numpy())
         wanted = 2 * depth  # a video has several prototypes near a query
         while True:
-            hits, scores, full = [], [], False
-            for (index, base), selector in zip(level1.parts, selectors):
-                number = min(wanted, index.ntotal)
-                params = search_parameters(index, level1.section, options, number, selector, share)
-                part_scores, part_hits = index.search(vectors, number, params=params)
-                hits.append(np.where(part_hits < 0, -1, part_hits + base))
-                scores.append(part_scores)
-                full |= number < index.ntotal and bool((part_hits >= 0).all())
-            rows = np.concatenate(hits, 1)
-            owners = np.where(rows < 0, -1, level1.owners[rows])
+            owners, scores, full = [], [], False
+            for part, selector in zip(level1, selectors):
+                number = min(wanted, part.index.ntotal)
+                params = search_parameters(part.index, options, number, selector, share)
+                found_scores, hits = part.index.search(vectors, number, params=params)
+                owners.append(np.where(hits < 0, -1, part.owners[hits]))
+                scores.append(found_scores)
+                full |= number < part.index.ntotal and bool((hits >= 0).all())
+            of = np.concatenate(owners, 1)
             if allowed is not None:
-                owners = np.where(allowed[owners], owners, -1)
+                of = np.where((of >= 0) & allowed[of], of, -1)
             found = [
                 first_of_each_video(own, s, depth)[0]
-                for own, s in zip(owners, np.concatenate(scores, 1))
+                for own, s in zip(of, np.concatenate(scores, 1))
             ]
             if not full or min(map(len, found)) >= depth:
                 return found
             wanted *= 2
 
-    def _selectors(self, level1: _Level1, allowed: np.ndarray | None) -> list[Any]:
-        """For each part a selector of allowed prototypes; None: all."""
-        if allowed is None:
-            return [None] * len(level1.parts)
-        faiss = import_faiss()
-        mask = allowed[level1.owners]
-        return [
-            faiss.IDSelectorBitmap(np.packbits(mask[base : base + index.ntotal], bitorder='little'))
-            for index, base in level1.parts
-        ]
+
+def _selector(part: _Part, allowed: np.ndarray | None) -> Any:
+    """Of allowed prototypes; None: all."""
+    if allowed is None:
+        return None
+    bits = np.packbits(allowed[part.owners], bitorder='little')
+    return import_faiss().IDSelectorBitmap(bits)
 
 
-def _write(index: Any, snapshot: Snapshot, name: str) -> FileInfo:
-    file = CheckedFile(snapshot.root, name)
+def make_structure(kind: str, prototypes: np.ndarray, target_recall: float) -> Any:
+    """A structure of that kind over ``prototypes (P, S)``, which knows how deep to search."""
+    faiss = import_faiss()
+    total, dim = prototypes.shape
+    metric, bytes_ = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit
+    rng = np.random.default_rng(SEED)
+    order = rng.permutation(total)
+    if kind == 'flat':
+        index = faiss.IndexScalarQuantizer(dim, bytes_, metric)
+        sample = 1 << 16
+    elif kind == 'hnsw':
+        index = faiss.IndexHNSWSQ(dim, bytes_, 32, metric)
+        index.hnsw.efConstruction = 80
+        sample = 1 << 16
+    else:
+        lists = 1 << max(0, round(math.log2(0.75 * math.sqrt(total))))
+        quantizer = faiss.IndexFlatIP(dim)
+        if kind == 'ivf_sq':
+            index = faiss.IndexIVFScalarQuantizer(quantizer, dim, lists, bytes_, metric)
+        else:
+            parts = next(m for m in range(max(1, dim // 4), 0, -1) if dim % m == 0)
+            index = faiss.IndexIVFPQ(quantizer, dim, lists, parts, 8, metric)
+        index.cp.niter = 10
+        index.cp.seed = SEED
+        sample = max(40 * lists, 256 * 40)
+    index.train(prototypes[order[:sample]])
+    index.add(prototypes)
+    if kind != 'flat':
+        origins = prototypes[order[:TUNE_QUERIES]]
+        tune(index, origins, prototypes, target_recall, rng)
+    return index
 
-    def write(data: bytes) -> int:
-        file.write(data)
-        return len(data)
 
-    try:
-        import_faiss().write_index(index, import_faiss().PyCallbackIOWriter(write, 1 << 20))
-        return file.close()
-    except BaseException:
-        file.discard()
-        raise
+def tune(
+    index: Any,
+    origins: np.ndarray,
+    prototypes: np.ndarray,
+    target_recall: float,
+    rng: np.random.Generator,
+) -> None:
+    """Set the least depth that finds what a flat scan finds.
+
+    Queries are stored prototypes perturbed to a cosine of about .5 with the original, roughly
+    where a sentence stands to its moment. Counted is how many of the flat scan's best 200 are
+    among the 800 that the structure returns, because level 2 sees that many.
+    """
+    noise = rng.standard_normal(origins.shape, np.float32)
+    noise *= math.sqrt(3) / np.linalg.norm(noise, axis=1, keepdims=True)
+    queries = origins + noise
+    best = min(TUNE_BEST, len(prototypes))
+    faiss = import_faiss()
+    truth = faiss.knn(queries, prototypes, best, faiss.METRIC_INNER_PRODUCT)[1]
+    for depth in DEPTHS:
+        _set_depth(index, depth)
+        found = index.search(queries, min(4 * best, len(prototypes)))[1]
+        if np.mean([np.isin(t, f).mean() for t, f in zip(truth, found)]) >= target_recall:
+            return
+
+
+def _set_depth(index: Any, depth: int) -> None:
+    if isinstance(index, import_faiss().IndexIVF):
+        index.nprobe = min(depth, index.nlist)
+    else:
+        index.hnsw.efSearch = depth
+
+
+def describe(index: Any) -> dict[str, Any]:
+    """What a structure is, and how deep it is searched: lists that are probed, or breadth."""
+    faiss = import_faiss()
+    if isinstance(index, faiss.IndexIVF):
+        kind = 'ivf_pq' if isinstance(index, faiss.IndexIVFPQ) else 'ivf_sq'
+        return dict(kind=kind, depth=index.nprobe, lists=index.nlist)
+    if isinstance(index, faiss.IndexHNSW):
+        return dict(kind='hnsw', depth=index.hnsw.efSearch)
+    return dict(kind='flat', depth=0)
+
+
+def search_parameters(
+    index: Any, options: dict[str, Any], number: int, selector: Any, share: float
+) -> Any:
+    """Parameters of one search.
+
+    Args:
+        index: to be searched; its depth was measured without a filter.
+        options: of the search.
+        number: of hits wanted.
+        selector: of allowed prototypes, or None.
+        share: of the videos that are allowed: the fewer, the deeper the search.
+    """
+    faiss = import_faiss()
+    unknown = set(options) - {'nprobe', 'ef_search'}
+    if unknown:
+        raise ValueError(f'FaissIndex has no options {sorted(unknown)}; it has nprobe, ef_search')
+    depth = describe(index)['depth'] / max(share, 1e-6)
+    if isinstance(index, faiss.IndexIVF):
+        depth = math.ceil(options.get('nprobe') or depth)
+        return faiss.SearchParametersIVF(nprobe=min(depth, index.nlist), sel=selector)
+    if isinstance(index, faiss.IndexHNSW):
+        depth = min(max(math.ceil(options.get('ef_search') or depth), number), index.ntotal)
+        return faiss.SearchParametersHNSW(efSearch=depth, sel=selector)
+    return faiss.SearchParameters(sel=selector)

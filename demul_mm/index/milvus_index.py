@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from demul_mm.index.base import MomentIndex
-from demul_mm.index.candidates import first_of_each_video
-from demul_mm.index.search import exhaustive_candidates
+from demul_mm.index.cache import Fragment
+from demul_mm.index.search import exhaustive_candidates, first_of_each_video
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.registry import INDEXES
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MAX_HITS = 16_384
 # Rows of an insertion; a message must stay under 64 MB.
 INSERT_ROWS = 4096
-# A row's id is the number of its segment, shifted, and the number of the prototype in it.
-SEGMENT_SHIFT = 32
+# A row's id is the number of its fragment, shifted, and the number of the prototype in it.
+SHIFT = 32
 
 
 @dataclass
@@ -32,18 +32,16 @@ class _Level1:
     """The collection, and how to read its ids."""
 
     client: 'MilvusClient'
-    collection: str
-    owners: np.ndarray  # (P,) ordinal of each prototype's video
-    bases: dict[int, tuple[int, int]]  # segment number: first prototype, how many
+    owners: dict[int, np.ndarray]  # by the number of a fragment, ordinals of its prototypes' videos
 
     def videos(self, ids: np.ndarray) -> np.ndarray:
-        """Ordinals of the videos of rows, -1 for a row of no segment of this generation."""
-        numbers, rows = ids >> SEGMENT_SHIFT, ids & ((1 << SEGMENT_SHIFT) - 1)
+        """Ordinals of the videos of rows, -1 for a row of no fragment of this version."""
         found = np.full(len(ids), -1, np.int64)
-        for number in np.unique(numbers):
-            base, count = self.bases.get(int(number), (0, 0))
-            mine = (numbers == number) & (rows < count)
-            found[mine] = self.owners[base + rows[mine]]
+        for number in np.unique(ids >> SHIFT):
+            owners = self.owners.get(int(number), np.zeros(0, np.int64))
+            rows = ids - (number << SHIFT)
+            mine = (rows >= 0) & (rows < len(owners))
+            found[mine] = owners[rows[mine]]
         return found
 
 
@@ -53,9 +51,9 @@ class MilvusIndex(MomentIndex):
 
     With the default Milvus Lite file one process at a time can have the index open, and searching
     is far slower than :class:`FaissIndex` (docs/index.md has the figures): it is the same code as
-    against a server, to begin with and to test with. Milvus has no generations: a reader should
-    :meth:`refresh` after each write, and must after :meth:`compact`. Milvus keeps its own files,
-    which the manifest's checksums do not cover; :meth:`compact` makes them anew from the segments.
+    against a server, to begin with and to test with. Milvus has no versions: a reader should
+    :meth:`refresh` after each write. Milvus keeps its own files, which no checksum of ours covers;
+    :meth:`compact` makes anew what has changed.
 
     Args:
         path, num_prototypes, level2, segment_videos, model_fingerprint, feature_fingerprint: see
@@ -117,42 +115,46 @@ class MilvusIndex(MomentIndex):
                 self._client = MilvusClient(uri=uri, token=token)
         return self._client
 
-    # Building.
+    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> _Level1:
+        client, name = self._connect(), self.collection
+        with _milvus_errors(f'level 1 of {self.path} could not be brought up to date'):
+            self._create(client, snapshot.codec.dim)
+            client.load_collection(name)
+            for fragment in snapshot.fragments:
+                there = client.query(name, filter=_rows_of(fragment), output_fields=['count(*)'])
+                if there[0]['count(*)'] != len(fragment.owners):
+                    _insert(client, name, fragment)
+            client.flush(name)
+        owners = {
+            fragment.number: fragment.owners + int(base)
+            for fragment, base in zip(snapshot.fragments, snapshot.fragment_bases)
+        }
+        return _Level1(client, owners)
 
-    def _update_level1(self, snapshot: Snapshot, old: dict[str, Any] | None) -> dict[str, Any]:
-        client = self._connect()
-        current = [segment.name for segment in snapshot.segments]
-        if old is None:
-            collection = f'{self.collection}_{snapshot.manifest["generation"]}'
-            inserted, expired = [], []
-        else:
-            collection, inserted, expired = old['collection'], old['inserted'], old['stale']
-        with _milvus_errors(f'writing level 1 of {self.path} to Milvus failed'):
-            if old is None:
-                self._create(client, collection, snapshot.codec.dim)
-            # What was stale already in the generation before, no reader needs any more.
-            for name in expired:
-                first = int(name) << SEGMENT_SHIFT
-                client.delete(
-                    collection, filter=f'id >= {first} and id < {first + (1 << SEGMENT_SHIFT)}'
-                )
-            for segment in snapshot.segments:
-                if segment.name not in inserted:
-                    _insert(client, collection, segment)
-            client.flush(collection)
-            client.load_collection(collection)
-        return dict(
-            kind='milvus',
-            collection=collection,
-            inserted=current,
-            stale=[n for n in inserted if n not in current and n not in expired],
-        )
+    def _finish(self) -> None:
+        super()._finish()
+        # Rows of fragments that are no more, which other readers cannot name any longer either.
+        numbers = sorted(fragment.number for fragment in self.snapshot.fragments)
+        between = [
+            f'(id >= {(a + 1) << SHIFT} and id < {b << SHIFT})'
+            for a, b in zip([-1, *numbers], [*numbers, 1 << 30])
+            if b > a + 1
+        ]
+        with _milvus_errors(f'level 1 of {self.path} could not be tidied'):
+            self._connect().delete(self.collection, filter=' or '.join(between))
 
-    def _create(self, client: 'MilvusClient', collection: str, dim: int) -> None:
+    def _describe_level1(self, level1: _Level1) -> tuple[dict[str, Any], int]:
+        return dict(kind='milvus', collection=self.collection), 0
+
+    def _create(self, client: 'MilvusClient', dim: int) -> None:
         from pymilvus import DataType
 
-        if client.has_collection(collection):  # left by a run that was killed
-            client.drop_collection(collection)
+        if client.has_collection(self.collection):
+            fields = client.describe_collection(self.collection)['fields']
+            vector = next(field for field in fields if field['name'] == 'vector')
+            if int(vector['params']['dim']) == dim:
+                return
+            client.drop_collection(self.collection)
         schema = client.create_schema(auto_id=False)
         schema.add_field('id', DataType.INT64, is_primary=True)
         schema.add_field('vector', DataType.FLOAT_VECTOR, dim=dim)
@@ -164,28 +166,8 @@ class MilvusIndex(MomentIndex):
             params=dict(M=32, efConstruction=100, nlist=1024),
         )
         client.create_collection(
-            collection, schema=schema, index_params=params, consistency_level='Strong'
+            self.collection, schema=schema, index_params=params, consistency_level='Strong'
         )
-
-    def _after_commit(self, snapshot: Snapshot) -> None:
-        client = self._connect()
-        current = snapshot.manifest['level1']['collection']
-        for name in client.list_collections():
-            base, _, generation = name.rpartition('_')
-            if base == self.collection and generation.isdigit() and name != current:
-                client.drop_collection(name)
-
-    # Opening and searching.
-
-    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> _Level1:
-        bases = {
-            int(segment.name): (int(base), segment.num_prototypes)
-            for segment, base in zip(snapshot.segments, snapshot.prototype_bases)
-        }
-        client, collection = self._connect(), snapshot.manifest['level1']['collection']
-        with _milvus_errors(f'{self.path}: its collection {collection!r} could not be opened'):
-            client.load_collection(collection)
-        return _Level1(client, collection, snapshot.prototype_videos(), bases)
 
     def _candidates(
         self,
@@ -197,15 +179,12 @@ class MilvusIndex(MomentIndex):
         options: dict[str, Any],
     ) -> list[np.ndarray]:
         share = 1.0 if allowed is None else float(allowed.mean())
-        total = len(level1.owners)
+        total = max(1, sum(map(len, level1.owners.values())))
         wanted = min(int(2 * depth / max(share, 1e-6)), MAX_HITS, total)
         while True:
-            with _milvus_errors(
-                f'searching the collection {level1.collection!r} failed; if the index was '
-                'compacted meanwhile, refresh() it'
-            ):
+            with _milvus_errors(f'searching the collection {self.collection!r} failed'):
                 answers = level1.client.search(
-                    level1.collection,
+                    self.collection,
                     data=list(queries.numpy()),
                     limit=wanted,
                     output_fields=['id'],
@@ -231,12 +210,19 @@ def _videos(level1: _Level1, hits: Any, depth: int, allowed: np.ndarray | None) 
     return first_of_each_video(owners, scores, depth)[0]
 
 
-def _insert(client: 'MilvusClient', collection: str, segment: Any) -> None:
-    first = int(segment.name) << SEGMENT_SHIFT
-    for start in range(0, segment.num_prototypes, INSERT_ROWS):
-        vectors = segment.decoded_prototypes(start, start + INSERT_ROWS)
-        rows = [dict(id=first + start + i, vector=vector) for i, vector in enumerate(vectors)]
-        client.upsert(collection, rows)
+def _rows_of(fragment: Fragment) -> str:
+    return f'id >= {fragment.number << SHIFT} and id < {(fragment.number + 1) << SHIFT}'
+
+
+def _insert(client: 'MilvusClient', collection: str, fragment: Fragment) -> None:
+    client.delete(collection, filter=_rows_of(fragment))  # of a writer that was killed
+    first = fragment.number << SHIFT
+    for vectors in fragment.prototypes():
+        for start in range(0, len(vectors), INSERT_ROWS):
+            part = vectors[start : start + INSERT_ROWS]
+            rows = [dict(id=first + i, vector=vector) for i, vector in enumerate(part)]
+            client.upsert(collection, rows)
+            first += len(part)
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """The steps of a search that every backend shares."""
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from demul_mm.index.results import MomentHits
-from demul_mm.index.segment import expand_ranges
-from demul_mm.index.snapshot import Snapshot
+from demul_mm.index.filters import SearchFilter
+from demul_mm.index.results import MomentHits, SearchResult
+from demul_mm.index.snapshot import Snapshot, expand_ranges
 
 # Queries whose candidates are read together; each is multiplied with those of all of them.
 TOGETHER = 4
@@ -24,6 +26,115 @@ class Suppression(Protocol):
         self, spans: Tensor, scores: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of ``(R, M, 2)``, ``(R, M)``, ``(R, M)``: kept spans, scores, whether valid, places."""
+
+
+# With so few videos to choose from, scoring all their moments is quicker than anything.
+SCAN_UP_TO = 1000
+
+
+class Searcher(ABC):
+    """Searching in two levels; a backend says how level 1 goes."""
+
+    @abstractmethod
+    def _opened(self) -> tuple[Snapshot, Any]:
+        """The version to be searched, and its level 1."""
+
+    @abstractmethod
+    def _candidates(
+        self,
+        snapshot: Snapshot,
+        level1: Any,
+        queries: Tensor,
+        depth: int,
+        allowed: np.ndarray | None,
+        options: dict[str, Any],
+    ) -> list[np.ndarray]:
+        """Level 1.
+
+        Args:
+            snapshot: of the index.
+            level1: from :meth:`_open_level1`.
+            queries: ``(Q, S)`` float32.
+            depth: how many videos for each query; fewer than are allowed.
+            allowed: ``(num_videos,)`` bool, or None: all.
+            options: of this search, as ``nprobe``.
+
+        Returns:
+            For each query at most ``depth`` distinct ordinals, best first.
+        """
+
+    def search(
+        self,
+        queries: np.ndarray | Tensor,
+        num_moments: int = 100,
+        num_videos: int = 200,
+        num_candidates: int | None = None,
+        mode: str = 'fast',
+        where: SearchFilter | None = None,
+        nms: Suppression | None = None,
+        options: dict[str, Any] | None = None,
+        keep_candidates: bool = False,
+    ) -> SearchResult:
+        """Find the best moments for each query.
+
+        Args:
+            queries: ``(Q, S)``.
+            num_moments: N, how many moments to return.
+            num_videos: how many videos level 2 lets through, to be fused by the model; moments
+                come from these, so N moments are exact only with ``num_videos >= num_moments``.
+            num_candidates: how many videos level 1 hands to level 2; eight times ``num_videos``
+                unless said.
+            mode: 'fast' asks the backend; 'exact' scores every moment of every video.
+            where: only videos that pass.
+            nms: suppression inside each video.
+            options: of the backend's level 1, as ``dict(nprobe=64)``.
+            keep_candidates: name the candidates of level 1 in the result.
+        """
+        vectors = torch.as_tensor(np.asarray(queries, np.float32))
+        snapshot, level1 = self._opened()
+        depth = 8 * num_videos if num_candidates is None else num_candidates
+        check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
+        clock = [time.perf_counter()]
+        allowed: np.ndarray | None = None if snapshot.alive.all() else snapshot.alive
+        if where is not None:
+            passing = where.mask(snapshot)
+            allowed = passing if allowed is None else allowed & passing
+        clock.append(time.perf_counter())
+        candidates = self._level1(
+            snapshot, level1, vectors, depth, num_videos, allowed, mode, options or {}
+        )
+        clock.append(time.perf_counter())
+        found = [
+            (scored.best_videos(num_videos), scored.best_moments(num_moments, nms))
+            for scored in score_candidates(snapshot, vectors, candidates)
+        ]
+        clock.append(time.perf_counter())
+        hits = [
+            name_hits(snapshot, videos, moments, ordinals, keep_candidates)
+            for (videos, moments), ordinals in zip(found, candidates)
+        ]
+        clock.append(time.perf_counter())
+        steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
+        return SearchResult(hits=hits, timings=steps)
+
+    def _level1(
+        self,
+        snapshot: Snapshot,
+        level1: Any,
+        queries: Tensor,
+        depth: int,
+        num_videos: int,
+        allowed: np.ndarray | None,
+        mode: str,
+        options: dict[str, Any],
+    ) -> list[np.ndarray]:
+        count = snapshot.num_videos if allowed is None else int(allowed.sum())
+        if mode == 'fast' and count > max(depth, SCAN_UP_TO):
+            return self._candidates(snapshot, level1, queries, depth, allowed, options)
+        everything = np.arange(count) if allowed is None else np.flatnonzero(allowed)
+        if count <= depth:
+            return [everything] * len(queries)
+        return exhaustive_candidates(snapshot, queries, num_videos, everything)
 
 
 def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, int]) -> None:
@@ -207,3 +318,24 @@ def _suppress(
     flat_scores = kept_scores[valid].numpy()
     order = np.argsort(-flat_scores, kind='stable')[:number]
     return owners[order], kept_spans[valid].numpy()[order], flat_scores[order]
+
+
+def first_of_each_video(
+    owners: np.ndarray, scores: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best distinct videos of one query's prototype hits.
+
+    Args:
+        owners: ``(H,)`` ordinal of each hit's video, -1 for no hit; in any order.
+        scores: ``(H,)``.
+        depth: how many videos.
+
+    Returns:
+        Ordinals and scores of at most ``depth`` videos, best first, equal scores by ordinal.
+    """
+    valid = owners >= 0
+    owners, scores = owners[valid], scores[valid]
+    order = np.lexsort((owners, -scores))
+    _, first = np.unique(owners[order], return_index=True)
+    best = order[np.sort(first)[:depth]]
+    return owners[best], scores[best]

@@ -1,80 +1,99 @@
-"""One generation of an index, as a reader sees it: all segments as one numbered row of videos.
+"""One version of an index, as a reader sees it: all fragments as one numbered row of videos.
 
-A video's *ordinal* is its place in the segments, laid end to end in the order of the manifest.
+A video's *ordinal* is its place in the fragments, laid end to end. Removed videos have one too.
 """
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from demul_mm.index.codecs import Int8Codec, open_codec
+from demul_mm.index.cache import Block, Fragment, check_file
+from demul_mm.index.codecs import Codec, make_codec
 from demul_mm.index.entry import VideoEntry
-from demul_mm.index.segment import Segment, expand_ranges
-from demul_mm.index.storage import check_file, map_array
+from demul_mm.index.errors import IndexDamagedError
+from demul_mm.index.store import read_info
+
+
+def codec_of(info: dict[str, Any]) -> Codec:
+    """The codec of level 2 that an index's info describes."""
+    book = info['codebook'] and np.frombuffer(base64.b64decode(info['codebook']), '<f4')
+    return make_codec(info['settings']['level2'], info['dim'], book)
 
 
 class Snapshot:
-    """The videos of one manifest.
+    """The videos of one version.
 
     Args:
-        root: folder of the index.
-        manifest: its contents.
+        table: the data set, of that version.
+        folder: of the caches.
         verify: compare checksums.
-        known: an older snapshot, whose open segments are used again.
+        known: another snapshot, whose open fragments are used again.
     """
 
     def __init__(
-        self,
-        root: Path,
-        manifest: dict[str, Any],
-        verify: bool,
-        known: 'Snapshot | None' = None,
+        self, table: lance.LanceDataset, folder: Path, verify: bool, known: 'Snapshot | None' = None
     ) -> None:
-        self.root = root
-        self.manifest = manifest
-        level2 = manifest['settings']['level2']
-        self.codec = open_codec(root, level2, manifest['dim'], manifest['codebook'], verify)
-        opened = {s.name: s for s in known.segments if s.root == root} if known else {}
-        self.segments: list[Segment] = [
-            opened.get(info['name']) or Segment(root, info, self.codec, verify)
-            for info in manifest['segments']
+        self.info = read_info(table)
+        self.version: int = table.version
+        self.codec = codec_of(self.info)
+        opened = {fragment.name: fragment for fragment in known.fragments} if known else {}
+        number = self.info['settings']['num_prototypes']
+        sources = table.get_fragments()
+        # Of the data set; names are unique.
+        self.files = [f'data/{file.path}' for source in sources for file in source.data_files()]
+        self.files += [source.deletion_file() for source in sources if source.num_deletions]
+        for file in self.files if '://' not in table.uri else ():
+            check_file(Path(table.uri, file), folder, verify)
+        self.fragments = [
+            opened.get(Path(source.data_files()[0].path).stem)
+            or Fragment(source, folder, self.codec, number, verify)
+            for source in sources
         ]
-        self.bases = np.cumsum([0] + [s.num_videos for s in self.segments])  # (segments + 1,)
-        self.num_videos = int(self.bases[-1])
-        self.prototype_bases = np.cumsum([0] + [s.num_prototypes for s in self.segments])
-        self.removed = self._open_removed(verify)  # ordinals, ascending
-        self._columns: dict[str, list[Any]] = {}
+        alive = [f.alive(source) for f, source in zip(self.fragments, sources)]
+        self.alive = np.concatenate([np.zeros(0, bool), *alive])  # (num_videos,)
+        self.num_videos = len(self.alive)
+        self.blocks: list[Block] = [b for fragment in self.fragments for b in fragment.blocks]
+        self.bases = np.cumsum([0] + [len(block.rows) for block in self.blocks])
+        self.fragment_bases = np.cumsum([0] + [f.num_videos for f in self.fragments])
+        self._columns: dict[str, pa.Array] = {}
+        self._seal(folder)
 
-    def _open_removed(self, verify: bool) -> np.ndarray:
-        info = self.manifest['removed']
-        if info is None:
-            return np.zeros(0, np.int64)
-        path = check_file(self.root, info, verify)
-        return np.array(map_array(path, '<i8', (info['bytes'] // 8,)))
-
-    @property
-    def num_alive(self) -> int:
-        """Videos that are in the index."""
-        return self.num_videos - len(self.removed)
+    def _seal(self, folder: Path) -> None:
+        """Compare which videos this version has with what was noted when it was first opened."""
+        check = [fragment.check for fragment in self.fragments]
+        held = np.concatenate([np.zeros(0, np.uint32), *check])[self.alive]
+        digest = zlib.crc32(json.dumps(self.info).encode(), zlib.crc32(held.tobytes()))
+        note = folder / f'version-{self.version}-{digest:08x}'
+        if not note.exists():
+            for other in folder.glob(f'version-{self.version}-*'):
+                raise IndexDamagedError(
+                    f'{folder.parent} does not hold the videos that it held when its version '
+                    f'{self.version} was opened first; restore it from a copy, or build the index '
+                    f'again (or, if this is a restored copy, delete {other})'
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            note.touch()
 
     @cached_property
-    def alive(self) -> np.ndarray:
-        """``(num_videos,)`` bool, False where a video was removed."""
-        mask = np.ones(self.num_videos, bool)
-        mask[self.removed] = False
-        return mask
+    def ids(self) -> pa.ChunkedArray:
+        """Of all videos, removed ones too."""
+        return pa.chunked_array([block.rows['id'] for block in self.blocks], pa.string())
 
-    def split(self, ordinals: np.ndarray) -> Iterator[tuple[Segment, slice, np.ndarray]]:
-        """Ascending ordinals by segment: the segment, which of ``ordinals``, their rows in it."""
+    def split(self, ordinals: np.ndarray) -> Iterator[tuple[Block, slice, np.ndarray]]:
+        """Ascending ordinals by block: the block, which of ``ordinals``, their rows in it."""
         cuts = np.searchsorted(ordinals, self.bases)
-        for i, segment in enumerate(self.segments):
-            if cuts[i + 1] > cuts[i]:
-                part = slice(int(cuts[i]), int(cuts[i + 1]))
-                yield segment, part, ordinals[part] - self.bases[i]
+        for i in np.flatnonzero(np.diff(cuts)):
+            part = slice(int(cuts[i]), int(cuts[i + 1]))
+            yield self.blocks[i], part, ordinals[part] - self.bases[i]
 
     def gather(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Level 2 of some videos.
@@ -87,10 +106,10 @@ class Snapshot:
         """
         parts = []
         offsets = np.zeros(len(ordinals) + 1, np.int64)
-        for segment, part, rows in self.split(ordinals):
-            starts, ends = segment.rows[rows, 0], segment.rows[rows + 1, 0]
+        for block, part, rows in self.split(ordinals):
+            starts, ends = block.starts[rows], block.starts[rows + 1]
             offsets[1:][part] = ends - starts
-            parts.append((segment.moments, expand_ranges(starts, ends)))
+            parts.append((block.moments, expand_ranges(starts, ends)))
         np.cumsum(offsets, out=offsets)
         codes = np.empty((int(offsets[-1]), self.codec.bytes_per_row), np.uint8)
         filled = 0
@@ -111,73 +130,68 @@ class Snapshot:
         """
         order = np.argsort(ordinals, kind='stable')
         spans = np.empty((len(ordinals), 2), np.float32)
-        for segment, part, rows in self.split(ordinals[order]):
+        for block, part, rows in self.split(ordinals[order]):
             places = order[part]
-            spans[places] = segment.spans[segment.rows[rows, 0] + moments[places]]
+            spans[places] = block.spans[block.starts[rows] + moments[places]]
         return spans
 
     def entry(self, ordinal: int) -> VideoEntry:
         """One video, its moments as they are stored."""
-        number = int(np.searchsorted(self.bases, ordinal, 'right')) - 1
-        segment, row = self.segments[number], ordinal - int(self.bases[number])
-        start, end = segment.rows[row : row + 2, 0]
-        raw = segment.raw_metadata(row)
+        ((block, _, (row,)),) = self.split(np.array([ordinal]))
+        values = block.rows.slice(row, 1).select(['id', 'duration', 'metadata']).to_pylist()[0]
         return VideoEntry(
-            video_id=segment.video_ids(np.array([row]))[0],
-            moments=self.codec.decode(segment.moments[start:end]).numpy(),
-            spans=np.array(segment.spans[start:end]),
-            duration=float(segment.durations[row]),
-            metadata=json.loads(raw) if raw else None,
+            video_id=values['id'],
+            moments=block.moments_of(row),
+            spans=np.array(block.spans[slice(*block.starts[row : row + 2])]),
+            duration=values['duration'],
+            metadata=json.loads(values['metadata']) if values['metadata'] else None,
         )
 
     def video_ids(self, ordinals: np.ndarray) -> list[str]:
         """Ids of videos, in the order given."""
         order = np.argsort(ordinals, kind='stable')
         names = np.empty(len(ordinals), object)
-        for segment, part, rows in self.split(ordinals[order]):
-            names[order[part]] = segment.video_ids(rows)
+        for block, part, rows in self.split(ordinals[order]):
+            names[order[part]] = block.rows['id'].take(pa.array(rows)).to_pylist()
         return names.tolist()
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """Ordinals of ids ``(N,)``, -1 where the index does not hold one."""
-        ordinals = np.full(len(ids), -1, np.int64)
-        for segment, base in zip(self.segments, self.bases):
-            positions, rows = segment.find(ids)
-            found = rows + base
-            present = ~np.isin(found, self.removed)
-            ordinals[positions[present]] = found[present]
-        return ordinals
+        mask = pc.is_in(self.ids, value_set=pa.array(ids, pa.string()))
+        ordinals = np.flatnonzero(mask.to_numpy() & self.alive)
+        known = dict(zip(self.video_ids(ordinals), ordinals.tolist()))
+        return np.array([known.get(name, -1) for name in ids], np.int64)
 
-    def metadata(self) -> Iterator[dict[str, Any]]:
+    @cached_property
+    def metadata(self) -> list[dict[str, Any]]:
         """Metadata of all videos by ordinal, removed ones too; ``{}`` where there is none."""
-        for segment in self.segments:
-            for row in range(segment.num_videos):
-                raw = segment.raw_metadata(row)
-                yield json.loads(raw) if raw else {}
+        texts = (text for block in self.blocks for text in block.rows['metadata'].to_pylist())
+        return [json.loads(text) if text else {} for text in texts]
 
-    def column(self, key: str) -> list[Any]:
-        """One metadata value of all videos by ordinal, None where absent; read once."""
+    def column(self, key: str) -> pa.Array:
+        """One metadata value of all videos by ordinal, null where absent, of one type.
+
+        Raises:
+            ValueError: no video has it, or videos have it in different types.
+        """
         if key not in self._columns:
-            self._columns[key] = [values.get(key) for values in self.metadata()]
+            names = sorted({name for values in self.metadata for name in values})
+            if key not in names:
+                raise ValueError(
+                    f'no video has metadata {key!r}; there are {", ".join(names) or "none"}'
+                )
+            try:
+                self._columns[key] = pa.array([values.get(key) for values in self.metadata])
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise ValueError(
+                    f'metadata {key!r} is of different types in different videos ({error}); give '
+                    'all of them one type'
+                ) from None
         return self._columns[key]
 
-    def prototype_codes(self, start: int, end: int) -> np.ndarray:
-        """Prototypes ``[start, end)``, numbered like videos, as stored: ``(n, S + 4)`` uint8."""
-        found = [np.empty((0, self.codec.dim + 4), np.uint8)]
-        for segment, base in zip(self.segments, self.prototype_bases):
-            first, last = max(start - base, 0), min(end - base, segment.num_prototypes)
-            if first < last:
-                found.append(segment.prototypes[int(first) : int(last)])
-        return np.concatenate(found)
 
-    def prototypes(self, start: int, end: int) -> np.ndarray:
-        """The same as ``(n, S)`` float32."""
-        return Int8Codec(self.codec.dim).decode(self.prototype_codes(start, end)).numpy()
-
-    def prototype_videos(self) -> np.ndarray:
-        """``(P,)`` int32: the ordinal of each prototype's video."""
-        owners = [np.zeros(0, np.int32)]
-        for segment, base in zip(self.segments, self.bases):
-            counts = np.diff(segment.rows[:, 1])
-            owners.append(np.repeat(np.arange(base, base + len(counts), dtype=np.int32), counts))
-        return np.concatenate(owners)
+def expand_ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """``[start, end)`` of each pair, one after the other, as one array of int64."""
+    lengths = ends - starts
+    shifts = starts - np.cumsum(lengths) + lengths
+    return np.repeat(shifts, lengths) + np.arange(lengths.sum())

@@ -13,7 +13,6 @@ of their own, in another folder: ``queries (Q, S)``, and in the header ``sentenc
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from demul_mm.files import write_atomically
 from demul_mm.index.entry import VideoEntry
-from demul_mm.index.storage import storage_errors
 from demul_mm.structures.names import as_names
 
 FINGERPRINTS = ('model_fingerprint', 'feature_fingerprint')
@@ -56,16 +55,8 @@ def write_vectors(
         model_fingerprint=model_fingerprint,
         feature_fingerprint=feature_fingerprint,
     )
-    _replace(Path(path), save(tensors, header))
+    write_atomically(path, save(tensors, header))
     return len(videos)
-
-
-def _replace(target: Path, content: bytes) -> None:
-    temporary = target.with_name(target.name + '.tmp')
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, target)
 
 
 class VectorFolder:
@@ -182,7 +173,7 @@ def write_queries(
         truth=json.dumps([list(row) for row in truth]),
         model_fingerprint=model_fingerprint,
     )
-    _replace(Path(path), save(dict(queries=np.asarray(vectors, np.float32)), header))
+    write_atomically(path, save(dict(queries=np.asarray(vectors, np.float32)), header))
 
 
 def read_queries(path: str | Path) -> np.ndarray:

@@ -1,261 +1,190 @@
-"""Writing videos into new segments, so that a killed run goes on where it stopped.
+"""Writing the videos of a build or an addition where a killed run finds them again.
 
-Segments that are finished but not yet committed stand in ``pending.json``. A run that is started
-again finds their videos there and does not write them twice.
+They go into a data set of their own, a commit for every so many videos, and from there into the
+index in one.
 """
 
+import base64
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import lance
 import numpy as np
+import pyarrow as pa
 from mmengine.logging import MMLogger
 
-from demul_mm.index.codecs import PRODUCT, Codec, open_codec, write_codebook
+from demul_mm.index.codecs import PRODUCT, train_codebook
 from demul_mm.index.entry import EntrySource, VideoEntry
-from demul_mm.index.errors import IndexMismatchError
-from demul_mm.index.segment import Segment, SegmentWriter
-from demul_mm.index.snapshot import Snapshot
-from demul_mm.index.storage import FORMAT, FORMAT_VERSION, PENDING, read_json, write_json
+from demul_mm.index.errors import IndexDamagedError, IndexFormatError, IndexMismatchError
+from demul_mm.index.snapshot import codec_of
+from demul_mm.index.store import SCHEMA, encode_rows, lance_errors, open_table, read_info, write
+from demul_mm.structures.names import as_names
 
 # Videos that are encoded together.
 BLOCK = 256
 # The first videos, on which a codebook is trained.
 TRAINING_VIDEOS = 2048
+# Encoded rows that are held in memory, at most.
+HELD_BYTES = 1 << 28
+
+Entries = Iterable[VideoEntry] | EntrySource
 
 
-@dataclass
-class Pending:
-    """What an unfinished operation has written.
-
-    Attributes:
-        operation: 'build' or 'add'.
-        settings: what must not change between the runs.
-        next_segment: number of the next segment; numbers are never used again.
-        dim: S, known from the first segment on.
-        codebook: file of level 2's codec, if it has one.
-        segments: as in the manifest.
-    """
-
-    operation: str
-    settings: dict[str, Any]
-    next_segment: int
-    dim: int | None
-    codebook: dict[str, Any] | None = None
-    segments: list[dict[str, Any]] = field(default_factory=list)
-
-    def save(self, root: Path) -> None:
-        """Replace the record on the disk."""
-        write_json(root, PENDING, dict(format=FORMAT, version=FORMAT_VERSION, **vars(self)))
-
-    @classmethod
-    def load(cls, root: Path) -> 'Pending | None':
-        """The record in ``root``, if there is one."""
-        try:
-            content = read_json(root, PENDING)
-        except FileNotFoundError:
-            return None
-        del content['format'], content['version']
-        return cls(**content)
-
-
-def drop_committed(root: Path, manifest: dict[str, Any] | None) -> None:
-    """Delete the record of an operation that was killed just after its commit."""
-    pending = Pending.load(root)
-    if pending is None or manifest is None:
+def drop(uri: str) -> None:
+    """Delete a data set, whatever is left of it."""
+    if '://' not in uri:
+        shutil.rmtree(uri, ignore_errors=True)
         return
-    committed = {segment['name'] for segment in manifest['segments']}
-    if pending.segments and {s['name'] for s in pending.segments} <= committed:
-        (root / PENDING).unlink()
+    with contextlib.suppress(ValueError):  # hardly anything was left
+        lance.LanceDataset.drop(uri, ignore_not_found=True)
 
 
-def start(root: Path, fresh: Pending, resume: bool) -> Pending:
-    """Take up what an earlier run left, or start afresh.
+def open_pending(uri: str, videos: lance.LanceDataset | None) -> lance.LanceDataset | None:
+    """What a killed run has written; what was committed or half deleted is thrown away."""
+    try:
+        pending = open_table(uri)
+        if pending is None:
+            return None
+        with lance_errors(uri):
+            both = [table for table in (pending, videos) if table is not None]
+            checks = [table.to_table(['check'])['check'].to_numpy() for table in both]
+    except (IndexDamagedError, IndexFormatError):
+        drop(uri)
+        return None
+    if videos is not None and np.isin(*checks).all():
+        drop(uri)
+        return None
+    return pending
+
+
+class PendingVideos:
+    """The videos of an operation that is under way.
 
     Args:
-        root: folder of the index.
-        fresh: the record to start with.
-        resume: False throws away what an earlier run left.
+        uri: of their data set.
+        info: of the index: ``settings``, ``dim`` and ``codebook``, None where not yet known.
+        operation: 'build' or 'add'.
+        left: what a killed run has written, to go on after it.
+        held: ids that the index holds.
+        on_existing: what to do with a video of these: 'error', 'skip' or 'replace'.
+        segment_videos: a commit is made after so many.
+        progress: called with the number of videos passed since the last call.
 
     Raises:
-        IndexMismatchError: an unfinished run had other settings.
-    """
-    left = Pending.load(root)
-    if left is None or not resume:
-        (root / PENDING).unlink(missing_ok=True)
-        return fresh
-    if (left.operation, left.settings) != (fresh.operation, fresh.settings):
-        raise IndexMismatchError(
-            f'{root} holds an unfinished {left.operation} with {left.settings}, this is '
-            f'{fresh.operation} with {fresh.settings}; run the unfinished one again, or give '
-            'resume=False (--no-resume) to throw it away'
-        )
-    done = sum(s['videos'] for s in left.segments)
-    MMLogger.get_current_instance().info(f'{root}: going on after {done} videos written before')
-    return left
-
-
-class EntryWriter:
-    """Writes entries into pending segments.
-
-    Args:
-        root: folder of the index.
-        pending: the record of the operation; kept up to date on the disk.
-        snapshot: what the index holds already, if anything.
-        on_existing: what to do with a video that the index holds: 'error', 'skip' or 'replace'.
-        segment_videos: videos of a full segment.
-        progress: called with the number of videos passed since the last call.
+        IndexMismatchError: the killed run had other settings.
     """
 
     def __init__(
         self,
-        root: Path,
-        pending: Pending,
-        snapshot: Snapshot | None,
+        uri: str,
+        info: dict[str, Any],
+        operation: str,
+        left: lance.LanceDataset | None,
+        held: Iterable[str],
         on_existing: str,
         segment_videos: int,
         progress: Callable[[int], None] | None,
     ) -> None:
         if on_existing not in ('error', 'skip', 'replace'):
             raise ValueError(f"on_existing is {on_existing!r}; allowed: 'error', 'skip', 'replace'")
-        self._root = root
-        self._pending = pending
-        self._snapshot = snapshot
+        self.uri = uri
+        self.info = dict(info, operation=operation)
+        self.table = left
+        self._held = set(held)
         self._on_existing = on_existing
         self._segment_videos = segment_videos
         self._progress = progress or (lambda count: None)
-        self._finished = [self._open(info) for info in pending.segments]
-        self._resumed = list(self._finished)
-        self._buffer: list[VideoEntry] = []
-        self._in_segment: set[str] = set()
-        self._writer: SegmentWriter | None = None
+        self._resumed: set[str] = set()
+        if left is not None:
+            self._take_up(read_info(left))
 
-    def _open(self, info: dict[str, Any]) -> Segment:
-        return Segment(self._root, info, self._codec(), verify=True)
+    def _take_up(self, left: dict[str, Any]) -> None:
+        assert self.table is not None
+        old, new = ((i['operation'], i['settings']) for i in (left, self.info))
+        if old != new:
+            raise IndexMismatchError(
+                f'{self.uri} holds an unfinished {old[0]} with {old[1]}, this is {new[0]} with '
+                f'{new[1]}; run the unfinished one again, or give resume=False (--no-resume) to '
+                'throw it away'
+            )
+        self.info.update(dim=left['dim'], codebook=left['codebook'])
+        self._resumed = set(self.table.to_table(['id'])['id'].to_pylist())
+        MMLogger.get_current_instance().info(
+            f'{self.uri}: going on after {len(self._resumed)} videos written before'
+        )
 
-    def _codec(self) -> Codec:
-        pending = self._pending
-        assert pending.dim is not None
-        level2 = pending.settings['level2']
-        return open_codec(self._root, level2, pending.dim, pending.codebook, verify=False)
-
-    def run(self, entries: Iterable[VideoEntry] | EntrySource) -> None:
-        """Write all entries; on return every one is in a finished segment."""
-        left = sum(segment.num_videos for segment in self._resumed)
-        try:
-            if isinstance(entries, EntrySource):
-                entries, passed = self._to_load(entries)
-                left -= passed
-            # No longer than a segment: what is taken but not yet in a segment can be lost.
-            size = min(BLOCK, self._segment_videos)
-            iterator = iter(entries)
-            while block := list(itertools.islice(iterator, size)):
-                left -= self._take(block)
-            self._finish_segment()
-        except BaseException:
-            if self._writer:
-                self._writer.discard()
-            raise
+    def run(self, entries: Entries) -> None:
+        """Write all entries that are new."""
+        left = len(self._resumed)
+        if isinstance(entries, EntrySource):
+            ids = as_names(entries.ids(), 'video ids')
+            if len(set(ids)) < len(ids):
+                twice = next(i for n, i in enumerate(ids) if i in ids[:n])
+                raise ValueError(f'video {twice!r} is given twice; ids must be unique')
+            skip = self._resumed | (self._held if self._on_existing == 'skip' else set())
+            todo = [i for i in ids if i not in skip]
+            left -= len(self._resumed.intersection(ids))
+            self._progress(len(ids) - len(todo))
+            entries = entries.load(todo)
+        new = self._new(entries)
+        while self._write_segment(new):
+            pass
+        left -= self._passed
         if left > 0:
             raise IndexMismatchError(
-                f'the unfinished {self._pending.operation} in {self._root} had written {left} '
-                'videos that are not among these; give all of them again, or resume=False '
-                '(--no-resume) to start afresh'
+                f'the unfinished {self.info["operation"]} in {self.uri} had written {left} videos '
+                'that are not among these; give all of them again, or resume=False (--no-resume) '
+                'to start afresh'
             )
 
-    def replaced(self) -> np.ndarray:
-        """Ordinals of the videos in the snapshot that new ones stand for."""
-        if not self._snapshot or self._on_existing != 'replace':
-            return np.zeros(0, np.int64)
-        found = [
-            self._snapshot.find(segment.video_ids(np.arange(segment.num_videos)))
-            for segment in self._finished
-        ]
-        ordinals = np.concatenate([np.zeros(0, np.int64), *found])
-        return ordinals[ordinals >= 0]
+    def _new(self, entries: Iterable[VideoEntry]) -> Iterator[VideoEntry]:
+        """Those that are not written yet, checked."""
+        seen: set[str] = set()
+        self._passed = 0  # of those that a killed run had written
+        for entry in entries:
+            name = entry.video_id
+            if name in seen:
+                raise ValueError(f'video {name!r} is given twice; ids must be unique')
+            seen.add(name)
+            self._progress(1)
+            if name in self._resumed:
+                self._passed += 1
+            elif name in self._held and self._on_existing == 'error':
+                raise ValueError(
+                    f'video {name!r} is in the index already; give on_existing='
+                    "'skip' or 'replace' (--on-existing), or remove it first"
+                )
+            elif name not in self._held or self._on_existing == 'replace':
+                entry.check(self.info['dim'])
+                self.info['dim'] = entry.moments.shape[1]
+                yield entry
 
-    def _to_load(self, source: EntrySource) -> tuple[Iterable[VideoEntry], int]:
-        """What of a source must still be encoded, and how many videos a killed run had written."""
-        ids = list(source.ids())
-        if len(set(ids)) < len(ids):
-            twice = next(i for n, i in enumerate(ids) if i in ids[:n])
-            raise ValueError(f'video {twice!r} is given twice; ids must be unique')
-        skip = _positions(self._resumed, ids)
-        resumed = len(skip)
-        if self._on_existing == 'skip' and self._snapshot:
-            skip = np.union1d(skip, np.flatnonzero(self._snapshot.find(ids) >= 0))
-        self._progress(len(skip))
-        mask = np.ones(len(ids), bool)
-        mask[skip] = False
-        return source.load([ids[i] for i in np.flatnonzero(mask)]), resumed
+    def _write_segment(self, entries: Iterator[VideoEntry]) -> bool:
+        """Write some videos and commit them; from here on they survive a kill."""
+        rows: list[pa.RecordBatch] = []
+        count = held = 0
+        while count < self._segment_videos and held < HELD_BYTES:
+            size = BLOCK if self.info['codebook'] is not None else TRAINING_VIDEOS
+            block = list(itertools.islice(entries, min(size, self._segment_videos - count)))
+            if not block:
+                break
+            if self.info['codebook'] is None:
+                self.info['codebook'] = self._codebook(block)
+            codec = codec_of(self.info)
+            rows.append(encode_rows(block, codec))
+            count, held = count + len(block), held + rows[-1].nbytes
+        if rows:
+            mode = 'create' if self.table is None else 'append'
+            self.table = write(pa.Table.from_batches(rows, SCHEMA), self.uri, mode, self.info)
+        return bool(rows)
 
-    def _take(self, block: list[VideoEntry]) -> int:
-        """Write what of a block is new; returns how many of it a killed run had written."""
-        ids = [entry.video_id for entry in block]
-        resumed = set(_positions(self._resumed, ids).tolist())
-        this_run = set(_positions(self._finished[len(self._resumed) :], ids).tolist())
-        held = self._snapshot.find(ids) if self._snapshot else np.full(len(ids), -1)
-        for i, entry in enumerate(block):
-            if i in resumed:
-                continue
-            if i in this_run or entry.video_id in self._in_segment:
-                raise ValueError(f'video {entry.video_id!r} is given twice; ids must be unique')
-            if held[i] >= 0:
-                if self._on_existing == 'error':
-                    raise ValueError(
-                        f'video {entry.video_id!r} is in the index already; give '
-                        "on_existing='skip' or 'replace' (--on-existing), or remove it first"
-                    )
-                if self._on_existing == 'skip':
-                    continue
-            self._write(entry)
-        self._progress(len(block))
-        return len(resumed)
-
-    def _write(self, entry: VideoEntry) -> None:
-        entry.check(self._pending.dim)
-        self._pending.dim = entry.moments.shape[1]
-        self._buffer.append(entry)
-        self._in_segment.add(entry.video_id)
-        full = len(self._in_segment) == self._segment_videos
-        untrained = self._pending.settings['level2'] in PRODUCT and not self._pending.codebook
-        if full or len(self._buffer) == (TRAINING_VIDEOS if untrained else BLOCK):
-            self._flush()
-        if full:
-            self._finish_segment()
-
-    def _flush(self) -> None:
-        if not self._buffer:
-            return
-        pending = self._pending
-        name = f'{pending.next_segment:06d}'
-        if pending.codebook is None:
-            moments = np.concatenate([entry.moments for entry in self._buffer])
-            pending.codebook = write_codebook(self._root, pending.settings['level2'], moments, name)
-        if self._writer is None:
-            prototypes = pending.settings['num_prototypes']
-            self._writer = SegmentWriter(self._root, name, self._codec(), prototypes)
-        for start in range(0, len(self._buffer), BLOCK):
-            self._writer.append(self._buffer[start : start + BLOCK])
-        self._buffer = []
-
-    def _finish_segment(self) -> None:
-        """Close the segment and put it on record: from here on it survives a kill."""
-        self._flush()
-        if self._writer is None:
-            return
-        info = self._writer.close()
-        self._writer = None
-        self._in_segment = set()
-        self._pending.segments.append(info)
-        self._pending.next_segment += 1
-        self._pending.save(self._root)
-        self._finished.append(self._open(info))
-
-
-def _positions(segments: Sequence[Segment], ids: Sequence[str]) -> np.ndarray:
-    """Which of ``ids`` are in any of the segments, ascending."""
-    found = [segment.find(ids)[0] for segment in segments]
-    return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
+    def _codebook(self, block: Sequence[VideoEntry]) -> str:
+        """What the codec needs, as text; nothing unless it is product quantisation."""
+        parts = PRODUCT.get(self.info['settings']['level2'])
+        if parts is None:
+            return ''
+        book = train_codebook(np.concatenate([entry.moments for entry in block]), parts)
+        return base64.b64encode(book.astype('<f4').tobytes()).decode()

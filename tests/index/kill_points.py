@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,19 +17,29 @@ from pathlib import Path
 os.environ['OMP_NUM_THREADS'] = '1'
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from demul_mm.index import FaissIndex, MomentIndex, faiss_index, storage
+import lance
+from lance.dataset import DatasetOptimizer
+
+from demul_mm.index import FaissIndex, MomentIndex, faiss_index
 from tests.index.corpus import Source, assert_same_hits, make_entries, make_queries
 
 OLD, NEW = make_entries(90), make_entries(70, 'new')
 QUERIES = make_queries(2)
-faiss_index.TAIL = 20
-storage.os.fsync = lambda number: None  # outlives a power cut, which is not what is tried here
-POINTS = 6  # spread over an operation; the last events, around the commit, are all tried
-LAST = 4
+faiss_index.FEW = 100
+# Before and after each of these; what happens inside of them, SIGKILL by the clock meets.
+STEPS = [
+    (lance, 'write_dataset'),
+    (lance.LanceDataset, 'delete'),
+    (lance.LanceDataset, 'drop'),
+    (lance.LanceDataset, 'cleanup_old_versions'),
+    (DatasetOptimizer, 'compact_files'),
+    (os, 'replace'),
+]
+TIMES = 6  # by the clock, spread over the operation
 
 
-def in_child(action: Callable[[], object]) -> int:
-    """Run in a fork; its exit status, negative for a signal."""
+def start(action: Callable[[], object]) -> int:
+    """Run in a fork; its process id."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -41,16 +52,20 @@ def in_child(action: Callable[[], object]) -> int:
             traceback.print_exc()
         finally:
             os._exit(status)
+    return pid
+
+
+def wait(pid: int) -> int:
+    """Exit status, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def die_at(point: int, count_file: Path | None = None) -> None:
-    """Arrange for SIGKILL at the ``point``-th event: a write, or before or after a rename.
+def die_at(point: int, count_file: Path | None) -> None:
+    """Arrange for SIGKILL at the ``point``-th event: before or after a step.
 
     With a file, nothing dies and the file says how many events there were.
     """
     count = 0
-    write, replace = storage.CheckedFile.write, os.replace
 
     def event() -> None:
         nonlocal count
@@ -60,18 +75,17 @@ def die_at(point: int, count_file: Path | None = None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
 
-    def counted_write(self, data) -> None:
-        write(self, data)
-        self._file.flush()
-        event()
+    def counted(step: Callable[..., object]) -> Callable[..., object]:
+        def run(*args: object, **kwargs: object) -> object:
+            event()
+            result = step(*args, **kwargs)
+            event()
+            return result
 
-    def counted_replace(source, target) -> None:
-        event()
-        replace(source, target)
-        event()
+        return run
 
-    storage.CheckedFile.write = counted_write
-    storage.os.replace = counted_replace
+    for owner, name in STEPS:
+        setattr(owner, name, counted(getattr(owner, name)))
 
 
 def make(root: Path) -> FaissIndex:
@@ -92,23 +106,38 @@ def check(root: Path, before: Path | None, after: Path) -> None:
     """What is left is the index before or the one after, whole; again, and it is the one after."""
     name = root.name
     good = [MomentIndex.open(p).search(QUERIES, mode='exact').hits for p in (before, after) if p]
-    if before or (root / 'manifest.json').exists():
+    built = bool(list((root / 'videos.lance').glob('_versions/*.manifest')))
+    if before or built:
         found = MomentIndex.open(root).search(QUERIES, mode='exact').hits
         assert any([h.video_ids for h in found] == [h.video_ids for h in g] for g in good)
-    if name != 'build' or not (root / 'manifest.json').exists():
+    if name != 'build' or not built:
         OPERATIONS[name](root)
     index = MomentIndex.open(root)
     assert_same_hits(index.search(QUERIES, mode='exact').hits, good[-1], atol=1e-6)
     assert index.stats()['videos'] == MomentIndex.open(after).stats()['videos']
-    index.remove([])  # whoever writes next tidies up what was killed after its commit
+    index.add([])  # whoever adds next tidies up what was killed after its commit
+    index.remove([])
     assert not list(root.rglob('*.tmp'))
-    assert not (root / 'pending.json').exists()
-    held = {p.name for p in (root / 'segments').iterdir()}
-    assert held == {s['name'] for s in index.snapshot.manifest['segments']}
+    assert not (root / 'pending.lance').exists()
+    table = lance.dataset(root / 'videos.lance')
+    used = {Path(f.data_files()[0].path).stem for f in table.get_fragments()}
+    assert {p.stem for p in (root / 'videos.lance' / 'data').iterdir()} == used
+    assert {p.stem.split('-')[0] for p in (root / 'cache').glob('*.arrow')} == used
 
 
-def attempt(name: str, root: Path, before: Path | None, point: int, count: Path | None) -> int:
-    """One run of an operation on a copy of ``before``; its exit status."""
+def attempt(
+    name: str, root: Path, before: Path | None, point: int, count: Path | None, seconds: float
+) -> tuple[int, float]:
+    """One run of an operation on a copy of ``before``: its exit status, and how long it took.
+
+    Args:
+        name: of the operation.
+        root: folder to work in.
+        before: folder of the index before.
+        point: number of the event to die at.
+        count: file for the number of events.
+        seconds: to die after.
+    """
     shutil.rmtree(root, ignore_errors=True)
     if before:
         shutil.copytree(before, root)
@@ -117,7 +146,12 @@ def attempt(name: str, root: Path, before: Path | None, point: int, count: Path 
         die_at(point, count)
         OPERATIONS[name](root)
 
-    return in_child(run)
+    begin = time.perf_counter()
+    pid = start(run)
+    if seconds:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    return wait(pid), time.perf_counter() - begin
 
 
 def main(folder: Path) -> None:
@@ -125,16 +159,20 @@ def main(folder: Path) -> None:
     before = None
     for name in OPERATIONS:
         after, root, count_file = folder / f'after_{name}', folder / name, folder / 'events'
-        assert attempt(name, after, before, -1, count_file) == 0
+        status, seconds = attempt(name, after, before, -1, count_file, 0)
+        assert status == 0
         events = int(count_file.read_text()) + 1
-        spread = range(0, events, max(1, events // POINTS))
-        points = sorted({*spread, *range(max(0, events - LAST), events)})
-        for point in points:
-            status = attempt(name, root, before, point, None)
-            assert status == -signal.SIGKILL, f'{name} did not die at point {point}: {status}'
-            status = in_child(partial(check, root, before, after))
-            assert status == 0, f'{name}, point {point}'
-        counts[name] = len(points)
+        points = [(point, 0.0) for point in range(events)]
+        points += [(-1, seconds * (i + 1) / (TIMES + 1)) for i in range(TIMES)]
+        killed = 0
+        for point, delay in points:
+            status, _ = attempt(name, root, before, point, None, delay)
+            assert status in (-signal.SIGKILL, 0), f'{name} failed at {point}, {delay}: {status}'
+            assert status or delay, f'{name} did not die at point {point}'
+            killed += status != 0
+            status = wait(start(partial(check, root, before, after)))
+            assert status == 0, f'{name}, point {point}, {delay:.2f} s'
+        counts[name] = killed
         before = after
     print(json.dumps(counts))
 

@@ -1,5 +1,7 @@
 """What must hold for every backend."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -295,19 +297,16 @@ def test_opening_finds_what_was_built(index: MomentIndex, queries: np.ndarray) -
     assert opened.stats() == index.stats()
 
 
-def test_additions_move_from_the_tail_into_the_structure(
-    entries: list[VideoEntry], monkeypatch: pytest.MonkeyPatch, queries: np.ndarray
+def test_every_fragment_has_a_structure_of_its_own(
+    entries: list[VideoEntry], queries: np.ndarray
 ) -> None:
-    monkeypatch.setattr('demul_mm.index.faiss_index.TAIL', 200)
     index = FaissIndex(kind='ivf_sq')
     index.build(entries[:600])
-    trained = index.stats()['level1']['prototypes']
-    index.add(entries[600:620])
-    assert index.stats()['level1']['prototypes'] == trained  # they wait in the tail
+    assert index.stats()['level1']['kind'] == 'ivf_sq'
+    index.add(entries[600:620])  # so few are scanned
     index.add(entries[620:])
-    section = index.stats()['level1']
-    assert section['prototypes'] == index.stats()['prototypes']
-    assert section['trained_on'] == trained
+    assert index.stats()['segments'] == 3
+    assert len(list((index.path / 'cache').glob('*.ivf_sq-0.98.faiss'))) == 2
     grown = index.search(queries, num_videos=NUMBER // 4).hits
     exact = index.search(queries, mode='exact').hits
     assert [h.video_ids[:20] for h in grown] == [h.video_ids[:20] for h in exact]
@@ -326,12 +325,88 @@ def test_registry_and_source(entries: list[VideoEntry]) -> None:
 def test_conditions_as_typed() -> None:
     assert parse_condition('date>=2024-05-01') == ('date', '>=', '2024-05-01')
     assert parse_condition(' tags has cooking show ') == ('tags', 'has', 'cooking show')
-    assert parse_condition('views > 100') == ('views', '>', 100)
-    assert parse_condition('channel in a, 7') == ('channel', 'in', ['a', 7])
+    assert parse_condition('views > 100') == ('views', '>', '100')
+    assert parse_condition('channel in a, 7') == ('channel', 'in', ['a', '7'])
     with pytest.raises(ValueError, match='is no condition'):
         parse_condition('cooking')
     with pytest.raises(ValueError, match='operators are'):
         SearchFilter(conditions=[('a', '~', 1)])
+
+
+def tagged(values: list) -> ExactIndex:
+    """A video for each of these metadata."""
+    index = ExactIndex()
+    index.build(
+        VideoEntry(f'{i}', e.moments, e.spans, 60.0, metadata)
+        for i, (e, metadata) in enumerate(zip(make_entries(len(values)), values))
+    )
+    return index
+
+
+@pytest.mark.parametrize(
+    ('condition', 'expected'),
+    [
+        ('code == 007', ['0']),  # digits stay text beside text
+        ('code in 7, 07', ['1']),
+        ('live == true', ['1', '2']),
+        ('live != true', ['0']),
+        ('fps > 25', ['1']),
+        ('fps >= 24.5', ['0', '1']),
+        ('tags has b', ['0', '1']),
+        ('code has 0', ['0']),
+    ],
+)
+def test_a_condition_is_read_as_what_the_metadata_holds(condition: str, expected: list) -> None:
+    index = tagged(
+        [
+            dict(code='007', live=False, fps=25, tags=['a', 'b']),
+            dict(code='7', live=True, fps=29.97, tags=['b']),
+            dict(live=True, tags=[]),
+            None,
+            {},
+        ]
+    )
+    where = SearchFilter(conditions=[parse_condition(condition)])
+    hits = index.search(make_queries(1), where=where).hits[0]
+    assert sorted(hits.videos) == expected
+    assert [entry.metadata for entry in index.get(['2', '3', '4'])] == [
+        dict(live=True, tags=[]),
+        None,
+        {},
+    ]
+
+
+def test_metadata_that_cannot_be_asked_for() -> None:
+    index = tagged([dict(date='2024', live=True), dict(views=3), dict(views='many')])
+
+    def search(*condition: object) -> None:
+        index.search(make_queries(1), where=SearchFilter(conditions=[condition]))
+
+    with pytest.raises(ValueError, match="no video has metadata 'dat'; there are date, live"):
+        search('dat', '==', '2024')
+    with pytest.raises(ValueError, match="'views' is of different types in different videos"):
+        search('views', '>', 2)
+    with pytest.raises(ValueError, match="'live' is of type bool, which cannot be compared"):
+        search('live', '==', 'maybe')
+
+
+def test_an_index_knows_nothing_of_models() -> None:
+    code = (
+        'import sys, demul_mm.index\n'
+        'assert not [name for name in sys.modules if name.startswith("demul_mm.models")]\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_one_string_is_one_id() -> None:
+    index = tagged([None] * 15)
+    assert [entry.video_id for entry in index.get('12')] == ['12']
+    for where in (SearchFilter(video_ids='12'), SearchFilter(excluded_ids='12')):
+        assert (where.mask(index.snapshot).sum() == 1) == (where.video_ids == '12')
+    assert index.remove('12') == 1
+    assert index.stats()['videos'] == 14
+    with pytest.raises(TypeError, match='3 is no video id; ids are strings'):
+        index.remove([3])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from demul_mm.index import ExactIndex, select_prototypes
-from demul_mm.index.candidates import first_of_each_video
 from demul_mm.index.codecs import Int8Codec, ProductCodec, make_codec, train_codebook
-from demul_mm.index.faiss_structures import nearest
-from demul_mm.index.segment import expand_ranges
+from demul_mm.index.search import first_of_each_video
+from demul_mm.index.snapshot import expand_ranges
 
 from .corpus import unit
 
@@ -139,14 +138,3 @@ def test_a_batch_of_queries_scores_as_each_alone() -> None:
     for i in range(7):
         assert torch.equal(codec.scores(codes, queries[i : i + 1])[:, 0], together[:, i])
     assert not codec.scores(codes, torch.zeros(1, 48)).any()
-
-
-def test_the_nearest_centroid_is_found_up_to_ties() -> None:
-    pytest.importorskip('faiss')
-    rng = np.random.default_rng(0)
-    rows, centroids = unit(rng.standard_normal((500, 32))), unit(rng.standard_normal((64, 32)))
-    codes = Int8Codec(32).encode(rows)[:, :32].view(np.int8)
-    found = nearest(codes, centroids)
-    products = rows @ centroids.T
-    assert (products.max(1) - products[np.arange(500), found] < 0.01).all()
-    assert (found == products.argmax(1)).mean() > 0.95

@@ -1,0 +1,219 @@
+"""Copies of a fragment in the forms that are fast to search; each can be deleted at any time.
+
+A fragment of the data set never changes but for deletions. What is made of it is kept in files
+named after its data file, whose name is unique, and after the CRC-32 of their own contents. A file
+that is missing, does not match its name or cannot be opened is made anew.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from lance.fragment import LanceFragment
+
+from demul_mm.index.codecs import Codec
+from demul_mm.index.errors import IndexDamagedError
+from demul_mm.index.prototypes import select_prototypes
+from demul_mm.index.store import checks, lance_errors
+
+# Videos that are read from the data set, and of which prototypes are chosen, together.
+BLOCK = 4096
+Opened = TypeVar('Opened')
+
+
+def open_or_make(
+    folder: Path,
+    name: str,
+    suffix: str,
+    verify: bool,
+    read: Callable[[Path], Opened],
+    make: Callable[[Path], None],
+) -> Opened:
+    """What ``read`` makes of the file of that name, which ``make`` has written if need be.
+
+    Args:
+        folder: of the caches.
+        name: of the file; its checksum is added.
+        suffix: with its dot.
+        verify: compare the checksum of a file that is there.
+        read: of a path; raises what a damaged file may raise.
+        make: write the file.
+    """
+    for path in folder.glob(f'{name}-*{suffix}'):
+        try:
+            if not verify or path.stem.endswith(f'-{_crc(path):08x}'):
+                return read(path)
+        except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException):
+            pass
+        path.unlink(missing_ok=True)
+    temporary = folder / f'.{name}.{os.getpid()}.tmp'
+    with lance_errors(folder, writing=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            make(temporary)
+            with open(temporary, 'rb') as file:
+                os.fsync(file.fileno())
+            path = folder / f'{name}-{_crc(temporary):08x}{suffix}'
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    with lance_errors(path):  # a writer may have deleted it already
+        return read(path)
+
+
+def _crc(path: Path) -> int:
+    found = 0
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return found
+
+
+def check_file(path: Path, folder: Path, verify: bool) -> None:
+    """Compare a file of the data set with its checksum, which is noted when it is first seen.
+
+    Whatever byte was flipped, Lance never reads it: a wrong length may cost it the process.
+    """
+    name = f'check-{path.stem}'
+    note = next(folder.glob(f'{name}-*'), None)
+    if note is not None and not verify and path.exists():
+        return
+    with lance_errors(path):
+        found = f'{name}-{_crc(path):08x}'
+    if note is None:
+        with lance_errors(folder, writing=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / found).touch()
+    elif note.name != found:
+        raise IndexDamagedError(
+            f'{path} does not match its checksum; restore it from a copy, or build the index again'
+        )
+
+
+class Block:
+    """Some videos of a fragment, mapped.
+
+    Args:
+        rows: of the data set.
+        codec: of level 2.
+    """
+
+    def __init__(self, rows: pa.RecordBatch, codec: Codec) -> None:
+        self.rows = rows
+        self.codec = codec
+        counts = pc.binary_length(rows['spans']).to_numpy() // 8
+        self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # (V + 1,)
+        self.spans = _contents(rows['spans']).view('<f4').reshape(-1, 2)  # (N, 2)
+        self.moments = _contents(rows['moments']).reshape(-1, codec.bytes_per_row)
+        if len(self.moments) != self.starts[-1] or len(self.spans) != self.starts[-1]:
+            raise ValueError('moments and spans do not match')
+
+    def moments_of(self, row: int) -> np.ndarray:
+        """Vectors ``(M, S)`` of one video."""
+        return self.codec.decode(self.moments[slice(*self.starts[row : row + 2])]).numpy()
+
+
+def _contents(column: pa.Array) -> np.ndarray:
+    """The bytes of a large binary column, one row after the other."""
+    ends = np.frombuffer(column.buffers()[1], np.int64)[column.offset :][: len(column) + 1]
+    return np.frombuffer(column.buffers()[2], np.uint8)[ends[0] : ends[-1]]
+
+
+class Fragment:
+    """A fragment of the data set, mapped from its copy.
+
+    Args:
+        source: of the data set.
+        folder: of the caches.
+        codec: of level 2.
+        num_prototypes: of a video, at most.
+        verify: compare checksums.
+
+    Raises:
+        IndexDamagedError: a row of the data set does not match its checksum.
+    """
+
+    def __init__(
+        self, source: LanceFragment, folder: Path, codec: Codec, num_prototypes: int, verify: bool
+    ) -> None:
+        self.number: int = source.fragment_id
+        self.name = Path(source.data_files()[0].path).stem
+        self.bytes = sum(file.file_size_bytes for file in source.data_files())
+        self.folder = folder
+        self.num_prototypes = num_prototypes
+
+        def read(path: Path) -> list[Block]:
+            with pa.memory_map(str(path)) as file:
+                reader = pa.ipc.open_file(file)
+                count = range(reader.num_record_batches)
+                return [Block(reader.get_batch(i), codec) for i in count]
+
+        self.blocks = open_or_make(
+            folder, self.name, '.arrow', verify, read, lambda path: _copy(source, path)
+        )
+        self.bases = np.cumsum([0] + [len(block.rows) for block in self.blocks])
+        self.num_videos = int(self.bases[-1])
+        # Where the fragment has each of these videos: some were removed before the copy was made.
+        self._places = np.concatenate([_places(block.rows) for block in self.blocks])
+        self.counts = np.concatenate([np.diff(block.starts) for block in self.blocks])  # moments
+        self.check = np.concatenate([block.rows['check'].to_numpy() for block in self.blocks])
+        if not self.alive(source).sum() == source.count_rows():
+            raise IndexDamagedError(f'{folder} lacks videos of {self.name}; delete that folder')
+
+    def alive(self, source: LanceFragment) -> np.ndarray:
+        """``(num_videos,)`` bool: what a version of the fragment still has."""
+        if not source.num_deletions:
+            return np.ones(self.num_videos, bool)
+        with lance_errors(self.name):
+            rows = source.scanner(columns=[], with_row_address=True).to_table()
+        there = np.zeros(source.physical_rows, bool)
+        there[_places(rows)] = True
+        return there[self._places]
+
+    @cached_property
+    def owners(self) -> np.ndarray:
+        """``(P,)`` int32: of which video of the fragment each prototype is."""
+        counts = np.minimum(self.counts, self.num_prototypes)
+        return np.repeat(np.arange(self.num_videos, dtype=np.int32), counts)
+
+    def prototypes(self) -> Iterator[np.ndarray]:
+        """The prototypes ``(P, S)`` float32, some videos at a time."""
+        for block in self.blocks:
+            for start in range(0, len(block.rows), 256):
+                end = min(start + 256, len(block.rows))
+                videos = [block.moments_of(row) for row in range(start, end)]
+                yield np.concatenate(select_prototypes(videos, self.num_prototypes))
+
+    def cached(self, suffix: str, verify: bool, read: Any, make: Any) -> Any:
+        """:func:`open_or_make` of another file of this fragment."""
+        return open_or_make(self.folder, self.name, suffix, verify, read, make)
+
+
+def _places(rows: pa.RecordBatch | pa.Table) -> np.ndarray:
+    return (rows['_rowaddr'].to_numpy() & 0xFFFFFFFF).astype(np.int64)
+
+
+def _scan(source: LanceFragment) -> Iterator[pa.RecordBatch]:
+    """The rows of a fragment, checked."""
+    path = source.data_files()[0].path
+    with lance_errors(path):
+        for rows in source.scanner(with_row_address=True, batch_size=BLOCK).to_batches():
+            if not np.array_equal(checks(rows), rows['check'].to_numpy()):
+                raise IndexDamagedError(
+                    f'a video in {path} does not match its checksum; restore it from a copy, '
+                    'or build the index again'
+                )
+            yield rows
+
+
+def _copy(source: LanceFragment, path: Path) -> None:
+    schema = source.scanner(with_row_address=True).projected_schema
+    with open(path, 'wb') as file, pa.ipc.new_file(file, schema) as writer:
+        for rows in _scan(source):
+            writer.write_batch(rows)
