@@ -10,16 +10,15 @@ from tqdm import tqdm
 from trained import Asked, Trained
 
 from demul_mm.retrieval import (
-    CorpusMoment,
     FeedbackWeights,
     MomentRef,
     SearchSession,
     SessionOptions,
     encode_queries,
 )
-from demul_mm.structures import pairwise_iou
+from demul_mm.structures import Moment, pairwise_iou
 
-Similar = Callable[[Asked, list[CorpusMoment]], list[CorpusMoment]]
+Similar = Callable[[Asked, list[Moment]], list[Moment]]
 
 
 class Likeness:
@@ -43,7 +42,7 @@ class Likeness:
             ]
         self._meaning = torch.cat(parts)
 
-    def caption(self, moment: CorpusMoment) -> str | None:
+    def caption(self, moment: Moment) -> str | None:
         """Of the annotated moment that this one overlaps most."""
         rows = self.captions[moment.video_id]
         spans = torch.tensor([span for _, span in rows])
@@ -54,7 +53,7 @@ class Likeness:
     def meaning(self, text: str) -> Tensor:
         return self._meaning[self._place[text]]
 
-    def __call__(self, asked: Asked, shown: list[CorpusMoment]) -> list[CorpusMoment]:
+    def __call__(self, asked: Asked, shown: list[Moment]) -> list[Moment]:
         """The shown moment whose caption is nearest, if any is near."""
         wanted = self.meaning(asked.text)
         found = []
@@ -65,15 +64,15 @@ class Likeness:
         return [shown[best]] if found[best] >= self.minimum else []
 
 
-def in_right_video(asked: Asked, shown: list[CorpusMoment]) -> list[CorpusMoment]:
+def in_right_video(asked: Asked, shown: list[Moment]) -> list[Moment]:
     return [m for m in shown if m.video_id == asked.video_id][:1]
 
 
-def nothing(asked: Asked, shown: list[CorpusMoment]) -> list[CorpusMoment]:
+def nothing(asked: Asked, shown: list[Moment]) -> list[Moment]:
     return []
 
 
-def is_right(asked: Asked, moment: CorpusMoment, iou: float) -> bool:
+def is_right(asked: Asked, moment: Moment, iou: float) -> bool:
     if moment.video_id != asked.video_id:
         return False
     found = torch.tensor([[moment.start, moment.end]])

@@ -28,7 +28,7 @@ from demul_mm.cli import run_tool, tool_parser
 
 NAMES = {
     'build_s': 'build (s)',
-    'build_cpu_s': 'build, processor time (s)',
+    'build_cpu_s': 'build, processor time with making the videos (s)',
     'kb_a_video': 'KB a video on disk',
     'open_s': 'open, without verifying (s)',
     'verify_s': 'open and verify (s)',
@@ -81,7 +81,7 @@ def measure(size: int, root: Path) -> dict[str, float]:
     result: dict[str, float] = {}
     index = FaissIndex(root)
     wall, cpu, _ = timed(lambda: index.build(corpus))
-    result.update(build_s=wall - corpus.seconds, build_cpu_s=cpu - corpus.seconds)
+    result.update(build_s=wall - corpus.seconds, build_cpu_s=cpu)  # with making the videos
     held = sum(path.stat().st_size for path in root.rglob('*') if path.is_file())
     result['kb_a_video'] = held / size / 1000
     result['verify_s'] = timed(lambda: MomentIndex.open(root))[0]

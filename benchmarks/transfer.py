@@ -67,14 +67,14 @@ def neighbours(trained: 'Trained') -> str:
 def evaluate(trained: 'Trained', weight: float, mode: str, num_fused: int) -> dict[str, float]:
     """VR and VCMR at one weight, in percent."""
     from demul_mm.evaluation.metrics import CorpusMomentMetric
-    from demul_mm.retrieval import encode_queries
+    from demul_mm.retrieval import SearchOptions, encode_queries
 
     answers, videos = {}, {}
     for start in tqdm(range(0, len(trained.queries), BATCH), desc=f'{weight:g}', leave=False):
         part = trained.queries[start : start + BATCH]
         queries = encode_queries(trained.model, [asked.text for asked in part], weight)
         found, _ = trained.searcher.search(
-            queries, mode=mode, num_moments=100, num_fused=num_fused, num_videos=200
+            queries, SearchOptions(mode, num_moments=100, num_fused=num_fused)
         )
         for asked, answer in zip(part, found):
             rows = [[m.video_id, m.start, m.end, m.score] for m in answer.moments]

@@ -23,7 +23,7 @@ from demul_mm.apis.arguments import (
 from demul_mm.apis.loading import load_model, recipe_fingerprint
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_all
 from demul_mm.datasets import MomentDataset
-from demul_mm.index import MomentIndex, SearchFilter
+from demul_mm.index import MomentIndex
 from demul_mm.registry import DATASETS, INDEXES, INFERENCERS
 from demul_mm.retrieval import (
     BankEntries,
@@ -32,6 +32,7 @@ from demul_mm.retrieval import (
     DatasetVideos,
     EncodingCache,
     FeedbackWeights,
+    SearchOptions,
     SearchSession,
     SessionOptions,
     VideoBank,
@@ -147,71 +148,38 @@ class CorpusInferencer:
         queries: str | Sequence[str],
         *,
         transfer: float = 0.0,
-        mode: str = 'full',
-        num_videos: int = 200,
-        num_candidates: int | None = None,
-        where: SearchFilter | None = None,
-        index_options: dict[str, Any] | None = None,
-        num_fused: int = 20,
-        num_moments: int = 10,
-        per_video: int | None = None,
         no_moment_threshold: float = 0.0,
+        **options: Any,
     ) -> list[dict[str, Any]]:
         """Search.
 
-        Each keyword belongs to one step: ``transfer`` to the encoding of queries; ``mode``,
-        ``num_videos``, ``num_candidates``, ``where`` and ``index_options`` to the index;
-        ``num_fused`` to fusion; the others to the answer. Queries given together share work.
+        Queries given together share work.
 
         Args:
             queries: one or several sentences.
             transfer: weight of the semantic memory; 0 for none.
-            mode: 'fast': the index alone, without probabilities; 'full': its best videos are
-                fused; 'exact': the same after scoring every moment of every video.
-            num_videos: videos that level 2 lets through.
-            num_candidates: videos that level 1 hands to level 2; None: eight times ``num_videos``.
-            where: only videos that pass.
-            index_options: of level 1, as ``dict(nprobe=64)``.
-            num_fused: videos that are fused.
-            num_moments: moments of each answer, at most.
-            per_video: moments of one video, at most.
             no_moment_threshold: moments less probable than this are left out, and with them all
                 that were not fused.
+            options: of the search, see :class:`~demul_mm.retrieval.SearchOptions`: ``mode``,
+                ``num_moments``, ``num_fused``, ``num_videos``, ``num_candidates``, ``per_video``,
+                ``where``, ``index_options``. An unknown one raises TypeError.
 
         Returns:
             For each query a dict: ``query``, ``no_moment`` (none is left) and ``moments``, best
             first, each a dict of ``video_id``, ``start``, ``end`` (seconds), ``score``,
-            ``probability`` and ``terms``; see :class:`~demul_mm.retrieval.CorpusMoment`.
+            ``probability`` and ``terms``; see :class:`~demul_mm.structures.Moment`.
         """
         sentences = as_sentences(queries)
         check_share('no_moment_threshold', no_moment_threshold)
-        for name, number in (
-            ('num_videos', num_videos),
-            ('num_fused', num_fused),
-            ('num_moments', num_moments),
-            ('num_candidates', num_candidates),
-            ('per_video', per_video),
-        ):
-            if number is not None:
-                check_count(name, number)
-        if no_moment_threshold and mode == 'fast':
+        chosen = SearchOptions(**options)
+        if no_moment_threshold and chosen.mode == 'fast':
             raise ValueError("mode 'fast' gives no probabilities: leave no_moment_threshold out")
         warn_cut(self.model.data_preprocessor.tokenizer, sentences, 'queries')
-        searcher = self._searcher(mode)
+        searcher = self._searcher(chosen.mode)
         clock = time.perf_counter()
         encoded = encode_queries(self.model, sentences, transfer)
         clock = time.perf_counter() - clock
-        answers, timings = searcher.search(
-            encoded,
-            mode=mode,
-            num_moments=num_moments,
-            num_fused=num_fused,
-            num_videos=max(num_videos, num_fused),
-            num_candidates=num_candidates,
-            per_video=per_video,
-            where=where,
-            options=index_options,
-        )
+        answers, timings = searcher.search(encoded, chosen)
         self.timings = dict(encode_queries=clock, **timings)
         return [
             _as_dict(sentence, answer, no_moment_threshold)

@@ -40,14 +40,14 @@ def open_or_make(
     Args:
         folder: of the caches.
         name: of the file; its checksum is added.
-        suffix: with its dot.
+        suffix: with its dots; it has no hyphen.
         verify: compare the checksum of a file that is there.
         read: of a path; raises what a damaged file may raise.
         make: write the file.
     """
     for path in folder.glob(f'{name}-*{suffix}'):
         try:
-            if not verify or path.stem.endswith(f'-{_crc(path):08x}'):
+            if not verify or path.name == f'{name}-{_crc(path):08x}{suffix}':
                 return read(path)
         except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException):
             pass
@@ -144,7 +144,7 @@ class Fragment:
     ) -> None:
         self.number: int = source.fragment_id
         self.name = Path(source.data_files()[0].path).stem
-        self.bytes = sum(file.file_size_bytes for file in source.data_files())
+        self.bytes = sum(file.file_size_bytes or 0 for file in source.data_files())
         self.folder = folder
         self.num_prototypes = num_prototypes
 

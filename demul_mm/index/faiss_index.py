@@ -114,8 +114,7 @@ class FaissIndex(MomentIndex):
             prototypes = np.concatenate(list(fragment.prototypes()))
             faiss.write_index(make_structure(kind, prototypes, self.target_recall), str(path))
 
-        suffix = f'.{kind}.faiss' if kind == 'flat' else f'.{kind}-{self.target_recall}.faiss'
-        return fragment.cached(suffix, verify, read, make)
+        return fragment.cached(f'.{kind}.faiss', verify, read, make)
 
     def _describe_level1(self, level1: list[_Part]) -> tuple[dict[str, Any], int]:
         main = max(level1, key=lambda part: part.index.ntotal, default=None)

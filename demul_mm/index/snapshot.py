@@ -50,10 +50,10 @@ class Snapshot:
         sources = table.get_fragments()
         # Of the data set; names are unique.
         self.files = [f'data/{file.path}' for source in sources for file in source.data_files()]
-        self.files += [source.deletion_file() for source in sources if source.num_deletions]
+        self.files += [file for source in sources if (file := source.deletion_file())]
         for file in self.files if '://' not in table.uri else ():
             check_file(Path(table.uri, file), folder, verify)
-        self.fragments = [
+        self.fragments: list[Fragment] = [
             opened.get(Path(source.data_files()[0].path).stem)
             or Fragment(source, folder, self.codec, number, verify)
             for source in sources

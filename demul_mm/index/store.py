@@ -186,13 +186,13 @@ def writer_lock(root: Path, operation: str) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         try:
-            owner = 'process {pid} on {host} ({operation}, since {since})'.format(
+            holder = 'process {pid} on {host} ({operation}, since {since})'.format(
                 **json.loads((root / OWNER).read_text())
             )
         except (OSError, ValueError, KeyError):
-            owner = 'another process'
+            holder = 'another process'
         raise IndexLockedError(
-            f'{root} is being written by {owner}; wait until it has ended, then try again (reading '
+            f'{root} is being written by {holder}; wait until it has ended, then try again (reading '
             'and searching are possible meanwhile)'
         ) from None
     try:

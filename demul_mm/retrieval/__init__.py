@@ -12,15 +12,15 @@ from demul_mm.retrieval.encodings import (
 )
 from demul_mm.retrieval.entries import make_entry
 from demul_mm.retrieval.fusion import localize_pairs
+from demul_mm.retrieval.options import SearchOptions
 from demul_mm.retrieval.refining import FeedbackWeights, refine_query
-from demul_mm.retrieval.search import CorpusAnswer, CorpusMoment, CorpusSearcher, encode_queries
+from demul_mm.retrieval.search import CorpusAnswer, CorpusSearcher, encode_queries
 from demul_mm.retrieval.session import SearchSession
 from demul_mm.retrieval.session_state import MomentRef, SearchState, SessionOptions
 
 __all__ = [
     'BankEntries',
     'CorpusAnswer',
-    'CorpusMoment',
     'CorpusSearcher',
     'DatasetVideos',
     'Dialogue',
@@ -30,6 +30,7 @@ __all__ = [
     'MomentRef',
     'Ordinal',
     'Relation',
+    'SearchOptions',
     'SearchSession',
     'SearchState',
     'SessionOptions',

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from demul_mm.index import MomentIndex
 from demul_mm.retrieval.constraints import occurrence
-from demul_mm.retrieval.search import CorpusMoment
-from demul_mm.structures import pairwise_iou
+from demul_mm.structures import Moment, pairwise_iou
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,7 @@ class MomentVectors:
         return moments[iou.argmax(1)]
 
 
-def rescore(
-    moments: Sequence[CorpusMoment], vectors: MomentVectors, offset: Tensor
-) -> list[CorpusMoment]:
+def rescore(moments: Sequence[Moment], vectors: MomentVectors, offset: Tensor) -> list[Moment]:
     """Fused moments, their logits moved by what feedback says of them; the others behind as before.
 
     Args:
@@ -102,9 +99,7 @@ def rescore(
     return sorted(moved, key=lambda moment: -moment.score) + others
 
 
-def pick_occurrences(
-    moments: Sequence[CorpusMoment], number: int, tolerance: float
-) -> list[CorpusMoment]:
+def pick_occurrences(moments: Sequence[Moment], number: int, tolerance: float) -> list[Moment]:
     """The ``number``-th time in each video, best first.
 
     Args:
@@ -112,7 +107,7 @@ def pick_occurrences(
         number: 1 the first, -1 the last.
         tolerance: see :class:`~demul_mm.retrieval.SessionOptions`.
     """
-    videos: dict[str, list[CorpusMoment]] = {}
+    videos: dict[str, list[Moment]] = {}
     for moment in moments:
         videos.setdefault(moment.video_id, []).append(moment)
     found = []

@@ -18,14 +18,14 @@ from demul_mm.retrieval.refining import (
     refine_query,
     rescore,
 )
-from demul_mm.retrieval.search import CorpusMoment, CorpusSearcher, encode_queries
+from demul_mm.retrieval.search import CorpusSearcher, encode_queries
 from demul_mm.retrieval.session_state import MomentRef, SearchState, SessionOptions, in_words
-from demul_mm.structures import QueryEncoding
+from demul_mm.structures import Moment, QueryEncoding
 
 FORMAT, VERSION = 'demul_mm.session', 1
 
 
-Pointer = int | MomentRef | CorpusMoment
+Pointer = int | MomentRef | Moment
 
 
 @dataclass
@@ -58,7 +58,7 @@ class SearchSession:
             self.query = encode_queries(self.searcher.model, [self.text], self.transfer)
         self._vectors = MomentVectors(self.searcher.index)
         self._states = [SearchState(said='searched')]
-        self._shown: dict[int, list[CorpusMoment]] = {}  # by place in _states
+        self._shown: dict[int, list[Moment]] = {}  # by place in _states
 
     # What is there.
 
@@ -73,7 +73,7 @@ class SearchSession:
         return [state.said for state in self._states]
 
     @property
-    def results(self) -> list[CorpusMoment]:
+    def results(self) -> list[Moment]:
         """The moments that are shown now, best first."""
         place = len(self._states) - 1
         if place not in self._shown:
@@ -82,7 +82,7 @@ class SearchSession:
 
     # What a user can say.
 
-    def like(self, *which: Pointer) -> list[CorpusMoment]:
+    def like(self, *which: Pointer) -> list[Moment]:
         """ "This one, yes": numbers of shown moments from 1 on, or moments. Returns the results."""
         refs = self._refer_all(which)
         return self._go(
@@ -91,7 +91,7 @@ class SearchSession:
             disliked=_without(self.state.disliked, refs),
         )
 
-    def dislike(self, *which: Pointer) -> list[CorpusMoment]:
+    def dislike(self, *which: Pointer) -> list[Moment]:
         """ "That one, no"; see :meth:`like`."""
         refs = self._refer_all(which)
         return self._go(
@@ -100,23 +100,23 @@ class SearchSession:
             disliked=_union(self.state.disliked, refs),
         )
 
-    def tell(self, words: str) -> list[CorpusMoment]:
+    def tell(self, words: str) -> list[Moment]:
         """Say when it is; see :func:`parse_constraints`. "That one" is the last liked moment, or
         else the first that is shown."""
         found = parse_constraints(words, self._refer)
         return self._go(words, constraints=(*self.state.constraints, *found))
 
-    def exclude(self, *videos: int | str) -> list[CorpusMoment]:
+    def exclude(self, *videos: int | str) -> list[Moment]:
         """Never these videos: ids, or numbers of shown moments."""
         names = self._videos(videos)
         return self._go(f'without {in_words(names)}', excluded=_union(self.state.excluded, names))
 
-    def keep(self, *videos: int | str) -> list[CorpusMoment]:
+    def keep(self, *videos: int | str) -> list[Moment]:
         """Only these videos: ids, or numbers of shown moments."""
         names = self._videos(videos)
         return self._go(f'only {in_words(names)}', kept=tuple(names))
 
-    def undo(self, steps: int = 1) -> list[CorpusMoment]:
+    def undo(self, steps: int = 1) -> list[Moment]:
         """Take back the last steps; returns what was shown before them."""
         if not 1 <= steps < len(self._states):
             raise ValueError(
@@ -205,7 +205,7 @@ class SearchSession:
 
     # How it works.
 
-    def _go(self, said: str, **changes: Any) -> list[CorpusMoment]:
+    def _go(self, said: str, **changes: Any) -> list[Moment]:
         self._states.append(replace(self.state, said=said, **changes))
         try:
             return self.results
@@ -236,7 +236,7 @@ class SearchSession:
             raise ValueError('no video was named; give ids or numbers of shown moments')
         return [v if isinstance(v, str) else self._refer(v).video_id for v in videos]
 
-    def _same(self, moment: CorpusMoment, ref: MomentRef) -> bool:
+    def _same(self, moment: Moment, ref: MomentRef) -> bool:
         if moment.video_id != ref.video_id:
             return False
         inter = min(moment.end, ref.end) - max(moment.start, ref.start)
@@ -248,7 +248,7 @@ class SearchSession:
         rows = [self._vectors(ref.video_id, np.array([ref[1:]])) for ref in refs]
         return torch.cat([torch.zeros(0, self.query.shared.shape[1]), *rows])
 
-    def _search(self, state: SearchState) -> list[CorpusMoment]:
+    def _search(self, state: SearchState) -> list[Moment]:
         assert self.query is not None
         options = self.options
         query = self.query.shared[0].float().cpu()
@@ -258,12 +258,12 @@ class SearchSession:
         narrowed = bool(state.constraints or state.disliked)
         answers, _ = self.searcher.search(
             self.query,
-            mode=options.mode,
-            num_moments=max(options.num_moments, options.depth if narrowed else 0),
-            num_fused=options.num_fused,
-            num_videos=max(options.num_videos, options.num_fused),
-            per_video=options.per_video if state.constraints else None,
-            where=state.where(),
+            replace(
+                options,
+                num_moments=max(options.num_moments, options.depth if narrowed else 0),
+                per_video=options.per_video if state.constraints else None,
+                where=state.where(),
+            ),
             vectors=refined[None].numpy(),
         )
         moments = answers[0].moments
@@ -275,7 +275,7 @@ class SearchSession:
                 moments = pick_occurrences(moments, constraint.number, options.tolerance)
         return moments[: options.num_moments]
 
-    def _allowed(self, moment: CorpusMoment, state: SearchState) -> bool:
+    def _allowed(self, moment: Moment, state: SearchState) -> bool:
         if any(self._same(moment, ref) for ref in state.disliked):
             return False
         return all(passes(c, moment.video_id, moment.start, moment.end) for c in state.constraints)

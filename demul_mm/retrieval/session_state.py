@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from demul_mm.index import SearchFilter
 from demul_mm.retrieval.constraints import Constraint, Relation, from_json, to_json
+from demul_mm.retrieval.options import SearchOptions
 
 
 class MomentRef(NamedTuple):
@@ -17,27 +18,19 @@ class MomentRef(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SessionOptions:
-    """How a session searches.
+class SessionOptions(SearchOptions):
+    """How a session searches: the options of a search, and these.
 
     Attributes:
-        mode: as in :meth:`CorpusSearcher.search`.
-        num_moments: moments shown.
-        num_fused: videos fused.
-        num_videos: videos that level 2 lets through.
+        per_video: moments of a video that are looked through where there are constraints.
         depth: moments that are looked through when constraints or dislikes take some out.
-        per_video: moments of a video among them.
         same_iou: a moment is the one that was disliked from this IoU on, and is not shown again.
         tolerance: how much weaker than a video's best moment another occurrence of it may be: in
             logits for fused moments, a tenth of that in similarity for the others.
     """
 
-    mode: str = 'full'
-    num_moments: int = 10
-    num_fused: int = 20
-    num_videos: int = 200
+    per_video: int | None = 20
     depth: int = 500
-    per_video: int = 20
     same_iou: float = 0.5
     tolerance: float = 1.0
 

@@ -158,6 +158,17 @@ def test_a_damaged_cache_is_made_anew(root: Path, harm: str) -> None:
         assert index.stats()['level1']['kind'] == 'flat'
 
 
+def test_caches_are_made_once(tmp_path: Path) -> None:
+    index = FaissIndex(tmp_path, kind='ivf_sq')
+    index.build(make_entries(500))
+    files = {path: path.stat().st_mtime_ns for path in cache_files(tmp_path)}
+    assert sorted(path.name.partition('.')[2] for path in files) == ['arrow', 'ivf_sq.faiss']
+    index.remove('v3')
+    index = MomentIndex.open(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in cache_files(tmp_path)} == files
+    assert index.stats()['bytes_by_part']['level1'] > 0
+
+
 @contextmanager
 def full_disk(left: int) -> Iterator[None]:
     """No file may grow beyond so many bytes, which to a writer is as a full disk."""

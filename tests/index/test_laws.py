@@ -306,7 +306,7 @@ def test_every_fragment_has_a_structure_of_its_own(
     index.add(entries[600:620])  # so few are scanned
     index.add(entries[620:])
     assert index.stats()['segments'] == 3
-    assert len(list((index.path / 'cache').glob('*.ivf_sq-0.98.faiss'))) == 2
+    assert len(list((index.path / 'cache').glob('*.ivf_sq.faiss'))) == 2
     grown = index.search(queries, num_videos=NUMBER // 4).hits
     exact = index.search(queries, mode='exact').hits
     assert [h.video_ids[:20] for h in grown] == [h.video_ids[:20] for h in exact]

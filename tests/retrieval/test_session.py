@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from demul_mm.index import VideoEntry
 from demul_mm.registry import INDEXES
 from demul_mm.retrieval import (
-    CorpusMoment,
     CorpusSearcher,
     Dialogue,
     FeedbackWeights,
@@ -21,7 +20,7 @@ from demul_mm.retrieval import (
     refine_query,
 )
 from demul_mm.retrieval.refining import MomentVectors, rescore
-from demul_mm.structures import QueryEncoding
+from demul_mm.structures import Moment, QueryEncoding
 
 DIM = 16
 
@@ -105,8 +104,8 @@ def test_disliking_never_raises_a_rank() -> None:
 
 def test_feedback_moves_the_logits_of_fused_moments() -> None:
     vectors = MomentVectors(searcher_of(VIDEOS).index)
-    moments = [CorpusMoment(f'v{i}', 10.0, 12.0, 0.8 - 0.1 * i, 0.8 - 0.1 * i) for i in range(4)]
-    plain = CorpusMoment('v9', 10.0, 12.0, 0.3)
+    moments = [Moment(f'v{i}', 10.0, 12.0, 0.8 - 0.1 * i, 0.8 - 0.1 * i) for i in range(4)]
+    plain = Moment('v9', 10.0, 12.0, 0.3)
     offset = torch.from_numpy(2 * VIDEOS[3].moments[1])
     moved = rescore([*moments, plain], vectors, offset)
     assert moved[-1] is plain

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, barrier, is_main_process
@@ -19,6 +18,7 @@ from demul_mm.retrieval import (
     CorpusAnswer,
     CorpusSearcher,
     EncodedVideo,
+    SearchOptions,
     encode_batch,
     encode_queries,
     localize_pairs,
@@ -53,7 +53,7 @@ class CorpusTestLoop(TestLoop):
         evaluator: of the test.
         index: config of the index; with a ``path`` it is kept (and replaced by the next test).
         levels: levels of the pyramid that are indexed, finest 0; None for all.
-        mode: 'fast', 'full' or 'exact'; see :meth:`CorpusSearcher.search`.
+        mode: 'fast', 'full' or 'exact'; see :class:`~demul_mm.retrieval.SearchOptions`.
         num_moments: moments of each answer, and videos.
         num_fused: videos fused for each query.
         num_videos: videos that level 2 lets through.
@@ -86,7 +86,7 @@ class CorpusTestLoop(TestLoop):
         if num_candidates is None and str(self.index_config['type']).endswith('ExactIndex'):
             num_candidates = num_videos
         self.levels = levels
-        self.search_options: dict[str, Any] = dict(
+        self.search_options = SearchOptions(
             mode=mode,
             num_moments=num_moments,
             num_fused=num_fused,
@@ -128,7 +128,7 @@ class CorpusTestLoop(TestLoop):
         )
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         metrics.update(step_recall(kept))
-        if self.search_options['mode'] == 'fast':
+        if self.search_options.mode == 'fast':
             metrics.pop('recall/fused', None)
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
@@ -186,7 +186,7 @@ class CorpusTestLoop(TestLoop):
         for block in self._blocks(samples):
             sentences = [sample.queries[q] for sample, q in block]
             queries = encode_queries(self.model, sentences, self.transfer)
-            answers, _ = searcher.search(queries, keep_candidates=True, **self.search_options)
+            answers, _ = searcher.search(queries, self.search_options, keep_candidates=True)
             owners = [videos[str(sample.video_id)] for sample, _ in block]
             self._locate_own(queries, block, owners)
             for (sample, q), answer in zip(block, answers):

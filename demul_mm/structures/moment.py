@@ -1,0 +1,26 @@
+"""What a search returns, outside of tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a video.
+
+    Attributes:
+        video_id: of its video.
+        start: seconds.
+        end: seconds.
+        score: by which the moments of one origin are ranked: the calibrated (and, with soft
+            suppression, decayed) joint score of a fused moment, else the inner product.
+        probability: that its IoU with the truth is at least .5; None for what was not fused.
+        terms: what each term of the joint score gave; empty for what was not fused.
+    """
+
+    video_id: str
+    start: float
+    end: float
+    score: float
+    probability: float | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)
