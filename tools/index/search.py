@@ -39,19 +39,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--text', nargs='+', default=[], help='sentences to search for')
     parser.add_argument('--queries', help='query vectors (safetensors, a tensor named queries)')
     parser.add_argument('--top', type=int, default=10, help='moments (default: %(default)s)')
-    parser.add_argument('--num-videos', type=int, default=200, help='depth of level 2')
+    parser.add_argument('--num-videos', type=int, help='depth of level 2 (default: 200)')
     parser.add_argument('--num-candidates', type=int, help='depth of level 1')
     parser.add_argument(
         '--mode',
         choices=['fast', 'exact', 'full'],
         default='fast',
-        help='full: the best videos are fused with the sentence, whose features the config names',
+        help='fast: the index alone; full: its best videos are fused with the sentence, whose '
+        'features the config names; exact: the same after scoring every moment of every video '
+        '(vectors alone cannot be fused)',
     )
     parser.add_argument(
         '--num-fused',
         type=int,
-        default=20,
-        help='videos that mode full fuses (default: %(default)s)',
+        help='videos that modes full and exact fuse (default: 20)',
     )
     parser.add_argument(
         '--where', action='append', default=[], help='condition on metadata; all must hold'
@@ -100,25 +101,37 @@ def make_queries(args: argparse.Namespace) -> tuple['np.ndarray', list[str], str
 def make_search(args: argparse.Namespace) -> 'CorpusInferencer':
     """The model and the index, for what needs both."""
     if not (args.text and args.checkpoint):
-        raise ValueError('--mode full and --interactive need --text with CONFIG and CHECKPOINT')
+        raise ValueError('fusing and --interactive need --text with CONFIG and CHECKPOINT')
     from demul_mm.apis import CorpusInferencer
 
     config = load_config(args.config, args.cfg_options)
     return CorpusInferencer(config, args.checkpoint, args.index, cache_dir=args.cache_dir)
 
 
-def search_full(args: argparse.Namespace, where: 'SearchFilter | None') -> None:
+def given(args: argparse.Namespace, *names: str) -> dict:
+    """Those of these options that were given."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def refuse(args: argparse.Namespace, where: str, *names: str) -> None:
+    """Say which options have no meaning there, rather than leave them out in silence."""
+    unused = [f'--{name.replace("_", "-")}' for name in names if getattr(args, name)]
+    if unused:
+        raise ValueError(f'{", ".join(unused)} cannot be used with {where}: leave it out')
+
+
+def search_fused(args: argparse.Namespace, where: 'SearchFilter | None') -> None:
     """Search with fusion: probabilities instead of similarities."""
+    refuse(args, f"mode {args.mode}, whose suppression is the config's", 'nms')
     search = make_search(args)
     results = search(
         args.text,
         transfer=args.transfer,
-        num_videos=max(args.num_videos, args.num_fused),
-        num_candidates=args.num_candidates,
-        num_fused=args.num_fused,
+        mode=args.mode,
         num_moments=args.top,
         where=where,
         index_options=args.options,
+        **given(args, 'num_videos', 'num_candidates', 'num_fused'),
     )
     if args.out:
         write(args.out, results)
@@ -133,18 +146,17 @@ def search_full(args: argparse.Namespace, where: 'SearchFilter | None') -> None:
 
 def converse(args: argparse.Namespace) -> None:
     """Search, and go on as the user says, a line at a time."""
-    if args.mode == 'exact' or args.where or args.ids or len(args.text) != 1:
-        raise ValueError(
-            '--interactive takes one --text and mode fast or full, without --where and --ids'
-        )
+    if len(args.text) != 1:
+        raise ValueError('--interactive takes one --text')
+    refuse(args, '--interactive', 'where', 'ids', 'nms', 'queries')
     from demul_mm.retrieval import Dialogue
 
     search = make_search(args)
     options = dict(
         mode=args.mode,
         num_moments=args.top,
-        num_fused=args.num_fused,
-        num_videos=max(args.num_videos, args.num_fused),
+        index_options=args.options,
+        **given(args, 'num_videos', 'num_candidates', 'num_fused'),
     )
     begin = partial(search.session, transfer=args.transfer, options=options)
     dialogue = Dialogue(begin, args.text[0])
@@ -183,12 +195,15 @@ def search_vectors(args: argparse.Namespace, where: 'SearchFilter | None') -> No
     """Search with the index alone."""
     from demul_mm.index import MomentIndex
 
+    refuse(args, 'the index alone, which fuses nothing', 'num_fused', 'cache_dir')
+    if args.queries:
+        refuse(args, '--queries, which are vectors', 'transfer', 'checkpoint')
     vectors, names, fingerprint = make_queries(args)
     index = MomentIndex.open(args.index, expected_fingerprint=fingerprint)
     result = index.search(
         vectors,
         num_moments=args.top,
-        num_videos=max(args.num_videos, args.top),
+        num_videos=max(args.num_videos or 200, args.top),
         num_candidates=args.num_candidates,
         mode=args.mode,
         where=where,
@@ -217,8 +232,8 @@ def main() -> None:
         )
     if args.interactive:
         converse(args)
-    elif args.mode == 'full':
-        search_full(args, where)
+    elif args.mode == 'full' or (args.mode == 'exact' and args.text):
+        search_fused(args, where)
     else:
         search_vectors(args, where)
 
