@@ -192,8 +192,8 @@ def writer_lock(root: Path, operation: str) -> Iterator[None]:
         except (OSError, ValueError, KeyError):
             holder = 'another process'
         raise IndexLockedError(
-            f'{root} is being written by {holder}; wait until it has ended, then try again (reading '
-            'and searching are possible meanwhile)'
+            f'{root} is being written by {holder}; wait until it has ended, then try again '
+            '(reading and searching are possible meanwhile)'
         ) from None
     try:
         owner = dict(
