@@ -73,13 +73,14 @@ class Snapshot:
         held = np.concatenate([np.zeros(0, np.uint32), *check])[self.alive]
         digest = zlib.crc32(json.dumps(self.info).encode(), zlib.crc32(held.tobytes()))
         note = folder / f'version-{self.version}-{digest:08x}'
+        # Another process may make the same note just now.
+        for other in set(folder.glob(f'version-{self.version}-*')) - {note}:
+            raise IndexDamagedError(
+                f'{folder.parent} does not hold the videos that it held when its version '
+                f'{self.version} was opened first; restore it from a copy, or build the index '
+                f'again (or, if this is a restored copy, delete {other})'
+            )
         if not note.exists():
-            for other in folder.glob(f'version-{self.version}-*'):
-                raise IndexDamagedError(
-                    f'{folder.parent} does not hold the videos that it held when its version '
-                    f'{self.version} was opened first; restore it from a copy, or build the index '
-                    f'again (or, if this is a restored copy, delete {other})'
-                )
             folder.mkdir(parents=True, exist_ok=True)
             note.touch()
 
