@@ -47,6 +47,7 @@ def open_pending(uri: str, videos: lance.LanceDataset | None) -> lance.LanceData
     try:
         pending = open_table(uri)
         if pending is None:
+            drop(uri)  # what a killed run had begun to delete
             return None
         with lance_errors(uri):
             both = [table for table in (pending, videos) if table is not None]
