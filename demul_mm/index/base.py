@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from demul_mm.index import writing
+from demul_mm.index.cache import tidy
 from demul_mm.index.codecs import LEVEL2, PRODUCT
 from demul_mm.index.entry import VideoEntry
 from demul_mm.index.errors import IndexDamagedError, IndexFormatError, IndexMismatchError
@@ -350,9 +351,7 @@ class MomentIndex(Searcher):
         names = {fragment.name for fragment in self.snapshot.fragments}
         names |= {f'check-{Path(file).stem}' for file in self.snapshot.files}
         names.add(f'version-{self.snapshot.version}')
-        for path in (self._home / 'cache').iterdir():
-            if path.name.rpartition('-')[0] not in names:
-                path.unlink(missing_ok=True)
+        tidy(self._home / 'cache', names)
 
     # What it holds.
 

@@ -7,11 +7,13 @@ that is missing, does not match its name or cannot be opened is made anew.
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +26,7 @@ from demul_mm.index.store import checks, lance_errors
 
 # Videos that are read from the data set, and of which prototypes are chosen, together.
 BLOCK = 4096
+LOCK = '.lock'
 Opened = TypeVar('Opened')
 
 
@@ -45,26 +48,47 @@ def open_or_make(
         read: of a path; raises what a damaged file may raise.
         make: write the file.
     """
-    for path in folder.glob(f'{name}-*{suffix}'):
-        try:
-            if not verify or path.name == f'{name}-{_crc(path):08x}{suffix}':
-                return read(path)
-        except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException):
-            pass
-        path.unlink(missing_ok=True)
-    temporary = folder / f'.{name}.{os.getpid()}.tmp'
-    with lance_errors(folder, writing=True):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            make(temporary)
-            with open(temporary, 'rb') as file:
-                os.fsync(file.fileno())
-            path = folder / f'{name}-{_crc(temporary):08x}{suffix}'
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    with lance_errors(path):  # a writer may have deleted it already
+
+    def found() -> Opened | None:
+        for path in folder.glob(f'{name}-*{suffix}'):
+            try:
+                if not verify or path.name == f'{name}-{_crc(path):08x}{suffix}':
+                    return read(path)
+            except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException):
+                pass
+            path.unlink(missing_ok=True)
+        return None
+
+    opened = found()
+    if opened is not None:
+        return opened
+    with lance_errors(folder, writing=True), making(folder):
+        opened = found()  # another process has made it meanwhile
+        if opened is not None:
+            return opened
+        temporary = folder / f'.{name}.tmp'
+        make(temporary)
+        with open(temporary, 'rb') as file:
+            os.fsync(file.fileno())
+        path = folder / f'{name}-{_crc(temporary):08x}{suffix}'
+        os.replace(temporary, path)
         return read(path)
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Be the only one who makes caches, or deletes them. The lock goes with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / LOCK):
+        yield
+
+
+def tidy(folder: Path, names: Collection[str]) -> None:
+    """Delete all caches but those of these names, and what a killed process was making."""
+    with lance_errors(folder, writing=True), making(folder):
+        for path in folder.iterdir():
+            if path.name != LOCK and path.name.rpartition('-')[0] not in names:
+                path.unlink(missing_ok=True)
 
 
 def _crc(path: Path) -> int:
