@@ -1,6 +1,7 @@
 """A library: folders of videos, kept up to date in an index and searched by sentences."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -10,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
 from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files, replacing
-from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
+from demul_mm.index import FaissIndex, IndexFormatError, MomentIndex, VideoEntry
 from demul_mm.structures.nms import MomentNMS
 from demul_mm.video.text import TimedLine, read_lines, subtitle_files
 from demul_mm.zero_shot.scorers import SCORERS
@@ -181,27 +183,25 @@ class Library:
 
     def _bring_up_to_date(self) -> None:
         """Give the index what it lacks and take from it what is gone; again after a kill."""
-        waiting = self.catalogue.videos('encoded')
-        keys = list(dict.fromkeys(row.key for row in waiting))
-        if keys:
-            index = self._open_index()
-            if index is None:
-                index = FaissIndex(
-                    path=self.path / 'index',
-                    model_fingerprint=self.encoder.fingerprint,
-                    feature_fingerprint=f'{self.seconds:g} s',
-                )
-                index.build(_Entries(self, keys))
-            else:
-                index.add(_Entries(self, keys), on_existing='skip')
-            self._note_change()
-            self.catalogue.mark_indexed(keys)
+        index = self._sound_index()
+        states = ('encoded', 'indexed') if index is None else ('encoded',)
+        rows = [row for row in self.catalogue.videos() if row.state in states]
+        keys = list(dict.fromkeys(row.key for row in rows))
+        if keys and index is not None:
+            index.add(_Entries(self, keys), on_existing='skip', resume=False)
+        elif keys:
+            index = FaissIndex(
+                path=self.path / 'index',
+                model_fingerprint=self.encoder.fingerprint,
+                feature_fingerprint=f'{self.seconds:g} s',
+            )
+            index.build(_Entries(self, keys), resume=False)
         gone = self.catalogue.gone()
-        if gone:
-            index = self._open_index()
-            if index is not None:
-                index.remove(gone, missing='ignore')
-                self._note_change()
+        if gone and index is not None:
+            index.remove(gone, missing='ignore')
+        if keys or gone:
+            self._note_change()
+        self.catalogue.mark_indexed(keys)
         self.catalogue.drop_gone()
         known = {row.key for row in self.catalogue.videos()}
         for file in (self.path / 'frames').glob('*/*'):
@@ -215,6 +215,15 @@ class Library:
     def _note_change(self) -> None:
         """Have every process that searches open the index anew."""
         self.catalogue.set('index_state', self.catalogue.setting('index_state', 0) + 1)
+
+    def _sound_index(self) -> MomentIndex | None:
+        """The index; one that cannot be read is deleted, and made anew from the frames."""
+        try:
+            return self._open_index()
+        except IndexFormatError as error:
+            MMLogger.get_current_instance().warning(f'made anew from the frames: {error}')
+            shutil.rmtree(self.path / 'index')
+            return None
 
     def _open_index(self) -> MomentIndex | None:
         state = self.catalogue.setting('index_state', 0)

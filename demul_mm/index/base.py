@@ -1,25 +1,21 @@
 """The interface of a corpus index: what it holds, and changing it."""
 
-import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 
-from demul_mm.index import writing
 from demul_mm.index.cache import tidy
 from demul_mm.index.codecs import LEVEL2, PRODUCT
 from demul_mm.index.entry import VideoEntry
-from demul_mm.index.errors import IndexDamagedError, IndexFormatError, IndexMismatchError
+from demul_mm.index.errors import IndexDamagedError, IndexMismatchError
 from demul_mm.index.search import Searcher
 from demul_mm.index.snapshot import Snapshot
-from demul_mm.index.store import lance_errors, open_table, read_info, write, writer_lock
+from demul_mm.index.store import Store, lance_errors, read_info, write
 from demul_mm.index.writing import Entries, PendingVideos
 from demul_mm.registry import INDEXES
 from demul_mm.structures.names import as_names
@@ -76,10 +72,8 @@ class MomentIndex(Searcher):
         if path is None:
             self._folder = tempfile.TemporaryDirectory(prefix='demul_index_')
             path = self._folder.name
-        uri, home = _places(path)
-        self.path: str | Path = uri if '://' in uri else Path(uri)
-        self._home = home  # what is kept on this machine
-        self._videos, self._pending = f'{uri}/videos.lance', f'{uri}/pending.lance'
+        self.store = Store(path)
+        self.path: str | Path = Path(self.store.uri) if self.store.local else self.store.uri
         self.segment_videos = segment_videos
         self._settings: dict[str, Any] = dict(
             num_prototypes=num_prototypes,
@@ -134,7 +128,7 @@ class MomentIndex(Searcher):
             IndexFormatError: it is damaged, or of another version.
             IndexMismatchError: it was made by other weights or other features.
         """
-        info = read_info(_find(path))
+        info = read_info(Store(path).find())
         backend = INDEXES.get(info['backend'])
         if backend is None or not issubclass(backend, cls):
             raise IndexMismatchError(
@@ -162,21 +156,21 @@ class MomentIndex(Searcher):
 
     def _load(self, verify: bool) -> None:
         for _ in range(5):
-            table = _find(self.path)
+            table = self.store.find()
             snapshot, level1 = self._state or (None, None)
             try:
-                snapshot = Snapshot(table, self._home / 'cache', verify, snapshot)
+                snapshot = Snapshot(table, self.store, verify, snapshot)
                 self._state = (snapshot, self._open_level1(snapshot, verify, level1))
                 return
             except (IndexDamagedError, OSError):
                 # A writer may have removed the version that was just being opened.
-                if _find(self.path).version == table.version:
+                if self.store.find().version == table.version:
                     raise
         raise IndexDamagedError(f'{self.path} changes faster than it can be opened; try again')
 
     def refresh(self) -> bool:
         """Take up what writers have committed since; returns whether there was anything."""
-        if _find(self.path).version == self.snapshot.version:
+        if self.store.find().version == self.snapshot.version:
             return False
         self._load(verify=True)
         return True
@@ -212,8 +206,8 @@ class MomentIndex(Searcher):
             overwrite: replace an index that is there.
             progress: called with a number of videos as they pass.
         """
-        with writer_lock(self._home, 'build'):
-            old = open_table(self._videos)
+        with self.store.lock('build'):
+            old = self.store.videos_if_any()
             if old is not None and not overwrite:
                 raise FileExistsError(
                     f'{self.path} holds an index of {old.count_rows()} videos; add to it, choose '
@@ -228,8 +222,9 @@ class MomentIndex(Searcher):
                 dim=None,
                 codebook=None if quantised else '',
             )
-            pending = self._write('build', info, entries, resume, [], 'error', progress)
-            if pending is None:
+            pending = PendingVideos(self.store, 'build', info, resume)
+            pending.write(entries, progress=progress)
+            if pending.table is None:
                 raise ValueError(f'no videos were given; {self.path} was not built')
             self._commit(pending, 'create' if old is None else 'overwrite')
 
@@ -248,12 +243,12 @@ class MomentIndex(Searcher):
             resume: False throws away what a killed run left.
             progress: called with a number of videos as they pass.
         """
-        with writer_lock(self._home, 'add'):
-            table = _find(self.path)
+        with self.store.lock('add'):
+            table = self.store.find()
             held = table.to_table(['id'])['id'].to_pylist()
-            info = read_info(table)
-            pending = self._write('add', info, entries, resume, held, on_existing, progress)
-            if pending is not None:
+            pending = PendingVideos(self.store, 'add', read_info(table), resume)
+            pending.write(entries, held, on_existing, progress)
+            if pending.table is not None:
                 self._commit(pending, 'upsert' if on_existing == 'replace' else 'append')
             else:
                 self._finish()
@@ -268,8 +263,8 @@ class MomentIndex(Searcher):
         if missing not in ('error', 'ignore'):
             raise ValueError(f"missing is {missing!r}; allowed: 'error', 'ignore'")
         ids = list(dict.fromkeys(as_names(video_ids, 'video ids')))
-        with writer_lock(self._home, 'remove'):
-            table = _find(self.path)
+        with self.store.lock('remove'):
+            table = self.store.find()
             held = set(table.to_table(['id'])['id'].to_pylist())
             absent = [name for name in ids if name not in held]
             if absent and missing == 'error':
@@ -278,7 +273,7 @@ class MomentIndex(Searcher):
                     "removed (missing='ignore' or --ignore-missing removes the others)"
                 )
             if len(absent) < len(ids):
-                with lance_errors(self._videos, writing=True):
+                with lance_errors(self.store.videos, writing=True):
                     merge = table.merge_insert('id').when_matched_delete()
                     merge.execute(pa.table({'id': pa.array(ids, pa.string())}))
             self._finish()
@@ -286,9 +281,9 @@ class MomentIndex(Searcher):
 
     def compact(self) -> None:
         """Write the index anew without its removed videos, in few fragments."""
-        with writer_lock(self._home, 'compact'):
-            with lance_errors(self._videos, writing=True):
-                _find(self.path).optimize.compact_files(
+        with self.store.lock('compact'):
+            with lance_errors(self.store.videos, writing=True):
+                self.store.find().optimize.compact_files(
                     target_rows_per_fragment=FULL, materialize_deletions_threshold=0.0
                 )
             self._finish()
@@ -298,60 +293,39 @@ class MomentIndex(Searcher):
         copy = type(self)(
             path=path, segment_videos=self.segment_videos, **self._settings, **self.options()
         )
-        with writer_lock(copy._home, 'save'):
-            if open_table(copy._videos) is not None:
+        with copy.store.lock('save'):
+            if copy.store.videos_if_any() is not None:
                 raise FileExistsError(f'{path} holds an index already; choose another folder')
-            table = _find(self.path)
+            table = self.store.find()
             reader = table.scanner(scan_in_order=True).to_reader()
-            write(reader, copy._videos, 'create', read_info(table))
+            write(reader, copy.store.videos, 'create', read_info(table))
             copy._finish()
         return copy
-
-    def _write(
-        self,
-        operation: str,
-        info: dict[str, Any],
-        entries: Entries,
-        resume: bool,
-        held: Sequence[str],
-        on_existing: str,
-        progress: Callable[[int], None] | None,
-    ) -> PendingVideos | None:
-        """Write videos beside the index; None if none is new."""
-        if not resume:
-            writing.drop(self._pending)
-        left = writing.open_pending(self._pending, open_table(self._videos))
-        pending = PendingVideos(
-            self._pending, info, operation, left, held, on_existing, self.segment_videos, progress
-        )
-        pending.run(entries)
-        return None if pending.table is None else pending
 
     def _commit(self, pending: PendingVideos, mode: str) -> None:
         assert pending.table is not None
         reader = pending.table.scanner(scan_in_order=True).to_reader()
         info = {key: value for key, value in pending.info.items() if key != 'operation'}
-        write(reader, self._videos, mode, info)
-        writing.drop(self._pending)
+        write(reader, self.store.videos, mode, info)
+        pending.drop()
         self._finish()
 
     def _finish(self) -> None:
         """After a commit: merge small fragments, make caches, delete what is of no more use."""
-        table = _find(self.path)
-        with lance_errors(self._videos, writing=True):
+        table = self.store.find()
+        with lance_errors(self.store.videos, writing=True):
             for size in SMALL:
                 rows = np.array([f.physical_rows for f in table.get_fragments()])
                 if (rows < size).sum() > MAX_SMALL_FRAGMENTS:
                     table.optimize.compact_files(
                         target_rows_per_fragment=size, materialize_deletions=False
                     )
-            local = '://' not in self._videos  # what no version names was left by a killed writer
-            table.cleanup_old_versions(older_than=timedelta(0), delete_unverified=local)
+            # What no version names was left by a killed writer.
+            table.cleanup_old_versions(timedelta(0), delete_unverified=self.store.local)
         self._load(verify=False)
-        names = {fragment.name for fragment in self.snapshot.fragments}
-        names |= {f'check-{Path(file).stem}' for file in self.snapshot.files}
-        names.add(f'version-{self.snapshot.version}')
-        tidy(self._home / 'cache', names)
+        manifests = Path(self.store.videos, '_versions').glob('*.manifest')
+        names = {f'check-{path.stem}' for path in (*self.snapshot.files, *manifests)}
+        tidy(self.store.cache, names | {fragment.name for fragment in self.snapshot.fragments})
 
     # What it holds.
 
@@ -397,31 +371,3 @@ class MomentIndex(Searcher):
             level1=words,
             **snapshot.info['settings'],
         )
-
-
-def _places(path: str | Path) -> tuple[str, Path]:
-    """The address of an index, and the folder on this machine for its lock and caches."""
-    uri = str(path).removeprefix('file://').rstrip('/')
-    if '://' not in uri:
-        return uri, Path(uri)
-    home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return uri, home / 'demul_mm' / 'index' / hashlib.sha256(uri.encode()).hexdigest()[:16]
-
-
-def _find(path: str | Path) -> lance.LanceDataset:
-    """The newest version of the data set of the index at ``path``."""
-    uri, home = _places(path)
-    for _ in range(3):  # a writer may remove the version that was just being opened
-        table = open_table(f'{uri}/videos.lance')
-        if table is not None:
-            return table
-    if (home / 'manifest.json').exists():
-        raise IndexFormatError(f'{path} holds an index of format version 1; build it again')
-    try:
-        unfinished = open_table(f'{uri}/pending.lance') is not None
-    except IndexFormatError:
-        unfinished = False
-    raise FileNotFoundError(
-        f'{path} holds no index (videos.lance is not there)'
-        + (': its build was not finished; run it again to go on' if unfinished else '')
-    )

@@ -6,7 +6,6 @@ that is missing, does not match its name or cannot be opened is made anew.
 """
 
 import os
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -22,7 +21,7 @@ from lance.fragment import LanceFragment
 from demul_mm.index.codecs import Codec
 from demul_mm.index.errors import IndexDamagedError
 from demul_mm.index.prototypes import select_prototypes
-from demul_mm.index.store import checks, lance_errors
+from demul_mm.index.store import MEND, checksum, lance_errors, row_checks
 
 # Videos that are read from the data set, and of which prototypes are chosen, together.
 BLOCK = 4096
@@ -52,7 +51,7 @@ def open_or_make(
     def found() -> Opened | None:
         for path in folder.glob(f'{name}-*{suffix}'):
             try:
-                if not verify or path.name == f'{name}-{_crc(path):08x}{suffix}':
+                if not verify or path.name == f'{name}-{checksum(path):08x}{suffix}':
                     return read(path)
             except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException):
                 pass
@@ -70,7 +69,7 @@ def open_or_make(
         make(temporary)
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
-        path = folder / f'{name}-{_crc(temporary):08x}{suffix}'
+        path = folder / f'{name}-{checksum(temporary):08x}{suffix}'
         os.replace(temporary, path)
         return read(path)
 
@@ -89,35 +88,6 @@ def tidy(folder: Path, names: Collection[str]) -> None:
         for path in folder.iterdir():
             if path.name != LOCK and path.name.rpartition('-')[0] not in names:
                 path.unlink(missing_ok=True)
-
-
-def _crc(path: Path) -> int:
-    found = 0
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            found = zlib.crc32(block, found)
-    return found
-
-
-def check_file(path: Path, folder: Path, verify: bool) -> None:
-    """Compare a file of the data set with its checksum, which is noted when it is first seen.
-
-    Whatever byte was flipped, Lance never reads it: a wrong length may cost it the process.
-    """
-    name = f'check-{path.stem}'
-    note = next(folder.glob(f'{name}-*'), None)
-    if note is not None and not verify and path.exists():
-        return
-    with lance_errors(path):
-        found = f'{name}-{_crc(path):08x}'
-    if note is None:
-        with lance_errors(folder, writing=True):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / found).touch()
-    elif note.name != found:
-        raise IndexDamagedError(
-            f'{path} does not match its checksum; restore it from a copy, or build the index again'
-        )
 
 
 class Block:
@@ -186,7 +156,6 @@ class Fragment:
         # Where the fragment has each of these videos: some were removed before the copy was made.
         self._places = np.concatenate([_places(block.rows) for block in self.blocks])
         self.counts = np.concatenate([np.diff(block.starts) for block in self.blocks])  # moments
-        self.check = np.concatenate([block.rows['check'].to_numpy() for block in self.blocks])
         if not self.alive(source).sum() == source.count_rows():
             raise IndexDamagedError(f'{folder} lacks videos of {self.name}; delete that folder')
 
@@ -214,7 +183,9 @@ class Fragment:
                 videos = [block.moments_of(row) for row in range(start, end)]
                 yield np.concatenate(select_prototypes(videos, self.num_prototypes))
 
-    def cached(self, suffix: str, verify: bool, read: Any, make: Any) -> Any:
+    def cached(
+        self, suffix: str, verify: bool, read: Callable[[Path], Any], make: Callable[[Path], None]
+    ) -> Any:
         """:func:`open_or_make` of another file of this fragment."""
         return open_or_make(self.folder, self.name, suffix, verify, read, make)
 
@@ -228,11 +199,8 @@ def _scan(source: LanceFragment) -> Iterator[pa.RecordBatch]:
     path = source.data_files()[0].path
     with lance_errors(path):
         for rows in source.scanner(with_row_address=True, batch_size=BLOCK).to_batches():
-            if not np.array_equal(checks(rows), rows['check'].to_numpy()):
-                raise IndexDamagedError(
-                    f'a video in {path} does not match its checksum; restore it from a copy, '
-                    'or build the index again'
-                )
+            if not np.array_equal(row_checks(rows), rows['check'].to_numpy()):
+                raise IndexDamagedError(f'a video in {path} does not match its checksum; {MEND}')
             yield rows
 
 

@@ -1,9 +1,8 @@
 """Level 1 by FAISS: flat, a graph, or inverted lists; a structure for each fragment."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -29,8 +28,7 @@ TUNE_BEST = 200
 SEED = 0
 
 
-@dataclass
-class _Part:
+class _Part(NamedTuple):
     """Level 1 of a fragment: the structure, and the ordinals of its prototypes' videos."""
 
     fragment: Fragment
@@ -133,7 +131,10 @@ class FaissIndex(MomentIndex):
     ) -> list[np.ndarray]:
         # Testing every code that is passed costs more than dropping a few hits afterwards.
         share = 1.0 if allowed is None else float(allowed.mean())
-        selectors = [_selector(part, None if share > MOST else allowed) for part in level1]
+        selectors: list[Any] = [None] * len(level1)
+        if allowed is not None and share <= MOST:
+            bits = [np.packbits(allowed[part.owners], bitorder='little') for part in level1]
+            selectors = [import_faiss().IDSelectorBitmap(mask) for mask in bits]
         vectors = np.ascontiguousarray(queries.numpy())
         wanted = 2 * depth  # a video has several prototypes near a query
         while True:
@@ -157,44 +158,28 @@ class FaissIndex(MomentIndex):
             wanted *= 2
 
 
-def _selector(part: _Part, allowed: np.ndarray | None) -> Any:
-    """Of allowed prototypes; None: all."""
-    if allowed is None:
-        return None
-    bits = np.packbits(allowed[part.owners], bitorder='little')
-    return import_faiss().IDSelectorBitmap(bits)
-
-
 def make_structure(kind: str, prototypes: np.ndarray, target_recall: float) -> Any:
     """A structure of that kind over ``prototypes (P, S)``, which knows how deep to search."""
     faiss = import_faiss()
     total, dim = prototypes.shape
-    metric, bytes_ = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit
     rng = np.random.default_rng(SEED)
     order = rng.permutation(total)
-    if kind == 'flat':
-        index = faiss.IndexScalarQuantizer(dim, bytes_, metric)
-        sample = 1 << 16
-    elif kind == 'hnsw':
-        index = faiss.IndexHNSWSQ(dim, bytes_, 32, metric)
+    lists = 1 << max(0, round(math.log2(0.75 * math.sqrt(total))))
+    parts = next(m for m in range(max(1, dim // 4), 0, -1) if dim % m == 0)
+    recipe = dict(
+        flat='SQ8', hnsw='HNSW32_SQ8', ivf_sq=f'IVF{lists},SQ8', ivf_pq=f'IVF{lists},PQ{parts}'
+    )[kind]
+    index = faiss.index_factory(dim, recipe, faiss.METRIC_INNER_PRODUCT)
+    sample = 1 << 16
+    if kind == 'hnsw':
         index.hnsw.efConstruction = 80
-        sample = 1 << 16
-    else:
-        lists = 1 << max(0, round(math.log2(0.75 * math.sqrt(total))))
-        quantizer = faiss.IndexFlatIP(dim)
-        if kind == 'ivf_sq':
-            index = faiss.IndexIVFScalarQuantizer(quantizer, dim, lists, bytes_, metric)
-        else:
-            parts = next(m for m in range(max(1, dim // 4), 0, -1) if dim % m == 0)
-            index = faiss.IndexIVFPQ(quantizer, dim, lists, parts, 8, metric)
-        index.cp.niter = 10
-        index.cp.seed = SEED
-        sample = max(40 * lists, 256 * 40)
+    elif kind != 'flat':
+        index.cp.niter, index.cp.seed = 10, SEED
+        sample = 40 * max(lists, 256)
     index.train(prototypes[order[:sample]])
     index.add(prototypes)
     if kind != 'flat':
-        origins = prototypes[order[:TUNE_QUERIES]]
-        tune(index, origins, prototypes, target_recall, rng)
+        tune(index, prototypes[order[:TUNE_QUERIES]], prototypes, target_recall, rng)
     return index
 
 
@@ -218,17 +203,13 @@ def tune(
     faiss = import_faiss()
     truth = faiss.knn(queries, prototypes, best, faiss.METRIC_INNER_PRODUCT)[1]
     for depth in DEPTHS:
-        _set_depth(index, depth)
+        if isinstance(index, faiss.IndexIVF):
+            index.nprobe = min(depth, index.nlist)
+        else:
+            index.hnsw.efSearch = depth
         found = index.search(queries, min(4 * best, len(prototypes)))[1]
         if np.mean([np.isin(t, f).mean() for t, f in zip(truth, found)]) >= target_recall:
             return
-
-
-def _set_depth(index: Any, depth: int) -> None:
-    if isinstance(index, import_faiss().IndexIVF):
-        index.nprobe = min(depth, index.nlist)
-    else:
-        index.hnsw.efSearch = depth
 
 
 def describe(index: Any) -> dict[str, Any]:
@@ -245,14 +226,10 @@ def describe(index: Any) -> dict[str, Any]:
 def search_parameters(
     index: Any, options: dict[str, Any], number: int, selector: Any, share: float
 ) -> Any:
-    """Parameters of one search.
+    """Parameters of a search for ``number`` hits among those that the selector lets through.
 
-    Args:
-        index: to be searched; its depth was measured without a filter.
-        options: of the search.
-        number: of hits wanted.
-        selector: of allowed prototypes, or None.
-        share: of the videos that are allowed: the fewer, the deeper the search.
+    The smaller the ``share`` of the videos that is allowed, the deeper the search: its depth was
+    measured without a filter.
     """
     faiss = import_faiss()
     unknown = set(options) - {'nprobe', 'ef_search'}

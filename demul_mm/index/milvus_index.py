@@ -106,7 +106,7 @@ class MilvusIndex(MomentIndex):
                     "MilvusIndex needs pymilvus and milvus-lite: pip install 'demul-mm[milvus]', "
                     'or use FaissIndex'
                 ) from error
-            uri = self.uri or str((self._home / 'milvus.db').resolve())
+            uri = self.uri or str((self.store.home / 'milvus.db').resolve())
             token = self._token or os.environ.get('MILVUS_TOKEN', '')
             with _milvus_errors(
                 f'could not connect to Milvus at {uri}; a Milvus Lite file can be open in one '

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,22 +12,13 @@ from torch import Tensor
 from demul_mm.index.filters import SearchFilter
 from demul_mm.index.results import MomentHits, SearchResult
 from demul_mm.index.snapshot import Snapshot, expand_ranges
+from demul_mm.structures.nms import MomentNMS, SoftNMS
 
+Suppression = MomentNMS | SoftNMS
 # Queries whose candidates are read together; each is multiplied with those of all of them.
 TOGETHER = 4
 # Videos whose moments are decoded at once by the exhaustive scan.
 SCAN_VIDEOS = 2048
-
-
-class Suppression(Protocol):
-    """What drops moments that overlap better ones of their video, as ``MomentNMS`` does."""
-
-    def __call__(
-        self, spans: Tensor, scores: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of ``(R, M, 2)``, ``(R, M)``, ``(R, M)``: kept spans, scores, whether valid, places."""
-
-
 # With so few videos to choose from, scoring all their moments is quicker than anything.
 SCAN_UP_TO = 1000
 
@@ -105,13 +96,21 @@ class Searcher(ABC):
         )
         clock.append(time.perf_counter())
         found = [
-            (scored.best_videos(num_videos), scored.best_moments(num_moments, nms))
+            best(snapshot, *scored, num_videos, num_moments, nms)
             for scored in score_candidates(snapshot, vectors, candidates)
         ]
         clock.append(time.perf_counter())
         hits = [
-            name_hits(snapshot, videos, moments, ordinals, keep_candidates)
-            for (videos, moments), ordinals in zip(found, candidates)
+            MomentHits(
+                video_ids=snapshot.video_ids(moments),
+                spans=spans,
+                scores=scores,
+                videos=snapshot.video_ids(videos),
+                video_scores=video_scores,
+                candidates=len(ordinals),
+                candidate_ids=snapshot.video_ids(ordinals) if keep_candidates else None,
+            )
+            for (videos, video_scores, moments, spans, scores), ordinals in zip(found, candidates)
         ]
         clock.append(time.perf_counter())
         steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
@@ -138,17 +137,7 @@ class Searcher(ABC):
 
 
 def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, int]) -> None:
-    """Refuse queries and options that make no sense.
-
-    Args:
-        queries: ``(Q, S)``.
-        dim: S of the index.
-        mode: 'fast' or 'exact'.
-        depths: numbers of moments, videos and candidates.
-
-    Raises:
-        ValueError: says what is wrong.
-    """
+    """Refuse queries ``(Q, S)``, a mode, or numbers of moments, videos and candidates."""
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise ValueError(f'queries are {tuple(queries.shape)}; this index needs (Q, {dim})')
     if not bool(torch.isfinite(queries).all()):
@@ -198,7 +187,7 @@ def exhaustive_candidates(
 
 def score_candidates(
     snapshot: Snapshot, queries: Tensor, candidates: Sequence[np.ndarray]
-) -> Iterator['Scored']:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Level 2: score every moment of each query's candidates exactly.
 
     Queries are taken some at a time; a video that several of them have as a candidate is read and
@@ -208,6 +197,10 @@ def score_candidates(
         snapshot: of the index.
         queries: ``(Q, S)`` float32.
         candidates: for each query ``(C,)`` ordinals, in any order.
+
+    Yields:
+        For each query its candidates in ascending order, ``(C,)`` how many moments each has, and
+        the scores ``(N,)`` of the moments of the first, then the second, ...
     """
     for start in range(0, len(queries), TOGETHER):
         part = [np.sort(ordinals) for ordinals in candidates[start : start + TOGETHER]]
@@ -217,107 +210,68 @@ def score_candidates(
         for ordinals, column in zip(part, scores.T.contiguous().numpy()):
             places = np.searchsorted(union, ordinals)
             starts, ends = offsets[places], offsets[places + 1]
-            yield Scored(snapshot, ordinals, ends - starts, column[expand_ranges(starts, ends)])
+            yield ordinals, ends - starts, column[expand_ranges(starts, ends)]
 
 
-class Scored:
-    """One query's candidates with their scored moments.
+def best(
+    snapshot: Snapshot,
+    candidates: np.ndarray,
+    lengths: np.ndarray,
+    scores: np.ndarray,
+    num_videos: int,
+    num_moments: int,
+    nms: Suppression | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The best videos by their best moment, and the best moments of those.
 
     Args:
         snapshot: of the index.
-        candidates: ``(C,)`` ascending ordinals.
-        lengths: ``(C,)``, moments of each.
-        scores: ``(N,)`` float32, of the moments of the first candidate, then the second, ...
+        candidates, lengths, scores: of :func:`score_candidates`.
+        num_videos: how many videos.
+        num_moments: how many moments.
+        nms: suppression inside each video, or None.
+
+    Returns:
+        Ordinals and scores of the videos; ordinals ``(N,)``, spans ``(N, 2)`` seconds and scores
+        ``(N,)`` of the moments. Both best first; equal scores by ordinal, then by moment.
     """
-
-    def __init__(
-        self, snapshot: Snapshot, candidates: np.ndarray, lengths: np.ndarray, scores: np.ndarray
-    ) -> None:
-        self._snapshot = snapshot
-        self._candidates = candidates
-        self._offsets = np.concatenate([[0], np.cumsum(lengths)])
-        self._scores = scores
-        self._video_scores = np.zeros(0, np.float32)
-        if len(candidates):
-            self._video_scores = np.maximum.reduceat(scores, self._offsets[:-1])  # (C,)
-        self._kept = np.zeros(0, np.int64)
-
-    def best_videos(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ordinals and scores of the best videos, best first; the others are dropped."""
-        order = np.argsort(-self._video_scores, kind='stable')[:number]
-        self._kept = np.sort(order)
-        return self._candidates[order], self._video_scores[order]
-
-    def best_moments(
-        self, number: int, nms: Suppression | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The best moments of the videos kept by :meth:`best_videos`.
-
-        Args:
-            number: how many.
-            nms: suppression inside each video, or None.
-
-        Returns:
-            Ordinals ``(N,)``, spans ``(N, 2)`` seconds and scores ``(N,)``, best first; equal
-            scores by ordinal, then by moment.
-        """
-        starts, ends = self._offsets[self._kept], self._offsets[self._kept + 1]
-        lengths = ends - starts
-        flat = expand_ranges(starts, ends)
-        scores = self._scores[flat]
-        ordinals = np.repeat(self._candidates[self._kept], lengths)
-        moments = expand_ranges(np.zeros_like(lengths), lengths)
-        if nms is None:
-            order = np.argsort(-scores, kind='stable')[:number]
-            spans = self._snapshot.gather_spans(ordinals[order], moments[order])
-            return ordinals[order], spans, scores[order]
-        spans = self._snapshot.gather_spans(ordinals, moments)
-        return _suppress(nms, number, ordinals, spans, scores, lengths)
-
-
-def name_hits(
-    snapshot: Snapshot,
-    videos: tuple[np.ndarray, np.ndarray],
-    moments: tuple[np.ndarray, np.ndarray, np.ndarray],
-    candidates: np.ndarray,
-    keep_candidates: bool,
-) -> MomentHits:
-    """One query's result: what :class:`Scored` returned, with ids instead of ordinals."""
-    return MomentHits(
-        video_ids=snapshot.video_ids(moments[0]),
-        spans=moments[1],
-        scores=moments[2],
-        videos=snapshot.video_ids(videos[0]),
-        video_scores=videos[1],
-        candidates=len(candidates),
-        candidate_ids=snapshot.video_ids(candidates) if keep_candidates else None,
-    )
+    ends = np.cumsum(lengths)
+    by_video = np.maximum.reduceat(scores, ends - lengths) if len(lengths) else scores  # (C,)
+    order = np.argsort(-by_video, kind='stable')[:num_videos]
+    videos, video_scores = candidates[order], by_video[order]
+    order.sort()
+    lengths, ends = lengths[order], ends[order]
+    scores = scores[expand_ranges(ends - lengths, ends)]
+    owners = np.repeat(candidates[order], lengths)
+    places = expand_ranges(np.zeros_like(lengths), lengths)
+    if nms is None:
+        order = np.argsort(-scores, kind='stable')[:num_moments]
+        spans = snapshot.gather_spans(owners[order], places[order])
+    else:
+        spans = snapshot.gather_spans(owners, places)
+        owners, spans, scores = _suppress(nms, owners, spans, scores, lengths)
+        order = np.argsort(-scores, kind='stable')[:num_moments]
+        spans = spans[order]
+    return videos, video_scores, owners[order], spans, scores[order]
 
 
 def _suppress(
     nms: Suppression,
-    number: int,
-    ordinals: np.ndarray,
+    owners: np.ndarray,
     spans: np.ndarray,
     scores: np.ndarray,
     lengths: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run ``nms`` on all videos at once, padded to the longest."""
-    videos = len(lengths)
-    if not videos:
-        return ordinals, spans, scores
-    width = int(lengths.max())
-    mask = torch.arange(width) < torch.from_numpy(lengths)[:, None]  # (R, M)
-    padded_spans = torch.zeros(videos, width, 2)
-    padded_scores = torch.zeros(videos, width)
+    """What ``nms`` keeps of the moments of all videos, padded to the longest."""
+    if not len(lengths):
+        return owners, spans, scores
+    mask = torch.arange(int(lengths.max())) < torch.from_numpy(lengths)[:, None]  # (R, M)
+    padded_spans, padded_scores = torch.zeros(*mask.shape, 2), torch.zeros(mask.shape)
     padded_spans[mask] = torch.from_numpy(spans)
     padded_scores[mask] = torch.from_numpy(scores)
     kept_spans, kept_scores, valid, _ = nms(padded_spans, padded_scores, mask)
-    first = np.cumsum(lengths) - lengths
-    owners = np.repeat(ordinals[first], valid.sum(1).numpy())
-    flat_scores = kept_scores[valid].numpy()
-    order = np.argsort(-flat_scores, kind='stable')[:number]
-    return owners[order], kept_spans[valid].numpy()[order], flat_scores[order]
+    owners = np.repeat(owners[np.cumsum(lengths) - lengths], valid.sum(1).numpy())
+    return owners, kept_spans[valid].numpy(), kept_scores[valid].numpy()
 
 
 def first_of_each_video(

@@ -5,7 +5,6 @@ A video's *ordinal* is its place in the fragments, laid end to end. Removed vide
 
 import base64
 import json
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from demul_mm.index.cache import Block, Fragment, check_file
+from demul_mm.index.cache import Block, Fragment
 from demul_mm.index.codecs import Codec, make_codec
 from demul_mm.index.entry import VideoEntry
-from demul_mm.index.errors import IndexDamagedError
-from demul_mm.index.store import read_info
+from demul_mm.index.store import Store, read_info
 
 
 def codec_of(info: dict[str, Any]) -> Codec:
@@ -34,13 +32,17 @@ class Snapshot:
 
     Args:
         table: the data set, of that version.
-        folder: of the caches.
+        store: of the index.
         verify: compare checksums.
         known: another snapshot, whose open fragments are used again.
     """
 
     def __init__(
-        self, table: lance.LanceDataset, folder: Path, verify: bool, known: 'Snapshot | None' = None
+        self,
+        table: lance.LanceDataset,
+        store: Store,
+        verify: bool,
+        known: 'Snapshot | None' = None,
     ) -> None:
         self.info = read_info(table)
         self.version: int = table.version
@@ -48,14 +50,15 @@ class Snapshot:
         opened = {fragment.name: fragment for fragment in known.fragments} if known else {}
         number = self.info['settings']['num_prototypes']
         sources = table.get_fragments()
-        # Of the data set; names are unique.
-        self.files = [f'data/{file.path}' for source in sources for file in source.data_files()]
-        self.files += [file for source in sources if (file := source.deletion_file())]
-        for file in self.files if '://' not in table.uri else ():
-            check_file(Path(table.uri, file), folder, verify)
+        # Of the data set, by names that are unique.
+        files = [f'data/{file.path}' for source in sources for file in source.data_files()]
+        files += [file for source in sources if (file := source.deletion_file())]
+        self.files = [Path(store.videos, file) for file in files]
+        for path in self.files if store.local else ():
+            store.check(path, verify)
         self.fragments: list[Fragment] = [
             opened.get(Path(source.data_files()[0].path).stem)
-            or Fragment(source, folder, self.codec, number, verify)
+            or Fragment(source, store.cache, self.codec, number, verify)
             for source in sources
         ]
         alive = [f.alive(source) for f, source in zip(self.fragments, sources)]
@@ -65,24 +68,6 @@ class Snapshot:
         self.bases = np.cumsum([0] + [len(block.rows) for block in self.blocks])
         self.fragment_bases = np.cumsum([0] + [f.num_videos for f in self.fragments])
         self._columns: dict[str, pa.Array] = {}
-        self._seal(folder)
-
-    def _seal(self, folder: Path) -> None:
-        """Compare which videos this version has with what was noted when it was first opened."""
-        check = [fragment.check for fragment in self.fragments]
-        held = np.concatenate([np.zeros(0, np.uint32), *check])[self.alive]
-        digest = zlib.crc32(json.dumps(self.info).encode(), zlib.crc32(held.tobytes()))
-        note = folder / f'version-{self.version}-{digest:08x}'
-        # Another process may make the same note just now.
-        for other in set(folder.glob(f'version-{self.version}-*')) - {note}:
-            raise IndexDamagedError(
-                f'{folder.parent} does not hold the videos that it held when its version '
-                f'{self.version} was opened first; restore it from a copy, or build the index '
-                f'again (or, if this is a restored copy, delete {other})'
-            )
-        if not note.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            note.touch()
 
     @cached_property
     def ids(self) -> pa.ChunkedArray:

@@ -15,6 +15,7 @@ Versions, atomic commits, deletions and compaction are Lance's.
 """
 
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -52,7 +53,129 @@ SCHEMA = pa.schema(
         'check': pa.uint32(),
     }
 )
-LOCK, OWNER = 'write.lock', 'write.owner.json'
+MEND = 'restore it from a copy, or build the index again'
+
+
+class Store:
+    """Where an index is.
+
+    Args:
+        path: its folder, or its address in an object store.
+
+    Attributes:
+        videos, pending: addresses of the data set, and of that of a writer that is under way.
+        cache: folder on this machine for all that can be made anew.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.uri = str(path).removeprefix('file://').rstrip('/')
+        self.local = '://' not in self.uri
+        self.home = Path(self.uri)
+        if not self.local:
+            caches = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+            name = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+            self.home = caches / 'demul_mm' / 'index' / name
+        self.videos, self.pending = f'{self.uri}/videos.lance', f'{self.uri}/pending.lance'
+        self.cache = self.home / 'cache'
+
+    def find(self) -> lance.LanceDataset:
+        """The newest version of the videos.
+
+        Raises:
+            FileNotFoundError: there is no index.
+            IndexFormatError: it is damaged, or another program's, or of another format.
+        """
+        for attempt in range(3):  # a writer may remove the version that was just being opened
+            try:
+                table = self.videos_if_any()
+            except IndexDamagedError:
+                if attempt == 2:
+                    raise
+                continue
+            if table is not None:
+                return table
+        if (self.home / 'manifest.json').exists():
+            raise IndexFormatError(f'{self.uri} holds an index of format version 1; build it again')
+        try:
+            unfinished = open_table(self.pending) is not None
+        except IndexFormatError:
+            unfinished = False
+        raise FileNotFoundError(
+            f'{self.uri} holds no index (videos.lance is not there)'
+            + (': its build was not finished; run it again to go on' if unfinished else '')
+        )
+
+    def videos_if_any(self) -> lance.LanceDataset | None:
+        """The same, None if there is no index."""
+        if self.local:
+            manifests = Path(self.videos, '_versions').glob('*.manifest')
+            newest = min(manifests, default=None)  # versions are counted down in their names
+            if newest is not None:
+                self.check(newest)
+        return open_table(self.videos)
+
+    def check(self, path: Path, verify: bool = True) -> None:
+        """Compare a file of the data set with its checksum, which is noted when it is first seen.
+
+        Whatever byte was flipped, Lance never reads it: a wrong length may cost it the process.
+        """
+        name = f'check-{path.stem}'
+        with lance_errors(path):
+            note = next(self.cache.glob(f'{name}-*'), None)
+            if note is not None and not verify and path.exists():
+                return
+            found = f'{name}-{checksum(path):08x}'
+        if note is None:
+            with lance_errors(self.cache, writing=True):
+                self.cache.mkdir(parents=True, exist_ok=True)
+                (self.cache / found).touch()
+        elif note.name != found:
+            raise IndexDamagedError(f'{path} does not match its checksum; {MEND}')
+
+    @contextmanager
+    def lock(self, operation: str) -> Iterator[None]:
+        """Be the only writer on this machine. The lock goes with the process.
+
+        Raises:
+            IndexLockedError: somebody else is writing.
+        """
+        owner = self.home / 'write.owner.json'
+        with lance_errors(self.home, writing=True):
+            self.home.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.home / 'write.lock', timeout=0)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise IndexLockedError(
+                    f'{self.uri} is being written by {_holder(owner)}; wait until it has ended, '
+                    'then try again (reading and searching are possible meanwhile)'
+                ) from None
+        me = dict(pid=os.getpid(), host=socket.gethostname(), operation=operation)
+        me['since'] = time.strftime('%Y-%m-%d %H:%M:%S')
+        try:
+            with lance_errors(self.home, writing=True):
+                write_atomically(owner, json.dumps(me))
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+
+def _holder(owner: Path) -> str:
+    try:
+        who = json.loads(owner.read_text())
+        return 'process {pid} on {host} ({operation}, since {since})'.format(**who)
+    except (OSError, ValueError, KeyError):
+        return 'another process'
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    found = 0
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def encode_rows(entries: Sequence[VideoEntry], codec: Codec) -> pa.RecordBatch:
@@ -71,10 +194,10 @@ def encode_rows(entries: Sequence[VideoEntry], codec: Codec) -> pa.RecordBatch:
         spans=[np.asarray(entry.spans, '<f4').tobytes() for entry in entries],
     )
     rows = pa.record_batch(columns, schema=pa.schema(list(SCHEMA)[:-1]))
-    return rows.append_column('check', pa.array(checks(rows), pa.uint32()))
+    return rows.append_column('check', pa.array(row_checks(rows), pa.uint32()))
 
 
-def checks(rows: pa.RecordBatch) -> np.ndarray:
+def row_checks(rows: pa.RecordBatch) -> np.ndarray:
     """``(V,)`` uint32: what the column ``check`` should hold."""
     texts = zip(*(rows[name].to_pylist() for name in ('id', 'duration', 'metadata')))
     binaries = zip(rows['moments'], rows['spans'])
@@ -86,11 +209,7 @@ def checks(rows: pa.RecordBatch) -> np.ndarray:
 
 
 def open_table(uri: str) -> lance.LanceDataset | None:
-    """The newest version of the data set at ``uri``, None if there is none.
-
-    Raises:
-        IndexFormatError: it is another program's, of another format, or damaged.
-    """
+    """The newest version of a data set, None if there is none; IndexFormatError if not of ours."""
     with lance_errors(uri):
         try:
             table = lance.dataset(uri)
@@ -98,8 +217,7 @@ def open_table(uri: str) -> lance.LanceDataset | None:
             if 'was not found' in str(error):
                 return None
             raise
-        schema = table.schema
-        if INFO not in (schema.metadata or {}):
+        if INFO not in (table.schema.metadata or {}):
             raise IndexFormatError(f'{uri} does not belong to an index of this package')
         version = read_info(table).get('version')
         if version != FORMAT_VERSION:
@@ -107,32 +225,21 @@ def open_table(uri: str) -> lance.LanceDataset | None:
                 f'{uri} is of format version {version}; this demul_mm reads version '
                 f'{FORMAT_VERSION}: update demul_mm, or build the index again'
             )
-        if schema.names != SCHEMA.names:
-            raise ValueError(f'its columns are {", ".join(schema.names)}')
+        if table.schema.names != SCHEMA.names:
+            raise ValueError(f'its columns are {", ".join(table.schema.names)}')
     return table
 
 
 def read_info(table: lance.LanceDataset) -> dict[str, Any]:
-    """What :func:`write` was given; ValueError if it is damaged."""
-    info = json.loads(table.schema.metadata[INFO])
-    if info.pop('check', None) != _text(info)[0]:
-        raise IndexDamagedError(
-            f'what {table.uri} says of itself does not match its checksum; restore it from a copy, '
-            'or build the index again'
-        )
-    return info
-
-
-def _text(info: dict[str, Any]) -> tuple[int, str]:
-    check = zlib.crc32(json.dumps(info, sort_keys=True).encode())
-    return check, json.dumps(dict(info, check=check))
+    """What :func:`write` was given."""
+    return json.loads(table.schema.metadata[INFO])
 
 
 def write(
     rows: pa.RecordBatchReader | pa.Table, uri: str, mode: str, info: dict[str, Any]
 ) -> lance.LanceDataset:
     """Commit rows of a schema that says ``info``: 'create', 'append', 'overwrite', 'upsert'."""
-    text = _text(dict(info, version=FORMAT_VERSION))[1]
+    text = json.dumps(dict(info, version=FORMAT_VERSION))
     rows = rows.cast(SCHEMA.with_metadata({INFO: text}))
     with lance_errors(uri, writing=True):
         if mode != 'upsert':
@@ -159,9 +266,7 @@ def lance_errors(where: str | Path, writing: bool = False) -> Iterator[None]:
         # Lance adds where in its own source the error is from.
         said = str(error).splitlines()[0].split(', /')[0] if str(error) else repr(error)
         if not writing:
-            raise IndexDamagedError(
-                f'{where} cannot be read ({said}); restore it from a copy, or build the index again'
-            ) from error
+            raise IndexDamagedError(f'{where} cannot be read ({said}); {MEND}') from error
         number = getattr(error, 'errno', None)
         if number in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(error):
             said = 'the disk is full'
@@ -170,41 +275,3 @@ def lance_errors(where: str | Path, writing: bool = False) -> Iterator[None]:
             f'could not write {where}: {said}. The last good index is untouched; free some space '
             'or mend the cause, then run the same command again: it goes on where it stopped',
         ) from error
-
-
-@contextmanager
-def writer_lock(root: Path, operation: str) -> Iterator[None]:
-    """Be the only writer of ``root`` on this machine. The lock goes with the process.
-
-    Raises:
-        IndexLockedError: somebody else is writing.
-    """
-    with lance_errors(root, writing=True):
-        root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(str(root / LOCK), timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        try:
-            holder = 'process {pid} on {host} ({operation}, since {since})'.format(
-                **json.loads((root / OWNER).read_text())
-            )
-        except (OSError, ValueError, KeyError):
-            holder = 'another process'
-        raise IndexLockedError(
-            f'{root} is being written by {holder}; wait until it has ended, then try again '
-            '(reading and searching are possible meanwhile)'
-        ) from None
-    try:
-        owner = dict(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            operation=operation,
-            since=time.strftime('%Y-%m-%d %H:%M:%S'),
-        )
-        with lance_errors(root, writing=True):
-            write_atomically(root / OWNER, json.dumps(owner))
-        yield
-    finally:
-        (root / OWNER).unlink(missing_ok=True)
-        lock.release()

@@ -8,7 +8,7 @@ import base64
 import contextlib
 import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import lance
@@ -18,9 +18,10 @@ from mmengine.logging import MMLogger
 
 from demul_mm.index.codecs import PRODUCT, train_codebook
 from demul_mm.index.entry import EntrySource, VideoEntry
-from demul_mm.index.errors import IndexDamagedError, IndexFormatError, IndexMismatchError
+from demul_mm.index.errors import IndexFormatError, IndexMismatchError
 from demul_mm.index.snapshot import codec_of
-from demul_mm.index.store import SCHEMA, encode_rows, lance_errors, open_table, read_info, write
+from demul_mm.index.store import SCHEMA, Store, encode_rows, lance_errors, open_table, read_info
+from demul_mm.index.store import write as write_rows
 from demul_mm.structures.names import as_names
 
 # Videos that are encoded together.
@@ -33,77 +34,32 @@ HELD_BYTES = 1 << 28
 Entries = Iterable[VideoEntry] | EntrySource
 
 
-def drop(uri: str) -> None:
-    """Delete a data set, whatever is left of it."""
-    if '://' not in uri:
-        shutil.rmtree(uri, ignore_errors=True)
-        return
-    with contextlib.suppress(ValueError):  # hardly anything was left
-        lance.LanceDataset.drop(uri, ignore_not_found=True)
-
-
-def open_pending(uri: str, videos: lance.LanceDataset | None) -> lance.LanceDataset | None:
-    """What a killed run has written; what was committed or half deleted is thrown away."""
-    try:
-        pending = open_table(uri)
-        if pending is None:
-            drop(uri)  # what a killed run had begun to delete
-            return None
-        with lance_errors(uri):
-            both = [table for table in (pending, videos) if table is not None]
-            checks = [table.to_table(['check'])['check'].to_numpy() for table in both]
-    except (IndexDamagedError, IndexFormatError):
-        drop(uri)
-        return None
-    if videos is not None and np.isin(*checks).all():
-        drop(uri)
-        return None
-    return pending
-
-
 class PendingVideos:
     """The videos of an operation that is under way.
 
     Args:
-        uri: of their data set.
-        info: of the index: ``settings``, ``dim`` and ``codebook``, None where not yet known.
+        store: of the index.
         operation: 'build' or 'add'.
-        left: what a killed run has written, to go on after it.
-        held: ids that the index holds.
-        on_existing: what to do with a video of these: 'error', 'skip' or 'replace'.
-        segment_videos: a commit is made after so many.
-        progress: called with the number of videos passed since the last call.
+        info: of the index: ``settings``, ``segment_videos``; ``dim`` and ``codebook``, None where
+            not yet known.
+        resume: go on after what a killed run has written; False: throw it away.
+
+    Attributes:
+        table: what is written, or None.
 
     Raises:
         IndexMismatchError: the killed run had other settings.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        info: dict[str, Any],
-        operation: str,
-        left: lance.LanceDataset | None,
-        held: Iterable[str],
-        on_existing: str,
-        segment_videos: int,
-        progress: Callable[[int], None] | None,
-    ) -> None:
-        if on_existing not in ('error', 'skip', 'replace'):
-            raise ValueError(f"on_existing is {on_existing!r}; allowed: 'error', 'skip', 'replace'")
-        self.uri = uri
+    def __init__(self, store: Store, operation: str, info: dict[str, Any], resume: bool) -> None:
+        self.uri = store.pending
         self.info = dict(info, operation=operation)
-        self.table = left
-        self._held = set(held)
-        self._on_existing = on_existing
-        self._segment_videos = segment_videos
-        self._progress = progress or (lambda count: None)
+        self.table = self._left(store) if resume else None
         self._resumed: set[str] = set()
-        if left is not None:
-            self._take_up(read_info(left))
-
-    def _take_up(self, left: dict[str, Any]) -> None:
-        assert self.table is not None
+        if self.table is None:
+            self.drop()  # also what a killed run had begun to delete
+            return
+        left = read_info(self.table)
         old, new = ((i['operation'], i['settings']) for i in (left, self.info))
         if old != new:
             raise IndexMismatchError(
@@ -117,75 +73,110 @@ class PendingVideos:
             f'{self.uri}: going on after {len(self._resumed)} videos written before'
         )
 
-    def run(self, entries: Entries) -> None:
-        """Write all entries that are new."""
-        left = len(self._resumed)
+    def _left(self, store: Store) -> lance.LanceDataset | None:
+        """What a killed run has written, unless it was committed or half deleted."""
+        try:
+            left, videos = open_table(self.uri), store.videos_if_any()
+            if left is None or videos is None:
+                return left
+            with lance_errors(self.uri):
+                checks = [t.to_table(['check'])['check'].to_numpy() for t in (left, videos)]
+        except IndexFormatError:
+            return None
+        return None if np.isin(*checks).all() else left
+
+    def drop(self) -> None:
+        """Delete the data set, whatever is left of it."""
+        if '://' not in self.uri:
+            shutil.rmtree(self.uri, ignore_errors=True)
+            return
+        with contextlib.suppress(ValueError):  # hardly anything was left
+            lance.LanceDataset.drop(self.uri, ignore_not_found=True)
+
+    def write(
+        self,
+        entries: Entries,
+        held: Iterable[str] = (),
+        on_existing: str = 'error',
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Write all entries that are new.
+
+        Args:
+            entries: the videos.
+            held: ids that the index holds.
+            on_existing: what to do with a video of these: 'error', 'skip' or 'replace'.
+            progress: called with the number of videos passed since the last call.
+        """
+        if on_existing not in ('error', 'skip', 'replace'):
+            raise ValueError(f"on_existing is {on_existing!r}; allowed: 'error', 'skip', 'replace'")
+        held, progress = set(held), progress or (lambda count: None)
+        passed: set[str] = set()
         if isinstance(entries, EntrySource):
             ids = as_names(entries.ids(), 'video ids')
             if len(set(ids)) < len(ids):
                 twice = next(i for n, i in enumerate(ids) if i in ids[:n])
                 raise ValueError(f'video {twice!r} is given twice; ids must be unique')
-            skip = self._resumed | (self._held if self._on_existing == 'skip' else set())
-            todo = [i for i in ids if i not in skip]
-            left -= len(self._resumed.intersection(ids))
-            self._progress(len(ids) - len(todo))
+            passed = self._resumed | (held if on_existing == 'skip' else set())
+            todo = [i for i in ids if i not in passed]
+            passed &= set(ids)
+            progress(len(ids) - len(todo))
             entries = entries.load(todo)
-        new = self._new(entries)
+        new = self._new(entries, passed, held, on_existing, progress)
         while self._write_segment(new):
             pass
-        left -= self._passed
-        if left > 0:
+        left = len(self._resumed - passed)
+        if left:
             raise IndexMismatchError(
                 f'the unfinished {self.info["operation"]} in {self.uri} had written {left} videos '
                 'that are not among these; give all of them again, or resume=False (--no-resume) '
                 'to start afresh'
             )
 
-    def _new(self, entries: Iterable[VideoEntry]) -> Iterator[VideoEntry]:
-        """Those that are not written yet, checked."""
-        seen: set[str] = set()
-        self._passed = 0  # of those that a killed run had written
+    def _new(
+        self,
+        entries: Iterable[VideoEntry],
+        passed: set[str],
+        held: set[str],
+        on_existing: str,
+        progress: Callable[[int], None],
+    ) -> Iterator[VideoEntry]:
+        """Those that are not written yet, checked; ids are added to ``passed``."""
         for entry in entries:
             name = entry.video_id
-            if name in seen:
+            if name in passed:
                 raise ValueError(f'video {name!r} is given twice; ids must be unique')
-            seen.add(name)
-            self._progress(1)
-            if name in self._resumed:
-                self._passed += 1
-            elif name in self._held and self._on_existing == 'error':
+            passed.add(name)
+            progress(1)
+            if name in self._resumed or (name in held and on_existing == 'skip'):
+                continue
+            if name in held and on_existing == 'error':
                 raise ValueError(
                     f'video {name!r} is in the index already; give on_existing='
                     "'skip' or 'replace' (--on-existing), or remove it first"
                 )
-            elif name not in self._held or self._on_existing == 'replace':
-                entry.check(self.info['dim'])
-                self.info['dim'] = entry.moments.shape[1]
-                yield entry
+            entry.check(self.info['dim'])
+            self.info['dim'] = entry.moments.shape[1]
+            yield entry
 
     def _write_segment(self, entries: Iterator[VideoEntry]) -> bool:
         """Write some videos and commit them; from here on they survive a kill."""
         rows: list[pa.RecordBatch] = []
         count = held = 0
-        while count < self._segment_videos and held < HELD_BYTES:
+        limit = self.info['segment_videos']
+        while count < limit and held < HELD_BYTES:
             size = BLOCK if self.info['codebook'] is not None else TRAINING_VIDEOS
-            block = list(itertools.islice(entries, min(size, self._segment_videos - count)))
+            block = list(itertools.islice(entries, min(size, limit - count)))
             if not block:
                 break
             if self.info['codebook'] is None:
-                self.info['codebook'] = self._codebook(block)
-            codec = codec_of(self.info)
-            rows.append(encode_rows(block, codec))
+                parts = PRODUCT[self.info['settings']['level2']]
+                book = train_codebook(np.concatenate([entry.moments for entry in block]), parts)
+                self.info['codebook'] = base64.b64encode(book.astype('<f4').tobytes()).decode()
+            rows.append(encode_rows(block, codec_of(self.info)))
             count, held = count + len(block), held + rows[-1].nbytes
         if rows:
             mode = 'create' if self.table is None else 'append'
-            self.table = write(pa.Table.from_batches(rows, SCHEMA), self.uri, mode, self.info)
+            table = pa.Table.from_batches(rows, SCHEMA)
+            self.table = write_rows(table, self.uri, mode, self.info)
         return bool(rows)
-
-    def _codebook(self, block: Sequence[VideoEntry]) -> str:
-        """What the codec needs, as text; nothing unless it is product quantisation."""
-        parts = PRODUCT.get(self.info['settings']['level2'])
-        if parts is None:
-            return ''
-        book = train_codebook(np.concatenate([entry.moments for entry in block]), parts)
-        return base64.b64encode(book.astype('<f4').tobytes()).decode()

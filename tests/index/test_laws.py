@@ -398,17 +398,6 @@ def test_an_index_knows_nothing_of_models() -> None:
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-def test_one_string_is_one_id() -> None:
-    index = tagged([None] * 15)
-    assert [entry.video_id for entry in index.get('12')] == ['12']
-    for where in (SearchFilter(video_ids='12'), SearchFilter(excluded_ids='12')):
-        assert (where.mask(index.snapshot).sum() == 1) == (where.video_ids == '12')
-    assert index.remove('12') == 1
-    assert index.stats()['videos'] == 14
-    with pytest.raises(TypeError, match='3 is no video id; ids are strings'):
-        index.remove([3])  # type: ignore[list-item]
-
-
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
