@@ -21,6 +21,7 @@ _COMPARE = {
     '<': pc.less,
 }
 OPERATORS = (*_COMPARE, 'has', 'in')
+_WHOLE = re.compile(r'-?\d+')
 _CONDITION = re.compile(r'^\s*([\w.-]+)\s*(==|!=|>=|<=|>|<|\bhas\b|\bin\b)\s*(.+?)\s*$')
 
 
@@ -108,10 +109,12 @@ def meets(column: pa.Array, key: str, operator: str, wanted: Any) -> np.ndarray:
 def _typed(value: Any, kind: pa.DataType) -> pa.Scalar:
     """A value of a condition in the type of its column: text is read, a number stays one."""
     given = pa.scalar(value)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if pa.types.is_string(given.type) and number:
+        return given.cast(pa.float64() if not _WHOLE.fullmatch(value) else kind)
     if pa.types.is_string(given.type) or given.type == kind:
         return given.cast(kind)
-    numbers = (pa.types.is_integer, pa.types.is_floating)
-    if all(any(is_(t) for is_ in numbers) for t in (given.type, kind)):
+    if number and (pa.types.is_integer(given.type) or pa.types.is_floating(given.type)):
         return given  # Arrow compares 3 with 2.5
     raise TypeError(f'{value!r} is of type {given.type}')
 

@@ -20,6 +20,7 @@ import json
 import os
 import socket
 import time
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ from demul_mm.index.errors import (
     IndexStorageError,
 )
 
+# Forked workers, as of a DataLoader, touch no index.
+warnings.filterwarnings('ignore', message='lance is not fork-safe')
 FORMAT_VERSION = 2
 INFO = b'demul_mm.index'
 SCHEMA = pa.schema(
@@ -269,7 +272,7 @@ def lance_errors(where: str | Path, writing: bool = False) -> Iterator[None]:
             raise IndexDamagedError(f'{where} cannot be read ({said}); {MEND}') from error
         number = getattr(error, 'errno', None)
         if number in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(error):
-            said = 'the disk is full'
+            number, said = errno.ENOSPC, 'the disk is full'
         raise IndexStorageError(
             number,
             f'could not write {where}: {said}. The last good index is untouched; free some space '

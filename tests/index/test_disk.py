@@ -1,5 +1,6 @@
 """Provenance, damage, full disks, other writers, readers meanwhile."""
 
+import errno
 import json
 import resource
 import shutil
@@ -207,6 +208,35 @@ def test_full_disk(root: Path, left: int) -> None:
         assert_same_hits(reader.search(queries).hits, expected.hits)
     index.add(make_entries(250, 'new'))
     assert index.stats()['videos'] == 249 + 250
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 KB."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    command = ['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)]
+    if not shutil.which('mount') or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip('mounting a small disk needs the right to')
+    yield disk
+    subprocess.run(['umount', '-l', str(disk)], check=True)
+
+
+def test_a_disk_is_full_while_building(small_disk: Path) -> None:
+    index, entries = ExactIndex(small_disk, segment_videos=100), make_entries(800)
+    source = Source(entries)
+    with pytest.raises(IndexStorageError, match='the disk is full') as caught:
+        index.build(source)
+    assert 'it goes on where it stopped' in str(caught.value)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(FileNotFoundError, match='its build was not finished; run it again'):
+        MomentIndex.open(small_disk)
+    written = len(source.loaded) - 100
+    source.loaded.clear()
+    subprocess.run(['mount', '-o', 'remount,size=9m', str(small_disk)], check=True)
+    index.build(source)
+    assert source.loaded == [f'v{i}' for i in range(written, 800)]
+    assert index.stats()['videos'] == 800
 
 
 def test_two_writers(root: Path) -> None:

@@ -352,6 +352,7 @@ def tagged(values: list) -> ExactIndex:
         ('live != true', ['0']),
         ('fps > 25', ['1']),
         ('fps >= 24.5', ['0', '1']),
+        ('views > 2.5', ['1']),
         ('tags has b', ['0', '1']),
         ('code has 0', ['0']),
     ],
@@ -359,8 +360,8 @@ def tagged(values: list) -> ExactIndex:
 def test_a_condition_is_read_as_what_the_metadata_holds(condition: str, expected: list) -> None:
     index = tagged(
         [
-            dict(code='007', live=False, fps=25, tags=['a', 'b']),
-            dict(code='7', live=True, fps=29.97, tags=['b']),
+            dict(code='007', live=False, fps=25, views=2, tags=['a', 'b']),
+            dict(code='7', live=True, fps=29.97, views=3, tags=['b']),
             dict(live=True, tags=[]),
             None,
             {},
@@ -390,12 +391,14 @@ def test_metadata_that_cannot_be_asked_for() -> None:
         search('live', '==', 'maybe')
 
 
-def test_an_index_knows_nothing_of_models() -> None:
+def test_an_index_knows_nothing_of_models_and_nothing_is_said_of_workers() -> None:
     code = (
-        'import sys, demul_mm.index\n'
+        'import os, sys, demul_mm.index\n'
         'assert not [name for name in sys.modules if name.startswith("demul_mm.models")]\n'
+        'os.fork() and os.wait()\n'
     )
-    subprocess.run([sys.executable, '-c', code], check=True)
+    done = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True)
+    assert not done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,23 @@ def test_tools_from_build_to_info(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     assert 'does not match its checksum' in run('info', index, fails=True)
     assert 'give either --vectors' in run('build', tmp_path / 'x', fails=True)
+
+
+def test_conditions_have_the_types_of_the_metadata(tmp_path: Path) -> None:
+    metadata = [dict(camera='007', live=False), dict(camera='7', live=True), None]
+    entries = [replace(e, metadata=values) for e, values in zip(make_entries(3), metadata)]
+    write_vectors(tmp_path / 'vectors' / 'part.safetensors', entries)
+    queries = tmp_path / 'queries.safetensors'
+    save_file(dict(queries=entries[2].moments[:1]), queries)
+    index = tmp_path / 'index'
+    run('build', index, '--vectors', tmp_path / 'vectors')
+    search = ('search', index, '--queries', queries, '--where')
+    for condition, video in (('camera==007', 'v0'), ('live==true', 'v1'), ('camera in 7, 8', 'v1')):
+        hits = run(*search, condition).splitlines()[1:-1]
+        assert {line.split()[-1] for line in hits} == {video}
+    unknown = run(*search, 'kamera==007', fails=True)
+    assert "no video has metadata 'kamera'; there are camera, live" in unknown
+    assert "'live' is of type bool" in run(*search, 'live>maybe', fails=True)
 
 
 def test_tools_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from demul_mm.apis import CorpusInferencer
     from demul_mm.index import MomentHits, SearchFilter
-    from demul_mm.models.task_modules import MomentNMS
+    from demul_mm.structures.nms import MomentNMS
 
 
 def parse_args() -> argparse.Namespace:
@@ -186,7 +186,7 @@ def suppression(args: argparse.Namespace) -> 'MomentNMS | None':
     """What ``--nms`` asks for."""
     if args.nms is None:
         return None
-    from demul_mm.models.task_modules import MomentNMS
+    from demul_mm.structures.nms import MomentNMS
 
     return MomentNMS(iou_thr=args.nms, max_keep=args.top)
 
