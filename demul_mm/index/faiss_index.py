@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from demul_mm.index.base import MomentIndex
 from demul_mm.index.cache import Fragment
 from demul_mm.index.codecs import import_faiss
-from demul_mm.index.search import first_of_each_video
+from demul_mm.index.search import Asked, first_of_each_video
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.registry import INDEXES
 
@@ -120,40 +119,32 @@ class FaissIndex(MomentIndex):
         paths = (part.fragment.folder.glob(f'{part.fragment.name}-*.faiss') for part in level1)
         return words, sum(path.stat().st_size for found in paths for path in found)
 
-    def _candidates(
-        self,
-        snapshot: Snapshot,
-        level1: list[_Part],
-        queries: Tensor,
-        depth: int,
-        allowed: np.ndarray | None,
-        options: dict[str, Any],
-    ) -> list[np.ndarray]:
+    def _candidates(self, asked: Asked) -> list[np.ndarray]:
         # Testing every code that is passed costs more than dropping a few hits afterwards.
-        share = 1.0 if allowed is None else float(allowed.mean())
-        selectors: list[Any] = [None] * len(level1)
-        if allowed is not None and share <= MOST:
-            bits = [np.packbits(allowed[part.owners], bitorder='little') for part in level1]
+        allowed, parts = asked.allowed, asked.level1
+        share = float(allowed.mean())
+        selectors: list[Any] = [None] * len(parts)
+        if share <= MOST:
+            bits = [np.packbits(allowed[part.owners], bitorder='little') for part in parts]
             selectors = [import_faiss().IDSelectorBitmap(mask) for mask in bits]
-        vectors = np.ascontiguousarray(queries.numpy())
-        wanted = 2 * depth  # a video has several prototypes near a query
+        vectors = np.ascontiguousarray(asked.queries.numpy())
+        wanted = 2 * asked.depth  # a video has several prototypes near a query
         while True:
             owners, scores, full = [], [], False
-            for part, selector in zip(level1, selectors):
+            for part, selector in zip(parts, selectors):
                 number = min(wanted, part.index.ntotal)
-                params = search_parameters(part.index, options, number, selector, share)
+                params = search_parameters(part.index, asked.options, number, selector, share)
                 found_scores, hits = part.index.search(vectors, number, params=params)
                 owners.append(np.where(hits < 0, -1, part.owners[hits]))
                 scores.append(found_scores)
                 full |= number < part.index.ntotal and bool((hits >= 0).all())
             of = np.concatenate(owners, 1)
-            if allowed is not None:
-                of = np.where((of >= 0) & allowed[of], of, -1)
+            of = np.where((of >= 0) & allowed[of], of, -1)
             found = [
-                first_of_each_video(own, s, depth)[0]
+                first_of_each_video(own, s, asked.depth)[0]
                 for own, s in zip(of, np.concatenate(scores, 1))
             ]
-            if not full or min(map(len, found)) >= depth:
+            if not full or min(map(len, found)) >= asked.depth:
                 return found
             wanted *= 2
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from demul_mm.index.base import MomentIndex
 from demul_mm.index.cache import Fragment
-from demul_mm.index.search import exhaustive_candidates, first_of_each_video
+from demul_mm.index.search import Asked, exhaustive_candidates, first_of_each_video
 from demul_mm.index.snapshot import Snapshot
 from demul_mm.registry import INDEXES
 
@@ -169,43 +168,34 @@ class MilvusIndex(MomentIndex):
             self.collection, schema=schema, index_params=params, consistency_level='Strong'
         )
 
-    def _candidates(
-        self,
-        snapshot: Snapshot,
-        level1: _Level1,
-        queries: Tensor,
-        depth: int,
-        allowed: np.ndarray | None,
-        options: dict[str, Any],
-    ) -> list[np.ndarray]:
-        share = 1.0 if allowed is None else float(allowed.mean())
-        total = max(1, sum(map(len, level1.owners.values())))
-        wanted = min(int(2 * depth / max(share, 1e-6)), MAX_HITS, total)
+    def _candidates(self, asked: Asked) -> list[np.ndarray]:
+        level1, depth, allowed = asked.level1, asked.depth, asked.allowed
+        most = min(MAX_HITS, max(1, sum(map(len, level1.owners.values()))))
+        wanted = min(int(2 * depth / max(float(allowed.mean()), 1e-6)), most)
         while True:
             with _milvus_errors(f'searching the collection {self.collection!r} failed'):
                 answers = level1.client.search(
                     self.collection,
-                    data=list(queries.numpy()),
+                    data=list(asked.queries.numpy()),
                     limit=wanted,
                     output_fields=['id'],
-                    search_params=dict(metric_type='IP', params=options),
+                    search_params=dict(metric_type='IP', params=asked.options),
                 )
             found = [_videos(level1, hits, depth, allowed) for hits in answers]
-            if min(map(len, found)) >= depth or wanted == min(MAX_HITS, total):
+            if min(map(len, found)) >= depth or wanted == most:
                 break
-            wanted = min(2 * wanted, MAX_HITS, total)
-        everything = np.arange(snapshot.num_videos) if allowed is None else np.flatnonzero(allowed)
+            wanted = min(2 * wanted, most)
         for i, ordinals in enumerate(found):
             # So selective a filter that the hits were used up: score what is allowed instead.
             if len(ordinals) < depth and wanted == MAX_HITS:
-                found[i] = exhaustive_candidates(snapshot, queries[i : i + 1], depth, everything)[0]
+                query = asked.queries[i : i + 1]
+                found[i] = exhaustive_candidates(asked.snapshot, query, depth, allowed)[0]
         return found
 
 
-def _videos(level1: _Level1, hits: Any, depth: int, allowed: np.ndarray | None) -> np.ndarray:
+def _videos(level1: _Level1, hits: Any, depth: int, allowed: np.ndarray) -> np.ndarray:
     owners = level1.videos(np.array([hit['id'] for hit in hits], np.int64))
-    if allowed is not None:
-        owners = np.where((owners >= 0) & allowed[owners], owners, -1)
+    owners = np.where((owners >= 0) & allowed[owners], owners, -1)
     scores = np.array([hit['distance'] for hit in hits], np.float32)
     return first_of_each_video(owners, scores, depth)[0]
 

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,26 @@ SCAN_VIDEOS = 2048
 SCAN_UP_TO = 1000
 
 
+class Asked(NamedTuple):
+    """What level 1 is asked.
+
+    Attributes:
+        snapshot: of the index.
+        level1: what the backend opened for it.
+        queries: ``(Q, S)`` float32.
+        depth: how many videos for each query; fewer than are allowed.
+        allowed: ``(num_videos,)`` bool.
+        options: of this search, as ``nprobe``.
+    """
+
+    snapshot: Snapshot
+    level1: Any
+    queries: Tensor
+    depth: int
+    allowed: np.ndarray
+    options: dict[str, Any]
+
+
 class Searcher(ABC):
     """Searching in two levels; a backend says how level 1 goes."""
 
@@ -31,28 +51,8 @@ class Searcher(ABC):
         """The version to be searched, and its level 1."""
 
     @abstractmethod
-    def _candidates(
-        self,
-        snapshot: Snapshot,
-        level1: Any,
-        queries: Tensor,
-        depth: int,
-        allowed: np.ndarray | None,
-        options: dict[str, Any],
-    ) -> list[np.ndarray]:
-        """Level 1.
-
-        Args:
-            snapshot: of the index.
-            level1: from :meth:`_open_level1`.
-            queries: ``(Q, S)`` float32.
-            depth: how many videos for each query; fewer than are allowed.
-            allowed: ``(num_videos,)`` bool, or None: all.
-            options: of this search, as ``nprobe``.
-
-        Returns:
-            For each query at most ``depth`` distinct ordinals, best first.
-        """
+    def _candidates(self, asked: Asked) -> list[np.ndarray]:
+        """Level 1: for each query at most ``asked.depth`` distinct ordinals, best first."""
 
     def search(
         self,
@@ -86,14 +86,16 @@ class Searcher(ABC):
         depth = 8 * num_videos if num_candidates is None else num_candidates
         check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
         clock = [time.perf_counter()]
-        allowed: np.ndarray | None = None if snapshot.alive.all() else snapshot.alive
-        if where is not None:
-            passing = where.mask(snapshot)
-            allowed = passing if allowed is None else allowed & passing
+        allowed = snapshot.alive if where is None else snapshot.alive & where.mask(snapshot)
         clock.append(time.perf_counter())
-        candidates = self._level1(
-            snapshot, level1, vectors, depth, num_videos, allowed, mode, options or {}
-        )
+        count = int(allowed.sum())
+        if mode == 'fast' and count > max(depth, SCAN_UP_TO):
+            asked = Asked(snapshot, level1, vectors, depth, allowed, options or {})
+            candidates = self._candidates(asked)
+        elif count <= depth:
+            candidates = [np.flatnonzero(allowed)] * len(vectors)
+        else:
+            candidates = exhaustive_candidates(snapshot, vectors, num_videos, allowed)
         clock.append(time.perf_counter())
         found = [
             best(snapshot, *scored, num_videos, num_moments, nms)
@@ -115,25 +117,6 @@ class Searcher(ABC):
         clock.append(time.perf_counter())
         steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
         return SearchResult(hits=hits, timings=steps)
-
-    def _level1(
-        self,
-        snapshot: Snapshot,
-        level1: Any,
-        queries: Tensor,
-        depth: int,
-        num_videos: int,
-        allowed: np.ndarray | None,
-        mode: str,
-        options: dict[str, Any],
-    ) -> list[np.ndarray]:
-        count = snapshot.num_videos if allowed is None else int(allowed.sum())
-        if mode == 'fast' and count > max(depth, SCAN_UP_TO):
-            return self._candidates(snapshot, level1, queries, depth, allowed, options)
-        everything = np.arange(count) if allowed is None else np.flatnonzero(allowed)
-        if count <= depth:
-            return [everything] * len(queries)
-        return exhaustive_candidates(snapshot, queries, num_videos, everything)
 
 
 def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, int]) -> None:
@@ -160,7 +143,7 @@ def exhaustive_candidates(
         snapshot: of the index.
         queries: ``(Q, S)`` float32.
         depth: how many videos for each query.
-        allowed: ``(A,)`` ascending ordinals to look at.
+        allowed: ``(num_videos,)`` bool, A of them True: what to look at.
 
     Returns:
         For each query ``(min(depth, A),)`` ordinals, best first, equal scores by ordinal; which of
@@ -168,8 +151,9 @@ def exhaustive_candidates(
     """
     best = torch.full((len(queries), 0), -torch.inf)
     who = torch.zeros((len(queries), 0), dtype=torch.int64)
-    for start in range(0, len(allowed), SCAN_VIDEOS):
-        part = allowed[start : start + SCAN_VIDEOS]
+    ordinals = np.flatnonzero(allowed)
+    for start in range(0, len(ordinals), SCAN_VIDEOS):
+        part = ordinals[start : start + SCAN_VIDEOS]
         codes, offsets = snapshot.gather(part)
         scores = snapshot.codec.scores(codes, queries).numpy()  # (N, Q)
         videos = torch.from_numpy(np.maximum.reduceat(scores, offsets[:-1], axis=0).T)
