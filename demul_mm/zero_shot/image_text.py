@@ -2,21 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.logging import MMLogger
 from torch import Tensor
 
+from demul_mm.hub import fetch
 from demul_mm.precision import autocast
 from demul_mm.sentences import longer_than, warn_cut
-from demul_mm.zero_shot.encoders import DEFAULT_ENCODER, RECOMMENDED
-
-# What a model is loaded from; other files of its repository are not downloaded.
-PATTERNS = ('*.json', '*.txt', '*.model', 'model*.safetensors')
+from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
 
 
 class ImageTextEncoder:
@@ -115,59 +111,3 @@ class ImageTextEncoder:
             found = encode(**{key: value.to(self.device) for key, value in inputs.items()})
         features = getattr(found, 'pooler_output', found)
         return F.normalize(features.float(), dim=-1).cpu().numpy()
-
-
-def fetch(name: str, offline: bool = False) -> str:
-    """The folder of a model, downloaded if it is not at hand and that is allowed.
-
-    What is downloaded, how large it is, from where and under which licence is logged before.
-
-    Args:
-        name: folder, or name on huggingface.co.
-        offline: do not try.
-
-    Raises:
-        FileNotFoundError: it is not at hand and cannot be downloaded.
-    """
-    if Path(name).is_dir():
-        return name
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    patterns = list(PATTERNS)
-    try:
-        return snapshot_download(name, allow_patterns=patterns, local_files_only=True)
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        if offline or name.count('/') != 1:
-            raise FileNotFoundError(
-                f'{name} is neither a folder nor a model that was downloaded before'
-                + ('; leave --offline out to download it' if offline else '; names are OWNER/MODEL')
-            ) from None
-    try:
-        info = HfApi().model_info(name, files_metadata=True)
-        MMLogger.get_current_instance().info(download_notice(info))
-        return snapshot_download(name, allow_patterns=patterns)
-    except OSError as error:
-        raise FileNotFoundError(
-            f'{name} cannot be downloaded ({error}); give the folder of a model instead'
-        ) from error
-
-
-def download_notice(info: Any) -> str:
-    """What is about to be downloaded.
-
-    Args:
-        info: of the repository, with the sizes of its files (``HfApi().model_info``).
-    """
-    from huggingface_hub.utils import filter_repo_objects
-
-    wanted = filter_repo_objects(
-        info.siblings, allow_patterns=list(PATTERNS), key=lambda f: f.rfilename
-    )
-    size = sum(file.size or 0 for file in wanted)
-    licence = (info.card_data or {}).get('license')
-    known = {one.name: one.licence for one in RECOMMENDED}
-    return (
-        f'downloading {info.id} from https://huggingface.co/{info.id}: {size / 1e6:,.0f} MB, '
-        f'licence: {licence or known.get(info.id, "not stated, see its page")}'
-    )

@@ -9,7 +9,8 @@ import torch
 from mmengine.logging import MMLogger
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from demul_mm.zero_shot.image_text import ImageTextEncoder, download_notice, fetch
+from demul_mm.hub import download_notice, fetch
+from demul_mm.zero_shot.image_text import ImageTextEncoder
 from tests.app.encoders import KINDS, save_encoder
 
 SENTENCES = ['a red square leaves', 'the dog', 'blue']

@@ -1,0 +1,71 @@
+"""Models from huggingface.co: nothing is downloaded without a word before."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import MMLogger
+
+from demul_mm.zero_shot.encoders import RECOMMENDED
+
+# What a model is loaded from; other files of its repository are not downloaded.
+PATTERNS = ('*.json', '*.txt', '*.model', 'model*.safetensors', 'extractor.safetensors')
+
+
+def fetch(name: str, offline: bool = False, revision: str | None = None) -> str:
+    """The folder of a model, downloaded if it is not at hand and that is allowed.
+
+    What is downloaded, how large it is, from where and under which licence is logged before.
+
+    Args:
+        name: folder, or name on huggingface.co.
+        offline: do not try.
+        revision: branch, tag or commit on huggingface.co; None: its main branch.
+
+    Raises:
+        FileNotFoundError: it is not at hand and cannot be downloaded.
+        ValueError: a revision of a folder.
+    """
+    if Path(name).is_dir():
+        if revision is not None:
+            raise ValueError(f'{name} is a folder, which has no revision {revision!r}')
+        return name
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted: dict[str, Any] = dict(revision=revision, allow_patterns=list(PATTERNS))
+    try:
+        return snapshot_download(name, local_files_only=True, **wanted)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        if offline or name.count('/') != 1:
+            raise FileNotFoundError(
+                f'{name} is neither a folder nor a model that was downloaded before'
+                + ('; leave --offline out to download it' if offline else '; names are OWNER/MODEL')
+            ) from None
+    try:
+        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+        MMLogger.get_current_instance().info(download_notice(info))
+        return snapshot_download(name, **wanted)
+    except OSError as error:
+        raise FileNotFoundError(
+            f'{name} cannot be downloaded ({error}); give the folder of a model instead'
+        ) from error
+
+
+def download_notice(info: Any) -> str:
+    """What is about to be downloaded.
+
+    Args:
+        info: of the repository, with the sizes of its files (``HfApi().model_info``).
+    """
+    from huggingface_hub.utils import filter_repo_objects
+
+    wanted = filter_repo_objects(
+        info.siblings, allow_patterns=list(PATTERNS), key=lambda f: f.rfilename
+    )
+    size = sum(file.size or 0 for file in wanted)
+    licence = (info.card_data or {}).get('license')
+    known = {one.name: one.licence for one in RECOMMENDED}
+    return (
+        f'downloading {info.id} from https://huggingface.co/{info.id}: {size / 1e6:,.0f} MB, '
+        f'licence: {licence or known.get(info.id, "not stated, see its page")}'
+    )
