@@ -1,6 +1,6 @@
 """Clip features of video files, for models that take features."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from demul_mm.registry import MODELS
 
 # Clips encoded at once.
 BATCH = 128
+# Called with the share of a video that is done.
+Progress = Callable[[float], None]
 
 
 class FeatureExtractor:
@@ -48,7 +50,7 @@ class FeatureExtractor:
                 f'{checkpoint} does not say what its backbone and clips are; give backbone=dict('
                 'type=...) and clips=dict(clip_seconds=..., ...) to the extractor'
             )
-        self.clips = dict(clips)
+        self.backbone, self.clips = dict(backbone), dict(clips)
         self.model = MODELS.build(dict(backbone))
         inner = self.model.backbone if isinstance(self.model, FrameEncoder) else self.model
         weights = content.get('state_dict', content)
@@ -62,19 +64,49 @@ class FeatureExtractor:
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model.to(self.device).eval()
 
-    def __call__(self, path: str | Path) -> tuple[np.ndarray, float]:
-        """Features ``(T, d)`` float32 of a video file, and its seconds, which they cover."""
-        parts, seconds = [], 0.0
-        for clips, duration in iter_clips(str(path), batch=BATCH, **self.clips):
-            parts.append(self._encode(torch.from_numpy(clips)))
-            seconds = duration
-        return np.concatenate(parts), seconds
+    def __call__(
+        self, path: str | Path, progress: Progress | None = None
+    ) -> tuple[np.ndarray, float]:
+        """Features ``(T, d)`` float32 of a video file, and its seconds, which they cover.
+
+        Args:
+            path: of the file.
+            progress: called with the share of it that is done.
+        """
+        return stream_features(str(path), self.clips, self._encode, progress)
 
     @torch.inference_mode()
-    def _encode(self, clips: torch.Tensor) -> np.ndarray:
+    def _encode(self, clips: torch.Tensor) -> torch.Tensor:
         clips = clips.to(self.device)
         with autocast('auto', self.device):
             whole = isinstance(self.model, FrameEncoder)
             features = self.model([clips])[0] if whole else self.model(clips)
-        features = features.flatten(2).mean(2) if features.ndim > 2 else features
-        return features.float().cpu().numpy()
+        return features.flatten(2).mean(2) if features.ndim > 2 else features
+
+
+def stream_features(
+    path: str,
+    clips: Mapping[str, Any],
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    progress: Progress | None = None,
+    batch: int = BATCH,
+) -> tuple[np.ndarray, float]:
+    """Features ``(T, d)`` float32 of a video file, and its seconds.
+
+    Of its pictures no more than a batch of clips is in memory, however long it is.
+
+    Args:
+        path: of the file.
+        clips: how they are cut, arguments of :func:`iter_clips`.
+        encode: from clips ``(n, 3, t, H, W)`` uint8 to ``(n, d)``.
+        progress: called with the share of the file that is done.
+        batch: clips encoded at once.
+    """
+    parts, seconds, done = [], 0.0, 0
+    for rows, seconds in iter_clips(path, batch=batch, **clips):
+        parts.append(encode(torch.from_numpy(rows)).float().cpu().numpy())
+        done += len(rows)
+        if progress is not None:
+            total = clips.get('num_clips') or seconds / clips['clip_seconds']
+            progress(min(1.0, done / max(total, 1.0)))
+    return np.concatenate(parts), seconds

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor
 
 from demul_mm.apis.arguments import Video, as_features
-from demul_mm.apis.extractor import FeatureExtractor
+from demul_mm.apis.extractor import FeatureExtractor, Progress, stream_features
 from demul_mm.datasets.base import resolve_store
 from demul_mm.datasets.stores import FeatureStore
 from demul_mm.datasets.stores.arrays import SUFFIXES as FEATURE_SUFFIXES
@@ -73,11 +74,19 @@ class VideoReader:
         self._optional = {
             step.get('stream', 'visual') for step in self._loaders if step.get('optional')
         }
-        self._from_frames = model.frame_encoder is not None
+        self._frame_encoder = model.frame_encoder
+        steps = [dict(s) for s in self._loaders if _short(s) == LOADERS[1]]
+        self._clips = {k: v for k, v in (steps or [{}])[0].items() if k not in ('type', 'stream')}
         self._extractor = extractor
         if extractor is None and config.get('extractor'):
-            self._extractor = FeatureExtractor(**config.extractor)
+            own: dict[str, Any] = dict(device=next(model.parameters()).device)
+            self._extractor = FeatureExtractor(**{**own, **config.extractor})
         self._stores: dict[str, FeatureStore] = {}
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it can be given video files."""
+        return self._frame_encoder is not None or self._extractor is not None
 
     def describe(
         self, video: Video, duration: float | None = None, name: str | None = None
@@ -98,11 +107,11 @@ class VideoReader:
         is_video = path.is_file() or is_frame_folder(path)
         key = f'{file_state(path)} {duration}' if is_video else ''
         if path.suffix.lower() in FEATURE_SUFFIXES and path.is_file():
-            stream = self._only_stream()
+            stream = self.stream
             features = {stream: self._checked(stream, read_file(path), str(path))}
             return VideoSpec(name or path.stem, key, 'features', features, duration)
         if is_video:
-            if not (self._from_frames or self._extractor):
+            if not self.reads_files:
                 known = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
                 what = 'a video' if known else f'no feature file ({", ".join(FEATURE_SUFFIXES)})'
                 raise ValueError(
@@ -114,7 +123,7 @@ class VideoReader:
         return self._of_id(str(video), duration)
 
     def _of_features(self, video: Any, duration: float | None) -> VideoSpec:
-        given = video if isinstance(video, Mapping) else {self._only_stream(): video}
+        given = video if isinstance(video, Mapping) else {self.stream: video}
         features, digest = {}, hashlib.sha256(repr(duration).encode())
         for stream, rows in given.items():
             if rows is None and stream in self._optional:
@@ -126,7 +135,8 @@ class VideoReader:
 
     def _of_id(self, video: str, duration: float | None) -> VideoSpec:
         streams = [s.get('stream', 'visual') for s in self._loaders if _short(s) != LOADERS[1]]
-        if not streams:
+        # A published model has no store of its own.
+        if not streams or any('type' not in (self._store_config(s) or {}) for s in streams):
             raise FileNotFoundError(f'there is no video file {video}')
         absent = [name for name in streams if video not in self._store(name)]
         if set(absent) - self._optional or len(absent) == len(streams):
@@ -144,29 +154,57 @@ class VideoReader:
         Raises:
             FileNotFoundError, ValueError: it cannot be read, or does not say how long it is.
         """
-        results: dict[str, Any] = dict(
-            video_id=spec.name,
-            video_path=spec.value if spec.kind == 'file' else None,
-            queries=[],
-            query_ids=[],
-            gt_spans=[],
-            sample_idx=0,
-        )
-        if spec.kind == 'file' and self._from_frames:
-            for step in self._loaders:
-                if not step.get('optional'):
-                    results = TRANSFORMS.build(step).transform(results)
-        elif spec.kind == 'file':
-            assert self._extractor is not None
-            rows, results['extent'] = self._extractor(spec.value)
-            stream = self._only_stream()
-            results['streams'] = {stream: self._checked(stream, rows, spec.name)}
+        results = _blank(spec)
+        if spec.kind == 'file':
+            rows, results['extent'] = self.features(spec.value)
+            results['streams'] = {self.stream: rows}
         else:
             self._load_features(spec, results)
         for name in self._optional - results['streams'].keys():
             results['streams'][name] = None
         results['duration'] = self._duration(spec, results)
         return self._rest(results)
+
+    def features(self, path: str, progress: Progress | None = None) -> tuple[np.ndarray, float]:
+        """Features ``(T, d)`` of a video file, by the model's own frame encoder or the extractor.
+
+        Args:
+            path: of the file.
+            progress: called with the share of it that is done.
+
+        Returns:
+            The features, and the seconds that they cover.
+
+        Raises:
+            FileNotFoundError, ValueError: it cannot be read.
+        """
+        if self._frame_encoder is not None:
+            rows, extent = stream_features(path, self._clips, self._see, progress)
+        elif isinstance(self._extractor, FeatureExtractor):
+            rows, extent = self._extractor(path, progress)
+        else:
+            assert self._extractor is not None
+            rows, extent = self._extractor(path)
+        return self._checked(self.stream, rows, path), extent
+
+    def pack(self, name: str, rows: np.ndarray, extent: float) -> dict:
+        """``dict(inputs, data_samples)`` of features of a video, or of a part of one.
+
+        Args:
+            name: of the video.
+            rows: ``(T, d)`` of the stream that features without a name are.
+            extent: seconds that they cover.
+        """
+        results = _blank(VideoSpec(name, '', 'features', None, extent))
+        results.update(extent=extent, duration=extent, streams={self.stream: rows})
+        results['streams'].update(dict.fromkeys(self._optional - {self.stream}))
+        return self._rest(results)
+
+    @torch.inference_mode()
+    def _see(self, clips: Tensor) -> Tensor:
+        assert self._frame_encoder is not None
+        device = next(self._frame_encoder.parameters()).device
+        return self._frame_encoder([clips.to(device)])[0]
 
     def _duration(self, spec: VideoSpec, results: dict) -> float:
         """Seconds of the video: as given, if that fits what its features or file cover."""
@@ -226,7 +264,8 @@ class VideoReader:
         except ValueError as error:
             raise ValueError(f'features {stream!r} of {name}: {error}') from error
 
-    def _only_stream(self) -> str:
+    @property
+    def stream(self) -> str:
         """The stream that features without a name are: the only one that a video needs."""
         needed = [name for name in self._dims if name not in self._optional]
         if len(needed) != 1:
@@ -241,6 +280,8 @@ class VideoReader:
         for step in self._loaders:
             if _short(step) == LOADERS[0] and step.get('stream', 'visual') == stream:
                 store = step.get('store') or (self._dataset.get('features') or {})[stream]
+                if 'path' not in store:  # of a published model: what features are, not where
+                    return store
                 root = self._dataset.get('data_root') or ''
                 return resolve_store(store, root, self._dataset.get('split', ''))
         return None
@@ -299,6 +340,18 @@ def describe_all(
         except BROKEN as error:
             described.append(reason(error))
     return described
+
+
+def _blank(spec: VideoSpec) -> dict[str, Any]:
+    """What goes into a pipeline of a video without queries."""
+    return dict(
+        video_id=spec.name,
+        video_path=spec.value if spec.kind == 'file' else None,
+        queries=[],
+        query_ids=[],
+        gt_spans=[],
+        sample_idx=0,
+    )
 
 
 def _short(step: Mapping[str, Any]) -> str:

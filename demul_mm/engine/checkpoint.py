@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from demul_mm.files import read_text, write_atomically
@@ -60,12 +62,20 @@ def _history_method(owner: type, name: str) -> Callable:
 def read_checkpoint(path: str | Path) -> dict:
     """Open a checkpoint; its tensors are memory-mapped, so this is cheap.
 
+    Args:
+        path: of mmengine or torch, or of weights alone in ``.safetensors``.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or holds more than weights and plain data.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}')
+    if Path(path).suffix == '.safetensors':
+        try:
+            return dict(state_dict=load_file(path))
+        except SafetensorError as error:
+            raise ValueError(f'{path} is damaged or no safetensors file: {error}') from error
     allow_mmengine_checkpoints()
     try:
         return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
