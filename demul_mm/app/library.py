@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +16,17 @@ from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
-from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files, replacing
+from demul_mm.app.sight import OVERLAP, FrameSight, Sight
+from demul_mm.app.sources import covers, find_videos, resolve
+from demul_mm.files import file_state
 from demul_mm.index import FaissIndex, IndexFormatError, MomentIndex, VideoEntry
 from demul_mm.structures.nms import MomentNMS
-from demul_mm.video.text import TimedLine, read_lines, subtitle_files
+from demul_mm.video.text import TimedLine, read_lines, subtitle_files, subtitles_in
 from demul_mm.zero_shot.scorers import SCORERS
-from demul_mm.zero_shot.windows import frame_vectors, window_spans, window_vectors
 
 # Hits of each kind that are fused.
 DEPTH = 100
-# Two windows of one video whose IoU is above this are one answer; so are, above the other, a
-# window and what is said in it, which is short.
-OVERLAP = 0.3
+# A moment and what is said in it, which is short, are one answer if their IoU is above this.
 SAID_OVERLAP = 0.1
 # A video's key, and seconds from its first frame.
 Span = tuple[str, float, float]
@@ -51,7 +51,8 @@ class Library:
         path: folder of the library.
         encoder: makes, from a name or None, what has ``name``, ``fingerprint``, ``encode_images``
             and ``encode_texts``, as
-            :class:`~demul_mm.zero_shot.image_text.ImageTextEncoder`; called when it is needed.
+            :class:`~demul_mm.zero_shot.image_text.ImageTextEncoder`, or a
+            :class:`~demul_mm.app.trained.TrainedSight`; called when it is needed.
         seconds: between the frames that are encoded, of a new library.
     """
 
@@ -79,9 +80,38 @@ class Library:
             )
         return cls(path, encoder)
 
+    @classmethod
+    def make(
+        cls,
+        path: str | Path,
+        encoder: Callable[[str | None], Any],
+        sources: str | Path | Sequence[str | Path],
+        seconds: float = 1.0,
+    ) -> 'Library':
+        """A library that exists, or a new one: nothing is left of one that could not be filled.
+
+        Args:
+            path: folder of the library.
+            encoder: see the class; of a new library it is made before anything else is.
+            sources: what it is to be filled with; see :meth:`update`.
+            seconds: see the class.
+
+        Raises:
+            FileNotFoundError, ValueError: a source or the encoder of a new library is missing.
+        """
+        if is_library(path):
+            return cls(path, encoder)
+        resolve(sources)
+        made = encoder(None)
+        return cls(path, lambda known: made, seconds)
+
     @property
     def encoder(self) -> Any:
-        """Loaded when it is first asked for, and held against the one that the library has."""
+        """Loaded when it is first asked for, and held against the one that the library has.
+
+        Raises:
+            ValueError: the library has another one.
+        """
         if self._made is None:
             known = self.catalogue.setting('encoder')
             self._made = self._make(known and known['name'])
@@ -89,13 +119,18 @@ class Library:
             if known and known['fingerprint'] != mine['fingerprint']:
                 raise ValueError(
                     f'{self.path} was made with the encoder {known["name"]}, this is '
-                    f'{mine["name"]} with other weights; leave --encoder out, or give another '
+                    f'{mine["name"]} with other weights; leave --model out, or give another '
                     '--index'
                 )
             if not known:
                 self.catalogue.set('encoder', mine)
                 self.catalogue.set('seconds', self.seconds)
         return self._made
+
+    @property
+    def sight(self) -> Sight:
+        """How the encoder sees videos."""
+        return sight_of(self.encoder, self.seconds)
 
     # Keeping it up to date.
 
@@ -104,15 +139,18 @@ class Library:
         sources: str | Path | Sequence[str | Path] = (),
         retry: bool = False,
         progress: Callable[[str, float, int, int], None] | None = None,
+        ready: Callable[[str, str], bool] | None = None,
     ) -> Report:
         """Add what is new or changed in folders and files, and forget what is gone from them.
 
         Args:
-            sources: folders, searched with what is below them, and files, one or several; none:
-                all that were given before.
+            sources: folders, searched with what is below them, files, and globs, one or several;
+                none: all that were given before.
             retry: try again what was broken before and has not changed.
             progress: called with a path, the share of it that is done, how many are done and how
                 many there are.
+            ready: asked with the path and the :func:`state_key` of what is to be added; what is not
+                is left for the next update.
 
         Raises:
             FileNotFoundError: a source is missing; nothing is forgotten then.
@@ -120,7 +158,7 @@ class Library:
         """
         try:
             with FileLock(self.path / 'update.lock', timeout=0):
-                return self._update(sources, retry, progress)
+                return self._update(sources, retry, progress, ready)
         except Timeout:
             raise ValueError(f'another process is updating {self.path}; wait for it') from None
 
@@ -129,13 +167,17 @@ class Library:
         sources: str | Path | Sequence[str | Path],
         retry: bool,
         progress: Callable[[str, float, int, int], None] | None,
+        ready: Callable[[str, str], bool] | None,
     ) -> Report:
         roots = self._roots(sources)
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
-        keys = {path: state_key(path) for path in files}
+        keys = state_keys(files)
         todo = [path for path in files if _is_new(known.get(path), keys[path], retry)]
-        gone = [path for path in known if path not in keys and _is_below(path, roots)]
+        if ready is not None:
+            todo = [path for path in todo if ready(path, keys[path])]
+        lost = [path for path in known if path not in keys]
+        gone = [path for path in lost if any(covers(root, path) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
         tell = progress or (lambda *_: None)
@@ -152,29 +194,19 @@ class Library:
         return Report(len(todo) - failed, len(files) - len(todo), len(gone), broken)
 
     def _roots(self, sources: str | Path | Sequence[str | Path]) -> list[Path]:
-        listed = [sources] if isinstance(sources, (str, Path)) else sources
-        given = [Path(source).resolve() for source in listed]
-        before = [Path(root) for root in self.catalogue.setting('roots', [])]
-        roots = given or before
-        if not roots:
-            raise ValueError('no folder was given, now or before: demul index FOLDER')
-        for root in roots:
-            if not root.exists():
-                raise FileNotFoundError(f'{root} is missing; nothing was changed')
-        self.catalogue.set('roots', [str(root) for root in dict.fromkeys(before + given)])
+        before = self.catalogue.setting('roots', [])
+        roots = resolve(sources, before)
+        self.catalogue.set('roots', list(dict.fromkeys([*before, *map(str, roots)])))
         return roots
 
     def _add(self, path: str, key: str, progress: Callable[[float], None]) -> None:
         """Encode a video, if it was not before, and enter it."""
-        store = self._frames(key)
-        encode = self.encoder.encode_images  # what is wrong with it is no fault of the video
+        sight = self.sight  # what is wrong with it is no fault of the video
+        file = self._file(key)
         try:
-            if not store.exists():
-                rows, duration = frame_vectors(path, encode, self.seconds, progress)
-                with replacing(store) as temporary, open(temporary, 'wb') as file:
-                    np.savez(file, frames=rows.astype(np.float16), duration=duration)
-            with np.load(store) as content:
-                duration = float(content['duration'])
+            if not file.exists():
+                sight.write(path, file, progress)
+            _, duration = sight.frames(file)
             lines = spoken_lines(path)
         except (OSError, ValueError) as error:
             self.catalogue.put(path, key, None, error=str(error))
@@ -193,7 +225,7 @@ class Library:
             index = FaissIndex(
                 path=self.path / 'index',
                 model_fingerprint=self.encoder.fingerprint,
-                feature_fingerprint=f'{self.seconds:g} s',
+                feature_fingerprint=self.sight.recipe,
             )
             index.build(_Entries(self, keys), resume=False)
         gone = self.catalogue.gone()
@@ -206,11 +238,12 @@ class Library:
         known = {row.key for row in self.catalogue.videos()}
         for file in (self.path / 'frames').glob('*/*'):
             # Of videos that are gone, and what one that was killed had not entered yet.
-            if file.suffix != '.npz' or file.stem not in known:
+            if file.stem not in known:
                 file.unlink()
 
-    def _frames(self, key: str) -> Path:
-        return self.path / 'frames' / key[:2] / f'{key}.npz'
+    def _file(self, key: str) -> Path:
+        """What is kept of a video."""
+        return self.path / 'frames' / key[:2] / f'{key}{self.sight.suffix}'
 
     def _note_change(self) -> None:
         """Have every process that searches open the index anew."""
@@ -237,19 +270,11 @@ class Library:
 
     def entry(self, key: str) -> VideoEntry:
         """A video as the index keeps it: its windows at all scales."""
-        frames, duration = self.frames(key)
-        windows = window_spans(len(frames))
-        return VideoEntry(
-            video_id=key,
-            moments=window_vectors(frames, windows),
-            spans=(windows * (duration / len(frames))).astype(np.float32),
-            duration=duration,
-        )
+        return self.sight.entry(key, self._file(key))
 
     def frames(self, key: str) -> tuple[np.ndarray, float]:
         """Vectors ``(T, S)`` float32 of a video's frames, and its seconds."""
-        with np.load(self._frames(key)) as content:
-            return content['frames'].astype(np.float32), float(content['duration'])
+        return self.sight.frames(self._file(key))
 
     def facts(self) -> dict[str, Any]:
         """What the library holds."""
@@ -322,10 +347,11 @@ class Library:
         if liked or disliked:
             vector = _refined(index, vector[0], liked, disliked)[None]
         hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
-        return [
+        found = [
             Found(key, float(start), float(end), 'picture', f'picture {score:.3f}', float(score))
             for key, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores)
         ]
+        return self.sight.refine(sentence, found, self._file)
 
     def _lines(self, sentence: str) -> list[Found]:
         return [
@@ -339,11 +365,7 @@ class Library:
         self, path: str | Path, sentence: str, number: int = 5, scorer: str = 'contrast'
     ) -> list[Hit]:
         """The best moments of one video, read from the library if it is there; see :func:`ask`."""
-
-        def known(key: str) -> tuple[np.ndarray, float] | None:
-            return self.frames(key) if self._frames(key).exists() else None
-
-        return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, known)
+        return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, self._file)
 
 
 def ask(
@@ -353,7 +375,7 @@ def ask(
     seconds: float = 1.0,
     number: int = 5,
     scorer: str = 'contrast',
-    known: Callable[[str], tuple[np.ndarray, float] | None] = lambda key: None,
+    known: Callable[[str], Path] | None = None,
 ) -> list[Hit]:
     """The best moments of one video.
 
@@ -363,8 +385,8 @@ def ask(
         encoder: gives what :class:`Library` has for one, when it is needed.
         seconds: between the frames that are encoded.
         number: of moments, at most.
-        scorer: of :data:`~demul_mm.zero_shot.scorers.SCORERS`.
-        known: the vectors of a video's frames and its seconds by its key, where they are at hand.
+        scorer: of :data:`~demul_mm.zero_shot.scorers.SCORERS`; a trained model has its own way.
+        known: the file in which a video's key is kept, if it is.
 
     Raises:
         FileNotFoundError, ValueError: the video cannot be read, or there is no such scorer.
@@ -375,18 +397,24 @@ def ask(
         raise FileNotFoundError(f'there is no video file {path}')
     path = str(Path(path).resolve())
     key = state_key(path)
-    model = encoder()
-    frames, duration = known(key) or frame_vectors(path, model.encode_images, seconds)
-    curve = frames @ model.encode_texts([sentence])[0]
-    found = SCORERS[scorer](curve, frames)
-    spans, scores = (torch.tensor(array, dtype=torch.float64)[None] for array in found)
-    nms = MomentNMS(OVERLAP, number)
-    spans, scores, valid, _ = nms(spans, scores, torch.ones_like(scores, dtype=torch.bool))
-    times = spans[valid] * (duration / len(frames))
-    return [
-        Hit(key, path, start, end, score, (f'{scorer} {score:.3f}',))
-        for (start, end), score in zip(times.tolist(), scores[valid].tolist())
-    ]
+    sight = sight_of(encoder(), seconds)
+    with TemporaryDirectory(prefix='demul_') as folder:
+        file = known(key) if known is not None else Path(folder)
+        if not file.is_file():
+            file = Path(folder, key + sight.suffix)
+            sight.write(path, file)
+        found = sight.ask(sentence, file, number, scorer)
+    return [Hit(key, path, one.start, one.end, one.score, (one.why,)) for one in found]
+
+
+def sight_of(encoder: Any, seconds: float) -> Sight:
+    """How an encoder sees videos: a trained model in its own way, others by single frames.
+
+    Args:
+        encoder: what :class:`Library` has for one.
+        seconds: between the frames that are seen.
+    """
+    return getattr(encoder, 'sight', None) or FrameSight(encoder, seconds)
 
 
 def _refined(
@@ -431,21 +459,19 @@ def is_library(path: str | Path) -> bool:
     return (Path(path) / 'library.sqlite').is_file()
 
 
-def find_videos(roots: Sequence[Path]) -> list[str]:
-    """Video files that are given, or lie below folders that are (see :func:`find_files`)."""
-    found: dict[str, None] = {}
-    for root in roots:
-        if root.is_file():
-            found[str(root)] = None
-            continue
-        found.update(dict.fromkeys(map(str, find_files(root, VIDEO_SUFFIXES))))
-    return list(found)
-
-
 def state_key(path: str | Path) -> str:
     """Stands for a video file, with the subtitles beside it, as long as none of them changes."""
-    files = (Path(path), *subtitle_files(path))
-    return hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]
+    return state_keys([str(path)])[str(path)]
+
+
+def state_keys(paths: Sequence[str]) -> dict[str, str]:
+    """The same of many by their paths; each folder is looked through once."""
+    beside = {folder: subtitles_in(folder) for folder in {Path(path).parent for path in paths}}
+    keys = {}
+    for path in paths:
+        files = (path, *beside[Path(path).parent].get(Path(path).stem, ()))
+        keys[path] = hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]
+    return keys
 
 
 def spoken_lines(path: str) -> list[TimedLine]:
@@ -456,7 +482,3 @@ def spoken_lines(path: str) -> list[TimedLine]:
 
 def _is_new(row: VideoRow | None, key: str, retry: bool) -> bool:
     return row is None or row.key != key or (retry and row.state == 'broken')
-
-
-def _is_below(path: str, roots: Sequence[Path]) -> bool:
-    return any(Path(path) == root or root in Path(path).parents for root in roots)

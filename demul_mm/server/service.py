@@ -38,7 +38,8 @@ class SharedEncoder:
 
     def __init__(self, encoder: Any) -> None:
         self.name, self.fingerprint = encoder.name, encoder.fingerprint
-        self.encode_images = encoder.encode_images
+        self.encode_images = getattr(encoder, 'encode_images', None)
+        self.sight = getattr(encoder, 'sight', None)  # of a trained model
         self._lock = threading.Lock()  # tokenizers are not for two threads
         self._vector = lru_cache(SENTENCES)(lambda one: encoder.encode_texts([one])[0])
 

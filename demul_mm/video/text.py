@@ -23,13 +23,22 @@ class TimedLine(NamedTuple):
 
 def subtitle_files(video: str | Path) -> list[Path]:
     """Subtitle files that belong to a video, by name."""
-    video = Path(video)
-    return sorted(
-        path
-        for path in video.parent.glob(f'{_escaped(video.stem)}*')
-        if path.suffix.lower() in SUBTITLE_SUFFIXES
-        and re.fullmatch(r'(\.[\w-]+)?', path.stem[len(video.stem) :])
-    )
+    return subtitles_in(Path(video).parent).get(Path(video).stem, [])
+
+
+def subtitles_in(folder: Path) -> dict[str, list[Path]]:
+    """The subtitle files of a folder by the name, without suffix, of the video they belong to.
+
+    ``film.en.vtt`` belongs to ``film``, and to ``film.en`` if there is such a video.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUBTITLE_SUFFIXES:
+            found.setdefault(path.stem, []).append(path)
+            language = re.fullmatch(r'(.+)\.[\w-]+', path.stem)
+            if language:
+                found.setdefault(language[1], []).append(path)
+    return found
 
 
 def read_lines(path: str | Path) -> list[TimedLine]:
@@ -99,7 +108,3 @@ def _utf8(content: bytes) -> bytes:
         except UnicodeDecodeError:
             pass
     return content.decode('cp1252', 'replace').encode()
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r'([*?\[])', r'[\1]', name)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from demul_mm.apis import FeatureExtractor, MomentInferencer
+from demul_mm.apis.extractor import stream_features
 from demul_mm.registry import MODELS
 from tests.apis.small import SmallCorpus
 from tests.models.tiny import FEATURES, SENTENCES, tiny_config
@@ -62,6 +63,18 @@ def test_extractor_gives_a_row_for_each_clip(film: Path, backbone: Path) -> None
     options = dict(backbone=dict(type='ColourMeans'), clips=CLIPS)
     with pytest.raises(ValueError, match='lacks 1 weights'):
         FeatureExtractor(backbone.with_name('other.pth'), **options)
+
+
+def test_it_does_not_matter_where_the_chunks_of_a_file_end(film: Path, backbone: Path) -> None:
+    eye = FeatureExtractor(backbone, device='cpu')
+    whole, seconds = eye(film)
+    for batch in (1, 3, 7):
+        shares: list[float] = []
+        rows, length = stream_features(str(film), CLIPS, eye._encode, shares.append, batch)
+        np.testing.assert_array_equal(rows, whole)
+        assert length == seconds
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1)
 
 
 def test_a_file_is_its_features(

@@ -1,0 +1,115 @@
+"""How a library sees a video: what is kept of it, and what is found in it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from demul_mm.app.rank_fusion import Found
+from demul_mm.files import replacing
+from demul_mm.index import VideoEntry
+from demul_mm.structures.nms import MomentNMS
+from demul_mm.zero_shot.scorers import SCORERS
+from demul_mm.zero_shot.windows import frame_vectors, window_spans, window_vectors
+
+# Two moments of one video whose IoU is above this are one answer.
+OVERLAP = 0.3
+Progress = Callable[[float], None]
+
+
+class Sight(Protocol):
+    """Videos as one kind of model sees them; what it keeps of each is a file.
+
+    Attributes:
+        suffix: of these files.
+        recipe: what else than the model they depend on.
+    """
+
+    suffix: str
+    recipe: str
+
+    def write(self, path: str, file: Path, progress: Progress | None = None) -> None:
+        """Keep in ``file`` what is to be known of the video at ``path``."""
+        ...
+
+    def frames(self, file: Path) -> tuple[np.ndarray, float]:
+        """Unit vectors ``(T, S)`` float32 of evenly spaced pieces, and the video's seconds."""
+        ...
+
+    def entry(self, key: str, file: Path) -> VideoEntry:
+        """The video as the index keeps it."""
+        ...
+
+    def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
+        """What the index found, best first, seen closer; ``file`` is that of a video's key."""
+        ...
+
+    def ask(self, sentence: str, file: Path, number: int, scorer: str) -> list[Found]:
+        """The best moments of one video."""
+        ...
+
+
+class FrameSight:
+    """Videos by single frames, through an image-text model that knows no moments.
+
+    Args:
+        encoder: what :class:`~demul_mm.app.library.Library` has for one.
+        seconds: between frames.
+    """
+
+    suffix = '.npz'
+
+    def __init__(self, encoder: Any, seconds: float) -> None:
+        self.encoder, self.seconds = encoder, seconds
+        self.recipe = f'{seconds:g} s'
+
+    def write(self, path: str, file: Path, progress: Progress | None = None) -> None:
+        rows, duration = frame_vectors(path, self.encoder.encode_images, self.seconds, progress)
+        with replacing(file) as temporary, open(temporary, 'wb') as content:
+            np.savez(content, frames=rows.astype(np.float16), duration=duration)
+
+    def frames(self, file: Path) -> tuple[np.ndarray, float]:
+        with np.load(file) as content:
+            return content['frames'].astype(np.float32), float(content['duration'])
+
+    def entry(self, key: str, file: Path) -> VideoEntry:
+        frames, duration = self.frames(file)
+        windows = window_spans(len(frames))
+        return VideoEntry(
+            video_id=key,
+            moments=window_vectors(frames, windows),
+            spans=(windows * (duration / len(frames))).astype(np.float32),
+            duration=duration,
+        )
+
+    def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
+        return found
+
+    def ask(self, sentence: str, file: Path, number: int, scorer: str) -> list[Found]:
+        frames, duration = self.frames(file)
+        curve = frames @ self.encoder.encode_texts([sentence])[0]
+        spans, scores = SCORERS[scorer](curve, frames)
+        kept = suppress(spans * (duration / len(frames)), scores, number)
+        return [
+            Found('', start, end, 'picture', f'{scorer} {score:.3f}', score)
+            for start, end, score in kept
+        ]
+
+
+def suppress(
+    spans: np.ndarray, scores: np.ndarray, number: int, overlap: float = OVERLAP
+) -> Sequence[tuple[float, float, float]]:
+    """The best of moments that overlap: start, end and score, best first.
+
+    Args:
+        spans: ``(M, 2)``.
+        scores: ``(M,)``.
+        number: of moments, at most.
+        overlap: IoU above which two moments are one.
+    """
+    given, rates = (torch.as_tensor(np.asarray(a, np.float64))[None] for a in (spans, scores))
+    nms = MomentNMS(overlap, number)
+    best, score, valid, _ = nms(given, rates, torch.ones_like(rates, dtype=torch.bool))
+    return [(*span, value) for span, value in zip(best[valid].tolist(), score[valid].tolist())]

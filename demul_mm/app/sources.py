@@ -1,0 +1,75 @@
+"""Where a library's videos are: folders, files and globs."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from demul_mm.files import VIDEO_SUFFIXES, find_files
+
+_GLOB = re.compile(r'\*\*/|\*\*|\*|\?|\[!?[^\]]+\]')
+
+
+def resolve(sources: str | Path | Sequence[str | Path], before: Sequence[str] = ()) -> list[Path]:
+    """Sources from the root on, or those of before where none is given.
+
+    Args:
+        sources: folders, files, and globs whose ``**`` stands for any folders; one or several.
+        before: those that were given before.
+
+    Raises:
+        FileNotFoundError: one is missing.
+        ValueError: there is none.
+    """
+    listed = [sources] if isinstance(sources, (str, Path)) else sources
+    given = [Path(source).resolve() for source in listed] or [Path(root) for root in before]
+    if not given:
+        raise ValueError('no folder was given, now or before: demul index FOLDER')
+    for root in given:
+        if not base(root).exists():
+            raise FileNotFoundError(f'{base(root)} is missing; nothing was changed')
+    return given
+
+
+def find_videos(roots: Sequence[Path]) -> list[str]:
+    """Video files that are given, match a glob, or lie below folders (see :func:`find_files`).
+
+    Hidden files and folders are found only where they are given themselves.
+    """
+    found: dict[str, None] = {}
+    for root in roots:
+        if root.is_file():
+            found[str(root)] = None
+            continue
+        files = map(str, find_files(base(root), VIDEO_SUFFIXES))
+        found.update(dict.fromkeys(path for path in files if covers(root, path)))
+    return list(found)
+
+
+def base(root: Path) -> Path:
+    """The folder or file itself, or the folder above the first wildcard of a glob."""
+    if root.exists() or not _GLOB.search(str(root)):
+        return root
+    parts = root.parts
+    wild = next(i for i, part in enumerate(parts) if _GLOB.search(part))
+    return Path(*parts[:wild])
+
+
+def covers(root: Path, path: str) -> bool:
+    """Whether a file is a source, lies below it or, of a glob, matches it."""
+    if base(root) != root:
+        return _pattern(str(root)).fullmatch(path) is not None
+    return Path(path) == root or root in Path(path).parents
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    slash = re.escape(os.sep)
+    meanings = {'**/': f'(?:[^{slash}]+{slash})*', '**': '.*', '*': f'[^{slash}]*'}
+    meanings['?'] = f'[^{slash}]'
+    whole, last = '', 0
+    for wild in _GLOB.finditer(glob):
+        text = wild.group()
+        choice = f'[^{text[2:]}' if text.startswith('[!') else text
+        whole += re.escape(glob[last : wild.start()]) + meanings.get(text, choice)
+        last = wild.end()
+    return re.compile(whole + re.escape(glob[last:]), re.DOTALL)

@@ -1,0 +1,198 @@
+"""A library's videos through a trained DeMUL."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from demul_mm.apis.loading import load_model
+from demul_mm.apis.published import read_published
+from demul_mm.apis.videos import VideoReader
+from demul_mm.app.rank_fusion import Found
+from demul_mm.app.sight import Progress, suppress
+from demul_mm.files import replacing
+from demul_mm.index import VideoEntry
+from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.retrieval import (
+    EncodedVideo,
+    encode_batch,
+    encode_queries,
+    localize_pairs,
+    make_entry,
+    stack_encodings,
+)
+from demul_mm.retrieval.cache import HALVED
+from demul_mm.structures import QueryEncoding, VideoEncoding
+
+# Of the videos that the index finds, so many are fused with the sentence.
+FUSED = 20
+# A sentence that is less like a video than this share of held-out ones were like theirs has no
+# moment in it.
+NO_MATCH = 0.05
+# Two parts' moments of one video whose IoU is above this are one, as in most configs' suppression.
+OVERLAP = 0.5
+# Parts of a long video that are encoded at once.
+BATCH = 8
+
+
+class TrainedSight:
+    """Videos as a trained DeMUL sees them: it is an encoder for a library, and its own sight.
+
+    A video longer than the ``longest_seconds`` of the config is seen in parts of that length, each
+    half over the one before; of moments that two parts find, the better one stays.
+
+    Args:
+        name: model folder, or name on huggingface.co; or a config file and its weights, with
+            ``os.pathsep`` between them.
+        device: where it runs; None: a GPU where there is one.
+        offline: never download.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        ValueError: it cannot read video files.
+    """
+
+    suffix = '.safetensors'
+
+    def __init__(
+        self, name: str, device: str | torch.device | None = None, offline: bool = False
+    ) -> None:
+        config, _, weights = name.partition(os.pathsep)
+        given = (config, weights) if weights else read_published(name, offline=offline)
+        self.model, self.config, self.fingerprint = load_model(given[0], given[1], device)
+        self.reader = VideoReader(self.config, self.model)
+        if not self.reader.reads_files:
+            raise ValueError(
+                f'{name} takes features, and does not say how they are made of video files: '
+                'publish it with --extractor, or write extractor=dict(checkpoint=...) in its config'
+            )
+        self.name = name
+        self.longest = float(self.config.get('longest_seconds') or np.inf)
+        pipeline = [dict(step) for step in self.config.test_dataloader.dataset.pipeline]
+        self.recipe = json.dumps([pipeline, self.config.get('extractor', {}).get('clips')])
+        self._levels = self.model.points.num_levels
+        self._lock = threading.Lock()
+
+    @property
+    def sight(self) -> 'TrainedSight':
+        """Its own way to see videos."""
+        return self
+
+    def encode_texts(self, sentences: Sequence[str]) -> np.ndarray:
+        """Unit vectors ``(n, S)`` float32 of sentences, in the space of the index."""
+        return self._encode(sentences).shared.float().cpu().numpy()
+
+    def _encode(self, sentences: Sequence[str]) -> QueryEncoding:
+        with self._lock:  # tokenizers are not for two threads
+            return encode_queries(self.model, list(sentences))
+
+    def write(self, path: str, file: Path, progress: Progress | None = None) -> None:
+        rows, extent = self.reader.features(path, progress)
+        seconds = extent / len(rows)
+        size = len(rows) if extent <= self.longest else max(1, round(self.longest / seconds))
+        starts = part_starts(len(rows), size)
+        parts: list[EncodedVideo] = []
+        for first in range(0, len(starts), BATCH):
+            items = [
+                self.reader.pack(Path(path).name, rows[start : start + size], size * seconds)
+                for start in starts[first : first + BATCH]
+            ]
+            parts += encode_batch(self.model, pseudo_collate(items))
+        encoding = stack_encodings([part.encoding for part in parts], self._levels)
+        tensors = {k: v.half() if k in HALVED else v for k, v in encoding._asdict().items()}
+        tensors['offsets'] = torch.tensor(
+            [start * seconds for start in starts], dtype=torch.float64
+        )
+        with replacing(file) as temporary:
+            save_file(tensors, temporary, dict(duration=repr(extent), extent=repr(size * seconds)))
+
+    def parts(self, file: Path) -> tuple[list[EncodedVideo], list[float], float]:
+        """The parts of a video, the second at which each begins, and the video's seconds."""
+        with safe_open(file, framework='pt') as content:
+            header = content.metadata()
+            fields = {name: content.get_tensor(name) for name in VideoEncoding._fields}
+            offsets = content.get_tensor('offsets').tolist()
+        for name in HALVED:
+            fields[name] = fields[name].float()
+        extent = float(header['extent'])
+        rows = [
+            VideoEncoding(**{name: field[i : i + 1] for name, field in fields.items()})
+            for i in range(len(offsets))
+        ]
+        videos = [EncodedVideo(file.stem, extent, extent, row, {}) for row in rows]
+        return videos, offsets, float(header['duration'])
+
+    def frames(self, file: Path) -> tuple[np.ndarray, float]:
+        videos, offsets, duration = self.parts(file)
+        extent, clips = videos[0].extent, int(videos[0].encoding.num_clips)
+        finest = torch.cat([video.encoding.shared[:, :clips] for video in videos]).numpy()
+        count = max(1, round(duration / extent * clips))
+        times = (np.arange(count) + 0.5) * (duration / count)
+        middles = np.array(offsets) + extent / 2
+        part = np.abs(times[:, None] - middles).argmin(1)  # the one that sees most around it
+        clip = ((times - np.array(offsets)[part]) / extent * clips).astype(int)
+        return finest[part, clip.clip(0, clips - 1)], duration
+
+    def entry(self, key: str, file: Path) -> VideoEntry:
+        videos, offsets, duration = self.parts(file)
+        entries = [make_entry(video, self._levels) for video in videos]
+        spans = [entry.spans + offset for entry, offset in zip(entries, offsets)]
+        return VideoEntry(
+            video_id=key,
+            moments=np.concatenate([entry.moments for entry in entries]),
+            spans=np.minimum(np.concatenate(spans), duration).astype(np.float32),
+            duration=duration,
+        )
+
+    def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
+        best = list(dict.fromkeys(one.key for one in found))[:FUSED]
+        fused = self._fuse(sentence, {key: file(key) for key in best}, number=5)
+        rest = [one for one in found if one.key not in best]
+        return sorted(fused, key=lambda one: -one.score) + rest
+
+    def ask(self, sentence: str, file: Path, number: int, scorer: str) -> list[Found]:
+        return self._fuse(sentence, {'': file}, number, NO_MATCH)
+
+    def _fuse(
+        self, sentence: str, files: dict[str, Path], number: int, no_match: float = 0.0
+    ) -> list[Found]:
+        """The best moments of some videos, each with its calibrated probability."""
+        if not files:
+            return []
+        read = {key: self.parts(file) for key, file in files.items()}
+        videos = [video for parts, _, _ in read.values() for video in parts]
+        owners = [(key, at) for key, (_, offsets, _) in read.items() for at in offsets]
+        queries = self._encode([sentence])
+        (moments,) = localize_pairs(self.model, videos, queries, [range(len(videos))])
+        spans: dict[str, list[np.ndarray]] = {key: [] for key in files}
+        scores: dict[str, list[np.ndarray]] = {key: [] for key in files}
+        likeness = dict.fromkeys(files, -np.inf)
+        for (key, at), one in zip(owners, moments):
+            spans[key].append(one.spans.numpy() + at)
+            scores[key].append(one.scores.numpy())
+            if len(one.terms):
+                likeness[key] = max(likeness[key], float(one.terms[0, TERMS.index('video')]))
+        return [
+            Found(key, start, min(end, read[key][2]), 'picture', f'probability {score:.3f}', score)
+            for key in files
+            if self._match(likeness[key]) >= no_match
+            for start, end, score in suppress(
+                np.concatenate(spans[key]), np.concatenate(scores[key]), number, OVERLAP
+            )
+        ]
+
+    def _match(self, likeness: float) -> float:
+        levels = self.model.calibrator.match_levels
+        return float(self.model.calibrator.match(torch.tensor([likeness]).to(levels)))
+
+
+def part_starts(length: int, size: int) -> list[int]:
+    """Where parts of ``size`` rows begin, each half over the one before, up to the end."""
+    return [*range(0, length - size, max(1, size // 2)), max(0, length - size)]
