@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,16 +20,23 @@ app = typer.Typer(
     context_settings=dict(help_option_names=['-h', '--help']),
 )
 
+alerts = typer.Typer(help='Sentences that every new video is asked.', no_args_is_help=True)
+app.add_typer(alerts, name='alert')
+
 Index = Annotated[
     Path, typer.Option('--index', envvar='DEMUL_INDEX', help='Folder of the library.')
 ]
 Encoder = Annotated[
     str | None,
     typer.Option(
+        '--model',
         '--encoder',
-        help='Image-text model: a folder, or a name on huggingface.co (see: demul encoders). Of a '
-        'library that exists, its own.',
+        help='Image-text model (see: demul encoders) or trained DeMUL: a folder, or a name on '
+        'huggingface.co; or the config file of a DeMUL. Of a library that exists, its own.',
     ),
+]
+Weights = Annotated[
+    Path | None, typer.Option('--weights', help='Of the DeMUL whose config is the --model.')
 ]
 Device = Annotated[
     str | None, typer.Option('--device', help='Where models run; a GPU if there is one.')
@@ -53,13 +61,18 @@ def main() -> None:
 def index(
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(help='Folders and video files; none: those that were given before.'),
+        typer.Argument(
+            help="Folders, video files and globs ('films/**/*.mp4'); none: those given before."
+        ),
     ] = None,
     index: Index = DEFAULT_INDEX,
     encoder: Encoder = None,
+    weights: Weights = None,
     seconds: Annotated[
         float, typer.Option(min=0.02, help='Between the frames that are seen, of a new library.')
     ] = 1.0,
+    watch: Annotated[bool, typer.Option('--watch', help='Go on as the folders change.')] = False,
+    every: Annotated[float, typer.Option(min=0.1, help='Seconds between two looks.')] = 5.0,
     retry: Annotated[
         bool, typer.Option('--retry', help='Try files again that were broken before.')
     ] = False,
@@ -70,23 +83,37 @@ def index(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Add what is new in folders, forget what is gone from them.
+    """Add what is new in folders, forget what is gone from them, and ask the alerts of it.
 
     Stopped or killed, it goes on where it was when it is run again. Exit code 1: all is done but
     for the files that are listed.
     """
-    from demul_mm.app.library import Library
+    from demul_mm.app.alerts import Alerts, has_alerts
+    from demul_mm.app.library import Library, Report
+    from demul_mm.app.watch import watch as go_on
 
     show.set_logging(quiet or json, verbose)
-    library = Library(index, _encoder(encoder, device, offline, verbose), seconds)
+    make = _encoder(encoder, device, offline, verbose, weights)
+    library = Library.make(index, make, sources or (), seconds)
+    broken = False
+
+    def done(report: Report) -> None:
+        nonlocal broken
+        broken = bool(report.broken)
+        tell = (lambda event: None) if json else show.event
+        events = Alerts(library).run(tell) if has_alerts(library) else []
+        show.report(report, library, events, json, quiet)
+
     try:
         with show.progress(hidden=quiet or json) as tell:
+            if watch:
+                go_on(library, sources or (), every, done, tell)
             report = library.update(sources or (), retry, tell)
+        done(report)
     except KeyboardInterrupt:
         sys.stderr.write('stopped; what is encoded is kept, the same command goes on from here\n')
         raise
-    show.report(report, library, json, quiet)
-    if report.broken:
+    if broken:
         raise typer.Exit(1)
 
 
@@ -99,6 +126,7 @@ def search(
         str | None, typer.Option(help="Search the 'picture's alone, or the 'text' that is said.")
     ] = None,
     encoder: Encoder = None,
+    weights: Weights = None,
     device: Device = None,
     offline: Offline = False,
     json: Json = False,
@@ -109,7 +137,7 @@ def search(
     from demul_mm.app.library import Library
 
     show.set_logging(True, verbose)
-    library = Library.open(index, _encoder(encoder, device, offline, verbose))
+    library = Library.open(index, _encoder(encoder, device, offline, verbose, weights))
     kinds = (only,) if only else ('picture', 'text')
     show.hits(library.search(sentence, number, kinds), sentence, json)
 
@@ -124,6 +152,7 @@ def ask(
         str, typer.Option(help='How moments are told: windows, contrast, diwan or tag.')
     ] = 'contrast',
     encoder: Encoder = None,
+    weights: Weights = None,
     device: Device = None,
     offline: Offline = False,
     json: Json = False,
@@ -134,7 +163,7 @@ def ask(
     from demul_mm.app import library
 
     show.set_logging(True, verbose)
-    make = _encoder(encoder, device, offline, verbose)
+    make = _encoder(encoder, device, offline, verbose, weights)
     if library.is_library(index):
         found = library.Library.open(index, make).ask(video, sentence, number, scorer)
     else:
@@ -182,6 +211,70 @@ def export(
     write_atomically(target, render(query, rows, target.suffix.lstrip('.').lower(), padding))
 
 
+@alerts.command('add')
+def add_alert(
+    sentence: Annotated[str, typer.Argument(help='What is looked for.')],
+    threshold: Annotated[
+        float,
+        typer.Option(help='Least probability with a trained DeMUL, least cosine with another.'),
+    ],
+    file: Annotated[
+        Path | None, typer.Option(help='Add a line of JSON to this file for each moment.')
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(help='Post each moment to this address, as JSON.')
+    ] = None,
+    old: Annotated[bool, typer.Option('--old', help='Ask the videos too that are there.')] = False,
+    index: Index = DEFAULT_INDEX,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Ask every video that is added; without a file or an address a line is printed."""
+    added = _alerts(index, None).add(sentence, threshold, file, webhook, old)
+    show.facts(added._asdict(), json)
+
+
+@alerts.command('list')
+def list_alerts(index: Index = DEFAULT_INDEX, json: Json = False, debug: Debug = False) -> None:
+    """What every new video is asked."""
+    show.table([alert._asdict() for alert in _alerts(index, None).all()], json)
+
+
+@alerts.command('remove')
+def remove_alert(
+    number: Annotated[int, typer.Argument(help='As list shows it.')],
+    index: Index = DEFAULT_INDEX,
+    debug: Debug = False,
+) -> None:
+    """Ask it no more."""
+    _alerts(index, None).remove(number)
+
+
+@alerts.command('run')
+def run_alerts(
+    index: Index = DEFAULT_INDEX,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    device: Device = None,
+    offline: Offline = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Ask the videos that were not asked yet; index does so after each update."""
+    show.set_logging(True, verbose)
+    found = _alerts(index, _encoder(encoder, device, offline, verbose, weights))
+    show.events(found.run((lambda event: None) if json else show.event), json)
+
+
+def _alerts(index: Path, make: Any) -> Any:
+    """The standing queries of a library."""
+    from demul_mm.app.alerts import Alerts
+    from demul_mm.app.library import Library
+
+    return Alerts(Library.open(index, make))
+
+
 @app.command()
 def serve(
     index: Index = DEFAULT_INDEX,
@@ -197,6 +290,7 @@ def serve(
         typer.Option(help='Folder below which folders may be added from the page; repeat.'),
     ] = None,
     encoder: Encoder = None,
+    weights: Weights = None,
     device: Device = None,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -209,7 +303,7 @@ def serve(
     from demul_mm.server.service import Service
 
     show.set_logging(quiet, verbose)
-    service = Service(index, _encoder(encoder, device, offline, verbose), allow or ())
+    service = Service(index, _encoder(encoder, device, offline, verbose, weights), allow or ())
     run.serve(service, host, port, token, lambda url: typer.echo(f'open {url}'))
 
 
@@ -220,6 +314,7 @@ def mcp(
         'demul_clips'
     ),
     encoder: Encoder = None,
+    weights: Weights = None,
     device: Device = None,
     offline: Offline = False,
     verbose: Verbose = False,
@@ -231,7 +326,7 @@ def mcp(
     from demul_mm.server.service import Service
 
     show.set_logging(True, verbose)
-    service = Service(index, _encoder(encoder, device, offline, verbose))
+    service = Service(index, _encoder(encoder, device, offline, verbose, weights))
     try:
         create_mcp(service, clips).run()
     finally:
@@ -271,17 +366,28 @@ def _needs(extra: str, *packages: str) -> None:
         raise ImportError(f'{", ".join(missing)} is missing: pip install "demul-mm[{extra}]"')
 
 
-def _encoder(name: str | None, device: str | None, offline: bool, verbose: bool) -> Any:
+def _encoder(
+    name: str | None,
+    device: str | None,
+    offline: bool,
+    verbose: bool,
+    weights: Path | None = None,
+) -> Any:
     """Makes the encoder that was asked for, or else that of the library, when it is needed."""
+    if weights is not None and name is None:
+        raise ValueError('--weights belong to a config: --model CONFIG --weights WEIGHTS')
+    # A library is used from elsewhere, too.
+    asked = os.path.abspath(name) if name is not None and os.path.exists(name) else name
+    if weights is not None:
+        asked = f'{asked}{os.pathsep}{os.path.abspath(weights)}'
 
     def make(known: str | None) -> Any:
-        from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
-        from demul_mm.zero_shot.image_text import ImageTextEncoder
+        from demul_mm.app.models import load_encoder
 
         if not verbose:
             import transformers
 
             transformers.logging.disable_progress_bar()
-        return ImageTextEncoder(name or known or DEFAULT_ENCODER, device, offline)
+        return load_encoder(asked or known, device, offline)
 
     return make

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from demul_mm.app.alerts import Event
     from demul_mm.app.library import Library, Report
     from demul_mm.app.rank_fusion import Hit
 
@@ -54,11 +56,14 @@ def progress(hidden: bool) -> Iterator[Callable[[str, float, int, int], None]]:
         yield tell
 
 
-def report(report: Report, library: Library, as_json: bool, quiet: bool) -> None:
-    """What an update did; broken files come last."""
+def report(
+    report: Report, library: Library, alerts: Sequence[Event], as_json: bool, quiet: bool
+) -> None:
+    """What an update did, and what alerts found in it; broken files come last."""
     if as_json:
         content = report._asdict()
         content['broken'] = [dict(path=path, error=error) for path, error in report.broken]
+        content['alerts'] = [asdict(one) for one in alerts]
         _json(content)
         return
     if not quiet:
@@ -93,6 +98,19 @@ def hits(found: Sequence[Hit], sentence: str, as_json: bool) -> None:
     _console().print(table)
 
 
+def events(found: Sequence[Event], as_json: bool) -> None:
+    """Moments that fit alerts, for programs; people have seen each as it was found."""
+    if as_json:
+        _json([asdict(one) for one in found])
+
+
+def event(found: Event) -> None:
+    """A moment of a new video that fits an alert, in one line."""
+    span = f'{clock(found.start)} to {clock(found.end)}'
+    name = Path(found.video).name
+    print(f'alert {found.alert} "{found.sentence}": {name} {span} ({found.score})', flush=True)
+
+
 def facts(found: Mapping[str, Any], as_json: bool) -> None:
     """Names and values."""
     if as_json:
@@ -113,6 +131,9 @@ def table(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     """Rows with the same names."""
     if as_json:
         _json(rows)
+        return
+    if not rows:
+        print('none')
         return
     shown = Table(box=None, pad_edge=False)
     for name in rows[0]:

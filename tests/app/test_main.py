@@ -58,6 +58,7 @@ def test_help_is_light(tmp_path: Path) -> None:
         'encoders',
         'serve',
         'mcp',
+        'alert',
     ):
         assert name in shown.stdout
 
@@ -118,6 +119,37 @@ def test_a_newcomers_way(home: Path) -> None:
 
     facts = json.loads(demul('info', '--json', cwd=home).stdout)
     assert (facts['videos'], facts['lines_of_text'], len(facts['broken'])) == (1, 1, 1)
+
+
+@pytest.mark.slow
+def test_a_library_that_cannot_be_made_leaves_nothing(home: Path, tmp_path: Path) -> None:
+    for arguments, told in (
+        ((home / 'films', '--model', 'a/b', '--offline'), 'leave --offline out'),
+        (('none', '--model', home / 'encoder'), 'is missing; nothing was changed'),
+        ((), 'no folder was given'),
+    ):
+        done = demul('index', *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_alerts_from_the_command_line(home: Path, tmp_path: Path) -> None:
+    films = tmp_path / 'films'
+    write_film(films / 'one.mp4', ['red', 'black', 'blue'])
+    model = ('--model', home / 'encoder', '--device', 'cpu')
+    assert demul('index', films, *model, cwd=tmp_path).returncode == 0
+    done = demul('alert', 'add', 'a dog', '--threshold', '-1', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    write_film(films / 'two.mp4', ['blue', 'red'])
+    shown = demul('index', '--device', 'cpu', cwd=tmp_path)
+    assert 'alert 1 "a dog": two.mp4 ' in shown.stdout
+    (row,) = json.loads(demul('alert', 'list', '--json', cwd=tmp_path).stdout)
+    assert (row['id'], row['sentence'], row['threshold']) == (1, 'a dog', -1)
+    assert demul('alert', 'run', cwd=tmp_path).stdout == ''
+    assert demul('alert', 'remove', 1, cwd=tmp_path).returncode == 0
+    assert demul('alert', 'list', cwd=tmp_path).stdout == 'none\n'
 
 
 @pytest.mark.slow

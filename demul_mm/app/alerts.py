@@ -1,0 +1,185 @@
+"""Standing queries: sentences that are asked of every video that is added."""
+
+import json
+import sqlite3
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from mmengine.logging import MMLogger
+
+from demul_mm.app.library import Library
+
+FILE = 'alerts.sqlite'
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS alerts (
+    id INTEGER PRIMARY KEY, sentence TEXT NOT NULL, threshold REAL NOT NULL, file TEXT,
+    webhook TEXT);
+CREATE TABLE IF NOT EXISTS asked (
+    alert INTEGER NOT NULL REFERENCES alerts ON DELETE CASCADE, key TEXT NOT NULL,
+    PRIMARY KEY (alert, key)) WITHOUT ROWID;
+"""
+# Seconds that a webhook may take to answer.
+TIMEOUT = 10
+
+
+class Alert(NamedTuple):
+    """A sentence, and where it is told which videos hold it."""
+
+    id: int
+    sentence: str
+    threshold: float
+    file: str | None
+    webhook: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A moment of a new video that fits an alert; ``score`` is what passed the threshold."""
+
+    alert: int
+    sentence: str
+    video: str
+    start: float
+    end: float
+    score: float
+
+
+class Alerts:
+    """The standing queries of a library.
+
+    Each asks a video once: whatever a killed run did not tell is told by the next, at worst twice.
+
+    Args:
+        library: whose videos are asked.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._db = sqlite3.connect(library.path / FILE, timeout=60)
+        self._db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;' + SCHEMA)
+
+    def add(
+        self,
+        sentence: str,
+        threshold: float,
+        file: str | Path | None = None,
+        webhook: str | None = None,
+        old: bool = False,
+    ) -> Alert:
+        """A new one, for the videos that are added from now on.
+
+        Args:
+            sentence: what is looked for.
+            threshold: of a moment's score: with a trained model its calibrated probability, else
+                the cosine of the sentence and a window of frames, as ``search`` shows them.
+            file: to which a line of JSON is added for each moment.
+            webhook: address that each moment is posted to as JSON.
+            old: ask the videos too that are there already.
+
+        Raises:
+            ValueError: the sentence is empty, or the address is not of http or https.
+        """
+        if not sentence.strip():
+            raise ValueError('the sentence is empty; say what you look for')
+        if webhook is not None and urlsplit(webhook).scheme not in ('http', 'https'):
+            raise ValueError(f'webhook {webhook!r}: give an address that begins with https://')
+        place = None if file is None else str(Path(file).resolve())
+        with self._db:
+            number = self._db.execute(
+                'INSERT INTO alerts (sentence, threshold, file, webhook) VALUES (?, ?, ?, ?)',
+                (sentence, threshold, place, webhook),
+            ).lastrowid
+            assert number is not None
+            if not old:
+                rows = self.library.catalogue.videos('indexed')
+                self._mark(number, [row.key for row in rows])
+        return Alert(number, sentence, threshold, place, webhook)
+
+    def all(self) -> list[Alert]:
+        """In the order in which they were added."""
+        rows = self._db.execute('SELECT id, sentence, threshold, file, webhook FROM alerts')
+        return sorted(Alert(*row) for row in rows)
+
+    def remove(self, number: int) -> None:
+        """Ask no more.
+
+        Raises:
+            ValueError: there is no such alert.
+        """
+        with self._db:
+            if not self._db.execute('DELETE FROM alerts WHERE id = ?', (number,)).rowcount:
+                known = ', '.join(str(alert.id) for alert in self.all()) or 'none'
+                raise ValueError(f'there is no alert {number}; there are: {known}')
+
+    def run(self, tell: Callable[[Event], None]) -> list[Event]:
+        """Ask what was not asked yet.
+
+        Args:
+            tell: called with each moment whose alert has neither file nor webhook.
+
+        Returns:
+            All moments that passed.
+        """
+        events: list[Event] = []
+        videos = self.library.catalogue.videos('indexed')
+        for alert in self.all():
+            asked = {
+                k for (k,) in self._db.execute('SELECT key FROM asked WHERE alert = ?', alert[:1])
+            }
+            for row in videos:
+                if row.key in asked:
+                    continue
+                found = self._ask(alert, row.path)
+                if self._send(alert, found, tell):
+                    with self._db:
+                        self._mark(alert.id, [row.key])
+                    events += found
+        return events
+
+    def _ask(self, alert: Alert, path: str) -> list[Event]:
+        """The best moment of a video, if it is good enough."""
+        hits = self.library.ask(path, alert.sentence, number=1, scorer='windows')
+        return [
+            Event(alert.id, alert.sentence, path, *(round(v, 3) for v in (h.start, h.end, h.score)))
+            for h in hits
+            if h.score >= alert.threshold
+        ]
+
+    def _send(self, alert: Alert, events: list[Event], tell: Callable[[Event], None]) -> bool:
+        """Whether all were told."""
+        try:
+            for event in events:
+                if alert.file is not None:
+                    with open(alert.file, 'a', encoding='utf-8') as file:
+                        file.write(json.dumps(asdict(event), ensure_ascii=False) + '\n')
+                if alert.webhook is not None:
+                    _post(alert.webhook, asdict(event))
+                if alert.file is None and alert.webhook is None:
+                    tell(event)
+        except OSError as error:
+            MMLogger.get_current_instance().warning(
+                f'alert {alert.id} could not be told and is tried again: {error}'
+            )
+            return False
+        return True
+
+    def _mark(self, number: int, keys: list[str]) -> None:
+        rows = [(number, key) for key in keys]
+        self._db.executemany('INSERT OR IGNORE INTO asked VALUES (?, ?)', rows)
+
+
+def has_alerts(library: Library) -> bool:
+    """Whether any alert was ever added."""
+    return (library.path / FILE).is_file()
+
+
+def _post(address: str, content: dict[str, Any]) -> None:
+    request = urllib.request.Request(
+        address, json.dumps(content).encode(), {'Content-Type': 'application/json'}
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        answer.read()
