@@ -7,6 +7,7 @@ from demul_mm.apis.corpus_inferencer import (
 )
 from demul_mm.apis.extractor import FeatureExtractor
 from demul_mm.apis.loading import LoadedModel, load_model, model_fingerprint
+from demul_mm.apis.model_zoo import list_models
 from demul_mm.apis.moment_inferencer import MomentInferencer
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     'FeatureExtractor',
     'LoadedModel',
     'MomentInferencer',
+    'list_models',
     'load_entry_source',
     'load_model',
     'load_query_encoder',
