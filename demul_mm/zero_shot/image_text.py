@@ -44,7 +44,7 @@ class ImageTextEncoder:
         folder = fetch(name, offline)
         self.name, self.batch = name, batch
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        local: dict[str, Any] = dict(local_files_only=True)
+        local: dict[str, Any] = dict(local_files_only=True, trust_remote_code=False)
         model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
         if not (hasattr(model, 'get_image_features') and hasattr(model, 'get_text_features')):
             raise ValueError(

@@ -20,7 +20,7 @@ class TransformersImageEncoder(nn.Module):
         from transformers import AutoModel
 
         super().__init__()
-        model = AutoModel.from_pretrained(name)
+        model = AutoModel.from_pretrained(name, trust_remote_code=False)
         if not hasattr(model, 'get_image_features'):
             raise ValueError(
                 f'{name} is a {type(model).__name__}, which has no get_image_features; '

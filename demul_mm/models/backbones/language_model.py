@@ -31,7 +31,7 @@ def _load_quietly(folder: str) -> 'PreTrainedModel':
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
-        lm = AutoModel.from_pretrained(folder)
+        lm = AutoModel.from_pretrained(folder, trust_remote_code=False)
     finally:
         hf_logging.set_verbosity(verbosity)
         hf_logging.enable_progress_bar()

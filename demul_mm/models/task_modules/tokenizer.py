@@ -45,7 +45,8 @@ class TransformersTokenizer:
     def __init__(self, name: str = 'minilm', max_length: int = 64) -> None:
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(resolve_language_model(name))
+        folder = resolve_language_model(name)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.max_length = max_length
 
     def __call__(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
