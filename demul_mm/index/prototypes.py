@@ -38,8 +38,8 @@ def select_prototypes(
             for index in members:
                 chosen[index] = np.asarray(moments[index], np.float32)
             continue
-        # Pairwise similarities are (V, M, M): bound their size.
-        step = max(1, (1 << 24) // count**2)
+        # Bound the size of (V, M, S).
+        step = max(1, (1 << 24) // (count * np.shape(moments[members[0]])[1]))
         for start in range(0, len(members), step):
             part = members[start : start + step]
             stack = torch.from_numpy(np.stack([moments[i] for i in part]).astype(np.float32))
@@ -50,14 +50,17 @@ def select_prototypes(
 
 
 def _k_centres(moments: Tensor, num_prototypes: int, refine_steps: int) -> Tensor:
-    """``(V, M, S)`` to ``(V, k, S)``, with ``k < M``."""
-    similarity = moments @ moments.transpose(1, 2)  # (V, M, M)
+    """``(V, M, S)`` to ``(V, k, S)``, with ``k < M``; no (M, M): an hour has 20,000 moments."""
     videos = torch.arange(len(moments))
-    seeds = [similarity.sum(-1).argmax(1)]  # (V,)
-    coverage = similarity[videos, seeds[0]]  # (V, M), to the nearest seed
+
+    def similarity(others: Tensor) -> Tensor:
+        return (moments @ others[..., None])[..., 0]  # (V, M), to one vector (V, S) of each video
+
+    seeds = [similarity(moments.sum(1)).argmax(1)]  # (V,)
+    coverage = similarity(moments[videos, seeds[0]])  # (V, M), to the nearest seed
     for _ in range(num_prototypes - 1):
         seeds.append(coverage.argmin(1))
-        coverage = torch.maximum(coverage, similarity[videos, seeds[-1]])
+        coverage = torch.maximum(coverage, similarity(moments[videos, seeds[-1]]))
     prototypes = moments[videos[:, None], torch.stack(seeds, 1)]  # (V, k, S)
     for _ in range(refine_steps):
         nearest = (moments @ prototypes.transpose(1, 2)).argmax(-1)  # (V, M)

@@ -111,6 +111,14 @@ def test_prototypes_do_not_depend_on_the_company() -> None:
         select_prototypes(videos, 0)
 
 
+def test_prototypes_of_a_long_video_need_no_pairs_of_moments() -> None:
+    """All pairs of 300,000 moments would be 360 GB."""
+    rows = unit(np.random.default_rng(0).standard_normal((300_000, 4)))
+    (found,) = select_prototypes([rows.astype(np.float32)], 4)
+    assert found.shape == (4, 4)
+    assert (rows @ found.T).max(1).min() > -0.2  # every moment is near one of them
+
+
 def test_identical_moments_need_no_special_care() -> None:
     same = np.repeat(unit(np.ones((1, 16))), 10, 0)
     np.testing.assert_allclose(select_prototypes([same], 4)[0], same[:4], atol=1e-5)
