@@ -38,7 +38,7 @@ demo: $(STAMP)  ## Train, test and search a small rendered corpus; leaves work_d
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python tools/demo.py
 
 test: $(STAMP)  ## Run the test suite (one part of it: make test TESTS=tests/models)
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .

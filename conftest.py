@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 
 import pytest
 
@@ -11,6 +12,12 @@ os.environ.setdefault('PIP_REQUIRE_VIRTUALENV', '1')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 # Nothing may reach for the network.
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is left alone with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker('slow'))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True, scope='module')
