@@ -5,23 +5,27 @@ named after its data file, whose name is unique, and after the CRC-32 of their o
 that is missing, does not match its name or cannot be opened is made anew.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from lance.fragment import LanceFragment
 
 from demul_mm.index.codecs import Codec
 from demul_mm.index.errors import IndexDamagedError
 from demul_mm.index.prototypes import select_prototypes
 from demul_mm.index.store import MEND, checksum, lance_errors, row_checks
+
+if TYPE_CHECKING:
+    from lance.fragment import LanceFragment
 
 # Videos that are read from the data set, and of which prototypes are chosen, together.
 BLOCK = 4096

@@ -3,14 +3,15 @@
 A video's *ordinal* is its place in the fragments, laid end to end. Removed videos have one too.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,9 @@ from demul_mm.index.cache import Block, Fragment
 from demul_mm.index.codecs import Codec, make_codec
 from demul_mm.index.entry import VideoEntry
 from demul_mm.index.store import Store, read_info
+
+if TYPE_CHECKING:
+    import lance
 
 
 def codec_of(info: dict[str, Any]) -> Codec:
@@ -42,7 +46,7 @@ class Snapshot:
         table: lance.LanceDataset,
         store: Store,
         verify: bool,
-        known: 'Snapshot | None' = None,
+        known: Snapshot | None = None,
     ) -> None:
         self.info = read_info(table)
         self.version: int = table.version

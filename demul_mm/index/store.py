@@ -14,6 +14,8 @@ What the index is (backend, options, fingerprints, S) is JSON in the metadata of
 Versions, atomic commits, deletions and compaction are Lance's.
 """
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import json
@@ -25,10 +27,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
-import lance
 import numpy as np
 import pyarrow as pa
 
@@ -41,6 +42,9 @@ from demul_mm.index.errors import (
     IndexLockedError,
     IndexStorageError,
 )
+
+if TYPE_CHECKING:
+    import lance
 
 # Forked workers, as of a DataLoader, touch no index.
 warnings.filterwarnings('ignore', message='lance is not fork-safe')
@@ -213,6 +217,8 @@ def row_checks(rows: pa.RecordBatch) -> np.ndarray:
 
 def open_table(uri: str) -> lance.LanceDataset | None:
     """The newest version of a data set, None if there is none; IndexFormatError if not of ours."""
+    import lance
+
     with lance_errors(uri):
         try:
             table = lance.dataset(uri)
@@ -242,6 +248,8 @@ def write(
     rows: pa.RecordBatchReader | pa.Table, uri: str, mode: str, info: dict[str, Any]
 ) -> lance.LanceDataset:
     """Commit rows of a schema that says ``info``: 'create', 'append', 'overwrite', 'upsert'."""
+    import lance
+
     text = json.dumps(dict(info, version=FORMAT_VERSION))
     rows = rows.cast(SCHEMA.with_metadata({INFO: text}))
     with lance_errors(uri, writing=True):

@@ -4,14 +4,15 @@ They go into a data set of their own, a commit for every so many videos, and fro
 index in one.
 """
 
+from __future__ import annotations
+
 import base64
 import contextlib
 import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 from mmengine.logging import MMLogger
@@ -23,6 +24,9 @@ from demul_mm.index.snapshot import codec_of
 from demul_mm.index.store import SCHEMA, Store, encode_rows, lance_errors, open_table, read_info
 from demul_mm.index.store import write as write_rows
 from demul_mm.structures.names import as_names
+
+if TYPE_CHECKING:
+    import lance
 
 # Videos that are encoded together.
 BLOCK = 256
@@ -90,6 +94,8 @@ class PendingVideos:
         if '://' not in self.uri:
             shutil.rmtree(self.uri, ignore_errors=True)
             return
+        import lance
+
         with contextlib.suppress(ValueError):  # hardly anything was left
             lance.LanceDataset.drop(self.uri, ignore_not_found=True)
 
