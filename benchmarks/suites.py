@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ablations import ABLATIONS, SHORT_ONLY, WHOLE_ONLY, ablate
+from ablations import ABLATIONS, SHORT_ONLY, TEXT_ONLY, WHOLE_ONLY, ablate
 from mmengine.config import Config
 
 from demul_mm.cli import load_config
@@ -12,7 +12,9 @@ from demul_mm.cli import load_config
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ('full', 'dual_encoder', 'plain_detector')
 # What changes no ranking is in no suite.
-RANKING = tuple(name for name in ABLATIONS if name not in ('no_calibration', *WHOLE_ONLY))
+RANKING = tuple(
+    name for name in ABLATIONS if name not in ('no_calibration', *WHOLE_ONLY, *TEXT_ONLY)
+)
 # Beside what the method claims: on the films alone.
 FURTHER = ('adamw', 'hard_mining', 'sparse_map', 'two_stage')
 MAIN = (*BASELINES[1:], 'no_fusion', 'words_only', 'no_private', 'cls_only', 'no_quality')

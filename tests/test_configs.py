@@ -31,8 +31,18 @@ with pytest.MonkeyPatch.context() as patch:  # the benchmarks are scripts side b
     patch.syspath_prepend(str(ROOT / 'benchmarks'))
     table = importlib.import_module('ablations')
     ABLATIONS, ablate = table.ABLATIONS, table.ablate
-    ADDED, LEFT_OUT = table.SHORT_ONLY, table.WHOLE_ONLY
-RECIPES = {name: ROOT / 'configs' / f'demul_{name}.py' for name in ('charades_clip_cv', 'demo')}
+    ADDED, LEFT_OUT, TEXT = table.SHORT_ONLY, table.WHOLE_ONLY, table.TEXT_ONLY
+RECIPES = {
+    name: ROOT / 'configs' / f'demul_{name}.py'
+    for name in ('charades_clip_cv', 'demo', 'youcook2_transcripts_cv')
+}
+
+
+def recipe_of(ablation: str) -> str:
+    """A recipe that an ablation is for."""
+    if ablation in TEXT:
+        return 'youcook2_transcripts_cv'
+    return 'demo' if ablation in ADDED else 'charades_clip_cv'
 
 
 def name_of(path: Path) -> str:
@@ -138,12 +148,10 @@ ALL = [
     for p in PATHS
 ]
 # An ablation changes the same things in each recipe (seen below): it is run in one.
-PAIRS = [('demo', name) for name in ABLATIONS if name not in LEFT_OUT]
-PAIRS += [('charades_clip_cv', name) for name in ABLATIONS if name not in ADDED]
-ALL += [
-    pytest.param((RECIPES['demo' if name in ADDED else 'charades_clip_cv'], name), id=name)
-    for name in ABLATIONS
-]
+PAIRS = [('demo', name) for name in ABLATIONS if name not in (*LEFT_OUT, *TEXT)]
+PAIRS += [('charades_clip_cv', name) for name in ABLATIONS if name not in (*ADDED, *TEXT)]
+PAIRS += [('youcook2_transcripts_cv', name) for name in TEXT]
+ALL += [pytest.param((RECIPES[recipe_of(name)], name), id=name) for name in ABLATIONS]
 
 
 @pytest.mark.parametrize('loaded', ALL, indirect=True)
