@@ -1,35 +1,28 @@
 """A library: folders of videos, kept up to date in an index and searched by sentences."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from mmengine.logging import MMLogger
 
+from demul_mm.app.asking import Span, ask, refined
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
-from demul_mm.app.sight import OVERLAP, FrameSight, Sight
-from demul_mm.app.sources import covers, find_videos, resolve
-from demul_mm.files import file_state
+from demul_mm.app.sight import OVERLAP, Sight, sight_of
+from demul_mm.app.sources import covers, find_videos, resolve, state_keys
 from demul_mm.index import FaissIndex, IndexFormatError, MomentIndex, VideoEntry
 from demul_mm.structures.nms import MomentNMS
-from demul_mm.video.text import TimedLine, read_lines, subtitle_files, subtitles_in
-from demul_mm.zero_shot.scorers import SCORERS
+from demul_mm.video.text import spoken_lines
 
 # Hits of each kind that are fused.
 DEPTH = 100
 # A moment and what is said in it, which is short, are one answer if their IoU is above this.
 SAID_OVERLAP = 0.1
-# A video's key, and seconds from its first frame.
-Span = tuple[str, float, float]
 
 
 class Report(NamedTuple):
@@ -345,7 +338,7 @@ class Library:
         nms = MomentNMS(OVERLAP, DEPTH)
         vector = self.encoder.encode_texts([sentence])
         if liked or disliked:
-            vector = _refined(index, vector[0], liked, disliked)[None]
+            vector = refined(index, vector[0], liked, disliked)[None]
         hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
         found = [
             Found(key, float(start), float(end), 'picture', f'picture {score:.3f}', float(score))
@@ -366,73 +359,6 @@ class Library:
     ) -> list[Hit]:
         """The best moments of one video, read from the library if it is there; see :func:`ask`."""
         return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, self._file)
-
-
-def ask(
-    path: str | Path,
-    sentence: str,
-    encoder: Callable[[], Any],
-    seconds: float = 1.0,
-    number: int = 5,
-    scorer: str = 'contrast',
-    known: Callable[[str], Path] | None = None,
-) -> list[Hit]:
-    """The best moments of one video.
-
-    Args:
-        path: of a video file.
-        sentence: what is looked for.
-        encoder: gives what :class:`Library` has for one, when it is needed.
-        seconds: between the frames that are encoded.
-        number: of moments, at most.
-        scorer: of :data:`~demul_mm.zero_shot.scorers.SCORERS`; a trained model has its own way.
-        known: the file in which a video's key is kept, if it is.
-
-    Raises:
-        FileNotFoundError, ValueError: the video cannot be read, or there is no such scorer.
-    """
-    if scorer not in SCORERS:
-        raise ValueError(f'there is no scorer {scorer!r}; allowed: {", ".join(SCORERS)}')
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'there is no video file {path}')
-    path = str(Path(path).resolve())
-    key = state_key(path)
-    sight = sight_of(encoder(), seconds)
-    with TemporaryDirectory(prefix='demul_') as folder:
-        file = known(key) if known is not None else Path(folder)
-        if not file.is_file():
-            file = Path(folder, key + sight.suffix)
-            sight.write(path, file)
-        found = sight.ask(sentence, file, number, scorer)
-    return [Hit(key, path, one.start, one.end, one.score, (one.why,)) for one in found]
-
-
-def sight_of(encoder: Any, seconds: float) -> Sight:
-    """How an encoder sees videos: a trained model in its own way, others by single frames.
-
-    Args:
-        encoder: what :class:`Library` has for one.
-        seconds: between the frames that are seen.
-    """
-    return getattr(encoder, 'sight', None) or FrameSight(encoder, seconds)
-
-
-def _refined(
-    index: MomentIndex, vector: np.ndarray, liked: Sequence[Span], disliked: Sequence[Span]
-) -> np.ndarray:
-    """A sentence's vector ``(S,)`` moved by what was said of moments the index still holds."""
-    from demul_mm.retrieval.refining import FeedbackWeights, MomentVectors, refine_query
-
-    query, vectors = torch.from_numpy(vector), MomentVectors(index)
-
-    def rows(spans: Sequence[Span]) -> torch.Tensor:
-        found = [query.new_zeros(0, len(query))]
-        for key, start, end in spans:
-            with suppress(KeyError):
-                found.append(vectors(key, np.array([[start, end]])))
-        return torch.cat(found)
-
-    return refine_query(query, rows(liked), rows(disliked), FeedbackWeights())[0].numpy()
 
 
 class _Entries:
@@ -457,27 +383,6 @@ def _tell_share(
 def is_library(path: str | Path) -> bool:
     """Whether a folder is one."""
     return (Path(path) / 'library.sqlite').is_file()
-
-
-def state_key(path: str | Path) -> str:
-    """Stands for a video file, with the subtitles beside it, as long as none of them changes."""
-    return state_keys([str(path)])[str(path)]
-
-
-def state_keys(paths: Sequence[str]) -> dict[str, str]:
-    """The same of many by their paths; each folder is looked through once."""
-    beside = {folder: subtitles_in(folder) for folder in {Path(path).parent for path in paths}}
-    keys = {}
-    for path in paths:
-        files = (path, *beside[Path(path).parent].get(Path(path).stem, ()))
-        keys[path] = hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]
-    return keys
-
-
-def spoken_lines(path: str) -> list[TimedLine]:
-    """Lines of the subtitles beside a video, or else of those inside it."""
-    beside = [line for file in subtitle_files(path) for line in read_lines(file)]
-    return beside or read_lines(path)
 
 
 def _is_new(row: VideoRow | None, key: str, retry: bool) -> bool:

@@ -98,6 +98,16 @@ class FrameSight:
         ]
 
 
+def sight_of(encoder: Any, seconds: float) -> Sight:
+    """How an encoder sees videos: a trained model in its own way, others by single frames.
+
+    Args:
+        encoder: what :class:`~demul_mm.app.library.Library` has for one.
+        seconds: between the frames that are seen.
+    """
+    return getattr(encoder, 'sight', None) or FrameSight(encoder, seconds)
+
+
 def suppress(
     spans: np.ndarray, scores: np.ndarray, number: int, overlap: float = OVERLAP
 ) -> Sequence[tuple[float, float, float]]:

@@ -1,11 +1,13 @@
-"""Where a library's videos are: folders, files and globs."""
+"""Where a library's videos are: folders, files and globs; and whether they have changed."""
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from demul_mm.files import VIDEO_SUFFIXES, find_files
+from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files
+from demul_mm.video.text import subtitles_in
 
 _GLOB = re.compile(r'\*\*/|\*\*|\*|\?|\[!?[^\]]+\]')
 
@@ -73,3 +75,18 @@ def _pattern(glob: str) -> re.Pattern[str]:
         whole += re.escape(glob[last : wild.start()]) + meanings.get(text, choice)
         last = wild.end()
     return re.compile(whole + re.escape(glob[last:]), re.DOTALL)
+
+
+def state_key(path: str | Path) -> str:
+    """Stands for a video file, with the subtitles beside it, as long as none of them changes."""
+    return state_keys([str(path)])[str(path)]
+
+
+def state_keys(paths: Sequence[str]) -> dict[str, str]:
+    """The same of many by their paths; each folder is looked through once."""
+    beside = {folder: subtitles_in(folder) for folder in {Path(path).parent for path in paths}}
+    keys = {}
+    for path in paths:
+        files = (path, *beside[Path(path).parent].get(Path(path).stem, ()))
+        keys[path] = hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]
+    return keys

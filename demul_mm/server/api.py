@@ -11,8 +11,8 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
+from demul_mm.app.asking import Span
 from demul_mm.app.export import FORMS
-from demul_mm.app.library import Span
 from demul_mm.server.guard import Guard
 from demul_mm.server.service import Service
 from demul_mm.version import __version__

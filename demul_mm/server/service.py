@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from demul_mm.app.asking import Span
 from demul_mm.app.catalogue import VideoRow
 from demul_mm.app.export import export
-from demul_mm.app.library import Library, Span, is_library
+from demul_mm.app.library import Library, is_library
 from demul_mm.app.rank_fusion import Hit
 from demul_mm.server.updates import Updates
 from demul_mm.video.cutting import cut

@@ -74,6 +74,12 @@ def read_lines(path: str | Path) -> list[TimedLine]:
     return sorted(line for line in lines if line.text and line.end > line.start)
 
 
+def spoken_lines(path: str) -> list[TimedLine]:
+    """Lines of the subtitles beside a video, or else of those inside it."""
+    beside = [line for file in subtitle_files(path) for line in read_lines(file)]
+    return beside or read_lines(path)
+
+
 def _packets(container: Any, tracks: list[Any]) -> list[tuple[int, float, float, str]]:
     found = []
     for packet in container.demux(*tracks) if tracks else ():

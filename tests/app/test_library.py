@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demul_mm.app.library import Library, ask, state_key
+from demul_mm.app.asking import ask
+from demul_mm.app.library import Library
 from demul_mm.app.rank_fusion import Hit
-from demul_mm.app.sources import find_videos
+from demul_mm.app.sources import find_videos, state_key
 from demul_mm.index import MomentIndex
 from tests.app.films import ColourEncoder, write_film, write_subtitles
 

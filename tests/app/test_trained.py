@@ -10,7 +10,8 @@ import pytest
 
 from demul_mm.apis import MomentInferencer, published
 from demul_mm.apis.publishing import publish
-from demul_mm.app.library import Library, ask
+from demul_mm.app.asking import ask
+from demul_mm.app.library import Library
 from demul_mm.app.models import load_encoder
 from demul_mm.app.trained import TrainedSight, part_starts
 from tests.app.colours import save_colour_model
