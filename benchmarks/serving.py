@@ -108,7 +108,8 @@ def make_library(home: Path, videos: int, frames: int) -> None:
     """Files without content, of which a library is told what is to be seen in them."""
     import numpy as np
 
-    from demul_mm.app import library as app
+    from demul_mm.app import library, sight
+    from demul_mm.video.text import TimedLine
 
     draw = np.random.default_rng(0)
     for number in range(videos):
@@ -121,12 +122,12 @@ def make_library(home: Path, videos: int, frames: int) -> None:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows.astype(np.float32), float(frames)
 
-    def said(path: str) -> list[app.TimedLine]:
+    def said(path: str) -> list[TimedLine]:
         texts = [' '.join(draw.choice(WORDS.split(), 6)) for _ in range(3)]
-        return [app.TimedLine(i * 5.0, i * 5.0 + 4, text, 'x.srt') for i, text in enumerate(texts)]
+        return [TimedLine(i * 5.0, i * 5.0 + 4, text, 'x.srt') for i, text in enumerate(texts)]
 
-    app.frame_vectors, app.spoken_lines = seen, said  # type: ignore[assignment]
-    app.Library(home / 'library', Sentences).update([home / 'films'])
+    sight.frame_vectors, library.spoken_lines = seen, said
+    library.Library(home / 'library', Sentences).update([home / 'films'])
 
 
 def serve(home: Path, tell: Any) -> None:
