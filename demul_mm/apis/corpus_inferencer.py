@@ -21,7 +21,7 @@ from demul_mm.apis.arguments import (
     check_share,
 )
 from demul_mm.apis.loading import load_model, recipe_fingerprint
-from demul_mm.apis.published import read_published
+from demul_mm.apis.published import Pretrained
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_all
 from demul_mm.datasets import MomentDataset
 from demul_mm.index import MomentIndex
@@ -44,7 +44,7 @@ from demul_mm.structures.nms import MomentNMS
 
 
 @INFERENCERS.register_module()
-class CorpusInferencer:
+class CorpusInferencer(Pretrained):
     """Find the moments that sentences describe among all videos of a corpus.
 
     The index narrows the corpus down; the best videos are then fused with the query, which needs
@@ -103,22 +103,6 @@ class CorpusInferencer:
         if index is not None and not isinstance(index, MomentIndex):
             index = MomentIndex.open(index, expected_fingerprint=self.fingerprint)
         self.index: MomentIndex | None = index
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, offline: bool = False, **options: Any
-    ) -> 'CorpusInferencer':
-        """The model of a folder that ``tools/model/publish_model.py`` wrote, or on huggingface.co.
-
-        Nothing in it is run; see :func:`~demul_mm.apis.published.read_published`.
-
-        Args:
-            name: folder, or name on huggingface.co.
-            revision: branch, tag or commit on huggingface.co; None: its main branch.
-            offline: never download; otherwise what is downloaded is logged first.
-            options: of the class, but ``model`` and ``weights``.
-        """
-        return cls(*read_published(name, revision, offline), **options)
 
     @property
     def bank(self) -> VideoBank:

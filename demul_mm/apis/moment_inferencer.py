@@ -22,7 +22,7 @@ from demul_mm.apis.arguments import (
     check_share,
 )
 from demul_mm.apis.loading import load_model
-from demul_mm.apis.published import read_published
+from demul_mm.apis.published import Pretrained
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, VideoSpec, describe_all
 from demul_mm.files import inside
 from demul_mm.models.heads.joint_score import TERMS
@@ -35,7 +35,7 @@ from demul_mm.visualization import MomentVisualizer
 
 
 @INFERENCERS.register_module()
-class MomentInferencer:
+class MomentInferencer(Pretrained):
     """Find the moments that sentences describe in given videos.
 
     Videos are encoded once: a later call with other queries takes them from a cache.
@@ -69,22 +69,6 @@ class MomentInferencer:
         self.reader = VideoReader(self.config, self.model, extractor)
         self.cache = EncodingCache(self.fingerprint, cache_videos, cache_dir)
         self.visualizer = MomentVisualizer()
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, offline: bool = False, **options: Any
-    ) -> 'MomentInferencer':
-        """The model of a folder that ``tools/model/publish_model.py`` wrote, or on huggingface.co.
-
-        Nothing in it is run; see :func:`~demul_mm.apis.published.read_published`.
-
-        Args:
-            name: folder, or name on huggingface.co.
-            revision: branch, tag or commit on huggingface.co; None: its main branch.
-            offline: never download; otherwise what is downloaded is logged first.
-            options: of the class, but ``model`` and ``weights``.
-        """
-        return cls(*read_published(name, revision, offline), **options)
 
     def __call__(
         self,

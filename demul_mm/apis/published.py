@@ -1,4 +1,4 @@
-"""Models in folders, as ``tools/publish_model.py`` writes them: read without running any of it.
+"""Models in folders, as tools/model/publish_model.py writes them: read without running them.
 
 A config in Python is a program, and one in another form can name any function of any package as a
 ``type``. So of a folder ``config.json`` alone is read, and each type in it must be a class that is
@@ -6,10 +6,10 @@ registered here; ``config.py`` beside it is for people, weights are safetensors.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import Registry
@@ -17,6 +17,9 @@ from mmengine.registry import Registry
 from demul_mm.files import read_text
 from demul_mm.hub import fetch
 from demul_mm.registry import MODELS, SCOPE, TASK_UTILS, TRANSFORMS
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CONFIG, SCRIPT, CARD = 'config.json', 'config.py', 'README.md'
 WEIGHTS, EXTRACTOR = 'model.safetensors', 'extractor.safetensors'
@@ -36,6 +39,27 @@ class Published(NamedTuple):
 
     config: Config
     weights: Path
+
+
+class Pretrained:
+    """Made from a published model: the class takes its config and weights first."""
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, offline: bool = False, **options: Any
+    ) -> 'Self':
+        """The model of a folder that ``tools/model/publish_model.py`` wrote, or on huggingface.co.
+
+        Nothing in it is run; see :func:`read_published`.
+
+        Args:
+            name: folder, or name on huggingface.co.
+            revision: branch, tag or commit on huggingface.co; None: its main branch.
+            offline: never download; otherwise what is downloaded is logged first.
+            options: of the class, but ``model`` and ``weights``.
+        """
+        make: Callable[..., Self] = cls
+        return make(*read_published(name, revision, offline), **options)
 
 
 def is_published(name: str | Path) -> bool:
@@ -67,7 +91,7 @@ def read_published(
     if not is_published(folder):
         raise ValueError(
             f'{name} is no model folder: it has no {CONFIG} of format {FORMAT}; '
-            'tools/publish_model.py writes one'
+            'tools/model/publish_model.py writes one'
         )
     content = json.loads(read_text(folder / CONFIG))
     config = Config({key: value for key, value in content.items() if key != 'format'})
