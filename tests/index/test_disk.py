@@ -239,6 +239,22 @@ def test_a_disk_is_full_while_building(small_disk: Path) -> None:
     assert index.stats()['videos'] == 800
 
 
+def test_a_disk_is_full_while_adding(small_disk: Path) -> None:
+    """A clear line, and the index is as it was; with room, the addition goes on."""
+    index = ExactIndex(small_disk / 'index')
+    index.build(make_entries(50))
+    queries = make_queries(3)
+    before = index.search(queries).hits
+    with pytest.raises(IndexStorageError, match='the disk is full') as caught:
+        index.add(make_entries(800, 'new'))
+    assert caught.value.errno == errno.ENOSPC
+    for reader in (index, MomentIndex.open(small_disk / 'index')):
+        assert_same_hits(reader.search(queries).hits, before)
+    subprocess.run(['mount', '-o', 'remount,size=9m', str(small_disk)], check=True)
+    index.add(make_entries(800, 'new'))
+    assert index.stats()['videos'] == 850
+
+
 def test_two_writers(root: Path) -> None:
     index = MomentIndex.open(root)
     with Store(root).lock('build'):
