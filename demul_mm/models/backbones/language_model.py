@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import broadcast, get_dist_info
+from mmengine.dist import broadcast, broadcast_object_list, get_dist_info
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -82,9 +82,10 @@ class TokenCache(dict):
         return self
 
     def keep(self, key: bytes, row: Tensor) -> None:
-        """Keep ``row (L, E)``."""
-        self[key] = row.clone()
-        self.num_bytes += row.nbytes
+        """Keep ``row (L, E)``, once."""
+        if key not in self:
+            self[key] = row.clone()
+            self.num_bytes += row.nbytes
 
 
 @MODELS.register_module()
@@ -157,26 +158,38 @@ class TransformersLM(nn.Module):
         """
         if not self.frozen:
             return
-        fresh: dict[bytes, Tensor] = {}
-        room = self._cache_bytes - self._cache.num_bytes
-        for row, length in zip(on_host(ids), on_host(mask).sum(1).tolist()):
-            key = row[:length].numpy().tobytes()
-            room -= 0 if key in self._cache or key in fresh else length * 2 * self.out_dim
-            if room < 0:
-                break
-            if key not in self._cache:
-                fresh[key] = row[:length]
+        sentences = {
+            row[:length].numpy().tobytes(): row[:length]
+            for row, length in zip(on_host(ids), on_host(mask).sum(1).tolist())
+        }
         rank, world = get_dist_info()
-        keys = list(fresh)
+        keys = self._fresh(sentences) if rank == 0 else []
+        told = [keys]
+        broadcast_object_list(told)  # what they have read before may differ
+        keys = told[0]
         quiet = rank > 0 or len(keys) < 2 * AHEAD
         with tqdm(total=len(keys), desc='sentences', unit='sentence', disable=quiet) as bar:
             for start in range(0, len(keys), AHEAD * world):
                 part = keys[start : start + AHEAD * world]
-                mine = self._run_frozen({key: fresh[key] for key in part[rank::world]}, ids.device)
+                mine = self._run_frozen(
+                    {key: sentences[key] for key in part[rank::world]}, ids.device
+                )
                 for other in range(world if world > 1 else 0):
-                    theirs = {key: len(fresh[key]) for key in part[other::world]}
+                    theirs = {key: len(sentences[key]) for key in part[other::world]}
                     self._tell(mine if rank == other else None, theirs, other)
                 bar.update(len(part))
+
+    def _fresh(self, sentences: dict[bytes, Tensor]) -> list[bytes]:
+        """The keys of those that are not in the cache and fit into it."""
+        room = self._cache_bytes - self._cache.num_bytes
+        keys = []
+        for key, sentence in sentences.items():
+            if key not in self._cache:
+                room -= len(sentence) * self.out_dim * 2
+                if room < 0:
+                    break
+                keys.append(key)
+        return keys
 
     def _tell(
         self, rows: dict[bytes, Tensor] | None, lengths: dict[bytes, int], source: int
@@ -185,7 +198,10 @@ class TransformersLM(nn.Module):
         if rows is None:
             block = torch.empty(sum(lengths.values()), self.out_dim, dtype=torch.float16)
         else:
-            block = torch.cat([rows[key] for key in lengths] or [torch.empty(0, self.out_dim)])
+            block = torch.cat(
+                [rows[key] for key in lengths]
+                or [torch.empty(0, self.out_dim, dtype=torch.float16)]
+            )
         broadcast(block, source)
         if rows is None:
             for key, row in zip(lengths, block.split(list(lengths.values()))):

@@ -1,6 +1,7 @@
 """The language encoder and the pre-trained models behind it."""
 
 import copy
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -119,20 +120,29 @@ def test_no_more_is_read_ahead_than_the_cache_holds(folder: str):
     assert calls.rows == len(lm._cache) < 160
 
 
-def _read_share(rank: int, folder: str, out: str) -> None:
+def _read_share(rank: int, folder: str, out: str, known: int) -> None:
     torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{out}/rendezvous', rank=rank, world_size=2
+        'gloo',
+        init_method=f'file://{out}/rendezvous',
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
     )
     lm = frozen(folder)
+    if known and rank == 1:
+        lm(*sentences(known))
     calls = Calls(lm)
     lm.read_ahead(*sentences(7))
     features = lm(*sentences(7))
+    assert lm._cache.num_bytes == sum(row.nbytes for row in lm._cache.values())
     torch.save((calls.rows, features), f'{out}/{rank}.pt')
     torch.distributed.destroy_process_group()
 
 
-def test_each_process_reads_a_share_and_knows_all(folder: str, tmp_path: Path):
-    torch.multiprocessing.spawn(_read_share, args=(folder, str(tmp_path)), nprocs=2)
+@pytest.mark.parametrize('known', [0, 3])
+def test_each_process_reads_a_share_and_knows_all(folder: str, tmp_path: Path, known: int):
+    """Whatever one of them has read alone before."""
+    torch.multiprocessing.spawn(_read_share, args=(folder, str(tmp_path), known), nprocs=2)
     found = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(2)]
     assert sorted(count for count, _ in found) == [3, 4]
     for _, features in found:
