@@ -266,8 +266,6 @@ class _Output(io.TextIOBase):
 
     def __init__(self, log: IO[str], counters: Sequence[Counter], clock: Clock) -> None:
         self.log, self.counters, self.clock = log, counters, clock
-        if not counters:
-            clock.share = None
 
     def write(self, text: str) -> int:
         """Keep it."""
