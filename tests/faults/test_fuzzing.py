@@ -30,6 +30,7 @@ from demul_mm.datasets import (
     FolderStore,
     HDF5Store,
     JsonlMomentDataset,
+    LMDBStore,
     PackedStore,
     PackedWriter,
     QVHighlightsDataset,
@@ -216,6 +217,11 @@ def write_features(form: str, folder: Path) -> Path:
         torch.save({'features': torch.from_numpy(rows)}, file)
     elif form == 'safetensors':
         save_file({'features': rows}, file)
+    elif form == 'mdb':
+        lmdb = pytest.importorskip('lmdb')
+        file = folder / 'data.mdb'
+        with lmdb.open(str(folder)) as environment, environment.begin(write=True) as values:
+            values.put(b'a', rows.tobytes())
     elif form == 'h5':
         with h5py.File(file, 'w') as out:
             out['a/features'] = rows
@@ -227,7 +233,7 @@ def write_features(form: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    'form', ['npy', 'npz', 'pt', 'safetensors', 'h5', 'manifest.json', 'data.bin']
+    'form', ['npy', 'npz', 'pt', 'safetensors', 'h5', 'mdb', 'manifest.json', 'data.bin']
 )
 def test_bytes_of_feature_files(form: str, tmp_path: Path) -> None:
     file = write_features(form, tmp_path)
@@ -236,6 +242,8 @@ def test_bytes_of_feature_files(form: str, tmp_path: Path) -> None:
     def load() -> None:
         if form == 'h5':
             store: Any = HDF5Store(str(file))
+        elif form == 'mdb':
+            store = LMDBStore(str(file), dim=4, dtype='float32')
         else:
             store = (PackedStore if '.' in form else FolderStore)(str(tmp_path))
         store.shape('a')

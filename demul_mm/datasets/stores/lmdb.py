@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,21 @@ from demul_mm.registry import FEATURE_STORES
 
 # A process may open an environment once at a time.
 OPENING = threading.Lock()
+# Names all keys, a line of hexadecimal digits each, and touches both ends of all values.
+WALK = """
+import lmdb, os, sys
+file = sys.argv[1]
+with lmdb.open(file, subdir=False, readonly=True, lock=False, readahead=False) as environment:
+    whole = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+    # Beyond the end of the file, the memory that maps it cannot be read: a crash.
+    if os.path.getsize(file) < whole:
+        sys.exit(f'{os.path.getsize(file):,} of {whole:,} bytes')
+    with environment.begin(buffers=True) as transaction:
+        for key, value in transaction.cursor():
+            value[:1].tobytes(), value[-1:].tobytes()
+            print(key.hex())
+"""
+WALK_SECONDS = 600
 
 
 @FEATURE_STORES.register_module()
@@ -24,7 +41,8 @@ class LMDBStore(FeatureStore):
 
     A value is an ``.npz`` or ``.npy`` file, told by its content, or bare numbers of one type. The
     environment is opened for each access, since it survives neither a fork nor a second opening.
-    LMDB has no checksums: of a damaged file the library may end the process.
+    LMDB has no checksums, and may end the process that reads a damaged file: so all of it is walked
+    through once, in a process of its own.
 
     Args:
         path: the folder that holds ``data.mdb``, or such a file itself.
@@ -70,8 +88,13 @@ class LMDBStore(FeatureStore):
     def _keys(self) -> dict[str, None]:
         """The keys in the environment, in its order; listed once."""
         if self._listing is None:
-            with readable(f'{self.path} cannot be read'), self._opened() as transaction:
-                keys = [bytes(key) for key in transaction.cursor().iternext(values=False)]
+            with readable(f'{self.path} cannot be read'):
+                command = [sys.executable, '-c', WALK, self._file]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=WALK_SECONDS)
+                if done.returncode:
+                    why = done.stderr.strip().rpartition('\n')[2] or 'reading it ends the process'
+                    raise ValueError(f'it is damaged, {why}; download or copy it again')
+                keys = [bytes.fromhex(line) for line in done.stdout.split()]
                 # What begins so lists the others, and is no video.
                 self._listing = {key.decode(): None for key in keys if not key.startswith(b'__')}
         return self._listing
@@ -109,13 +132,12 @@ class LMDBStore(FeatureStore):
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         options = dict(readonly=True, lock=False, readahead=False)
-        with OPENING, _lmdb().open(self._file, subdir=False, **options) as environment:
-            whole = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-            # Beyond the end of the file, the memory that maps it cannot be read: a crash.
-            if (size := os.path.getsize(self._file)) < whole:
-                raise ValueError(f'{size:,} of {whole:,} bytes; download or copy it again')
-            with environment.begin() as transaction:
-                yield transaction
+        with (
+            OPENING,
+            _lmdb().open(self._file, subdir=False, **options) as environment,
+            environment.begin() as transaction,
+        ):
+            yield transaction
 
 
 def _lmdb() -> ModuleType:
