@@ -40,7 +40,9 @@ model = dict(
     head=dict(dropout=0.3),
     streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5)),
     # The sentence encoder has read captions and queries alike.
-    aligned=dict(type='AlignedStream', stream='text', in_dim=384),
+    aligned=[dict(type='AlignedStream', stream='text', in_dim=384, share=0.9)],
+    # A thousand queries teach what a moment looks like in the curve of their cosine.
+    matcher=dict(type='MatchReader', dim=128),
     test_cfg=dict(nms=dict(max_keep=10)))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=5, val_begin=2, val_interval=1)

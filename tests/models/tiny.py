@@ -51,7 +51,7 @@ class TinyTokens(nn.Module):
         return self.table(ids)
 
 
-def tiny_config(streams: Sequence[str] = ('visual',), **changes: dict | None) -> dict:
+def tiny_config(streams: Sequence[str] = ('visual',), **changes: dict | list | None) -> dict:
     """The default model's config, small; ``neck=dict(survivors=8)`` changes a part of it."""
     dims = {name: FEATURES + i for i, name in enumerate(streams)}
     config: dict = dict(
@@ -92,12 +92,13 @@ def tiny_config(streams: Sequence[str] = ('visual',), **changes: dict | None) ->
         test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5)),
     )
     for part, change in changes.items():
-        config[part] = None if change is None else {**config.get(part, {}), **change}
+        whole = change is None or isinstance(change, list)
+        config[part] = change if whole else {**config.get(part, {}), **change}
     return config
 
 
 def tiny_model(
-    streams: Sequence[str] = ('visual',), seed: int = 0, **changes: dict | None
+    streams: Sequence[str] = ('visual',), seed: int = 0, **changes: dict | list | None
 ) -> DeMUL:
     """A fresh model, in evaluation mode."""
     torch.manual_seed(seed)

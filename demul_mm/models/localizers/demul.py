@@ -1,5 +1,7 @@
 """DeMUL: decoupled multimodal modelling, unified localization."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
@@ -44,8 +46,10 @@ class DeMUL(BaseModel):
         proposal: config of the query-free proposal head.
         neck: config of the fusion neck; None for the dual encoder alone.
         head: config of the localization head.
-        aligned: config of the space that one stream shares with sentences before any training, as
-            ``AlignedStream``; None for none.
+        aligned: configs of the spaces that streams share with sentences before any training, as
+            ``AlignedStream``.
+        matcher: config of what reads the curves of cosines in those spaces, as ``MatchReader``;
+            None for none.
         frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
         memory: config of the semantic memory; None for none.
         retrieval: config of the losses in the shared space; None for none.
@@ -71,7 +75,8 @@ class DeMUL(BaseModel):
         proposal: dict,
         head: dict,
         neck: dict | None = None,
-        aligned: dict | None = None,
+        aligned: Sequence[dict] = (),
+        matcher: dict | None = None,
         frame_encoder: dict | None = None,
         memory: dict | None = None,
         retrieval: dict | None = None,
@@ -91,7 +96,8 @@ class DeMUL(BaseModel):
         self.towers = torch.nn.ModuleDict({k: MODELS.build(v) for k, v in streams.items()})
         self.pyramid = MODELS.build(pyramid)
         self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
-        self.aligned = MODELS.build(aligned) if aligned else None
+        self.aligned = torch.nn.ModuleList(MODELS.build(space) for space in aligned)
+        self.matcher = MODELS.build({'curves': len(aligned), **matcher}) if matcher else None
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
         if self.neck is None or not self.neck.reads_sentence:
@@ -164,10 +170,10 @@ class DeMUL(BaseModel):
         points = self.points(valid.shape[1], valid.device)
         mask = points.valid(num_clips)
         features, private, shared = self.decoupler.encode_streams(pyramids, stream_mask, mask)
-        if self.aligned is not None:
-            x, told = streams[self.aligned.stream]
-            cells = self.pyramid.average(self.aligned.clips(x, told), told)
-            shared = self.aligned.join(shared, cells)
+        for space in self.aligned:
+            x, told = streams[space.stream]
+            cells = self.pyramid.average(space.clips(x, told), told)
+            shared = space.join(shared, cells)
         weight = stream_mask[:, :, None, None].to(features.dtype)
         mean = (features * weight).sum(1) / weight.sum(1).clamp(min=1)
         return VideoEncoding(
@@ -189,8 +195,8 @@ class DeMUL(BaseModel):
         told = self.language(ids, mask)
         shared, private = self.decoupler.encode_language(told.sentence)
         sentence = self.decoupler.recombine_language(told.sentence, shared, private)
-        if self.aligned is not None:
-            shared = self.aligned.join(shared, self.aligned.queries(told.meaning))
+        for space in self.aligned:
+            shared = space.join(shared, space.queries(told.meaning))
         return QueryEncoding(
             words=told.words,
             word_mask=told.word_mask,
@@ -248,12 +254,38 @@ class DeMUL(BaseModel):
     ) -> HeadOutput:
         """The head's word on pairs whose cosines in the shared space are ``similarity (R, M)``."""
         rows, texts = videos.for_fusion(video), queries.select(query)
+        if self.matcher is not None:
+            curves = self._match_curves(videos, queries, video, query, points)
+            x = self.matcher(rows.points, *curves, rows.num_clips, points)
+            rows = rows._replace(points=x)
         base = self.head.base_logit(similarity)
         if self.neck is not None and (self.fusing or not self.training):
             fused = self.neck(rows, texts, points, base, keep)
         else:
             fused = dual_encoder_pairs(rows, points, base)
         return self.head(fused, similarity, rows.mask, points, rows.num_clips, query)
+
+    @torch.no_grad()
+    def _match_curves(
+        self,
+        videos: VideoEncoding,
+        queries: QueryEncoding,
+        video: Tensor,
+        query: Tensor,
+        points: PyramidPoints,
+    ) -> tuple[Tensor, Tensor]:
+        """Cosines of pairs and clips in each of ``C`` aligned spaces, ``(R, C, T)``.
+
+        And which clips have something to compare, ``(R, C, T)``.
+        """
+        of_clips, of_query = videos.shared[:, : points.level_sizes[0]], queries.shared
+        curves, told = [], []
+        for space in reversed(self.aligned):
+            (of_clips, clips), (of_query, asked) = space.split(of_clips), space.split(of_query)
+            cosines = torch.einsum('rte,re->rt', clips[video], asked[query])
+            curves.append(cosines)
+            told.append((clips != 0).any(-1)[video])
+        return torch.stack(curves[::-1], 1), torch.stack(told[::-1], 1)
 
     # -- training ----------------------------------------------------------------------------
 

@@ -64,6 +64,12 @@ class AlignedStream(nn.Module):
         parts = (shared * (1 - share).sqrt(), unit * share.sqrt(), rest * share.sqrt())
         return torch.cat(parts, -1)
 
+    def split(self, joined: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``join`` was given, ``(..., S)`` and ``(..., E)``, each of length one or zero."""
+        width = len(self.clip_mean) + 1
+        shared, aligned = joined[..., :-width].float(), joined[..., -width:-1].float()
+        return F.normalize(shared, dim=-1), F.normalize(aligned, dim=-1)
+
     def _centre(self, x: Tensor, told: Tensor, mean: Tensor, side: int) -> Tensor:
         keep = told[..., None].float()
         unit = F.normalize(x.float(), dim=-1) * keep

@@ -1,0 +1,97 @@
+"""What the curve of a sentence's likeness to the clips of a video says of its moments."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demul_mm.models.layers import Dropout, relative_position
+from demul_mm.models.necks.fusion_stage import GATE_GAIN
+from demul_mm.models.task_modules.points import PyramidPoints
+from demul_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class MatchReader(nn.Module):
+    """Reads the curves of cosines between a sentence and the clips, at all scales of the pyramid.
+
+    What makes a moment of a curve (it rises, stays, falls) is the same for every sentence, so a
+    thousand queries teach it, where they cannot teach what wide features mean. Dilated convolutions
+    go along the clips; means and maxima of their features go up the pyramid, and the cells of a
+    level see their neighbours. What was read is added to the cells, whose own features a gate lets
+    in from nothing. Cost linear in the clips: ``T * width ** 2`` a layer.
+
+    Args:
+        dim: width ``D`` of the cells.
+        curves: number ``C`` of curves.
+        width: of the convolutions.
+        dilations: of the layers along the clips, each five clips wide.
+        dropout: of the residual branches.
+    """
+
+    def __init__(
+        self,
+        dim: int = 128,
+        curves: int = 1,
+        width: int = 48,
+        dilations: tuple[int, ...] = (1, 2, 4, 8),
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if curves < 1:
+            raise ValueError('there is no curve to read: give the model an `aligned` space')
+        self.stem = nn.Conv1d(3 * curves, width, 5, padding=2)
+        self.clips = nn.ModuleList(
+            nn.Conv1d(width, width, 5, padding=2 * step, dilation=step) for step in dilations
+        )
+        self.cells = nn.Conv1d(2 * width, width, 5, padding=2)
+        self.talk = nn.Conv1d(width, width, 5, padding=2)
+        self.place = nn.Linear(17, width)
+        self.out = nn.Linear(width, dim)
+        self.gate = nn.Parameter(torch.zeros(()))
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self, cells: Tensor, cosine: Tensor, told: Tensor, num_clips: Tensor, points: PyramidPoints
+    ) -> Tensor:
+        """Read the curves of ``R`` pairs.
+
+        Args:
+            cells: ``(R, N, M, D)`` of ``N`` streams.
+            cosine: ``(R, C, T)`` of the sentence and each clip.
+            told: ``(R, C, T)`` bool, False where the clip has nothing that could be compared.
+            num_clips: ``(R,)``.
+            points: geometry of the ``M`` cells.
+
+        Returns:
+            ``(R, N, M, D)``.
+        """
+        valid = torch.arange(cosine.shape[-1], device=cosine.device) < num_clips[:, None]
+        keep = valid[:, None].to(cosine.dtype)  # (R, 1, T)
+        x = F.gelu(self.stem(self._channels(cosine, told, keep) * keep)) * keep
+        for conv in self.clips:
+            x = x + self.dropout(F.gelu(conv(x))) * keep
+        mean = top = x
+        levels = []
+        for level, size in enumerate(points.level_sizes):
+            if level:
+                mean, top, keep = (pool(t, 2) for pool, t in zip(POOLS, (mean, top, keep)))
+            place = relative_position(num_clips / 2**level, size)  # (R, t, 16)
+            place = F.pad(place, (0, 1), value=level / 8)
+            y = self.cells(torch.cat([mean, top], 1)) + self.place(place).transpose(1, 2)
+            y = F.gelu(y) * keep
+            levels.append((y + self.dropout(F.gelu(self.talk(y)))) * keep)
+        read = self.out(torch.cat(levels, 2).transpose(1, 2))
+        read = read * points.valid(num_clips)[..., None]
+        return (GATE_GAIN * self.gate).tanh() * cells + read[:, None]
+
+    @staticmethod
+    def _channels(cosine: Tensor, told: Tensor, keep: Tensor) -> Tensor:
+        """``(R, 3 C, T)``: where a curve stands in its video, how high, and where it is known."""
+        number = keep.sum(-1, keepdim=True).clamp(min=1)
+        centred = (cosine - (cosine * keep).sum(-1, keepdim=True) / number) * keep
+        deviation = (centred.square().sum(-1, keepdim=True) / number).sqrt()
+        known = told.to(cosine.dtype) * 2 - 1
+        return torch.cat([centred / (deviation + 1e-4), 5 * cosine, known], 1)
+
+
+POOLS = (F.avg_pool1d, F.max_pool1d, F.max_pool1d)  # of the mean, the maximum, and what is valid

@@ -1,0 +1,96 @@
+"""Reading the curve of a sentence's likeness to the clips."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from demul_mm.models.necks import AlignedStream, MatchReader
+from demul_mm.models.task_modules import PointGenerator
+from demul_mm.registry import MODELS
+
+from ..tiny import DIM, SHARED, TOKENS, tiny_config, tiny_data
+
+D, T = 8, 16
+POINTS = PointGenerator(3)(T)
+
+
+def reader(curves: int = 1) -> MatchReader:
+    torch.manual_seed(0)
+    return MatchReader(D, curves=curves, width=6, dilations=(1, 2)).eval()
+
+
+def read(
+    model: MatchReader, cosine: Tensor, num_clips: Tensor, told: Tensor | None = None
+) -> Tensor:
+    told = torch.ones_like(cosine, dtype=torch.bool) if told is None else told
+    cells = torch.randn(len(cosine), 2, len(POINTS.centers), D)
+    return model(cells, cosine, told, num_clips, POINTS)
+
+
+def test_features_are_let_in_by_a_gate_that_is_shut_at_first() -> None:
+    model, cosine = reader(), torch.randn(3, 1, T)
+    first = read(model, cosine, torch.full((3,), T))
+    torch.testing.assert_close(first, read(model, cosine, torch.full((3,), T)))  # other cells
+    with torch.no_grad():
+        model.gate.fill_(0.1)
+    assert not torch.allclose(first, read(model, cosine, torch.full((3,), T)))
+
+
+@pytest.mark.parametrize('curves', [1, 2])
+def test_what_lies_behind_the_video_is_not_read(curves: int) -> None:
+    model, cosine, number = reader(curves), torch.randn(2, curves, T), torch.tensor([T, 10])
+    changed = cosine.clone()
+    changed[1, :, 10:] += 5.0
+    found, again = read(model, cosine, number), read(model, changed, number)
+    torch.testing.assert_close(found, again)
+    assert not found[1, :, ~POINTS.valid(number)[1]].any()
+    assert found[1, :, POINTS.valid(number)[1]].any()
+
+
+def test_a_pair_is_read_alone() -> None:
+    model, cosine, number = reader(), torch.randn(4, 1, T), torch.tensor([16, 12, 7, 1])
+    whole = read(model, cosine, number)
+    alone = torch.cat([read(model, c[None], n[None]) for c, n in zip(cosine, number)])
+    torch.testing.assert_close(whole, alone)
+
+
+def test_clips_without_text_are_told_from_unlike_ones() -> None:
+    model, cosine = reader(), torch.zeros(1, 1, T)
+    told = torch.arange(T)[None, None] < 5
+    number = torch.tensor([T])
+    assert not torch.allclose(read(model, cosine, number), read(model, cosine, number, told))
+
+
+def test_aligned_spaces_are_split_as_they_were_joined() -> None:
+    unit = torch.nn.functional.normalize
+    spaces = [AlignedStream('a', 5, share=0.3), AlignedStream('b', 7, share=0.8)]
+    learned, parts = unit(torch.randn(6, 4), dim=-1), [torch.randn(6, 5), torch.randn(6, 7)]
+    parts[1][2] = 0
+    joined = learned
+    for space, part in zip(spaces, parts):
+        joined = space.join(joined, part)
+    for space, part in zip(reversed(spaces), reversed(parts)):
+        joined, found = space.split(joined)
+        torch.testing.assert_close(found, unit(part, dim=-1))
+    torch.testing.assert_close(joined, learned)
+
+
+def test_the_reader_learns_where_a_curve_is_high() -> None:
+    """Of one batch, through the whole model: the reader and its gate have a gradient."""
+    config = tiny_config(
+        aligned=[dict(type='AlignedStream', stream='visual', in_dim=TOKENS)],
+        matcher=dict(type='MatchReader', dim=DIM),
+        memory=dict(shared_dim=SHARED + TOKENS + 1),
+    )
+    config['streams']['visual']['in_dim'] = TOKENS
+    model = MODELS.build(config).train()
+    data = tiny_data()
+    data['inputs']['visual'] = [rows[:, :TOKENS] for rows in data['inputs']['visual']]
+    sum(model.loss(**model.data_preprocessor(data)).values()).backward()
+    for name, parameter in model.matcher.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), name
+
+
+def test_a_reader_without_a_space_is_refused() -> None:
+    with pytest.raises(ValueError, match='aligned'):
+        MODELS.build(tiny_config(matcher=dict(type='MatchReader', dim=DIM)))
