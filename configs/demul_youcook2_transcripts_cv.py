@@ -14,15 +14,17 @@ num_clips = 192
 
 train_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
+    dict(type='LoadVideoFeature', stream='words'),
     dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
     dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
     dict(type='ClipDrop', prob=0.3, rate=0.1),
-    dict(type='ResampleClips', num_clips=num_clips, streams=('text',)),
+    dict(type='ResampleClips', num_clips=num_clips, streams=('text', 'words')),
     dict(type='SampleQueries', max_queries=8),
     dict(type='PackMomentInputs')]
 test_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
-    dict(type='ResampleClips', num_clips=num_clips, streams=('text',)),
+    dict(type='LoadVideoFeature', stream='words'),
+    dict(type='ResampleClips', num_clips=num_clips, streams=('text', 'words')),
     dict(type='PackMomentInputs')]
 
 videos = dict(
@@ -31,7 +33,9 @@ videos = dict(
     name='youcook2_transcripts',
     ann_file='annotations/videos.jsonl',
     split='all',
-    features=dict(text=dict(type='PackedStore', path='features/speech', dim=384)))
+    features=dict(
+        text=dict(type='PackedStore', path='features/speech', dim=384),
+        words=dict(type='PackedStore', path='features/words', dim=384)))
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
@@ -54,9 +58,11 @@ model = dict(
     pyramid=dict(dropout=0.3),
     head=dict(dropout=0.3),
     streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5)),
-    # The sentence encoder has read speech and queries alike.
-    aligned=[dict(type='AlignedStream', stream='text', in_dim=384, share=0.9)],
-    # A thousand queries teach what a moment looks like in the curve of their cosine.
+    # The sentence encoder has read speech and queries alike; and cooks say the things by name.
+    aligned=[
+        dict(type='AlignedStream', stream='text', in_dim=384, share=0.9),
+        dict(type='AlignedStream', stream='words', in_dim=384, share=0.3, reader=dict(type='BareWords'))],
+    # A thousand queries teach what a moment looks like in the curves of their cosines.
     matcher=dict(type='MatchReader', dim=128))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=5, val_begin=2, val_interval=1)

@@ -7,7 +7,8 @@ for each video, in our form (a subtitle may also be [start, end, text]) or as TV
 or a ZIP file with a JSONL file for each video, a line for each clip:
     {"moment": 0, "description": "a beach with a clear blue ocean"}
 
-A row is the mean of the sentences said in a clip, as a language model sees them; clips without text
+A row is the mean of the sentences said in a clip, as a language model sees them, or, with
+--bare-words, of their words, each for itself (BareWords): for a second stream. Clips without text
 are rows of zeros, and a video without any text is not in the store: load the stream with
 optional=True. It goes on where it stopped when it is run again. Files and lines that are broken
 are left out and listed; the exit code is then 1.
@@ -18,6 +19,7 @@ Examples:
     python tools/data/encode_subtitles.py captions_val.zip data/qvhighlights/features/captions \\
         --clip-seconds 2
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles
+    python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/words --bare-words
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles \\
         --lm sentence-transformers/all-mpnet-base-v2 --device cuda
 """
@@ -55,6 +57,7 @@ def parse_args() -> argparse.Namespace:
         default='minilm',
         help="language model: folder or hub name (default: 'minilm', which is packaged)",
     )
+    parser.add_argument('--bare-words', action='store_true', help='words before they are read on')
     parser.add_argument('--max-length', type=int, default=64, help='tokens kept of a text')
     parser.add_argument('--encoding', help='of the files of a folder, if not UTF-8 or UTF-16')
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
@@ -70,11 +73,12 @@ def parse_args() -> argparse.Namespace:
 class SentenceEncoder:
     """Unit vectors of sentences: the mean of a language model's token features."""
 
-    def __init__(self, name: str, max_length: int, device: str) -> None:
+    def __init__(self, name: str, bare_words: bool, max_length: int, device: str) -> None:
         self.tokenizer = TASK_UTILS.build(
             dict(type='TransformersTokenizer', name=name, max_length=max_length)
         )
-        self.lm = MODELS.build(dict(type='TransformersLM', name=name, tune='none'))
+        lm = dict(type='BareWords') if bare_words else dict(type='TransformersLM', tune='none')
+        self.lm = MODELS.build(dict(lm, name=name)).to(device)
         self.device = device
         self.dim: int = self.lm.out_dim
         self.num_cut = 0
@@ -107,13 +111,14 @@ def main() -> int:
     from demul_mm.datasets import PackedWriter
     from demul_mm.datasets.subtitles import clip_rows, read_timed_text
 
-    encoder = SentenceEncoder(args.lm, args.max_length, args.device)
+    encoder = SentenceEncoder(args.lm, args.bare_words, args.max_length, args.device)
     bad: list[str] = []
     silent = 0
     provenance = {
         'made_by': 'tools/data/encode_subtitles.py',
         'source': os.path.basename(os.path.normpath(args.source)),
         'lm': args.lm,
+        'bare_words': args.bare_words,
         'max_length': args.max_length,
     }
     with PackedWriter(

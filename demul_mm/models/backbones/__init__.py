@@ -1,5 +1,6 @@
 """Encoders: frames, clip features, language."""
 
+from demul_mm.models.backbones.bare_words import BareWords
 from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
 from demul_mm.models.backbones.image_text import TransformersImageEncoder
@@ -10,6 +11,7 @@ from demul_mm.models.backbones.temporal_tower import TemporalTower
 from demul_mm.models.backbones.word_vectors import WordVectors
 
 __all__ = [
+    'BareWords',
     'ClipCNN',
     'FrameEncoder',
     'LanguageEncoder',

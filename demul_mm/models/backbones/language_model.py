@@ -22,7 +22,7 @@ AHEAD = 1024
 """Sentences that are read at once when all of a data set's are."""
 
 
-def _load_quietly(folder: str) -> 'PreTrainedModel':
+def load_quietly(folder: str) -> 'PreTrainedModel':
     """The model without a pooler, which nothing here reads, and without the report of that."""
     from transformers import AutoModel
     from transformers.utils import logging as hf_logging
@@ -118,7 +118,7 @@ class TransformersLM(nn.Module):
         super().__init__()
         self.dtype = check_precision(dtype)
         folder = resolve_language_model(name)
-        lm = _load_quietly(folder)
+        lm = load_quietly(folder)
         self.layers = tuple(layers)
         self.out_dim: int = lm.config.hidden_size * len(self.layers)
         self.meaning_dim: int = lm.config.hidden_size  # of the last of the layers

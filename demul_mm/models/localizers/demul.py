@@ -158,7 +158,7 @@ class DeMUL(BaseModel):
             features = self.frame_encoder(inputs['frames'])
             longest = max(len(rows) for rows in features)
             streams['visual'] = self.data_preprocessor.pad(features, longest)
-        require_streams(streams, self.towers)
+        require_streams(streams, [*self.towers, *(space.stream for space in self.aligned)])
         pyramids, has_stream = {}, []
         valid = torch.stack([streams[name][1] for name in self.towers]).any(0)  # (V, T)
         for name, tower in self.towers.items():
@@ -196,7 +196,7 @@ class DeMUL(BaseModel):
         shared, private = self.decoupler.encode_language(told.sentence)
         sentence = self.decoupler.recombine_language(told.sentence, shared, private)
         for space in self.aligned:
-            shared = space.join(shared, space.queries(told.meaning))
+            shared = space.join(shared, space.queries(told.meaning, ids, mask))
         return QueryEncoding(
             words=told.words,
             word_mask=told.word_mask,

@@ -24,17 +24,22 @@ class AlignedStream(nn.Module):
         stream: name of the stream.
         in_dim: width ``E`` of its features and of the sentences' meaning.
         share: of the cosine that this space has at first, in (0, 1); it is trained.
+        reader: config of the token model whose mean over a sentence meets the stream, as
+            ``BareWords``; None for the language encoder's meaning.
     """
 
     clip_mean: Tensor
     query_mean: Tensor
     seen: Tensor
 
-    def __init__(self, stream: str, in_dim: int, share: float = 0.5) -> None:
+    def __init__(
+        self, stream: str, in_dim: int, share: float = 0.5, reader: dict | None = None
+    ) -> None:
         super().__init__()
         if not 0 < share < 1:
             raise ValueError(f'share is {share}; it must be in (0, 1)')
         self.stream = stream
+        self.reader = MODELS.build(reader) if reader else None
         self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
         self.register_buffer('clip_mean', torch.zeros(in_dim))
         self.register_buffer('query_mean', torch.zeros(in_dim))
@@ -47,10 +52,17 @@ class AlignedStream(nn.Module):
         """
         return self._centre(x, mask & (x != 0).any(-1), self.clip_mean, 0)
 
-    def queries(self, meaning: Tensor) -> Tensor:
-        """Meanings ``(Q, E)`` likewise."""
-        told = torch.ones(len(meaning), dtype=torch.bool, device=meaning.device)
-        return self._centre(meaning, told, self.query_mean, 1)
+    def queries(self, meaning: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """``Q`` sentences likewise, of which ``meaning (Q, E)`` is told, or by their words.
+
+        Args:
+            meaning: ``(Q, E)`` of the language encoder.
+            ids: ``(Q, L)`` token ids.
+            mask: ``(Q, L)``.
+        """
+        if self.reader is not None:
+            meaning = self.reader(ids, mask).sum(1)
+        return self._centre(meaning, (meaning != 0).any(-1), self.query_mean, 1)
 
     def join(self, shared: Tensor, aligned: Tensor) -> Tensor:
         """Unit vectors ``shared (..., S)`` and ``aligned (..., E)`` to ``(..., S + E + 1)``.

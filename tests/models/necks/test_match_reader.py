@@ -88,7 +88,8 @@ def test_the_reader_learns_where_a_curve_is_high() -> None:
     data['inputs']['visual'] = [rows[:, :TOKENS] for rows in data['inputs']['visual']]
     sum(model.loss(**model.data_preprocessor(data)).values()).backward()
     for name, parameter in model.matcher.named_parameters():
-        assert parameter.grad is not None and parameter.grad.any(), name
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
 
 
 def test_a_reader_without_a_space_is_refused() -> None:
