@@ -91,8 +91,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     },
     'no_actions': {'train_dataloader.dataset.pipeline': without('ActionQueries')},
     # Captions and speech meet the query in what is learned alone.
-    'not_aligned': {'model.aligned': [], 'model.matcher': None},
-    'no_matcher': {'model.matcher': None},
+    'not_aligned': {'model.aligned': [], 'model.reader': None},
+    'no_reader': {'model.reader': None},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
     # coherence and the video's own score.
     'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
@@ -141,7 +141,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 # elsewhere they change nothing that they are named for.
 SHORT_ONLY = ('three_stages', 'decoupling', 'quality', 'augmented')
 WHOLE_ONLY = ('words_only', 'no_private', 'no_quality', 'not_augmented', 'no_actions')
-TEXT_ONLY = ('not_aligned', 'no_matcher')  # of captions and speech
+TEXT_ONLY = ('not_aligned', 'no_reader')  # of captions and speech
 
 
 def ablate(config: Config, changes: Mapping[str, Any]) -> None:

@@ -61,10 +61,10 @@ model = dict(
     # The sentence encoder has read speech and queries alike; and cooks say the things by name.
     aligned=[
         dict(type='AlignedStream', stream='text', in_dim=384, share=0.9),
-        dict(type='AlignedStream', stream='words', in_dim=384, share=0.3, reader=dict(type='BareWords'))],
+        dict(type='AlignedStream', stream='words', in_dim=384, share=0.3, words=dict(type='BareWords'))],
     # A thousand queries teach what a moment looks like in the curves of their cosines; more than that,
     # fusion learns by heart (docs/benchmarks.md).
-    matcher=dict(type='MatchReader', dim=128),
+    reader=dict(type='SimilarityReader', dim=128),
     neck=None)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=8, val_begin=3, val_interval=1)

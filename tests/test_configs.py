@@ -71,13 +71,15 @@ def loaded_video(config: Config, steps: list[dict], seed: int) -> dict:
     """An item with random features, as the loading steps leave it."""
     rng = np.random.default_rng(seed)
     streams: dict[str, np.ndarray] = {}
+    widths = {space.stream: space.in_dim for space in config.model.get('aligned', [])}
+    widths |= {name: tower.in_dim for name, tower in config.model.streams.items()}
     for step in filter(loads, steps):
         if step['type'].endswith('LoadVideoClips'):
             frames = (CLIPS, 3, step.get('frames_per_clip', 4), 32, 32)
             streams['frames'] = rng.integers(0, 256, frames, dtype=np.uint8)
         else:
             name = step.get('stream', 'visual')
-            rows = rng.standard_normal((CLIPS, config.model.streams[name].in_dim))
+            rows = rng.standard_normal((CLIPS, widths.get(name, 8)))
             streams[name] = rows.astype(np.float32)
     assert streams, 'a pipeline that loads nothing'
     return {

@@ -48,7 +48,7 @@ class DeMUL(BaseModel):
         head: config of the localization head.
         aligned: configs of the spaces that streams share with sentences before any training, as
             ``AlignedStream``.
-        matcher: config of what reads the curves of cosines in those spaces, as ``MatchReader``;
+        reader: config of what reads the curves of cosines in those spaces, as ``SimilarityReader``;
             None for none.
         frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
         memory: config of the semantic memory; None for none.
@@ -76,7 +76,7 @@ class DeMUL(BaseModel):
         head: dict,
         neck: dict | None = None,
         aligned: Sequence[dict] = (),
-        matcher: dict | None = None,
+        reader: dict | None = None,
         frame_encoder: dict | None = None,
         memory: dict | None = None,
         retrieval: dict | None = None,
@@ -97,7 +97,7 @@ class DeMUL(BaseModel):
         self.pyramid = MODELS.build(pyramid)
         self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
         self.aligned = torch.nn.ModuleList(MODELS.build(space) for space in aligned)
-        self.matcher = MODELS.build({'curves': len(aligned), **matcher}) if matcher else None
+        self.reader = MODELS.build({'curves': len(aligned), **reader}) if reader else None
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
         if self.neck is None or not self.neck.reads_sentence:
@@ -254,9 +254,9 @@ class DeMUL(BaseModel):
     ) -> HeadOutput:
         """The head's word on pairs whose cosines in the shared space are ``similarity (R, M)``."""
         rows, texts = videos.for_fusion(video), queries.select(query)
-        if self.matcher is not None:
-            curves = self._match_curves(videos, queries, video, query, points)
-            x = self.matcher(rows.points, *curves, rows.num_clips, points)
+        if self.reader is not None:
+            curves = self._similarity_curves(videos, queries, video, query, points)
+            x = self.reader(rows.points, *curves, rows.num_clips, points)
             rows = rows._replace(points=x)
         base = self.head.base_logit(similarity)
         if self.neck is not None and (self.fusing or not self.training):
@@ -266,7 +266,7 @@ class DeMUL(BaseModel):
         return self.head(fused, similarity, rows.mask, points, rows.num_clips, query)
 
     @torch.no_grad()
-    def _match_curves(
+    def _similarity_curves(
         self,
         videos: VideoEncoding,
         queries: QueryEncoding,

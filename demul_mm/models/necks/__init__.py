@@ -3,13 +3,13 @@
 from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.decoupler import SemanticDecoupler
 from demul_mm.models.necks.fusion import ProgressiveFusion
-from demul_mm.models.necks.match_reader import MatchReader
 from demul_mm.models.necks.pyramid import TemporalPyramid
+from demul_mm.models.necks.similarity_reader import SimilarityReader
 
 __all__ = [
     'AlignedStream',
-    'MatchReader',
     'ProgressiveFusion',
     'SemanticDecoupler',
+    'SimilarityReader',
     'TemporalPyramid',
 ]

@@ -24,7 +24,7 @@ class AlignedStream(nn.Module):
         stream: name of the stream.
         in_dim: width ``E`` of its features and of the sentences' meaning.
         share: of the cosine that this space has at first, in (0, 1); it is trained.
-        reader: config of the token model whose mean over a sentence meets the stream, as
+        words: config of the token model whose mean over a sentence meets the stream, as
             ``BareWords``; None for the language encoder's meaning.
     """
 
@@ -33,13 +33,13 @@ class AlignedStream(nn.Module):
     seen: Tensor
 
     def __init__(
-        self, stream: str, in_dim: int, share: float = 0.5, reader: dict | None = None
+        self, stream: str, in_dim: int, share: float = 0.5, words: dict | None = None
     ) -> None:
         super().__init__()
         if not 0 < share < 1:
             raise ValueError(f'share is {share}; it must be in (0, 1)')
         self.stream = stream
-        self.reader = MODELS.build(reader) if reader else None
+        self.words = MODELS.build(words) if words else None
         self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
         self.register_buffer('clip_mean', torch.zeros(in_dim))
         self.register_buffer('query_mean', torch.zeros(in_dim))
@@ -60,8 +60,8 @@ class AlignedStream(nn.Module):
             ids: ``(Q, L)`` token ids.
             mask: ``(Q, L)``.
         """
-        if self.reader is not None:
-            meaning = self.reader(ids, mask).sum(1)
+        if self.words is not None:
+            meaning = self.words(ids, mask).sum(1)
         return self._centre(meaning, (meaning != 0).any(-1), self.query_mean, 1)
 
     def join(self, shared: Tensor, aligned: Tensor) -> Tensor:

@@ -45,11 +45,11 @@ def test_padding_says_nothing(words: BareWords, tokens: tuple[Tensor, Tensor]) -
 
 
 def test_a_space_of_words_reads_them_instead_of_the_meaning(tokens: tuple[Tensor, Tensor]) -> None:
-    space = AlignedStream('words', 384, reader=dict(type='BareWords')).eval()
+    space = AlignedStream('words', 384, words=dict(type='BareWords')).eval()
     one, other = (space.queries(torch.randn(len(TEXTS), 384), *tokens) for _ in range(2))
     torch.testing.assert_close(one, other)
     assert not one[4].any()  # nothing to compare
-    assert not list(space.reader.state_dict())  # the table is not in checkpoints
+    assert not list(space.words.state_dict())  # the table is not in checkpoints
 
 
 def test_other_vocabularies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

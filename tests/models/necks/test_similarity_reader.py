@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demul_mm.models.necks import AlignedStream, MatchReader
+from demul_mm.models.necks import AlignedStream, SimilarityReader
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.registry import MODELS
 
@@ -14,13 +14,13 @@ D, T = 8, 16
 POINTS = PointGenerator(3)(T)
 
 
-def reader(curves: int = 1) -> MatchReader:
+def reader(curves: int = 1) -> SimilarityReader:
     torch.manual_seed(0)
-    return MatchReader(D, curves=curves, width=6, dilations=(1, 2)).eval()
+    return SimilarityReader(D, curves=curves, width=6, dilations=(1, 2)).eval()
 
 
 def read(
-    model: MatchReader, cosine: Tensor, num_clips: Tensor, told: Tensor | None = None
+    model: SimilarityReader, cosine: Tensor, num_clips: Tensor, told: Tensor | None = None
 ) -> Tensor:
     told = torch.ones_like(cosine, dtype=torch.bool) if told is None else told
     cells = torch.randn(len(cosine), 2, len(POINTS.centers), D)
@@ -79,7 +79,7 @@ def test_the_reader_learns_where_a_curve_is_high() -> None:
     """Of one batch, through the whole model: the reader and its gate have a gradient."""
     config = tiny_config(
         aligned=[dict(type='AlignedStream', stream='visual', in_dim=TOKENS)],
-        matcher=dict(type='MatchReader', dim=DIM),
+        reader=dict(type='SimilarityReader', dim=DIM),
         memory=dict(shared_dim=SHARED + TOKENS + 1),
     )
     config['streams']['visual']['in_dim'] = TOKENS
@@ -87,11 +87,11 @@ def test_the_reader_learns_where_a_curve_is_high() -> None:
     data = tiny_data()
     data['inputs']['visual'] = [rows[:, :TOKENS] for rows in data['inputs']['visual']]
     sum(model.loss(**model.data_preprocessor(data)).values()).backward()
-    for name, parameter in model.matcher.named_parameters():
+    for name, parameter in model.reader.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
 
 
 def test_a_reader_without_a_space_is_refused() -> None:
     with pytest.raises(ValueError, match='aligned'):
-        MODELS.build(tiny_config(matcher=dict(type='MatchReader', dim=DIM)))
+        MODELS.build(tiny_config(reader=dict(type='SimilarityReader', dim=DIM)))

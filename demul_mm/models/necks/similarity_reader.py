@@ -11,7 +11,7 @@ from demul_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class MatchReader(nn.Module):
+class SimilarityReader(nn.Module):
     """Reads the curves of cosines between a sentence and the clips, at all scales of the pyramid.
 
     What makes a moment of a curve (it rises, stays, falls) is the same for every sentence, so a
