@@ -60,6 +60,20 @@ def test_a_folder(tmp_path):
     assert np.linalg.norm(store.load('film')) == pytest.approx(1, abs=1e-5)
 
 
+def test_words_each_for_itself(tmp_path):
+    source, words = tmp_path / 'subs.jsonl', tmp_path / 'words'
+    source.write_text(line('a', (0, 1.5, 'Salt the soup.'), (3, 4.5, 'The soup, salt.')))
+    assert run(source, words, '--bare-words')[0] == 0
+    store = PackedStore(str(words), dim=384)
+    first, silent, last = store.load('a')
+    np.testing.assert_allclose(first, last, atol=2e-3)  # whatever their order means
+    assert not silent.any()
+    assert store.provenance['lm'] == 'bare words of minilm'
+    code, output = run(source, words)  # the sentences' meaning does not go into that store
+    assert code == 2
+    assert 'bare words' in output
+
+
 def test_captions_of_clips_in_a_zip(tmp_path):
     source, out = tmp_path / 'captions.zip', tmp_path / 'out'
     rows = [{'moment': i, 'description': text} for i, text in enumerate(['A dog.', 'A cat.'])]

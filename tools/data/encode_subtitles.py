@@ -117,8 +117,7 @@ def main() -> int:
     provenance = {
         'made_by': 'tools/data/encode_subtitles.py',
         'source': os.path.basename(os.path.normpath(args.source)),
-        'lm': args.lm,
-        'bare_words': args.bare_words,
+        'lm': f'bare words of {args.lm}' if args.bare_words else args.lm,
         'max_length': args.max_length,
     }
     with PackedWriter(
