@@ -5,7 +5,7 @@ import platform
 from typing import Any
 
 PACKAGES = ('torch', 'transformers', 'mmengine', 'mmaction2', 'faiss-cpu', 'av', 'typer', 'rich')
-OPTIONAL = ('opentimelineio', 'pymilvus')
+OPTIONAL = ('torchcodec', 'opentimelineio', 'pymilvus')
 
 
 def findings() -> dict[str, Any]:
@@ -20,12 +20,22 @@ def findings() -> dict[str, Any]:
         demul_mm=__version__,
         python=platform.python_version(),
         **{name: _version(name) for name in (*PACKAGES, *OPTIONAL)},
-        decoder='PyAV' if _version('av') else 'none: pip install "demul-mm[video]"',
+        decoder=_decoder(),
         device=torch.cuda.get_device_name()
         if device == 'cuda'
         else f'cpu, {torch.get_num_threads()} threads',
         precision='bfloat16' if multiplies_bfloat16(device) else 'float32',
     )
+
+
+def _decoder() -> str:
+    from demul_mm.video.decoding import torchcodec_problem
+
+    if _version('av') is None:
+        return 'none: pip install "demul-mm[video]"'
+    if (problem := torchcodec_problem()) is None:
+        return 'torchcodec, and PyAV for what it does not decode'
+    return f'PyAV (torchcodec: {problem})' if _version('torchcodec') else 'PyAV'
 
 
 def _version(name: str) -> str | None:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine.logging import MMLogger
 
 from demul_mm.datasets.stores.base import check_length
 from demul_mm.datasets.transforms.frame_folder import list_frames, read_frames, read_picture
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures import is_length
-from demul_mm.video.timeline import Timeline, quarter_turns, read_timeline
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
-
-# Share of the packets of a damaged file that must be readable.
-READABLE = 0.5
+from demul_mm.video.decoding import pictures_at, sound_timeline
 
 
 def iter_clips(
@@ -79,30 +70,27 @@ def iter_clips(
             part = times[start : start + batch]
             yield read_frames(files, part, len(files) / duration, height, width), duration
         return
-    from av.video.reformatter import VideoReformatter
-
-    timeline = _timeline(path)
+    timeline = sound_timeline(path)
     duration = timeline.duration
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        # Threads cost more than they save on small pictures.
-        stream.thread_type = 'SLICE' if stream.codec_context.height < 300 else 'AUTO'
-        count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
-        times = clip_times(duration, count, frames_per_clip, window_seconds)
-        pending = _Pending(times.reshape(-1), shape, VideoReformatter(), timeline.origin)
-        damage = _Damage(path, timeline)
-        done = 0
-        for frame in damage.decode(container, stream):
-            pending.push(frame)
-            while (pending.filled // frames_per_clip) - done >= batch:
-                yield pending.take(batch * frames_per_clip, frames_per_clip), duration
-                done += batch
-        damage.report()
-        pending.finish()
-        while done < count:
-            n = min(batch, count - done)
-            yield pending.take(n * frames_per_clip, frames_per_clip), duration
+    count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
+    wanted = clip_times(duration, count, frames_per_clip, window_seconds).reshape(-1)
+    order = np.argsort(wanted, kind='stable')  # the windows of neighbouring clips may overlap
+    rows: dict[int, np.ndarray] = {}
+    done = filled = 0
+    pictures = pictures_at(path, wanted[order], shape, timeline)
+    for picture, position in zip(pictures, order):
+        rows[int(position)] = picture
+        while filled in rows:
+            filled += 1
+        while (n := min(batch * frames_per_clip, len(wanted) - done)) and filled - done >= n:
+            yield _clips([rows.pop(k) for k in range(done, done + n)], frames_per_clip), duration
             done += n
+
+
+def _clips(rows: list[np.ndarray], frames_per_clip: int) -> np.ndarray:
+    """Pictures (n * t, H, W, 3) as clips (n, 3, t, H, W)."""
+    clips = np.stack(rows).reshape(-1, frames_per_clip, *rows[0].shape)
+    return np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))
 
 
 def clip_times(
@@ -139,161 +127,6 @@ def decode_clips(
         )
     )
     return np.concatenate([p for p, _ in parts]), parts[0][1]
-
-
-class _Damage:
-    """Decodes what can be decoded of a file, and counts the packets that cannot."""
-
-    def __init__(self, path: str, timeline: Timeline) -> None:
-        self.path, self.timeline = path, timeline
-        self.lost, self.frames, self.last = 0, 0, 0.0
-        self.why = 'it holds no frame'
-
-    def decode(self, container: InputContainer, stream: VideoStream) -> Iterator[Any]:
-        """The frames, in the order in which they are shown."""
-        import av
-
-        try:
-            for packet in container.demux(stream):
-                try:
-                    for frame in packet.decode():
-                        self.frames += 1
-                        self.last = self.last if frame.time is None else frame.time
-                        yield frame
-                except av.error.FFmpegError as error:
-                    self.lost, self.why = self.lost + 1, str(error)
-        except av.error.FFmpegError as error:
-            self.lost, self.why = self.lost + 1, str(error)
-
-    def report(self) -> None:
-        """Say what was lost, or refuse the file.
-
-        Raises:
-            ValueError: most of it was, or all.
-        """
-        number = self.timeline.num_packets
-        lost = max(self.lost, 0 if not self.lost else number - self.frames)
-        if not self.frames or number - lost < READABLE * number:
-            readable = max(0.0, self.last - self.timeline.origin) if self.frames else 0.0
-            raise _truncated(self.path, readable, self.timeline.duration, self.why)
-        if lost:
-            MMLogger.get_current_instance().warning(
-                f'{self.path}: {lost:,} of {number:,} frames cannot be decoded ({self.why}); the '
-                'ones before them are shown instead'
-            )
-
-
-class _Pending:
-    """Collects, for each wanted moment, the frame that is shown then.
-
-    Windows of neighbouring clips may overlap, so moments are served in order of time and clips are
-    put together by position.
-    """
-
-    def __init__(
-        self,
-        wanted: np.ndarray,
-        shape: tuple[int, int] | None,
-        reformatter: Any,
-        origin: float,
-    ) -> None:
-        self.order = np.argsort(wanted, kind='stable')
-        self.wanted = wanted[self.order]
-        self.shape = shape
-        self.served = 0
-        self.next_wanted = self.wanted[0] if len(wanted) else np.inf
-        self.frames: dict[int, np.ndarray] = {}
-        self.taken = 0
-        self.filled = 0
-        self.previous: Any = None
-        self.reformatter = reformatter
-        self.origin = origin
-        self.unit = 0.0
-        self.last_end = 0.0
-
-    def push(self, frame: Any) -> None:
-        """Serve all moments before this frame with the frame before it."""
-        time = frame.time
-        now = self.last_end if time is None else time - self.origin
-        if self.next_wanted < now:
-            stop = int(np.searchsorted(self.wanted, now, side='left'))
-            self._serve(self.previous or frame, stop)
-        self.previous = frame
-        self.unit = self.unit or float(frame.time_base or 0)  # a fraction, slow to multiply
-        self.last_end = now + (frame.duration or 0) * self.unit
-
-    def _serve(self, frame: Any, stop: int) -> None:
-        if stop <= self.served:
-            return
-        turns = quarter_turns(frame)
-        if self.shape is None:
-            self.shape = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-        height, width = self.shape[::-1] if turns % 2 else self.shape
-        # One reformatter for all frames: setting one up costs more than using it. And one thread:
-        # handing a small picture to several takes three times as long as scaling it.
-        picture = self.reformatter.reformat(
-            frame, width=width, height=height, format='rgb24', threads=1
-        ).to_ndarray()
-        picture = np.rot90(picture, turns) if turns else picture
-        for position in self.order[self.served : stop]:
-            self.frames[int(position)] = picture
-        self.served = stop
-        self.next_wanted = self.wanted[stop] if stop < len(self.wanted) else np.inf
-        while self.filled in self.frames:
-            self.filled += 1
-
-    def finish(self) -> None:
-        """Serve what is left with the last frame."""
-        self._serve(self.previous, len(self.wanted))
-        self.filled = len(self.wanted)
-
-    def take(self, count: int, frames_per_clip: int) -> np.ndarray:
-        """The next ``count`` frames as clips (count / t, 3, t, H, W)."""
-        rows = [self.frames.pop(k) for k in range(self.taken, self.taken + count)]
-        self.taken += count
-        clips = np.stack(rows)
-        clips = clips.reshape(-1, frames_per_clip, *clips.shape[1:])
-        return np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))
-
-
-def _open(path: str) -> InputContainer:
-    import av
-
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'{path}: no such video; check data_prefix and the annotation')
-    try:
-        container = av.open(path, metadata_errors='replace')
-    except av.error.FFmpegError as error:
-        raise ValueError(
-            f'{path}: cannot be opened as a video ({error.strerror}, {os.path.getsize(path)} '
-            'bytes); it is truncated or of another kind: download or convert it again'
-        ) from error
-    if not container.streams.video:
-        container.close()
-        raise ValueError(f'{path}: holds no video stream; give a file with pictures')
-    return container
-
-
-def _timeline(path: str) -> Timeline:
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        try:
-            timeline = read_timeline(container, stream)
-        except ValueError as error:
-            raise ValueError(f'{path}: {error}') from None
-        if stream.codec_context is None or not stream.codec_context.height:
-            raise _truncated(path, 0.0, timeline.promised, 'it holds no frame')
-        if timeline.is_cut_off:
-            readable, promised = timeline.duration, timeline.promised
-            raise _truncated(path, readable, promised, 'the file ends early')
-        return timeline
-
-
-def _truncated(path: str, readable: float, duration: float, reason: str) -> ValueError:
-    return ValueError(
-        f'{path}: readable up to {readable:.1f} of {duration:.1f} s ({reason}); download or '
-        'convert it again, or leave the video out'
-    )
 
 
 @TRANSFORMS.register_module()
