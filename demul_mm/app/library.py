@@ -47,16 +47,22 @@ class Library:
             :class:`~demul_mm.zero_shot.image_text.ImageTextEncoder`, or a
             :class:`~demul_mm.app.trained.TrainedSight`; called when it is needed.
         seconds: between the frames that are encoded, of a new library.
+        shots: whether moments of a new library keep to shots.
     """
 
     def __init__(
-        self, path: str | Path, encoder: Callable[[str | None], Any], seconds: float = 1.0
+        self,
+        path: str | Path,
+        encoder: Callable[[str | None], Any],
+        seconds: float = 1.0,
+        shots: bool = False,
     ) -> None:
         self.path = Path(path)
         self.catalogue = Catalogue(self.path / 'library.sqlite')
         self._make = encoder
         self._made: Any = None
         self.seconds: float = self.catalogue.setting('seconds', seconds)
+        self.shots: bool = self.catalogue.setting('shots', shots)
         self._index: MomentIndex | None = None
         self._index_state: int | None = None
 
@@ -80,6 +86,7 @@ class Library:
         encoder: Callable[[str | None], Any],
         sources: str | Path | Sequence[str | Path],
         seconds: float = 1.0,
+        shots: bool = False,
     ) -> 'Library':
         """A library that exists, or a new one: nothing is left of one that could not be filled.
 
@@ -88,6 +95,7 @@ class Library:
             encoder: see the class; of a new library it is made before anything else is.
             sources: what it is to be filled with; see :meth:`update`.
             seconds: see the class.
+            shots: see the class.
 
         Raises:
             FileNotFoundError, ValueError: a source or the encoder of a new library is missing.
@@ -96,7 +104,8 @@ class Library:
             return cls(path, encoder)
         resolve(sources)
         made = encoder(None)
-        return cls(path, lambda known: made, seconds)
+        sight_of(made, seconds, shots)
+        return cls(path, lambda known: made, seconds, shots)
 
     @property
     def encoder(self) -> Any:
@@ -118,12 +127,13 @@ class Library:
             if not known:
                 self.catalogue.set('encoder', mine)
                 self.catalogue.set('seconds', self.seconds)
+                self.catalogue.set('shots', self.shots)
         return self._made
 
     @property
     def sight(self) -> Sight:
         """How the encoder sees videos."""
-        return sight_of(self.encoder, self.seconds)
+        return sight_of(self.encoder, self.seconds, self.shots)
 
     # Keeping it up to date.
 
@@ -277,6 +287,7 @@ class Library:
             library=str(self.path),
             encoder=(self.catalogue.setting('encoder') or {}).get('name'),
             seconds_between_frames=self.seconds,
+            shots=self.shots,
             folders=self.catalogue.setting('roots', []),
             videos=sum(row.state == 'indexed' for row in rows),
             waiting=sum(row.state == 'encoded' for row in rows),

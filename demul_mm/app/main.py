@@ -71,6 +71,9 @@ def index(
     seconds: Annotated[
         float, typer.Option(min=0.02, help='Between the frames that are seen, of a new library.')
     ] = 1.0,
+    shots: Annotated[
+        bool, typer.Option('--shots', help='Moments keep to shots, of a new library.')
+    ] = False,
     watch: Annotated[bool, typer.Option('--watch', help='Go on as the folders change.')] = False,
     every: Annotated[float, typer.Option(min=0.1, help='Seconds between two looks.')] = 5.0,
     retry: Annotated[
@@ -94,7 +97,9 @@ def index(
 
     show.set_logging(quiet or json, verbose)
     make = _encoder(encoder, device, offline, verbose, weights)
-    library = Library.make(index, make, sources or (), seconds)
+    if shots:
+        _needs('shots', 'scenedetect')
+    library = Library.make(index, make, sources or (), seconds, shots)
     broken = False
 
     def done(report: Report) -> None:

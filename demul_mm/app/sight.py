@@ -11,6 +11,7 @@ from demul_mm.app.rank_fusion import Found
 from demul_mm.files import replacing
 from demul_mm.index import VideoEntry
 from demul_mm.structures.nms import MomentNMS
+from demul_mm.video.shots import ShotDetector
 from demul_mm.zero_shot.scorers import SCORERS
 from demul_mm.zero_shot.windows import frame_vectors, window_spans, window_vectors
 
@@ -57,18 +58,29 @@ class FrameSight:
     Args:
         encoder: what :class:`~demul_mm.app.library.Library` has for one.
         seconds: between frames.
+        shots: whether windows keep to the borders of shots, which are told from the same frames.
     """
 
     suffix = '.npz'
 
-    def __init__(self, encoder: Any, seconds: float) -> None:
-        self.encoder, self.seconds = encoder, seconds
-        self.recipe = f'{seconds:g} s'
+    def __init__(self, encoder: Any, seconds: float, shots: bool = False) -> None:
+        self.encoder, self.seconds, self.shots = encoder, seconds, shots
+        self.recipe = f'{seconds:g} s' + ', shots' * shots
 
     def write(self, path: str, file: Path, progress: Progress | None = None) -> None:
-        rows, duration = frame_vectors(path, self.encoder.encode_images, self.seconds, progress)
+        detector = ShotDetector() if self.shots else None
+
+        def encode(pictures: Sequence[np.ndarray]) -> np.ndarray:
+            for picture in pictures if detector else ():
+                detector.see(picture)
+            return self.encoder.encode_images(pictures)
+
+        rows, duration = frame_vectors(path, encode, self.seconds, progress)
+        kept = dict(frames=rows.astype(np.float16), duration=np.array(duration))
+        if detector:
+            kept['shots'] = np.array(detector.starts)
         with replacing(file) as temporary, open(temporary, 'wb') as content:
-            np.savez(content, frames=rows.astype(np.float16), duration=duration)
+            np.savez(content, **kept)
 
     def frames(self, file: Path) -> tuple[np.ndarray, float]:
         with np.load(file) as content:
@@ -76,7 +88,9 @@ class FrameSight:
 
     def entry(self, key: str, file: Path) -> VideoEntry:
         frames, duration = self.frames(file)
-        windows = window_spans(len(frames))
+        with np.load(file) as content:
+            shots = content['shots'].tolist() if 'shots' in content else [0]
+        windows = window_spans(len(frames), shots)
         return VideoEntry(
             video_id=key,
             moments=window_vectors(frames, windows),
@@ -98,14 +112,21 @@ class FrameSight:
         ]
 
 
-def sight_of(encoder: Any, seconds: float) -> Sight:
+def sight_of(encoder: Any, seconds: float, shots: bool = False) -> Sight:
     """How an encoder sees videos: a trained model in its own way, others by single frames.
 
     Args:
         encoder: what :class:`~demul_mm.app.library.Library` has for one.
         seconds: between the frames that are seen.
+        shots: whether windows of frames keep to shots.
+
+    Raises:
+        ValueError: a trained model has no windows that could.
     """
-    return getattr(encoder, 'sight', None) or FrameSight(encoder, seconds)
+    own = getattr(encoder, 'sight', None)
+    if own is not None and shots:
+        raise ValueError('a trained model finds borders itself; leave --shots out')
+    return own or FrameSight(encoder, seconds, shots)
 
 
 def suppress(

@@ -43,24 +43,34 @@ def frame_vectors(
     return np.concatenate(parts).astype(np.float32), duration
 
 
-def window_spans(num_frames: int) -> np.ndarray:
+def window_spans(num_frames: int, shots: Sequence[int] = (0,)) -> np.ndarray:
     """Windows of 1, 2, 4, ... frames, each half over the one before, and the whole.
+
+    Where shots are known, windows lie in one shot, or are runs of 1, 2, 4, ... whole ones.
 
     Args:
         num_frames: T.
+        shots: the frames with which shots begin, ascending from 0.
 
     Returns:
-        ``(M, 2)`` int, first frame and the one after the last; M is below ``3 * T + 2``.
+        ``(M, 2)`` int, first frame and the one after the last; M is below ``3 * T + 2``, with
+        shots below ``6 * T + 2``.
     """
-    windows: dict[tuple[int, int], None] = {}
+    borders = np.array([*shots, num_frames])
+    inside = [start + _scales(size) for start, size in zip(shots, np.diff(borders))]
+    windows = np.concatenate([*inside, borders[_scales(len(shots))]])
+    return np.array(list(dict.fromkeys(map(tuple, windows.tolist()))))
+
+
+def _scales(length: int) -> np.ndarray:
+    """``(M, 2)``: 1, 2, 4, ... of ``length`` things, each half over the one before, and all."""
+    windows = []
     size = 1
-    while size < num_frames:
-        for start in range(0, num_frames - size + 1, max(1, size // 2)):
-            windows[start, start + size] = None
-        windows[num_frames - size, num_frames] = None
+    while size < length:
+        windows += [(at, at + size) for at in range(0, length - size + 1, max(1, size // 2))]
+        windows.append((length - size, length))
         size *= 2
-    windows[0, num_frames] = None
-    return np.array(list(windows))
+    return np.array([*windows, (0, length)])
 
 
 def window_vectors(frames: np.ndarray, windows: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,29 @@ def test_a_moment_is_found_by_its_picture(tmp_path: Path, folder: Path) -> None:
         assert best.why[0].startswith('picture')
         own = lib.ask(best.path, f'something {colour}')[0]
         assert (own.start, own.end) == pytest.approx((start, start + 3), abs=1e-3)
+
+
+def test_moments_keep_to_shots(tmp_path: Path) -> None:
+    pytest.importorskip('scenedetect')
+    cuts, folder = [0, 5, 8, 9, 12, 15], tmp_path / 'films'
+    shots = ['red', 'black', 'blue', 'black', 'red']
+    seconds = [c for colour, n in zip(shots, np.diff(cuts)) for c in [colour] * n]
+    write_film(folder / 'one.mp4', seconds, seconds=1)
+    lib = Library(tmp_path / 'library', ColourEncoder, shots=True)
+    encoder = lib.encoder
+    lib.update([folder])
+    assert encoder.pictures == 15
+    (row,) = lib.catalogue.videos()
+    spans = lib.entry(row.key).spans.round(3)
+    whole = spans[(spans[:, 1] - spans[:, 0]) > 0][np.isin(spans, cuts).all(1)]
+    for start, end in spans:
+        crossed = [cut for cut in cuts if start < cut < end]
+        assert not crossed or [start, end] in whole.tolist()
+    assert set(pairwise(cuts)) <= {tuple(span) for span in whole.tolist()}
+    best = {(hit.start, hit.end) for hit in lib.search('blue', 1)}
+    assert best == {(8.0, 9.0)}
+    # The library goes on as it was made.
+    assert Library(tmp_path / 'library', ColourEncoder).sight.recipe == '1 s, shots'
 
 
 def test_ask_does_not_need_the_library(tmp_path: Path, folder: Path) -> None:

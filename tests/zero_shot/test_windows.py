@@ -52,6 +52,18 @@ def test_windows_cover_every_scale(number: int) -> None:
         assert {2**k for k in range(10) if 2**k < number} | {number} <= sizes
 
 
+@pytest.mark.parametrize('shots', [[0], [0, 4, 5, 33], list(range(40))])
+def test_windows_keep_to_shots(shots: list[int]) -> None:
+    spans = window_spans(40, shots)
+    assert len({tuple(span) for span in spans}) == len(spans) < 6 * 40 + 2
+    borders = {*shots, 40}
+    for start, end in spans.tolist():
+        assert {start, end} <= borders or not borders & set(range(start + 1, end))
+    found = set(map(tuple, spans.tolist()))
+    assert {*zip([*shots], [*shots[1:], 40])} | {(0, 40)} <= found  # each shot, and the whole
+    assert {(i, i + 1) for i in range(40)} <= found
+
+
 def test_a_window_is_the_mean_of_its_frames() -> None:
     frames = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     spans = window_spans(50)
