@@ -29,9 +29,9 @@ def pictures_at(
 ) -> Iterator[np.ndarray]:
     """The pictures that are shown at given times, upright, in bounded memory.
 
-    Both decoders give the same bits of a sound file. They would scale differently, so torchcodec decodes pictures
-    that keep their size, and PyAV the others, and what torchcodec cannot decode: where a part of
-    the file is damaged, the frame before it stays, and a warning says how much it is.
+    Both decoders give the same bits of a sound file. They would scale differently, so torchcodec
+    decodes pictures that keep their size, and PyAV the others, and what torchcodec cannot decode:
+    where a part of the file is damaged, the frame before it stays, and a warning says how much.
 
     Args:
         path: of a video file.
