@@ -1,5 +1,6 @@
 """Models from huggingface.co: nothing is downloaded without a word before."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from demul_mm.zero_shot.encoders import RECOMMENDED
 PATTERNS = ('*.json', '*.txt', '*.model', 'model*.safetensors', 'extractor.safetensors')
 
 
-def fetch(name: str, offline: bool = False, revision: str | None = None) -> str:
+def fetch(
+    name: str,
+    offline: bool = False,
+    revision: str | None = None,
+    patterns: Sequence[str] = PATTERNS,
+) -> str:
     """The folder of a model, downloaded if it is not at hand and that is allowed.
 
     What is downloaded, how large it is, from where and under which licence is logged before.
@@ -20,6 +26,7 @@ def fetch(name: str, offline: bool = False, revision: str | None = None) -> str:
         name: folder, or name on huggingface.co.
         offline: do not try.
         revision: branch, tag or commit on huggingface.co; None: its main branch.
+        patterns: of the files that are wanted.
 
     Raises:
         FileNotFoundError: it is not at hand and cannot be downloaded.
@@ -32,7 +39,7 @@ def fetch(name: str, offline: bool = False, revision: str | None = None) -> str:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    wanted: dict[str, Any] = dict(revision=revision, allow_patterns=list(PATTERNS))
+    wanted: dict[str, Any] = dict(revision=revision, allow_patterns=list(patterns))
     try:
         return snapshot_download(name, local_files_only=True, **wanted)
     except (LocalEntryNotFoundError, OSError, ValueError):
@@ -43,7 +50,7 @@ def fetch(name: str, offline: bool = False, revision: str | None = None) -> str:
             ) from None
     try:
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
-        MMLogger.get_current_instance().info(download_notice(info))
+        MMLogger.get_current_instance().info(download_notice(info, patterns))
         return snapshot_download(name, **wanted)
     except OSError as error:
         raise FileNotFoundError(
@@ -51,16 +58,17 @@ def fetch(name: str, offline: bool = False, revision: str | None = None) -> str:
         ) from error
 
 
-def download_notice(info: Any) -> str:
+def download_notice(info: Any, patterns: Sequence[str] = PATTERNS) -> str:
     """What is about to be downloaded.
 
     Args:
         info: of the repository, with the sizes of its files (``HfApi().model_info``).
+        patterns: of the files that are wanted.
     """
     from huggingface_hub.utils import filter_repo_objects
 
     wanted = filter_repo_objects(
-        info.siblings, allow_patterns=list(PATTERNS), key=lambda f: f.rfilename
+        info.siblings, allow_patterns=list(patterns), key=lambda f: f.rfilename
     )
     size = sum(file.size or 0 for file in wanted)
     licence = (info.card_data or {}).get('license')

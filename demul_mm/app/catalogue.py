@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS lines (
     id INTEGER PRIMARY KEY, video INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
     start REAL NOT NULL, "end" REAL NOT NULL, source TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS lines_of ON lines (video);
+CREATE TABLE IF NOT EXISTS heard (
+    video INTEGER PRIMARY KEY REFERENCES videos ON DELETE CASCADE, model TEXT NOT NULL);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
     text, content='lines', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2');
 CREATE TRIGGER IF NOT EXISTS line_added AFTER INSERT ON lines BEGIN
@@ -136,10 +138,31 @@ class Catalogue:
                 'INSERT INTO videos (path, key, state, duration, error) VALUES (?, ?, ?, ?, ?)',
                 (path, key, state, duration, error),
             ).lastrowid
-            self._db.executemany(
-                'INSERT INTO lines (video, start, "end", source, text) VALUES (?, ?, ?, ?, ?)',
-                [(video, line.start, line.end, line.source, line.text) for line in lines],
-            )
+            self._put_lines(video, lines)
+
+    def _put_lines(self, video: int | None, lines: Sequence[TimedLine]) -> None:
+        self._db.executemany(
+            'INSERT INTO lines (video, start, "end", source, text) VALUES (?, ?, ?, ?, ?)',
+            [(video, line.start, line.end, line.source, line.text) for line in lines],
+        )
+
+    def unheard(self, model: str) -> list[VideoRow]:
+        """Videos without subtitles that this model has not listened to, by path."""
+        rows = self._db.execute(
+            'SELECT id, path, key, state, duration, error FROM videos '
+            "LEFT JOIN heard ON heard.video = id WHERE state != 'broken' AND CASE "
+            'WHEN model IS NULL THEN id NOT IN (SELECT video FROM lines) ELSE model != ? END '
+            'ORDER BY path',
+            (model,),
+        )
+        return [VideoRow(*row) for row in rows]
+
+    def put_speech(self, video: int, model: str, lines: Sequence[TimedLine]) -> None:
+        """What a model heard in a video, in place of what another one did."""
+        with self._db:
+            self._db.execute('DELETE FROM lines WHERE video = ?', (video,))
+            self._put_lines(video, lines)
+            self._db.execute('INSERT OR REPLACE INTO heard VALUES (?, ?)', (video, model))
 
     def forget(self, path: str) -> None:
         """A video that is gone."""

@@ -48,7 +48,13 @@ class Library:
             :class:`~demul_mm.app.trained.TrainedSight`; called when it is needed.
         seconds: between the frames that are encoded, of a new library.
         shots: whether moments of a new library keep to shots.
+
+    Attributes:
+        speech: writes down what is said in videos that have no subtitles, as
+            :class:`~demul_mm.app.speech.SpeechRecognizer`; None: nobody does.
     """
+
+    speech: Any = None
 
     def __init__(
         self,
@@ -188,6 +194,7 @@ class Library:
             tell(path, 0.0, number, len(todo))
             self._add(path, keys[path], partial(_tell_share, tell, path, number, len(todo)))
         self._bring_up_to_date()
+        self._listen(tell)
         broken = [
             (row.path, row.error or '')
             for row in self.catalogue.videos('broken')
@@ -215,6 +222,19 @@ class Library:
             self.catalogue.put(path, key, None, error=str(error))
         else:
             self.catalogue.put(path, key, duration, lines)
+
+    def _listen(self, tell: Callable[[str, float, int, int], None]) -> None:
+        """Write down what is said where there are no subtitles."""
+        todo = self.catalogue.unheard(self.speech.name) if self.speech else []
+        for number, row in enumerate(todo):
+            tell(row.path, 0.0, number, len(todo))
+            try:
+                share = partial(_tell_share, tell, row.path, number, len(todo))
+                lines = self.speech(row.path, share)
+            except (OSError, ValueError) as error:
+                MMLogger.get_current_instance().warning(f'{row.path} is not heard ({error})')
+                lines = []
+            self.catalogue.put_speech(row.id, self.speech.name, lines)
 
     def _bring_up_to_date(self) -> None:
         """Give the index what it lacks and take from it what is gone; again after a kill."""

@@ -74,6 +74,13 @@ def index(
     shots: Annotated[
         bool, typer.Option('--shots', help='Moments keep to shots, of a new library.')
     ] = False,
+    speech: Annotated[
+        str | None,
+        typer.Option(
+            help='Write down what is said where there are no subtitles, by a Whisper model for '
+            'faster-whisper: a folder, or a name on huggingface.co.'
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option('--watch', help='Go on as the folders change.')] = False,
     every: Annotated[float, typer.Option(min=0.1, help='Seconds between two looks.')] = 5.0,
     retry: Annotated[
@@ -99,7 +106,14 @@ def index(
     make = _encoder(encoder, device, offline, verbose, weights)
     if shots:
         _needs('shots', 'scenedetect')
+    recognizer = None
+    if speech is not None:
+        _needs('speech', 'faster_whisper')
+        from demul_mm.app.speech import SpeechRecognizer
+
+        recognizer = SpeechRecognizer(speech, device, offline)
     library = Library.make(index, make, sources or (), seconds, shots)
+    library.speech = recognizer
     broken = False
 
     def done(report: Report) -> None:

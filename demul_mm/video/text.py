@@ -59,7 +59,7 @@ def read_lines(path: str | Path) -> list[TimedLine]:
     try:
         with av.open(source, metadata_errors='replace') as container:
             tracks = [s for s in container.streams if s.type == 'subtitle' and s.codec_context]
-            origin = _first_time(container) if inside else 0.0
+            origin = first_time(container) if inside else 0.0
             label = {
                 s.index: f'track {s.language or s.index}' if inside else path.name for s in tracks
             }
@@ -93,7 +93,8 @@ def _packets(container: Any, tracks: list[Any]) -> list[tuple[int, float, float,
     return found
 
 
-def _first_time(container: Any) -> float:
+def first_time(container: Any) -> float:
+    """Timestamp of the first frame of an open file, as its header says; 0 where it does not."""
     video = container.streams.video[0] if container.streams.video else None
     if video is None or video.start_time is None:
         return 0.0
