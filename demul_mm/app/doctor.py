@@ -5,7 +5,7 @@ import platform
 from typing import Any
 
 PACKAGES = ('torch', 'transformers', 'mmengine', 'mmaction2', 'faiss-cpu', 'av', 'typer', 'rich')
-OPTIONAL = ('torchcodec', 'opentimelineio', 'pymilvus')
+OPTIONAL = ('torchcodec', 'scenedetect', 'faster-whisper', 'opentimelineio', 'pymilvus')
 
 
 def findings() -> dict[str, Any]:
