@@ -71,8 +71,9 @@ class FrameSight:
         detector = ShotDetector() if self.shots else None
 
         def encode(pictures: Sequence[np.ndarray]) -> np.ndarray:
-            for picture in pictures if detector else ():
-                detector.see(picture)
+            if detector is not None:
+                for picture in pictures:
+                    detector.see(picture)
             return self.encoder.encode_images(pictures)
 
         rows, duration = frame_vectors(path, encode, self.seconds, progress)

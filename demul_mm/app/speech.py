@@ -47,16 +47,19 @@ class SpeechRecognizer:
             progress: called with the share of the video that is done.
 
         Raises:
-            OSError, ValueError: the sound cannot be decoded.
+            ValueError: the sound cannot be decoded.
         """
         import av
 
-        with av.open(path, metadata_errors='replace') as container:
-            if not container.streams.audio:
-                return []
-            sound = container.streams.audio[0]
-            later = float((sound.start_time or 0) * sound.time_base) - first_time(container)
-        parts, about = self._model.transcribe(path, vad_filter=True)
+        try:
+            with av.open(path, metadata_errors='replace') as container:
+                if not container.streams.audio:
+                    return []
+                sound = container.streams.audio[0]
+                later = float((sound.start_time or 0) * sound.time_base) - first_time(container)
+            parts, about = self._model.transcribe(path, vad_filter=True)
+        except av.error.FFmpegError as error:
+            raise ValueError(f'its sound cannot be decoded: {error}') from error
         lines = []
         for part in parts:
             start, end = max(0.0, part.start + later), part.end + later

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 READABLE = 0.5
 # Pictures that torchcodec decodes at once.
 CHUNK = 4
+# Kinds of pictures that torchcodec converts to the same bits as PyAV; not so those of 10 bits.
+SAME_BITS = ('yuv420p', 'yuvj420p', 'yuv422p', 'yuv444p')
 # A time that is so many seconds or less before a frame begins is its own: sums are inexact.
 BORDER = 1e-6
 
@@ -30,8 +32,9 @@ def pictures_at(
     """The pictures that are shown at given times, upright, in bounded memory.
 
     Both decoders give the same bits of a sound file. They would scale differently, so torchcodec
-    decodes pictures that keep their size, and PyAV the others, and what torchcodec cannot decode:
-    where a part of the file is damaged, the frame before it stays, and a warning says how much.
+    decodes pictures that keep their size, and PyAV the others, and what torchcodec cannot decode
+    or converts otherwise: where a part of the file is damaged, the frame before it stays, and a
+    warning says how much.
 
     Args:
         path: of a video file.
@@ -51,7 +54,7 @@ def pictures_at(
         try:
             for picture in _by_torchcodec(path, times, timeline.origin):
                 yield picture
-                done += 1
+                done, size = done + 1, picture.shape[:2]
             return
         except RuntimeError:
             pass
@@ -72,6 +75,8 @@ def _by_torchcodec(path: str, times: np.ndarray, origin: float) -> Iterator[np.n
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(path, num_ffmpeg_threads=0)
+    if decoder.metadata.pixel_format not in SAME_BITS:
+        raise RuntimeError(f'{path}: pictures are {decoder.metadata.pixel_format}')
     first, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
     times = np.clip(times + origin, first, np.nextafter(end, first))
     for start in range(0, len(times), CHUNK):

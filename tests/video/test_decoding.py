@@ -47,13 +47,15 @@ def scratched(path: Path) -> Path:
     return film
 
 
-def uneven(path: Path) -> Path:
-    """Frames are shown for a tenth of a second or for nine."""
+def uneven(path: Path, kind: str = 'yuv420p', colours: int = 2) -> Path:
+    """Frames are shown for a tenth of a second or for nine; their colours change in every pixel."""
+    rng = np.random.default_rng(0)
     with av.open(str(path / 'uneven.mkv'), 'w') as container:
         stream = container.add_stream('libx264', rate=10, options={'crf': '5', 'bf': '2'})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        stream.width, stream.height, stream.pix_fmt = 64, 48, kind
+        stream.codec_context.colorspace = colours
         for index in range(24):
-            picture = np.full((48, 64, 3), 10 * index, np.uint8)
+            picture = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
             frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
             frame.pts = 5 * index + (4 if index % 2 else 0)
             container.mux(stream.encode(frame))
@@ -71,6 +73,10 @@ FILMS: dict[str, Callable[[Path], Path]] = dict(
     cut_off=cut_off,
     scratched=scratched,
     uneven=uneven,
+    bt709=lambda path: uneven(path, colours=1),
+    yuv444=lambda path: uneven(path, 'yuv444p'),
+    full_range=lambda path: uneven(path, 'yuvj420p'),
+    ten_bits=lambda path: uneven(path, 'yuv420p10le', colours=1),
 )
 
 
