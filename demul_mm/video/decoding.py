@@ -54,7 +54,7 @@ def pictures_at(
         try:
             for picture in _by_torchcodec(path, times, timeline.origin):
                 yield picture
-                done, size = done + 1, picture.shape[:2]
+                done, size = done + 1, (picture.shape[0], picture.shape[1])
             return
         except RuntimeError:
             pass
