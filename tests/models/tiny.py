@@ -92,8 +92,9 @@ def tiny_config(streams: Sequence[str] = ('visual',), **changes: dict | list | N
         test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5)),
     )
     for part, change in changes.items():
-        whole = change is None or isinstance(change, list)
-        config[part] = change if whole else {**config.get(part, {}), **change}
+        if isinstance(change, dict):
+            change = {**config.get(part, {}), **change}
+        config[part] = change
     return config
 
 

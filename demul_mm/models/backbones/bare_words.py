@@ -1,5 +1,7 @@
 """Which words a text has, whatever they mean together."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +33,7 @@ class BareWords(nn.Module):
     def __init__(self, name: str = 'minilm') -> None:
         super().__init__()
         lm = load_quietly(resolve_language_model(name))
-        table = lm.get_input_embeddings().weight.detach().float()
+        table = cast(nn.Embedding, lm.get_input_embeddings()).weight.detach().float()
         if lm.config.vocab_size != 30522:
             raise ValueError(
                 f'{name!r} has {lm.config.vocab_size:,} word pieces; BareWords reads the 30,522 of '

@@ -1,6 +1,7 @@
 """DeMUL: decoupled multimodal modelling, unified localization."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from mmengine.model import BaseModel
@@ -19,6 +20,7 @@ from demul_mm.models.localizers.pairs import (
     same_moment,
     touching,
 )
+from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.models.task_modules.points import PyramidPoints, padded_length
@@ -96,7 +98,8 @@ class DeMUL(BaseModel):
         self.towers = torch.nn.ModuleDict({k: MODELS.build(v) for k, v in streams.items()})
         self.pyramid = MODELS.build(pyramid)
         self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
-        self.aligned = torch.nn.ModuleList(MODELS.build(space) for space in aligned)
+        spaces = torch.nn.ModuleList(MODELS.build(space) for space in aligned)
+        self.aligned = cast('list[AlignedStream]', spaces)
         self.reader = MODELS.build({'curves': len(aligned), **reader}) if reader else None
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None

@@ -74,7 +74,8 @@ class SimilarityReader(nn.Module):
         levels = []
         for level, size in enumerate(points.level_sizes):
             if level:
-                mean, top, keep = (pool(t, 2) for pool, t in zip(POOLS, (mean, top, keep)))
+                mean = F.avg_pool1d(mean, 2)
+                top, keep = F.max_pool1d(top, 2), F.max_pool1d(keep, 2)
             place = relative_position(num_clips / 2**level, size)  # (R, t, 16)
             place = F.pad(place, (0, 1), value=level / 8)
             y = self.cells(torch.cat([mean, top], 1)) + self.place(place).transpose(1, 2)
@@ -92,6 +93,3 @@ class SimilarityReader(nn.Module):
         deviation = (centred.square().sum(-1, keepdim=True) / number).sqrt()
         known = told.to(cosine.dtype) * 2 - 1
         return torch.cat([centred / (deviation + 1e-4), 5 * cosine, known], 1)
-
-
-POOLS = (F.avg_pool1d, F.max_pool1d, F.max_pool1d)  # of the mean, the maximum, and what is valid
