@@ -21,8 +21,8 @@ SEMANTIC = dict(type='JointScore', terms=('semantic',))
 # Neither curves nor anything of the loss and of the score that is made for an index.
 PLAIN = {
     'model.head.profile': None,
-    'model.head.boundary_weight': 0.0,
-    'model.head.inside_weight': 0.0,
+    'model.criterion.weights.boundary': 0.0,
+    'model.criterion.weights.inside': 0.0,
     'model.head.joint': SEMANTIC,
 }
 
@@ -59,7 +59,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     # regressed borders; nothing is shared with an index.
     'plain_detector': {
         **PLAIN,
-        'model.retrieval': None,
+        **{f'model.criterion.weights.{name}': 0.0 for name in ('moment', 'query', 'video')},
         'model.neck': lambda neck: dict(neck, survivors=None, stages=('words',)),
     },
     # The dual encoder that is indexed, with the same head: query and video never meet.
@@ -72,18 +72,18 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     # Private parts beside the shared ones, and the losses that keep them apart.
     'decoupling': {
         'model.decoupler.private_dim': 64,
-        'model.decorrelation': dict(type='CrossCorrelationLoss', loss_weight=0.1),
-        'model.confusion': dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
+        'model.criterion.weights.decorrelation': 0.1,
+        'model.criterion.weights.confusion': 0.01,
     },
     # What the whole method has and the short form has not, one by one.
     'words_only': {'model.neck.stages': ('words',)},
     'no_private': {
         'model.decoupler.private_dim': 0,
-        'model.decorrelation': None,
-        'model.confusion': None,
+        'model.criterion.weights.decorrelation': 0.0,
+        'model.criterion.weights.confusion': 0.0,
     },
     'no_quality': {
-        'model.head.quality_weight': 0.0,
+        'model.criterion.weights.quality': 0.0,
         'model.head.joint.terms': ('semantic', 'boundary', 'coherence', 'video'),
     },
     'not_augmented': {
@@ -98,7 +98,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
     # An estimate of how well borders fit, beside a score that is already trained towards it.
     'quality': {
-        'model.head.quality_weight': 1.0,
+        'model.criterion.weights.quality': 1.0,
         'model.head.joint.terms': ('semantic', 'quality', 'boundary', 'coherence', 'video'),
     },
     # A candidate does not see the query's curves around it.
@@ -125,7 +125,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         'model.memory': dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024)
     },
     # Fusion teaches the shared space how it ranks.
-    'distillation': {'model.head.distillation': dict(type='FusionDistillation')},
+    'distillation': {'model.criterion.weights.distillation': 0.2},
     # Augmentations of time and words, and moments of other videos.
     'augmented': {'train_dataloader.dataset.pipeline': augmented},
     # The first half of the epochs without fusion.

@@ -341,7 +341,8 @@ def test_baselines_lack_what_they_say() -> None:
     assert config.model.head.joint == dict(type='JointScore', terms=('semantic',))
     config = Config.fromfile(RECIPES['charades_clip_cv'])
     ablate(config, ABLATIONS['plain_detector'])
-    assert config.model.retrieval is None
+    weights = config.model.criterion.weights
+    assert weights.moment == weights.query == weights.video == 0
     assert config.model.neck == dict(
         type='ProgressiveFusion', dim=128, stages=('words',), cells_talk=True, survivors=None
     )

@@ -68,14 +68,9 @@ del dataset, load, augment, resample, some, pack
 WHOLE = dict(
     decoupler=dict(private_dim=64),
     neck=dict(stages=('sentence', 'phrases', 'words'), cells_talk=False),
-    head=dict(
-        quality_weight=1.0,
-        joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video')),
-        distillation=dict(type='FusionDistillation'),
-    ),
+    head=dict(joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video'))),
     memory=dict(type='SemanticMemory', caption_dim=384, shared_dim=128),
-    decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
-    confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01),
+    criterion=dict(weights=dict(quality=1.0, decorrelation=0.1, confusion=0.01, distillation=0.2)),
     train_cfg=dict(num_negatives=0.25),
 )
 METHODS = {'default recipe': {}, 'whole method': WHOLE}

@@ -11,6 +11,7 @@ from torch import nn
 
 from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.models.localizers import DeMUL
+from demul_mm.models.losses import without_moved
 from demul_mm.registry import MODELS
 
 # What determines the encodings of videos and queries, in the config and among the weights. The
@@ -54,7 +55,7 @@ def load_model(
         if not Path(config).is_file():
             raise FileNotFoundError(f'there is no config file {config}')
         config = Config.fromfile(config)
-    model = MODELS.build(config.model)
+    model = MODELS.build(without_moved(config.model))
     if not isinstance(model, DeMUL):
         raise TypeError(
             f'the config builds a {type(model).__name__}; inferencers take a model of type DeMUL'

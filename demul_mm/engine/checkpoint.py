@@ -17,6 +17,7 @@ from demul_mm.files import read_text, write_atomically
 
 # Buffers that older checkpoints lack, and that are of no harm as they start.
 ADDED_LATER = ('calibrator.match_levels',)
+TRAINED_WITH = 'criterion.'  # nothing is tested with it
 ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'
 
 
@@ -136,7 +137,7 @@ def check_fits(model: nn.Module, path: str | Path) -> None:
     wanted = {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()
-        if name in given or not name.endswith(ADDED_LATER)
+        if name in given or not (name.endswith(ADDED_LATER) or name.startswith(TRAINED_WITH))
     }
     unfit = [name for name, shape in wanted.items() if given.get(name) != shape]
     if unfit:

@@ -102,7 +102,7 @@ def test_replaced_private_parts_are_what_was_asked_and_shared_ones_stay(trained:
 
 
 def test_a_model_without_private_parts_has_none_to_replace():
-    model = tiny_model(decoupler=dict(private_dim=0), decorrelation=None, confusion=None)
+    model = tiny_model(decoupler=dict(private_dim=0), criterion=dict(weights={}))
     found = collect(model, split())
     assert found.vectors.moment_private.shape[1] == 0
     assert len(found.whole) == len(found.shared_alone)

@@ -85,9 +85,7 @@ def tiny_config(streams: Sequence[str] = ('visual',), **changes: dict | list | N
             dropout=0.0,
         ),
         memory=dict(type='SemanticMemory', caption_dim=TOKENS, shared_dim=SHARED, size=16),
-        retrieval=dict(type='RetrievalLoss'),
-        decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
-        confusion=dict(type='ModalityConfusionLoss', dim=SHARED, loss_weight=0.01),
+        criterion=dict(weights=dict(decorrelation=0.1, confusion=0.01)),
         train_cfg=dict(num_negatives=1),
         test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5)),
     )

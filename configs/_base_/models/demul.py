@@ -10,7 +10,5 @@ model = dict(
     neck=dict(stages=('sentence', 'phrases', 'words')),
     head=dict(
         dropout=0.2,
-        quality_weight=1.0,
         joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video'))),
-    decorrelation=dict(type='CrossCorrelationLoss', loss_weight=0.1),
-    confusion=dict(type='ModalityConfusionLoss', dim=128, loss_weight=0.01))
+    criterion=dict(weights=dict(quality=1.0, decorrelation=0.1, confusion=0.01)))

@@ -22,9 +22,15 @@ model = dict(
         type='UnifiedMomentHead',
         dim=128,
         profile=dict(type='CurveProfile', dim=128),
-        quality_weight=0.0,
         joint=dict(type='JointScore', terms=('semantic', 'boundary', 'coherence', 'video'))),
-    retrieval=dict(type='RetrievalLoss'),
+    criterion=dict(
+        type='MomentCriterion',
+        weights=dict(
+            # In the shared space, without fusion.
+            moment=0.5, query=0.5, video=0.5, proposal=0.5, phrases=0.1, decorrelation=0.0, confusion=0.0,
+            # Of the pairs that are fused.
+            semantic=1.0, span=1.0, quality=0.0, stages=0.25, boundary=0.1, inside=0.5, joint=1.0,
+            distillation=0.0)),
     calibrator=dict(type='ScoreCalibrator'),
     train_cfg=dict(num_negatives=0),
     test_cfg=dict(

@@ -95,14 +95,3 @@ class LanguageEncoder(nn.Module):
         weight = masked_softmax(self.pool(units).squeeze(-1).float(), unit_mask).to(words.dtype)
         sentence = self.sentence(torch.einsum('qu,qud->qd', weight, units))
         return Language(words, mask, phrases, sentence, attention, meaning)
-
-    @staticmethod
-    def orthogonality(attention: Tensor) -> Tensor:
-        """How much the phrases of a sentence look at the same words; 0 when they are apart.
-
-        Squared off-diagonal entries of the normalised Gram matrix of ``attention (Q, K, L)``.
-        """
-        unit = F.normalize(attention.float(), dim=-1)
-        gram = unit @ unit.transpose(1, 2)  # (Q, K, K)
-        eye = torch.eye(gram.shape[-1], device=gram.device)
-        return ((gram - eye) ** 2).mean()

@@ -39,15 +39,13 @@ class ProposalHead(nn.Module):
 
     Args:
         dim: width ``D``.
-        loss_span: config of the regression loss.
     """
 
-    def __init__(self, dim: int = 128, loss_span: dict | None = None) -> None:
+    def __init__(self, dim: int = 128) -> None:
         super().__init__()
         distances = nn.Linear(dim, 2)
         nn.init.constant_(distances.bias, 2.0)
         self.place = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), distances)
-        self.loss_span = MODELS.build(loss_span or dict(type='SpanDIoULoss', loss_weight=0.5))
 
     def forward(self, x: Tensor, points: PyramidPoints, num_clips: Tensor) -> Tensor:
         """``x (V, M, D)`` to spans ``(V, M, 2)`` in [0, 1]."""

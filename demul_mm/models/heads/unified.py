@@ -10,11 +10,10 @@ from demul_mm.models.heads.candidates import WINDOW, HeadOutput, of_points, with
 from demul_mm.models.heads.proposal import decode_distances
 from demul_mm.models.layers import Dropout
 from demul_mm.models.losses import segment_logsumexp
-from demul_mm.models.task_modules.assigner import assign_by_iou
 from demul_mm.models.task_modules.curves import coherence, sample_curve, smooth
 from demul_mm.models.task_modules.points import PyramidPoints
-from demul_mm.registry import MODELS, TASK_UTILS
-from demul_mm.structures import FusedPairs, MomentCandidates, pairwise_iou, span_iou
+from demul_mm.registry import MODELS
+from demul_mm.structures import FusedPairs, MomentCandidates
 
 
 @MODELS.register_module()
@@ -32,16 +31,6 @@ class UnifiedMomentHead(nn.Module):
         profile: config of what a candidate sees of the curves around it; None for nothing.
         num_curves: further curves without a meaning of their own, for the profile.
         joint: config of the joint score.
-        assigner: config of the assigner.
-        loss_semantic: config of the classification loss.
-        loss_span: config of the regression loss.
-        loss_joint: config of the loss over all candidates of a query.
-        distillation: config of the loss that teaches the shared space the joint score; None for
-            none.
-        quality_weight: weight of the quality loss.
-        boundary_weight: weight of the start and end curves' loss.
-        inside_weight: weight of the inside curve's loss.
-        stage_weight: weight of the supervision of each fusion stage.
         smoothing: share of its own value that a clip of the inside curve keeps; 1 for none.
         dropout: of the hidden layer.
     """
@@ -54,15 +43,6 @@ class UnifiedMomentHead(nn.Module):
         profile: dict | None = None,
         num_curves: int = 4,
         joint: dict | None = None,
-        assigner: dict | None = None,
-        loss_semantic: dict | None = None,
-        loss_span: dict | None = None,
-        loss_joint: dict | None = None,
-        distillation: dict | None = None,
-        quality_weight: float = 1.0,
-        boundary_weight: float = 0.1,
-        inside_weight: float = 0.5,
-        stage_weight: float = 0.25,
         smoothing: float = 1.0,
         dropout: float = 0.1,
     ) -> None:
@@ -83,15 +63,6 @@ class UnifiedMomentHead(nn.Module):
         self.scale = nn.Parameter(torch.tensor(10.0))
         self.bias = nn.Parameter(torch.tensor(-5.0))
         self.joint = MODELS.build(joint or dict(type='JointScore'))
-        self.assigner = TASK_UTILS.build(assigner or dict(type='ScaleAssigner'))
-        self.loss_semantic = MODELS.build(loss_semantic or dict(type='QualityFocalLoss'))
-        self.loss_span = MODELS.build(loss_span or dict(type='SpanDIoULoss'))
-        self.loss_joint = MODELS.build(loss_joint or dict(type='ListwiseLoss'))
-        self.distillation = MODELS.build(distillation) if distillation else None
-        self.quality_weight = quality_weight
-        self.boundary_weight = boundary_weight
-        self.inside_weight = inside_weight
-        self.stage_weight = stage_weight
         self.smoothing = smoothing
 
     def base_logit(self, similarity: Tensor) -> Tensor:
@@ -199,95 +170,3 @@ class UnifiedMomentHead(nn.Module):
         scores, terms = self.score(out, out.spans)
         scale = out.num_clips[:, None, None].to(out.spans.dtype).clamp(min=1)
         return MomentCandidates(out.spans / scale, scores, terms, out.mask)
-
-    def loss_by_feat(
-        self, out: HeadOutput, spans: Tensor, span_mask: Tensor, points: PyramidPoints
-    ) -> dict[str, Tensor]:
-        """Losses of ``R`` pairs.
-
-        Args:
-            out: of ``forward``.
-            spans: ``(R, G, 2)`` true moments in [0, 1].
-            span_mask: ``(R, G)``; a pair without truth is a negative.
-            points: geometry of the ``M`` cells.
-        """
-        clips = out.num_clips[:, None, None].to(spans.dtype)
-        truth = spans * clips
-        cell_positive, cell_own = self.assigner(points, out.cell_mask, truth, span_mask)
-        positive = cell_positive.gather(1, out.cell)
-        own = cell_own.gather(1, out.cell[..., None].expand(-1, -1, 2))
-        if self.candidates:
-            more, more_own = assign_by_iou(out.anchors, truth, span_mask)
-            positive, own = torch.cat([positive, more], 1), torch.cat([own, more_own], 1)
-        positive = positive & out.mask
-        found = out.spans.detach()
-        iou = pairwise_iou(found, truth).masked_fill(~span_mask[:, None], 0.0)
-        iou = iou.amax(-1) if iou.shape[-1] else out.semantic.new_zeros(out.semantic.shape)
-        iou = iou * out.mask
-        matched = span_mask.any(1)[:, None] & out.mask
-        # A mean over the candidates of a batch, so that padding does not weigh.
-        number = positive.sum().clamp(min=1)
-        target = torch.where(positive, span_iou(found, own), 0.0)
-        losses = dict(
-            loss_semantic=self.loss_semantic(out.semantic, target, out.mask, number),
-            loss_span=self.loss_span(out.spans / clips, own / clips, positive.float(), number),
-            loss_quality=self.quality_weight
-            * _masked_mean(
-                F.binary_cross_entropy_with_logits(out.quality, iou, reduction='none'), matched
-            ),
-        )
-        of_cells = target[:, : out.cell.shape[1]]
-        dense_target = torch.zeros_like(out.dense_logit).scatter(1, out.cell, of_cells)
-        stages = [(out.dense_logit, dense_target, out.cell_mask)]
-        stages += [(stage, target, out.mask) for stage in out.stage_logits[:, 1:-1].unbind(1)]
-        losses['loss_stages'] = self.stage_weight * sum(
-            self.loss_semantic(logit, wanted, mask, number) for logit, wanted, mask in stages
-        )
-        losses.update(self._curve_losses(out, truth, span_mask))
-        scores, _ = self.score(out, found)
-        losses['loss_joint'] = self.loss_joint(scores, iou, out.mask, out.query)
-        if self.distillation is not None:
-            losses['loss_distillation'] = self.distillation(
-                out.similarity, scores, out.mask, out.query
-            )
-        return losses
-
-    def _curve_losses(self, out: HeadOutput, truth: Tensor, span_mask: Tensor) -> dict[str, Tensor]:
-        """Start, end and inside curves; ``truth (R, G, 2)`` in clips."""
-        clip_mask = out.clip_mask
-        clip = torch.arange(clip_mask.shape[1], device=truth.device) + 0.5
-        losses = {'loss_boundary': out.start.new_zeros(())}
-        if truth.shape[1]:
-            width = (0.05 * (truth[..., 1] - truth[..., 0])).clamp(min=0.5)[..., None]
-            for curve, side in ((out.start, 0), (out.end, 1)):
-                # Borders lie between clips; the clip inside the moment holds them.
-                at = (truth[..., side] + (0.5 if side == 0 else -0.5))[..., None]
-                near = (-0.5 * ((clip - at) / width) ** 2).exp()  # (R, G, T)
-                near = (near * span_mask[..., None]).amax(1)
-                iou_like = near * clip_mask
-                losses['loss_boundary'] = losses['loss_boundary'] + self.boundary_weight * (
-                    _segment_cross_entropy(curve, iou_like, clip_mask, out.query)
-                )
-        # How much of each clip the moment fills: one shorter than a clip is somewhere, too.
-        first, last = clip - 0.5, clip + 0.5
-        share = torch.minimum(truth[..., 1:], last) - torch.maximum(truth[..., :1], first)
-        share = share.clamp(min=0) * span_mask[..., None]  # (R, G, T)
-        inside = share.amax(1) if truth.shape[1] else torch.zeros_like(out.inside)
-        loss = F.binary_cross_entropy_with_logits(out.inside, inside, reduction='none')
-        losses['loss_inside'] = self.inside_weight * _masked_mean(loss, clip_mask)
-        return losses
-
-
-def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    return (x * mask).sum() / mask.sum().clamp(min=1)
-
-
-def _segment_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor, query: Tensor) -> Tensor:
-    """Cross-entropy of a softmax over all clips of a query's videos, towards ``target (R, T)``."""
-    floor = torch.finfo(logits.dtype).min
-    log_total = segment_logsumexp(logits.masked_fill(~mask, floor), query)
-    log_prob = (logits - log_total[:, None]).masked_fill(~mask, 0.0)
-    total = target.new_zeros(len(query)).index_add(0, query, target.sum(1))
-    gain = target.new_zeros(len(query)).index_add(0, query, (target * log_prob).sum(1))
-    has = total > 0
-    return (-(gain / total.clamp(min=1e-6)) * has).sum() / has.sum().clamp(min=1)

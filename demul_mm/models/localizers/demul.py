@@ -4,22 +4,21 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from demul_mm.models.heads.candidates import HeadOutput
+from demul_mm.models.localizers.base import MomentLocalizer, with_defaults
 from demul_mm.models.localizers.explain import explain_samples
 from demul_mm.models.localizers.pairs import (
-    TrainingBatch,
     chunk_pairs,
     hardest_negatives,
     own_pairs,
     pad_spans,
+    require_queries,
     require_streams,
-    same_moment,
-    touching,
 )
+from demul_mm.models.losses import TrainingBatch, refuse_moved
 from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
@@ -34,7 +33,7 @@ from demul_mm.structures import (
 
 
 @MODELS.register_module()
-class DeMUL(BaseModel):
+class DeMUL(MomentLocalizer):
     """Find moments in videos from sentences.
 
     ``encode_video`` never sees a query and ``encode_query`` never sees a video: both can be done
@@ -54,10 +53,7 @@ class DeMUL(BaseModel):
             None for none.
         frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
         memory: config of the semantic memory; None for none.
-        retrieval: config of the losses in the shared space; None for none.
-        decorrelation: config of the loss between shared and private parts; None for none.
-        confusion: config of the modality confusion loss; None for none.
-        phrase_weight: weight of the loss that keeps phrases apart.
+        criterion: what the losses weigh, and other options of ``MomentCriterion``.
         calibrator: config of the calibrator.
         train_cfg: ``num_negatives``: videos of the batch that each query is also fused with; below
             1, the share of queries that are fused with one.
@@ -66,6 +62,7 @@ class DeMUL(BaseModel):
             ``explain``: also say in ``pred_phrases`` which words speak for which clips.
         data_preprocessor: config of the data preprocessor.
         init_cfg: as in mmengine.
+        moved: options that the criterion has now; ValueError names each one's new place.
     """
 
     def __init__(
@@ -81,18 +78,16 @@ class DeMUL(BaseModel):
         reader: dict | None = None,
         frame_encoder: dict | None = None,
         memory: dict | None = None,
-        retrieval: dict | None = None,
-        decorrelation: dict | None = None,
-        confusion: dict | None = None,
-        phrase_weight: float = 0.1,
+        criterion: dict | None = None,
         calibrator: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        **moved: object,
     ) -> None:
-        preprocessor = data_preprocessor or dict(type='MomentDataPreprocessor')
-        super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
+        refuse_moved(dict(moved, head=head, proposal=proposal))
+        super().__init__(data_preprocessor, init_cfg)
         self.language = MODELS.build(language)
         self.frame_encoder = MODELS.build(frame_encoder) if frame_encoder else None
         self.towers = torch.nn.ModuleDict({k: MODELS.build(v) for k, v in streams.items()})
@@ -104,23 +99,15 @@ class DeMUL(BaseModel):
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
         if self.neck is None or not self.neck.reads_sentence:
-            # Nothing else reads them, and DDP wants a gradient everywhere.
-            self.decoupler.language.recombine.requires_grad_(False)
-            self.decoupler.language.norm.requires_grad_(False)
+            self.decoupler.freeze_sentence()
         self.head = MODELS.build(head)
         self.memory = MODELS.build(memory) if memory else None
-        self.retrieval = MODELS.build(retrieval) if retrieval else None
-        self.decorrelation = MODELS.build(decorrelation) if decorrelation else None
-        self.confusion = MODELS.build(confusion) if confusion else None
-        self.phrase_weight = phrase_weight
+        options = {'dim': self.decoupler.shared_dim, **(criterion or {})}
+        self.criterion = MODELS.build({'type': 'MomentCriterion', **options})
         self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
-        training = _options('train_cfg', train_cfg, num_negatives=0.25)
-        testing = _options(
-            'test_cfg',
-            test_cfg,
-            nms=dict(type='MomentNMS'),
-            max_pair_points=50_000,
-            explain=False,
+        training = with_defaults('train_cfg', train_cfg, num_negatives=0.25)
+        testing = with_defaults(
+            'test_cfg', test_cfg, nms=dict(type='MomentNMS'), max_pair_points=50_000, explain=False
         )
         self.num_negatives = float(training['num_negatives'])
         self.nms = TASK_UTILS.build(testing['nms'])
@@ -128,24 +115,11 @@ class DeMUL(BaseModel):
         self.explain = bool(testing['explain'])
         self.fusing = True  # TwoStageHook trains the encoders without fusion first
         self.points = PointGenerator(self.pyramid.num_levels)
-        divisor = self.data_preprocessor.pad_divisor
-        if divisor % self.points.divisor:
-            raise ValueError(
-                f'data_preprocessor.pad_divisor is {divisor}; a pyramid of '
-                f'{self.points.num_levels} levels needs a multiple of {self.points.divisor}'
-            )
+        self.points.check_padding(self.data_preprocessor.pad_divisor)
 
-    def forward(
-        self, inputs: dict, data_samples: list[MomentDataSample] | None = None, mode: str = 'tensor'
-    ) -> dict[str, Tensor] | list[MomentDataSample] | VideoEncoding:
-        """Dispatch to ``loss``, ``predict`` or, for ``'tensor'``, the videos' encoding."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples or [])
-        if mode == 'predict':
-            return self.predict(inputs, data_samples or [])
-        if mode == 'tensor':
-            return self.encode_video(inputs)
-        raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'tensor'")
+    def raw(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> VideoEncoding:
+        """The videos' encoding."""
+        return self.encode_video(inputs)
 
     # -- encoders ----------------------------------------------------------------------------
 
@@ -262,10 +236,12 @@ class DeMUL(BaseModel):
             x = self.reader(rows.points, *curves, rows.num_clips, points)
             rows = rows._replace(points=x)
         base = self.head.base_logit(similarity)
-        if self.neck is not None and (self.fusing or not self.training):
-            fused = self.neck(rows, texts, points, base, keep)
-        else:
+        if self.neck is None:
             fused = dual_encoder_pairs(rows, points, base)
+        elif self.training and not self.fusing:
+            fused = self.neck.skip(rows, texts, points, base)
+        else:
+            fused = self.neck(rows, texts, points, base, keep)
         return self.head(fused, similarity, rows.mask, points, rows.num_clips, query)
 
     @torch.no_grad()
@@ -294,112 +270,38 @@ class DeMUL(BaseModel):
 
     def loss(self, inputs: dict, data_samples: list[MomentDataSample]) -> dict[str, Tensor]:
         """Losses of a batch of videos with their queries."""
-        if inputs['ids'] is None:
-            raise ValueError('the batch has no query: leave videos without one out of training')
+        require_queries(inputs)
         videos = self.encode_video(inputs)
         queries = self.encode_tokens(inputs['ids'], inputs['word_mask'])
-        hard = None
-        if inputs.get('hard_ids') is not None and self.retrieval is not None:
-            hard = self.encode_tokens(inputs['hard_ids'], inputs['hard_mask'])
+        false = None
+        if inputs.get('hard_ids') is not None and self.criterion.contrasts:
+            false = self.encode_tokens(inputs['hard_ids'], inputs['hard_mask']).shared
         device = videos.mask.device
         owner = own_pairs([len(s.queries) for s in data_samples], device)  # (Q,)
         spans, span_mask = pad_spans(data_samples, device)
         points = self.points(self.padded_clips(videos), device)
         exact = torch.autocast(device.type, enabled=False)  # similarities and losses in float32
         with exact:
-            truth = spans * videos.num_clips[owner][:, None, None]
-            positive, own = self.head.assigner(points, videos.mask[owner], truth, span_mask)
+            clips = videos.num_clips[owner][:, None, None]
+            targets = self.criterion.targets(points, videos.mask[owner], spans * clips, span_mask)
             cells = torch.einsum('qs,vms->qvm', queries.shared, videos.shared)
             near = self.head.video_similarity(cells, videos.mask[None].expand_as(cells))  # (Q, V)
-            batch = TrainingBatch(owner, truth, span_mask, positive, own, cells, near)
-            losses = self._shared_losses(videos, queries, batch, points, hard)
-        query = torch.arange(len(owner), device=device)
-        rival, rival_query = hardest_negatives(
+        batch = TrainingBatch(videos, queries, owner, points, cells, near, false)
+        rival, asking = hardest_negatives(
             near.detach(), owner, queries.meaning @ queries.meaning.T, self.num_negatives
         )
-        keep = torch.cat([positive, positive[rival_query] & False])
-        video, query = torch.cat([owner, rival]), torch.cat([query, rival_query])
+        video = torch.cat([owner, rival])
+        query = torch.cat([torch.arange(len(owner), device=device), asking])
+        keep = targets.with_rivals(len(rival)).positive
         out = self._fuse(videos, queries, video, query, points, cells[query, video], keep)
-        # A rival video holds no truth.
-        spans = torch.cat([spans, spans[rival_query]])
-        span_mask = torch.cat([span_mask, span_mask[rival_query] & False])
         with exact:
-            losses.update(self.head.loss_by_feat(out, spans, span_mask, points))
-        if self.neck is not None and not self.fusing:  # DDP wants a gradient everywhere
-            unused = [*self.neck.parameters(), *self.decoupler.language.recombine.parameters()]
-            unused += self.decoupler.language.norm.parameters()
-            losses['loss_unused'] = sum(parameter.sum() for parameter in unused) * 0.0
-        return losses
-
-    def _shared_losses(
-        self,
-        videos: VideoEncoding,
-        queries: QueryEncoding,
-        batch: TrainingBatch,
-        points: PyramidPoints,
-        hard: QueryEncoding | None,
-    ) -> dict[str, Tensor]:
-        """Losses that need no fusion: retrieval, proposals, decoupling, phrases.
-
-        ``hard`` are false variants of queries.
-        """
-        owner, positive = batch.owner, batch.positive
-        clips = videos.num_clips[owner][:, None, None]
-        number = positive.sum().clamp(min=1)
-        losses = dict(
-            loss_proposal=self.proposal.loss_span(
-                videos.spans[owner], batch.own / clips, positive.float(), number
-            ),
-            loss_phrases=self.phrase_weight * self.language.orthogonality(queries.phrase_attention),
-        )
-        weight = positive / positive.sum(1, keepdim=True).clamp(min=1)
-        mine = torch.nn.functional.one_hot(owner, len(videos.mask))  # (Q, V)
-        # One product with the cells of all videos: a copy of the own video's costs far more.
-        of_all = weight[:, None] * mine[..., None]  # (Q, V, M)
-        moment = torch.einsum('qvm,vms->qs', of_all, videos.shared)  # (Q, S)
-        unit = torch.nn.functional.normalize(moment, dim=-1)
-        if self.retrieval is not None:
-            touches = touching(points, batch.truth, batch.span_mask)
-            losses.update(
-                self.retrieval(
-                    cells=batch.cells,
-                    videos=batch.near,
-                    owner=owner,
-                    positive=positive,
-                    counted=videos.mask[owner] & (positive | ~touches),
-                    cell_mask=videos.mask,
-                    meaning=queries.meaning,
-                    query=queries.shared,
-                    moment=unit,
-                    same=same_moment(batch.truth, batch.span_mask, owner),
-                    false=None if hard is None else hard.shared,
-                    memory=self.memory,
-                )
-            )
-        learned = slice(self.decoupler.shared_dim)
-        if self.decorrelation is not None:
-            mask = videos.mask[:, None] & videos.stream_mask[..., None]  # (V, N, M)
-            shared = videos.shared[:, None, :, learned].expand(-1, mask.shape[1], -1, -1)
-            losses['loss_decorrelation'] = self.decorrelation(
-                shared.flatten(0, 2), videos.private.flatten(0, 2).float(), mask.flatten()
-            ) + self.decorrelation(queries.shared[:, learned], queries.private.float())
-        if self.confusion is not None:
-            losses['loss_confusion'] = self.confusion(
-                moment[:, learned], queries.shared[:, learned]
-            )
-        if self.memory is not None and self.training:
-            self.memory.push(queries.meaning, unit.detach())
-        return losses
+            scores, _ = self.head.score(out, out.spans.detach())
+            return self.criterion(batch, targets, out, scores, self.memory)
 
     # -- testing -----------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def predict(self, inputs: dict, data_samples: list[MomentDataSample]) -> list[MomentDataSample]:
-        """Fill ``pred_moments`` of each data sample."""
-        if inputs['ids'] is None:
-            for sample in data_samples:
-                sample.pred_moments = []
-            return data_samples
+    def answer(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> list[InstanceData]:
+        """The moments of each query in its own video, best first, in seconds."""
         videos = self.encode_video(inputs)
         queries = self.encode_tokens(inputs['ids'], inputs['word_mask'])
         owner = own_pairs([len(s.queries) for s in data_samples], videos.mask.device)
@@ -410,12 +312,9 @@ class DeMUL(BaseModel):
             query = torch.arange(rows.start, rows.stop, device=owner.device)
             found = self.localize(videos, queries, owner[rows], query)
             moments += self.select(found, extents[rows], durations[rows])
-        for sample in data_samples:
-            sample.pred_moments = moments[: len(sample.queries)]
-            moments = moments[len(sample.queries) :]
         if self.explain:
             explain_samples(self, videos, data_samples)
-        return data_samples
+        return moments
 
     def select(
         self, found: MomentCandidates, extents: list[float], durations: list[float]
@@ -432,11 +331,3 @@ class DeMUL(BaseModel):
             InstanceData(spans=s[v], scores=p[v], terms=t[v])
             for s, p, t, v in zip(*(column.cpu() for column in columns))
         ]
-
-
-def _options(part: str, given: dict | None, **defaults: object) -> dict:
-    """The defaults with what is given in their place; an option without a default is refused."""
-    unknown = sorted(set(given or {}) - set(defaults))
-    if unknown:
-        raise ValueError(f'{part} has no option {unknown[0]!r}; allowed: {", ".join(defaults)}')
-    return {**defaults, **(given or {})}

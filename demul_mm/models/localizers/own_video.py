@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from demul_mm.models.localizers.pairs import own_pairs, pad_spans, require_streams
+from demul_mm.models.localizers.base import MomentLocalizer, with_defaults
+from demul_mm.models.localizers.pairs import own_pairs, pad_spans, require_queries, require_streams
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
 from demul_mm.transfer import to_device
@@ -31,7 +31,7 @@ class OwnVideoBatch(NamedTuple):
         return self._replace(text=text, owner=self.owner[queries])
 
 
-class OwnVideoLocalizer(BaseModel):
+class OwnVideoLocalizer(MomentLocalizer):
     """A model that is asked about one video at a time, as most published methods are.
 
     A method writes :meth:`run`, :meth:`loss_by_feat` and :meth:`predict_by_feat`. Data, language
@@ -56,18 +56,11 @@ class OwnVideoLocalizer(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        preprocessor = data_preprocessor or dict(type='MomentDataPreprocessor')
-        super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
+        super().__init__(data_preprocessor, init_cfg)
         self.language = MODELS.build(language)
         self.streams = tuple(streams)
         self.in_dim: int = sum(stream['in_dim'] for stream in streams.values())
-        testing: dict[str, Any] = dict(nms=dict(type='MomentNMS'), max_pairs=256)
-        unknown = sorted(set(test_cfg or {}) - set(testing))
-        if unknown:
-            raise ValueError(
-                f'test_cfg has no option {unknown[0]!r}; allowed: {", ".join(testing)}'
-            )
-        testing.update(test_cfg or {})
+        testing = with_defaults('test_cfg', test_cfg, nms=dict(type='MomentNMS'), max_pairs=256)
         self.nms = TASK_UTILS.build(testing['nms'])
         self.max_pairs = int(testing['max_pairs'])
 
@@ -96,24 +89,15 @@ class OwnVideoLocalizer(BaseModel):
 
     # -- what all of them share ---------------------------------------------------------------
 
-    def forward(
-        self, inputs: dict, data_samples: list[MomentDataSample] | None = None, mode: str = 'tensor'
-    ) -> Any:
-        """Dispatch to ``loss``, ``predict`` or, for ``'tensor'``, :meth:`run`."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples or [])
-        if mode == 'predict':
-            return self.predict(inputs, data_samples or [])
-        if mode == 'tensor':
-            return self.run(self.make_batch(inputs, data_samples or []))
-        raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'tensor'")
+    def raw(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> Any:
+        """What :meth:`run` says of the batch."""
+        return self.run(self.make_batch(inputs, data_samples))
 
     def make_batch(self, inputs: dict, samples: Sequence[MomentDataSample]) -> OwnVideoBatch:
         """Streams side by side, and the queries' text."""
         streams = inputs['streams']
         require_streams(streams, self.streams)
-        if inputs['ids'] is None:
-            raise ValueError('the batch has no query: leave videos without one out of training')
+        require_queries(inputs)
         mask = torch.stack([streams[name][1] for name in self.streams]).any(0)
         extents = [sample.metainfo.get('extent', sample.duration) for sample in samples]
         return OwnVideoBatch(
@@ -124,7 +108,7 @@ class OwnVideoLocalizer(BaseModel):
             extents=to_device(torch.tensor(extents), mask.device),
         )
 
-    def loss(self, inputs: dict, data_samples: list[MomentDataSample]) -> dict[str, Tensor]:
+    def loss(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> dict[str, Tensor]:
         """Losses of a batch of videos with their queries."""
         batch = self.make_batch(inputs, data_samples)
         out = in_float32(self.run(batch))
@@ -132,24 +116,17 @@ class OwnVideoLocalizer(BaseModel):
         with torch.autocast(batch.mask.device.type, enabled=False):
             return self.loss_by_feat(out, batch, spans, span_mask)
 
-    @torch.no_grad()
-    def predict(self, inputs: dict, data_samples: list[MomentDataSample]) -> list[MomentDataSample]:
-        """Fill ``pred_moments`` of each data sample."""
-        if inputs['ids'] is None:
-            for sample in data_samples:
-                sample.pred_moments = []
-            return data_samples
+    def answer(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> list[InstanceData]:
+        """The moments of each query in its own video, best first, in seconds."""
         batch = self.make_batch(inputs, data_samples)
         moments: list[InstanceData] = []
         for start in range(0, len(batch.owner), self.max_pairs):
             part = batch.rows(slice(start, start + self.max_pairs))
             moments += self.select(*self.predict_by_feat(in_float32(self.run(part)), part), part)
-        for sample in data_samples:
-            count = len(sample.queries)
-            for found in moments[:count]:
-                found.spans = found.spans.clamp(max=sample.duration)
-            sample.pred_moments, moments = moments[:count], moments[count:]
-        return data_samples
+        limits = [sample.duration for sample in data_samples for _ in sample.queries]
+        for found, limit in zip(moments, limits):
+            found.spans = found.spans.clamp(max=limit)
+        return moments
 
     def select(
         self, spans: Tensor, scores: Tensor, mask: Tensor, batch: OwnVideoBatch

@@ -2,27 +2,13 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from demul_mm.models.task_modules.points import PyramidPoints
-from demul_mm.structures import MomentDataSample, span_iou
+from demul_mm.structures import MomentDataSample
 from demul_mm.transfer import to_device
-
-
-class TrainingBatch(NamedTuple):
-    """What the losses of a batch of ``V`` videos with ``Q`` queries compare."""
-
-    owner: Tensor  # (Q,) the video of each query
-    truth: Tensor  # (Q, G, 2) true moments, in clips
-    span_mask: Tensor  # (Q, G)
-    positive: Tensor  # (Q, M) cells of the own video that answer for a moment
-    own: Tensor  # (Q, M, 2) the moment that each cell is compared with, in clips
-    cells: Tensor  # (Q, V, M) cosines in the shared space
-    near: Tensor  # (Q, V) similarity of query and video
 
 
 def require_streams(streams: Collection[str], names: Iterable[str]) -> None:
@@ -33,6 +19,12 @@ def require_streams(streams: Collection[str], names: Iterable[str]) -> None:
                 f'the batch has no stream {name!r} (it has {sorted(streams)}): load it in the '
                 'pipeline or take it out of the model'
             )
+
+
+def require_queries(inputs: dict) -> None:
+    """Refuse a batch without a query."""
+    if inputs['ids'] is None:
+        raise ValueError('the batch has no query: leave videos without one out of training')
 
 
 def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
@@ -53,30 +45,6 @@ def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tupl
         flat = flat / np.repeat(np.array(extents, np.float32), counts)[:, None]
         spans[mask] = flat.clip(0, 1)
     return to_device(torch.from_numpy(spans), device), to_device(torch.from_numpy(mask), device)
-
-
-def touching(points: PyramidPoints, truth: Tensor, span_mask: Tensor) -> Tensor:
-    """``(Q, M)``: True where a cell overlaps a true moment of ``truth (Q, G, 2)``, in clips."""
-    low, high = points.cell_spans().unbind(-1)
-    overlap = (truth[..., :1] < high) & (truth[..., 1:] > low)  # (Q, G, M)
-    return (overlap & span_mask[..., None]).any(1)
-
-
-def same_moment(spans: Tensor, mask: Tensor, owner: Tensor, min_iou: float = 0.7) -> Tensor:
-    """``(Q, Q)``: queries about one video whose first moments are nearly the same, and itself.
-
-    Args:
-        spans: ``(Q, G, 2)``.
-        mask: ``(Q, G)``.
-        owner: ``(Q,)`` the video of each query.
-        min_iou: from which two moments count as one.
-    """
-    alone = torch.eye(len(owner), dtype=torch.bool, device=owner.device)
-    if not spans.shape[1]:
-        return alone
-    near = span_iou(spans[:, None, 0], spans[None, :, 0]) >= min_iou
-    known = mask[:, :1] & mask[None, :, 0]
-    return alone | (near & known & (owner[:, None] == owner))
 
 
 def hardest_negatives(

@@ -1,5 +1,6 @@
 """Losses."""
 
+from demul_mm.models.losses.criterion import MomentCriterion, TrainingBatch
 from demul_mm.models.losses.localization import (
     FusionDistillation,
     ListwiseLoss,
@@ -7,21 +8,29 @@ from demul_mm.models.losses.localization import (
     SpanDIoULoss,
     segment_logsumexp,
 )
+from demul_mm.models.losses.moved import MOVED, refuse_moved, without_moved
 from demul_mm.models.losses.representation import (
     CrossCorrelationLoss,
     ModalityConfusionLoss,
     MultiPositiveInfoNCE,
+    phrase_overlap,
 )
 from demul_mm.models.losses.retrieval import RetrievalLoss
 
 __all__ = [
+    'MOVED',
     'CrossCorrelationLoss',
     'FusionDistillation',
     'ListwiseLoss',
     'ModalityConfusionLoss',
+    'MomentCriterion',
     'MultiPositiveInfoNCE',
     'QualityFocalLoss',
     'RetrievalLoss',
     'SpanDIoULoss',
+    'TrainingBatch',
+    'phrase_overlap',
+    'refuse_moved',
     'segment_logsumexp',
+    'without_moved',
 ]

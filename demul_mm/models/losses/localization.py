@@ -66,16 +66,12 @@ class ListwiseLoss(nn.Module):
     Args:
         temperature: of the target's softmax over IoU; smaller is stricter.
         min_iou: candidates below it get no target.
-        loss_weight: factor of the result.
     """
 
-    def __init__(
-        self, temperature: float = 0.1, min_iou: float = 0.5, loss_weight: float = 1.0
-    ) -> None:
+    def __init__(self, temperature: float = 0.1, min_iou: float = 0.5) -> None:
         super().__init__()
         self.temperature = temperature
         self.min_iou = min_iou
-        self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, iou: Tensor, mask: Tensor, query: Tensor) -> Tensor:
         """One number for ``R`` pairs.
@@ -95,7 +91,7 @@ class ListwiseLoss(nn.Module):
         surprise = torch.where(wanted, share * (log_prob - share.clamp(min=1e-12).log()), 0.0)
         gain = weight.new_zeros(num).index_add(0, query, surprise.sum(1))
         has_target = total > 0
-        return -self.loss_weight * gain.sum() / has_target.sum().clamp(min=1)
+        return -gain.sum() / has_target.sum().clamp(min=1)
 
 
 @MODELS.register_module()
@@ -110,19 +106,12 @@ class FusionDistillation(nn.Module):
     Args:
         temperature: of the similarities, as in the contrast that trains them.
         teacher_temperature: of the joint scores.
-        loss_weight: factor of the result.
     """
 
-    def __init__(
-        self,
-        temperature: float = 0.07,
-        teacher_temperature: float = 1.0,
-        loss_weight: float = 0.2,
-    ) -> None:
+    def __init__(self, temperature: float = 0.07, teacher_temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
         self.teacher_temperature = teacher_temperature
-        self.loss_weight = loss_weight
 
     def forward(self, similarity: Tensor, scores: Tensor, mask: Tensor, query: Tensor) -> Tensor:
         """One number for ``R`` pairs, at least 0.
@@ -137,7 +126,7 @@ class FusionDistillation(nn.Module):
         teacher = _segment_log_softmax(scores.detach() / self.teacher_temperature, mask, query)
         divergence = (teacher.exp() * mask * (teacher - student)).sum()
         number = torch.zeros_like(query).index_fill(0, query, 1).sum()  # of queries
-        return self.loss_weight * divergence / number.clamp(min=1)
+        return divergence / number.clamp(min=1)
 
 
 def _segment_log_softmax(logits: Tensor, mask: Tensor, segment: Tensor) -> Tensor:

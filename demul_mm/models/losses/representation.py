@@ -54,15 +54,7 @@ class MultiPositiveInfoNCE(nn.Module):
 
 @MODELS.register_module()
 class CrossCorrelationLoss(nn.Module):
-    """Squared cross-correlation of shared and private dimensions over a batch; 0 when unrelated.
-
-    Args:
-        loss_weight: factor of the result.
-    """
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
+    """Squared cross-correlation of shared and private dimensions over a batch; 0 when unrelated."""
 
     def forward(self, shared: Tensor, private: Tensor, mask: Tensor | None = None) -> Tensor:
         """One number in [0, 1]; 0 for fewer than two rows.
@@ -78,7 +70,7 @@ class CrossCorrelationLoss(nn.Module):
             F.normalize((t.float() - (t.float() * keep).sum(0) / number) * keep, dim=0)
             for t in (shared, private)
         )
-        return self.loss_weight * ((a.T @ b) ** 2).mean()
+        return ((a.T @ b) ** 2).mean()
 
 
 class _ReverseGradient(torch.autograd.Function):
@@ -99,16 +91,25 @@ class ModalityConfusionLoss(nn.Module):
 
     Args:
         dim: width ``S`` of the shared part.
-        loss_weight: factor of the result.
     """
 
-    def __init__(self, dim: int, loss_weight: float = 1.0) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.classifier = nn.Linear(dim, 1)
-        self.loss_weight = loss_weight
 
     def forward(self, video: Tensor, query: Tensor) -> Tensor:
         """``video (N, S)`` and ``query (Q, S)`` to one number; log 2 when they cannot be told."""
         logit_v = self.classifier(_ReverseGradient.apply(video)).float()
         logit_q = self.classifier(_ReverseGradient.apply(query)).float()
-        return self.loss_weight * (F.softplus(-logit_v).mean() + F.softplus(logit_q).mean()) / 2
+        return (F.softplus(-logit_v).mean() + F.softplus(logit_q).mean()) / 2
+
+
+def phrase_overlap(attention: Tensor) -> Tensor:
+    """How much the phrases of a sentence look at the same words; 0 when they are apart.
+
+    Squared off-diagonal entries of the normalised Gram matrix of ``attention (Q, K, L)``.
+    """
+    unit = F.normalize(attention.float(), dim=-1)
+    gram = unit @ unit.transpose(1, 2)  # (Q, K, K)
+    eye = torch.eye(gram.shape[-1], device=gram.device)
+    return ((gram - eye) ** 2).mean()

@@ -17,23 +17,11 @@ class RetrievalLoss(nn.Module):
 
     Args:
         contrast: config of the contrast used for all three.
-        moment_weight: query against all cells.
-        query_weight: a query's moment against all queries, those of its own video among them.
-        video_weight: query against videos, and videos against queries.
     """
 
-    def __init__(
-        self,
-        contrast: dict | None = None,
-        moment_weight: float = 0.5,
-        query_weight: float = 0.5,
-        video_weight: float = 0.5,
-    ) -> None:
+    def __init__(self, contrast: dict | None = None) -> None:
         super().__init__()
         self.contrast = MODELS.build(contrast or dict(type='MultiPositiveInfoNCE'))
-        self.moment_weight = moment_weight
-        self.query_weight = query_weight
-        self.video_weight = video_weight
 
     def forward(
         self,
@@ -51,6 +39,9 @@ class RetrievalLoss(nn.Module):
         false: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses of ``Q`` queries against ``V`` videos of ``M`` cells.
+
+        ``moment``: a query against all cells; ``query``: its moment against all queries, those of
+        its own video among them; ``video``: queries against videos, and videos against queries.
 
         Args:
             cells: ``(Q, V, M)`` cosines.
@@ -87,9 +78,9 @@ class RetrievalLoss(nn.Module):
         backward = self.contrast(videos.T, mine.T, every.T, soft.T)
         back = self._moments_to_queries(moment, query, same, meaning, memory, false)
         return dict(
-            loss_moment=self.moment_weight * self.contrast(similarity, hit, mask, soft_cells),
-            loss_query=self.query_weight * back,
-            loss_video=self.video_weight * (forward + backward) / 2,
+            moment=self.contrast(similarity, hit, mask, soft_cells),
+            query=back,
+            video=(forward + backward) / 2,
         )
 
     def _moments_to_queries(

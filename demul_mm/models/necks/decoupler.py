@@ -116,6 +116,14 @@ class SemanticDecoupler(nn.Module):
         residual = self.language.recombine(both)
         return self.language.norm(x + residual if self.bypass else residual)
 
+    def freeze_sentence(self) -> None:
+        """Do not train what nothing reads where fusion has no use for the sentence's own vector.
+
+        DDP waits for a gradient of every weight that is trained.
+        """
+        self.language.recombine.requires_grad_(False)
+        self.language.norm.requires_grad_(False)
+
     def _centred(self, x: Tensor, mean: Tensor, mask: Tensor | None = None) -> Tensor:
         """Unit vectors ``(..., S)`` of ``x`` without the running mean of its modality."""
         if self.momentum and self.training:

@@ -99,6 +99,16 @@ class ProgressiveFusion(nn.Module):
         logits, candidates = self._refine(queries, points, candidates, mask, first, text, place)
         return FusedPairs(candidates, mask, index, clips, dense, logits)
 
+    def skip(
+        self, videos: VideoEncoding, queries: QueryEncoding, points: PyramidPoints, base: Tensor
+    ) -> FusedPairs:
+        """Pairs that are not fused in this part of the training.
+
+        All that fusion reads gets a gradient of zero, which DDP waits for.
+        """
+        unread = queries.sentence.sum() + sum(weights.sum() for weights in self.parameters())
+        return dual_encoder_pairs(videos, points, base + 0.0 * unread)
+
     def _refine(
         self,
         queries: QueryEncoding,

@@ -58,6 +58,14 @@ class PointGenerator:
         """What the padded number of clips must be a multiple of."""
         return 2 ** (self.num_levels - 1)
 
+    def check_padding(self, pad_divisor: int) -> None:
+        """Refuse batches whose length is padded to a multiple of something else."""
+        if pad_divisor % self.divisor:
+            raise ValueError(
+                f'data_preprocessor.pad_divisor is {pad_divisor}; a pyramid of '
+                f'{self.num_levels} levels needs a multiple of {self.divisor}'
+            )
+
     def level_sizes(self, length: int) -> list[int]:
         """Cells of each level for ``length`` (padded) clips."""
         return [length // 2**level for level in range(self.num_levels)]

@@ -27,7 +27,6 @@ model = dict(
     proposal=dict(type='demul_mm.ProposalHead', dim=dim),
     neck=dict(type='demul_mm.ProgressiveFusion', dim=dim, stages=('sentence', 'words')),
     head=dict(type='demul_mm.UnifiedMomentHead', dim=dim),
-    retrieval=dict(type='demul_mm.RetrievalLoss'),
     train_cfg=dict(num_negatives=1),
     test_cfg=dict(nms=dict(type='demul_mm.MomentNMS', iou_thr=0.5, max_keep=5)))
 

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 
 from demul_mm.models.backbones import LanguageEncoder, TransformersLM
 from demul_mm.models.backbones.language_model import TokenCache
+from demul_mm.models.losses import phrase_overlap
 from demul_mm.registry import MODELS
 from tests.models.tiny import DIM, TOKENS, TinyTokenizer
 
@@ -337,12 +338,12 @@ def test_words_are_dropped_in_training_alone_and_never_the_first() -> None:
 
 def test_orthogonality_by_hand():
     apart = torch.tensor([[[1.0, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]]])
-    assert LanguageEncoder.orthogonality(apart).item() == pytest.approx(0, abs=1e-12)
+    assert phrase_overlap(apart).item() == pytest.approx(0, abs=1e-12)
     same = torch.full((2, 3, 4), 0.25)
-    assert LanguageEncoder.orthogonality(same).item() == pytest.approx(6 / 9)
+    assert phrase_overlap(same).item() == pytest.approx(6 / 9)
     # Two of four words in common: a cosine of a half, in two of four entries of the matrix.
     half = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]])
-    assert LanguageEncoder.orthogonality(half).item() == pytest.approx(2 * 0.25 / 4)
+    assert phrase_overlap(half).item() == pytest.approx(2 * 0.25 / 4)
 
 
 def test_an_even_ngram_has_no_middle():

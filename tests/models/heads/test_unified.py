@@ -8,6 +8,7 @@ from demul_mm.models.heads import TERMS, UnifiedMomentHead
 from demul_mm.models.heads.candidates import HeadOutput
 from demul_mm.models.heads.proposal import decode_distances
 from demul_mm.models.localizers import DeMUL
+from demul_mm.models.losses.curves import boundary_loss
 from demul_mm.models.task_modules import PointGenerator
 from tests.models.tiny import DIM, SENTENCES, tiny_data
 
@@ -110,10 +111,11 @@ def test_borders_score_best_where_training_puts_them(truth: tuple[float, float])
     for name in logits:
         logits[name] = torch.zeros(1, 8, requires_grad=True)
     spans = torch.tensor([[truth]])
+    known = torch.ones(1, 1, dtype=torch.bool)
     optimizer = torch.optim.Adam(logits.values(), lr=0.3)
     for _ in range(60):
         out = output(torch.zeros(1, 1, 2), **logits)
-        loss = found._curve_losses(out, spans, torch.ones(1, 1, dtype=torch.bool))['loss_boundary']
+        loss = boundary_loss(out.start, out.end, out.clip_mask, out.query, spans, known)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -157,86 +159,3 @@ def test_the_video_term_is_a_soft_maximum_over_its_moments():
     mean = ((similarity[0, :3] / 0.05).exp().mean()).log() * 0.05
     assert found[0].item() == pytest.approx(mean.item())
     assert found[1].item() == pytest.approx(0.3)  # not more for having more cells
-
-
-# -- losses --------------------------------------------------------------------------------------
-
-
-def loss(found: UnifiedMomentHead, out: HeadOutput, *truth: tuple[float, float]) -> dict:
-    spans = torch.tensor([truth]).reshape(1, -1, 2) / int(out.num_clips)
-    return found.loss_by_feat(out, spans, torch.ones(1, len(truth), dtype=torch.bool), POINTS)
-
-
-def test_a_perfect_answer_costs_less_than_any_other():
-    truth = torch.tensor([2.0, 5.0])
-    positive, _ = head().assigner(
-        POINTS, POINTS.valid(torch.tensor([8])), truth[None, None], torch.ones(1, 1).bool()
-    )
-    logit = torch.where(positive, 12.0, -12.0)
-    curve = torch.full((1, 8), -12.0)
-    inside = curve.clone()
-    inside[0, 2:5] = 12
-    spans = truth.expand(1, CELLS, 2)
-    perfect = output(
-        spans,
-        semantic=logit,
-        dense_logit=logit,
-        stage_logits=logit[:, None].expand(-1, 3, -1),
-        quality=torch.full((1, CELLS), 12.0),
-        inside=inside,
-    )
-    found = loss(head(), perfect, (2.0, 5.0))
-    for name in ('semantic', 'span', 'quality', 'stages', 'inside'):
-        assert found[f'loss_{name}'].item() == pytest.approx(0, abs=1e-4), name
-    worse = dict(
-        semantic=-logit,
-        stage_logits=-logit[:, None].expand(-1, 3, -1),
-        quality=-perfect.quality,
-        inside=-inside,
-        spans=spans + 1,
-    )
-    for name, value in worse.items():
-        bad = loss(head(), perfect._replace(**{name: value}), (2.0, 5.0))
-        assert sum(bad.values()) > sum(found.values()) + 0.1, name
-
-
-def test_of_several_true_moments_the_nearest_counts():
-    """Each annotator's moment is right."""
-    spans = torch.tensor([[[0.0, 2.0]] * 8 + [[5.0, 8.0]] * 6])
-    out = output(spans, quality=torch.full((1, CELLS), 12.0))
-    assert loss(head(), out, (0.0, 2.0), (5.0, 8.0))['loss_quality'].item() < 1e-4
-    assert loss(head(), out, (0.0, 2.0))['loss_quality'].item() > 1
-
-
-def test_a_pair_without_truth_is_a_negative_alone():
-    torch.manual_seed(0)
-    spans = all_spans()[:, :CELLS]
-    out = output(spans, semantic=torch.zeros(1, CELLS, requires_grad=True))
-    found = head().loss_by_feat(
-        out, torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=torch.bool), POINTS
-    )
-    for name in ('span', 'quality', 'boundary', 'joint'):
-        assert found[f'loss_{name}'].item() == 0, name
-    assert found['loss_semantic'].item() == pytest.approx(CELLS * 0.25 * 0.6931, rel=1e-3)
-    no_slot = head().loss_by_feat(out, torch.zeros(1, 0, 2), torch.zeros(1, 0).bool(), POINTS)
-    assert {k: v.item() for k, v in no_slot.items()} == {k: v.item() for k, v in found.items()}
-
-
-@pytest.mark.parametrize('truth', [(2.0, 5.0), (2.0, 2.4), (2.3, 2.9), (2.8, 3.3)])
-def test_a_moment_shorter_than_a_clip_is_inside_somewhere(truth: tuple[float, float]):
-    """The inside curve wants to be where the moment is, as far as it fills a clip."""
-    inside = torch.zeros(1, 8, requires_grad=True)
-    out = output(all_spans()[:, :CELLS], inside=inside)
-    loss(head(inside_weight=1.0), out, truth)['loss_inside'].backward()
-    wanted = 0.5 - 8 * inside.grad[0]  # the gradient of a mean cross-entropy at p = 1/2
-    covered = [max(0.0, min(truth[1], t + 1) - max(truth[0], t)) for t in range(8)]
-    assert wanted.tolist() == pytest.approx(covered, abs=1e-5)
-
-
-def test_losses_are_finite_for_degenerate_truth():
-    spans = all_spans()[:, :CELLS].clone().requires_grad_()
-    for truth in ((0.0, 0.0), (8.0, 8.0), (3.0, 3.0)):
-        found = loss(head(), output(spans), truth)
-        assert all(value.isfinite() for value in found.values())
-        sum(found.values()).backward()
-        assert bool(spans.grad.isfinite().all())

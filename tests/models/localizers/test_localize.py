@@ -6,13 +6,8 @@ from torch import Tensor
 
 from demul_mm.models.heads import TERMS
 from demul_mm.models.localizers import DeMUL
-from demul_mm.models.localizers.pairs import (
-    chunk_pairs,
-    hardest_negatives,
-    own_pairs,
-    pad_spans,
-    same_moment,
-)
+from demul_mm.models.localizers.pairs import chunk_pairs, hardest_negatives, own_pairs, pad_spans
+from demul_mm.models.losses.targets import same_moment
 from demul_mm.structures import MomentCandidates
 from tests.models.tiny import SENTENCES, tiny_data, tiny_sample
 

@@ -56,17 +56,16 @@ EVERYTHING = dict(
     streams=('visual', 'text'),
     head=dict(
         smoothing=0.5,
-        distillation=dict(type='FusionDistillation'),
         candidates=[
             dict(type='SparseMapCandidates', dim=DIM),
             dict(type='StartEndCandidates', dim=DIM),
         ],
     ),
+    criterion=dict(weights=dict(decorrelation=0.1, confusion=0.01, distillation=0.2)),
 )
 RECIPE = dict(
     memory=None,
-    decorrelation=None,
-    confusion=None,
+    criterion=dict(weights={}),
     neck=dict(stages=('words',), survivors=None, cells_talk=True),
     train_cfg=dict(num_negatives=0),
 )

@@ -65,7 +65,7 @@ def test_cross_correlation_of_equal_and_of_independent_dimensions():
     assert loss(even, odd).item() == pytest.approx(0, abs=1e-12)
     both = torch.cat([even, odd], 1)
     # Of the four pairs of dimensions, two are equal.
-    assert CrossCorrelationLoss(loss_weight=3.0)(both, both).item() == pytest.approx(3 * 0.5)
+    assert loss(both, both).item() == pytest.approx(0.5)
     torch.manual_seed(0)
     assert loss(torch.randn(20_000, 4), torch.randn(20_000, 3)).item() < 1e-3
 
@@ -97,9 +97,9 @@ def test_confusion_is_log_2_where_modalities_cannot_be_told():
 
 def test_confusion_reverses_the_gradient_for_the_features_alone():
     torch.manual_seed(0)
-    loss = ModalityConfusionLoss(dim=4, loss_weight=2.0)
+    loss = ModalityConfusionLoss(dim=4)
     video, query = torch.randn(5, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
-    loss(video, query).backward()
+    (2 * loss(video, query)).backward()
     reversed_video, reversed_query = video.grad.clone(), query.grad.clone()
     weight = loss.classifier.weight.grad.clone()
     video.grad = query.grad = None

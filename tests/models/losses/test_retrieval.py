@@ -45,7 +45,7 @@ def contrast(right: Tensor, wrong: Tensor) -> Tensor:
     return every.logsumexp(0) - (right / TEMPERATURE).logsumexp(0)
 
 
-def slow_moment_loss(inputs: dict, weight: float) -> Tensor:
+def slow_moment_loss(inputs: dict) -> Tensor:
     losses = []
     for q, own in enumerate(inputs['owner']):
         right = inputs['cells'][q, own][inputs['positive'][q]]
@@ -54,7 +54,7 @@ def slow_moment_loss(inputs: dict, weight: float) -> Tensor:
         if inputs['memory'] is not None:
             wrong.append(inputs['memory'].moments[inputs['memory'].mask] @ inputs['query'][q])
         losses.append(contrast(right, torch.cat(wrong)))
-    return weight * torch.stack(losses).mean()
+    return torch.stack(losses).mean()
 
 
 @pytest.mark.parametrize('remember', [False, True])
@@ -64,43 +64,43 @@ def test_moments_against_all_other_cells(remember: bool):
     if remember:
         captions = torch.tensor([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
         inputs['memory'] = memory_of(captions, F.normalize(torch.randn(2, 6), dim=-1))
-    found = RetrievalLoss(CONTRAST, moment_weight=0.5)(**inputs)['loss_moment']
-    torch.testing.assert_close(found, slow_moment_loss(inputs, 0.5), rtol=1e-5, atol=1e-5)
+    found = RetrievalLoss(CONTRAST)(**inputs)['moment']
+    torch.testing.assert_close(found, slow_moment_loss(inputs), rtol=1e-5, atol=1e-5)
 
 
 def test_videos_against_queries_both_ways():
     inputs = case()
-    found = RetrievalLoss(CONTRAST, video_weight=0.5)(**inputs)['loss_video']
+    found = RetrievalLoss(CONTRAST)(**inputs)['video']
     videos, owner = inputs['videos'], inputs['owner']
     forward = [contrast(videos[q, o][None], videos[q, 1 - o][None]) for q, o in enumerate(owner)]
     backward = [contrast(videos[owner == v, v], videos[owner != v, v]) for v in (0, 1)]
-    expected = 0.5 * (sum(forward) / 3 + sum(backward) / 2) / 2
+    expected = (sum(forward) / 3 + sum(backward) / 2) / 2
     torch.testing.assert_close(found, expected)
 
 
 def test_a_moment_against_all_queries():
     inputs = case()
-    found = RetrievalLoss(CONTRAST, query_weight=0.5)(**inputs)['loss_query']
+    found = RetrievalLoss(CONTRAST)(**inputs)['query']
     near = inputs['moment'] @ inputs['query'].T
     losses = [contrast(near[q, q][None], near[q][torch.arange(3) != q]) for q in range(3)]
-    torch.testing.assert_close(found, 0.5 * sum(losses) / 3)
+    torch.testing.assert_close(found, sum(losses) / 3)
     # Two sentences about one moment are both right.
     inputs['same'] = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
-    found = RetrievalLoss(CONTRAST, query_weight=0.5)(**inputs)['loss_query']
+    found = RetrievalLoss(CONTRAST)(**inputs)['query']
     losses[:2] = [contrast(near[q, :2], near[q, 2:]) for q in (0, 1)]
-    torch.testing.assert_close(found, 0.5 * sum(losses) / 3)
+    torch.testing.assert_close(found, sum(losses) / 3)
 
 
 def test_false_queries_are_negatives_of_every_moment():
     inputs = case()
     false = F.normalize(torch.randn(2, 6), dim=-1)
-    found = RetrievalLoss(CONTRAST, query_weight=0.5)(**inputs, false=false)['loss_query']
+    found = RetrievalLoss(CONTRAST)(**inputs, false=false)['query']
     near, wrong = inputs['moment'] @ inputs['query'].T, inputs['moment'] @ false.T
     losses = [
         contrast(near[q, q][None], torch.cat([near[q][torch.arange(3) != q], wrong[q]]))
         for q in range(3)
     ]
-    torch.testing.assert_close(found, 0.5 * sum(losses) / 3)
+    torch.testing.assert_close(found, sum(losses) / 3)
 
 
 def test_the_same_event_elsewhere_is_not_a_negative():
@@ -109,7 +109,7 @@ def test_the_same_event_elsewhere_is_not_a_negative():
     inputs['memory'] = memory_of(torch.tensor([[1.0, 0, 0]]), F.normalize(torch.randn(1, 6), dim=1))
     cells = inputs['cells'].requires_grad_()
     query = inputs['query'].requires_grad_()
-    RetrievalLoss(CONTRAST, video_weight=0.0)(**inputs)['loss_moment'].backward()
+    RetrievalLoss(CONTRAST)(**inputs)['moment'].backward()
     elsewhere = cells.grad[0, 1].abs(), cells.grad[2, 0].abs()
     assert max(grad.max() for grad in elsewhere) < 1e-5  # of queries 0 and 2, which say the same
     assert cells.grad[1, 1, :3].min() > 1e-3  # query 1 says something else
@@ -135,7 +135,7 @@ def test_half_a_likeness_halves_a_negative():
         same=torch.ones(1, 1, dtype=torch.bool),
         memory=memory,
     )
-    found = RetrievalLoss(CONTRAST, moment_weight=1.0)(**inputs)['loss_moment']
+    found = RetrievalLoss(CONTRAST)(**inputs)['moment']
     right, wrong = math.exp(0.4 / TEMPERATURE), math.exp(0.6 / TEMPERATURE)
     assert found.item() == pytest.approx(math.log((right + 0.5 * wrong) / right), rel=1e-5)
 
@@ -143,7 +143,7 @@ def test_half_a_likeness_halves_a_negative():
 def test_what_touches_the_moment_and_what_is_masked_gets_no_gradient():
     inputs = case()
     inputs['cells'].requires_grad_()
-    RetrievalLoss(CONTRAST)(**inputs)['loss_moment'].backward()
+    RetrievalLoss(CONTRAST)(**inputs)['moment'].backward()
     grad = inputs['cells'].grad
     assert grad[0, 0, 1] == 0  # touches the moment of query 0, and is not its own
     assert grad[0, 1, 3] == grad[1, 1, 3] == grad[2, 1, 3] == 0  # not a cell of video 1

@@ -1,0 +1,134 @@
+"""The criterion: one table of weights, and what the fused pairs are taught."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from demul_mm.models.heads.candidates import HeadOutput
+from demul_mm.models.losses import MomentCriterion, refuse_moved, without_moved
+from demul_mm.models.losses.criterion import WEIGHTS
+from demul_mm.models.task_modules import ScaleAssigner
+from demul_mm.registry import MODELS
+from tests.models.heads.test_unified import CELLS, POINTS, all_spans, head, output
+from tests.models.tiny import losses_of, tiny_config, tiny_data, tiny_model
+
+
+def pair_losses(out: HeadOutput, spans: Tensor, span_mask: Tensor) -> dict[str, Tensor]:
+    """The weighted losses of fused pairs whose true spans are in clips."""
+    criterion = MomentCriterion()
+    scores, _ = head().score(out, out.spans.detach())
+    targets = criterion.targets(POINTS, out.cell_mask, spans, span_mask)
+    terms = criterion.pair_terms(out, scores, targets)
+    return {name: criterion.weights[name] * term for name, term in terms.items()}
+
+
+def losses(out: HeadOutput, *truth: tuple[float, float]) -> dict[str, Tensor]:
+    spans = torch.tensor([truth]).reshape(1, -1, 2)
+    return pair_losses(out, spans, torch.ones(1, len(truth), dtype=torch.bool))
+
+
+def test_a_perfect_answer_costs_less_than_any_other():
+    truth = torch.tensor([2.0, 5.0])
+    positive, _ = ScaleAssigner()(
+        POINTS, POINTS.valid(torch.tensor([8])), truth[None, None], torch.ones(1, 1).bool()
+    )
+    logit = torch.where(positive, 12.0, -12.0)
+    curve = torch.full((1, 8), -12.0)
+    inside = curve.clone()
+    inside[0, 2:5] = 12
+    spans = truth.expand(1, CELLS, 2)
+    perfect = output(
+        spans,
+        semantic=logit,
+        dense_logit=logit,
+        stage_logits=logit[:, None].expand(-1, 3, -1),
+        quality=torch.full((1, CELLS), 12.0),
+        inside=inside,
+    )
+    found = losses(perfect, (2.0, 5.0))
+    for name in ('semantic', 'span', 'quality', 'stages', 'inside'):
+        assert found[name].item() == pytest.approx(0, abs=1e-4), name
+    worse = dict(
+        semantic=-logit,
+        stage_logits=-logit[:, None].expand(-1, 3, -1),
+        quality=-perfect.quality,
+        inside=-inside,
+        spans=spans + 1,
+    )
+    for name, value in worse.items():
+        bad = losses(perfect._replace(**{name: value}), (2.0, 5.0))
+        assert sum(bad.values()) > sum(found.values()) + 0.1, name
+
+
+def test_of_several_true_moments_the_nearest_counts():
+    """Each annotator's moment is right."""
+    spans = torch.tensor([[[0.0, 2.0]] * 8 + [[5.0, 8.0]] * 6])
+    out = output(spans, quality=torch.full((1, CELLS), 12.0))
+    assert losses(out, (0.0, 2.0), (5.0, 8.0))['quality'].item() < 1e-4
+    assert losses(out, (0.0, 2.0))['quality'].item() > 1
+
+
+def test_a_pair_without_truth_is_a_negative_alone():
+    torch.manual_seed(0)
+    spans = all_spans()[:, :CELLS]
+    out = output(spans, semantic=torch.zeros(1, CELLS, requires_grad=True))
+    found = pair_losses(out, torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=torch.bool))
+    for name in ('span', 'quality', 'boundary', 'joint'):
+        assert found[name].item() == 0, name
+    assert found['semantic'].item() == pytest.approx(CELLS * 0.25 * 0.6931, rel=1e-3)
+    no_slot = pair_losses(out, torch.zeros(1, 0, 2), torch.zeros(1, 0).bool())
+    assert {k: v.item() for k, v in no_slot.items()} == {k: v.item() for k, v in found.items()}
+
+
+@pytest.mark.parametrize('truth', [(2.0, 5.0), (2.0, 2.4), (2.3, 2.9), (2.8, 3.3)])
+def test_a_moment_shorter_than_a_clip_is_inside_somewhere(truth: tuple[float, float]):
+    """The inside curve wants to be where the moment is, as far as it fills a clip."""
+    inside = torch.zeros(1, 8, requires_grad=True)
+    out = output(all_spans()[:, :CELLS], inside=inside)
+    (losses(out, truth)['inside'] / 0.5).backward()
+    wanted = 0.5 - 8 * inside.grad[0]  # the gradient of a mean cross-entropy at p = 1/2
+    covered = [max(0.0, min(truth[1], t + 1) - max(truth[0], t)) for t in range(8)]
+    assert wanted.tolist() == pytest.approx(covered, abs=1e-5)
+
+
+def test_losses_are_finite_for_degenerate_truth():
+    spans = all_spans()[:, :CELLS].clone().requires_grad_()
+    for truth in ((0.0, 0.0), (8.0, 8.0), (3.0, 3.0)):
+        found = losses(output(spans), truth)
+        assert all(value.isfinite() for value in found.values())
+        sum(found.values()).backward()
+        assert bool(spans.grad.isfinite().all())
+
+
+# -- the table -----------------------------------------------------------------------------------
+
+
+def test_each_loss_weighs_what_the_table_says():
+    """Every term is twice as large at twice its weight, and the others stay."""
+    weights = {**WEIGHTS, 'decorrelation': 0.1, 'confusion': 0.01, 'distillation': 0.2}
+    one = losses_of(tiny_model(criterion=dict(weights=weights)), tiny_data())
+    assert set(one) == {f'loss_{name}' for name in WEIGHTS}
+    for name in WEIGHTS:
+        doubled = {**weights, name: 2 * weights[name]}
+        two = losses_of(tiny_model(criterion=dict(weights=doubled)), tiny_data())
+        for key in one:
+            factor = 2 if key == f'loss_{name}' else 1
+            torch.testing.assert_close(two[key], factor * one[key])
+
+
+def test_a_term_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"weights has 'sematic'; allowed: moment, query"):
+        MomentCriterion(weights=dict(sematic=1.0))
+
+
+def test_an_option_of_an_earlier_version_names_its_successor():
+    with pytest.raises(ValueError, match=r'model\.phrase_weight is now model\.criterion\.weights'):
+        MODELS.build(dict(tiny_config(), phrase_weight=0.1))
+    with pytest.raises(ValueError, match=r'head\.quality_weight is now .*\.weights\.quality'):
+        tiny_model(head=dict(quality_weight=0.5))
+    with pytest.raises(TypeError, match="no option 'nekc'"):
+        MODELS.build(dict(tiny_config(), nekc={}))
+    old = dict(tiny_config(), retrieval=dict(type='RetrievalLoss'))
+    old['head'] = dict(old['head'], loss_span=dict(type='SpanDIoULoss'))
+    assert without_moved(old) == tiny_config()
+    refuse_moved(dict(head=tiny_config()['head']))
