@@ -268,7 +268,7 @@ class DeMUL(MomentLocalizer):
 
     # -- training ----------------------------------------------------------------------------
 
-    def loss(self, inputs: dict, data_samples: list[MomentDataSample]) -> dict[str, Tensor]:
+    def loss(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> dict[str, Tensor]:
         """Losses of a batch of videos with their queries."""
         require_queries(inputs)
         videos = self.encode_video(inputs)
