@@ -16,7 +16,6 @@ def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, 
     """The files of a folder and its sub-folders by id: the path in it without suffix, ``cat/000``.
 
     Args:
-        folder: where to look.
         suffixes: of the files; see :func:`find_files`.
 
     Returns:
@@ -36,7 +35,6 @@ def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[P
     Hidden files and folders are left out, and what :func:`replacing` has not finished.
 
     Args:
-        folder: where to look.
         suffixes: of the files, in lower case; case does not matter.
 
     Raises:
@@ -175,7 +173,6 @@ def open_text(
     """A text file to read: UTF-16 where it begins with the mark of it, UTF-8 otherwise.
 
     Args:
-        path: the file.
         newline: see :func:`open`.
         encoding: of a file in another one.
 

@@ -23,8 +23,6 @@ def fetch(
     What is downloaded, how large it is, from where and under which licence is logged before.
 
     Args:
-        name: folder, or name on huggingface.co.
-        offline: do not try.
         revision: branch, tag or commit on huggingface.co; None: its main branch.
         patterns: of the files that are wanted.
 

@@ -24,7 +24,6 @@ def choose_precision(precision: str, device: str | torch.device) -> torch.dtype:
     Args:
         precision: ``'auto'``, ``'float32'``, ``'bfloat16'`` or, on a GPU, ``'float16'``, which
             needs a loss scale in training.
-        device: where the products are computed.
 
     Raises:
         ValueError: there is no such precision, or the device cannot do it.

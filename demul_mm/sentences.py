@@ -11,7 +11,6 @@ def warn_cut(tokenizer: Any, sentences: Sequence[str], name: str) -> None:
 
     Args:
         tokenizer: with ``cut(sentences)`` and ``max_length``; others read everything.
-        sentences: to be read.
         name: what they are, for the message.
     """
     cut = tokenizer.cut(sentences) if hasattr(tokenizer, 'cut') else []

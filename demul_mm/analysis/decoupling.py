@@ -46,9 +46,7 @@ def collect(model: DeMUL, batches: Iterable[dict], seed: int = 0) -> Outcome:
     """Encode a split, and localise each query in its own video.
 
     Args:
-        model: in eval mode.
         batches: of the split's data loader.
-        seed: of the draw of private vectors.
     """
     rng = torch.Generator().manual_seed(seed)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ProbeVectors._fields[:-1]}
@@ -203,11 +201,9 @@ def shared_retrieval(
     A video counts with its cell that is most like the query, as in the index.
 
     Args:
-        model: in eval mode.
         batches: of the split's data loader.
         queries: ``(N, S)`` shared parts.
         video_ids: the right video of each.
-        topk: ranks.
 
     Returns:
         ``R@k`` in percent for each k, and ``videos``, among how many.
@@ -235,11 +231,9 @@ def replaced_private(
     """While it lasts, private parts say nothing about the video or query they belong to.
 
     Args:
-        model: whose decoupler is hooked.
         pools: of each modality, from :func:`collect`.
         how: 'mean': all are the mean of their modality; 'drawn': each is one of another cell, or
             query, drawn by chance, so that the model sees values as it knows them.
-        seed: of the draws.
 
     Raises:
         ValueError: ``how`` is none of these, or the model has no private part.
@@ -280,7 +274,6 @@ def without_private(
     """Localise each query in its own video with the private parts replaced.
 
     Args:
-        model: in eval mode.
         batches: of the split's data loader.
         pools, how, seed: see :func:`replaced_private`.
     """

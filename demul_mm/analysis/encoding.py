@@ -36,10 +36,6 @@ def split_loader(config: Config) -> DataLoader:
 def encode_batches(model: DeMUL, batches: Iterable[dict]) -> Iterator[EncodedBatch]:
     """Encode collated batches, ``dict(inputs=..., data_samples=...)``; those without any query
     are left out.
-
-    Args:
-        model: in eval mode.
-        batches: of a data loader.
     """
     for batch in batches:
         data = model.data_preprocessor(batch, False)

@@ -40,7 +40,6 @@ def draw_others(
         owner: ``(Q,)`` the video of each query.
         too_alike: videos with a caption more alike are not drawn; where all others are, the least
             alike one is taken.
-        rng: of the draw.
 
     Returns:
         the video of each query ``(Q,)`` int64 and how alike it is ``(Q,)``.
@@ -75,7 +74,6 @@ def no_match_scores(
         model: in eval mode, calibrated.
         batches: of the split's data loader.
         too_alike: see :func:`draw_others`.
-        seed: of the draw.
     """
     videos, queries, owner, ids = _gather(model, batches)
     if len(videos) < 2:
@@ -149,7 +147,6 @@ def detection(own: np.ndarray, other: np.ndarray, threshold: float) -> dict[str,
     Args:
         own: ``(N,)`` scores of queries in the video that holds their moment.
         other: ``(M,)`` of queries in a video that does not.
-        threshold: of the answer.
 
     Returns:
         in percent: ``detected``, of the queries without a moment, those told so; ``false alarms``,

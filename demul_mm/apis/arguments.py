@@ -96,7 +96,6 @@ def as_features(rows: Features, dim: int | None) -> np.ndarray:
     Further axes of length 1 are taken away, as of ``(1, T, d)``.
 
     Args:
-        rows: as given.
         dim: the width it must have; None: any.
 
     Raises:

@@ -157,7 +157,6 @@ class CorpusInferencer(Pretrained):
         Queries given together share work.
 
         Args:
-            queries: one or several sentences.
             transfer: weight of the semantic memory; 0 for none.
             no_moment_threshold: moments less probable than this are left out, and with them all
                 that were not fused.
@@ -198,7 +197,6 @@ class CorpusInferencer(Pretrained):
         """Begin a search that takes feedback.
 
         Args:
-            query: a sentence.
             transfer: weight of the semantic memory; 0 for none.
             options: see :class:`~demul_mm.retrieval.SessionOptions`, as ``dict(mode='fast')``.
             weights: of feedback, see :class:`~demul_mm.retrieval.FeedbackWeights`.
@@ -231,12 +229,8 @@ def load_entry_source(
     """The videos of a config's test data set, to build an index from or to add to one.
 
     Args:
-        config: config file, or what was read from one.
-        checkpoint: weights.
         levels: levels of the pyramid that are indexed, finest 0; None for all.
         device: where the model runs; None: a GPU where there is one.
-        batch_size: videos encoded at once.
-        num_workers: processes that read videos.
 
     Returns:
         The entries, and ``model_fingerprint`` and ``feature_fingerprint`` of the index.
@@ -259,8 +253,6 @@ def load_query_encoder(
     """From sentences to the vectors ``(Q, S)`` that an index is asked with.
 
     Args:
-        config: config file, or what was read from one.
-        checkpoint: weights.
         device: where the model runs; None: a GPU where there is one.
         transfer: weight of the semantic memory; 0 for none.
 

@@ -44,7 +44,6 @@ def load_model(
     """Build a model and load its weights; no code in the checkpoint is run.
 
     Args:
-        config: config file, or what was read from one.
         checkpoint: its weights; None: freshly initialised, for tests.
         device: where it runs; None: a GPU where there is one.
 
@@ -73,12 +72,7 @@ def load_model(
 
 
 def model_fingerprint(model: nn.Module, config: Any) -> str:
-    """A hash of what determines a model's encodings of videos and queries.
-
-    Args:
-        model: with its weights.
-        config: of the model.
-    """
+    """A hash of what determines a model's encodings of videos and queries."""
     digest = hashlib.sha256()
     parts = {key: config[key] for key in ENCODER_KEYS if config.get(key) is not None}
     digest.update(_canonical(parts).encode())
@@ -96,7 +90,6 @@ def recipe_fingerprint(dataset: Any, levels: Any = None) -> str:
     It does not change when videos are added to the features, nor when they are packed.
 
     Args:
-        dataset: config of the data set.
         levels: of the pyramid that are indexed.
     """
     elsewhere = ('path', 'type', 'key', 'name')  # of a store: how it keeps the same numbers

@@ -121,10 +121,6 @@ def parts(node: Any) -> Iterator[Mapping[str, Any]]:
 def check_parts(config: Mapping[str, Any], name: str) -> None:
     """Refuse a config that could run or read anything but classes that are registered here.
 
-    Args:
-        config: as it was read.
-        name: of it, for the message.
-
     Raises:
         ValueError: naming what is refused.
     """

@@ -85,9 +85,6 @@ def publish(
     optimizer nor anything else of the checkpoint is kept.
 
     Args:
-        config: config file of the model.
-        checkpoint: its weights.
-        folder: where to write.
         extractor: the backbone that made its features, with which it reads video files; None: that
             of the config, if it names one.
         name: what it is called; None: as the folder.
@@ -136,12 +133,7 @@ def publish(
 
 
 def as_data(config: Config, extractor: FeatureExtractor | None) -> dict[str, Any]:
-    """What of a config is needed to ask the model, as JSON values.
-
-    Args:
-        config: the whole config.
-        extractor: what makes its features of video files.
-    """
+    """What of a config is needed to ask the model, as JSON values."""
     dataset = config.test_dataloader.dataset
     stores = {**(dataset.get('features') or {})}
     stores.update({s.get('stream', 'visual'): s.store for s in dataset.pipeline if s.get('store')})

@@ -94,7 +94,6 @@ class VideoReader:
         """What was given; see :func:`as_videos` and :func:`as_durations`.
 
         Args:
-            video: one of them.
             duration: its seconds.
             name: what a file is called; None: by its name without suffix.
 
@@ -169,7 +168,6 @@ class VideoReader:
         """Features ``(T, d)`` of a video file, by the model's own frame encoder or the extractor.
 
         Args:
-            path: of the file.
             progress: called with the share of it that is done.
 
         Returns:
@@ -191,7 +189,6 @@ class VideoReader:
         """``dict(inputs, data_samples)`` of features of a video, or of a part of one.
 
         Args:
-            name: of the video.
             rows: ``(T, d)`` of the stream that features without a name are.
             extent: seconds that they cover.
         """

@@ -73,7 +73,6 @@ class Alerts:
         """A new one, for the videos that are added from now on.
 
         Args:
-            sentence: what is looked for.
             threshold: of a moment's score: with a trained model its calibrated probability, else
                 the cosine of the sentence and a window of frames, as ``search`` shows them.
             file: to which a line of JSON is added for each moment.

@@ -31,8 +31,6 @@ def ask(
     """The best moments of one video.
 
     Args:
-        path: of a video file.
-        sentence: what is looked for.
         encoder: gives what :class:`~demul_mm.app.library.Library` has for one, when it is needed.
         seconds: between the frames that are encoded.
         number: of moments, at most.

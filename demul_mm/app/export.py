@@ -62,7 +62,6 @@ def export(
     """The moments in one of ``FORMS``.
 
     Args:
-        query: the sentence.
         moments: each a dict of ``video`` (a path), ``start``, ``end`` and, optionally, ``score``.
         form: 'json', 'csv', 'vtt', 'edl', 'fcpxml' or 'otio'.
         padding: seconds added on both sides, as far as there are any.

@@ -97,7 +97,6 @@ class Library:
         """A library that exists, or a new one: nothing is left of one that could not be filled.
 
         Args:
-            path: folder of the library.
             encoder: see the class; of a new library it is made before anything else is.
             sources: what it is to be filled with; see :meth:`update`.
             seconds: see the class.
@@ -332,7 +331,6 @@ class Library:
         Pictures and what is said are searched apart and fused by reciprocal rank.
 
         Args:
-            sentence: what is looked for.
             number: of moments, at most.
             kinds: what is searched, of 'picture' and 'text'.
             liked: moments that are right; what looks like them rises.

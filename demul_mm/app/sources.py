@@ -17,7 +17,6 @@ def resolve(sources: str | Path | Sequence[str | Path], before: Sequence[str] = 
 
     Args:
         sources: folders, files, and globs whose ``**`` stands for any folders; one or several.
-        before: those that were given before.
 
     Raises:
         FileNotFoundError: one is missing.

@@ -32,12 +32,10 @@ def watch(
     is waited for.
 
     Args:
-        library: to keep up to date.
         sources: see :meth:`~demul_mm.app.library.Library.update`.
         seconds: between two looks.
         done: called after each update that changed something.
         progress: see :meth:`~demul_mm.app.library.Library.update`.
-        wait: sleeps.
     """
     settled, told = Settled(), False
     while True:

@@ -21,7 +21,6 @@ def load_config(
     """Read a config, apply ``--cfg-options``, and settle where the run writes.
 
     Args:
-        path: the config file.
         options: dotted keys and their values; see :func:`apply_options`.
         work_dir: where to write; otherwise the config's ``work_dir``, otherwise
             ``work_dirs/<name of the config>``, with the name of other ``features``.

@@ -35,10 +35,6 @@ def find_missing(steps: Sequence[Any], items: Sequence[dict]) -> Available:
     A loading step has ``stream``. Where it can tell beforehand it also has ``lacks(item)``, the
     reason why it cannot load an item or None, and ``optional``, whether the item does without; and
     ``misfit(item)``, the reason why what it has is not of the item, or None.
-
-    Args:
-        steps: of the pipeline.
-        items: of the data set.
     """
     loaders = [step for step in steps if hasattr(step, 'stream')]
     faults: dict[str, dict[str, str]] = {}

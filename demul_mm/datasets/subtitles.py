@@ -221,7 +221,6 @@ def clip_rows(
     Args:
         subtitles: ``N``, at least one.
         features: ``(N, d)``, of each text.
-        clip_seconds: length of a clip.
         duration: of the video in seconds, if that is known.
 
     Returns:

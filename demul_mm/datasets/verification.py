@@ -58,7 +58,6 @@ def check_features_of(
     times ``clip_seconds`` differ from the duration by more than a tenth and two clips).
 
     Args:
-        store_config: config of a feature store with its final path.
         items: of the data set: ``video_id``, ``duration``.
         workers: processes; 0: this one.
         progress: called with the number of videos done since the last call.

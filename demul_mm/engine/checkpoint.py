@@ -100,7 +100,6 @@ def latest_checkpoint(work_dir: str | Path, folder: str | Path | None = None) ->
     a work dir that was copied or moved is another one, whose files are not this run's.
 
     Args:
-        work_dir: of the run.
         folder: of its checkpoints, if they are not in the work dir.
 
     Raises:

@@ -45,7 +45,6 @@ def best_windows(
 
     Args:
         moments: truth and durations; predictions are not looked at.
-        num: how many windows.
         iou: the threshold of a hit.
         step: of the grid of relative times.
 
@@ -95,7 +94,6 @@ class MomentFloors:
         """What each floor answers: its name to predictions and truth, both in relative time.
 
         Args:
-            moments: of the queries that are scored.
             iou: threshold by which the windows are chosen.
         """
         windows = self._windows(moments, iou)

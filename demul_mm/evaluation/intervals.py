@@ -56,9 +56,7 @@ def bootstrap(found: QueryValues, rounds: int = 2000, seed: int = 0) -> dict[str
     together, and drawing them apart would make the interval too narrow.
 
     Args:
-        found: values of all queries.
         rounds: how many times the videos are drawn.
-        seed: of the draws.
 
     Returns:
         For each metric ``mean``, and ``low`` and ``high``, its 95 % interval; in percent.
@@ -78,8 +76,6 @@ def paired_bootstrap(
 
     Args:
         first, second: values of the same queries.
-        rounds: how many times the videos are drawn.
-        seed: of the draws.
 
     Returns:
         For each metric that both have ``first``, ``second``, ``difference``, and ``low`` and

@@ -34,7 +34,6 @@ def pooled_report(
     """Each metric over the queries of all folds, beside its floors.
 
     Args:
-        metrics: to compute.
         seeds: of each training seed, the entries of its folds.
         rounds: of the bootstrap over videos.
 

@@ -27,10 +27,6 @@ DURATION_GROUPS = (
 def score_entries(metric: BaseMetric, entries: Sequence[PredictionEntry]) -> dict[str, float]:
     """The metric of entries, the same as when they were predicted.
 
-    Args:
-        metric: one of demul_mm.
-        entries: of one predictions file.
-
     Raises:
         TypeError: the metric does not compute from entries.
     """
@@ -79,7 +75,6 @@ def group_entries(entries: Sequence[PredictionEntry], by: str) -> dict[str, list
     """Entries in named groups; an entry with several tags is in several.
 
     Args:
-        entries: of one predictions file.
         by: 'length' (of the true moment, as part of the video), 'duration' (of the video), or
             'tags'.
     """

@@ -94,7 +94,6 @@ class MomentIndex(Searcher):
         """What searching level 1 needs, made where it is missing.
 
         Args:
-            snapshot: to be searched.
             verify: compare checksums of caches.
             known: what this method returned for another version, or None; what has not changed
                 can be used again.
@@ -118,7 +117,6 @@ class MomentIndex(Searcher):
         """Open an index that exists, with the backend that made it.
 
         Args:
-            path: its folder or address.
             expected_fingerprint: of the weights that will encode the queries.
             expected_features: of the features that will be added.
             verify: compare all checksums.
@@ -238,10 +236,8 @@ class MomentIndex(Searcher):
         """Add videos; all become visible at once, at the end.
 
         Args:
-            entries: as in :meth:`build`.
             on_existing: what to do with a video that is there: 'error', 'skip' or 'replace'.
             resume: False throws away what a killed run left.
-            progress: called with a number of videos as they pass.
         """
         with self.store.lock('add'):
             table = self.store.find()

@@ -44,12 +44,10 @@ def open_or_make(
     """What ``read`` makes of the file of that name, which ``make`` has written if need be.
 
     Args:
-        folder: of the caches.
         name: of the file; its checksum is added.
         suffix: with its dots; it has no hyphen.
         verify: compare the checksum of a file that is there.
         read: of a path; raises what a damaged file may raise.
-        make: write the file.
     """
 
     def found() -> Opened | None:

@@ -166,8 +166,6 @@ def make_codec(name: str, dim: int, codebook: np.ndarray | None = None) -> Codec
 
     Args:
         name: one of ``LEVEL2``.
-        dim: S.
-        codebook: of product quantisation.
     """
     if name in PRODUCT:
         assert codebook is not None

@@ -22,7 +22,6 @@ def select_prototypes(
     Args:
         moments: for each video ``(M, S)`` float32, L2-normalised; ``M`` may differ.
         num_prototypes: k, at least 1.
-        refine_steps: steps of k-means.
 
     Returns:
         For each video ``(min(k, M), S)`` float32, L2-normalised.

@@ -76,7 +76,6 @@ class Searcher(ABC):
             num_candidates: how many videos level 1 hands to level 2; eight times ``num_videos``
                 unless said.
             mode: 'fast' asks the backend; 'exact' scores every moment of every video.
-            where: only videos that pass.
             nms: suppression inside each video.
             options: of the backend's level 1, as ``dict(nprobe=64)``.
             keep_candidates: name the candidates of level 1 in the result.
@@ -140,9 +139,7 @@ def exhaustive_candidates(
     """The best videos by their best moment, found by scoring every moment of every video.
 
     Args:
-        snapshot: of the index.
         queries: ``(Q, S)`` float32.
-        depth: how many videos for each query.
         allowed: ``(num_videos,)`` bool, A of them True: what to look at.
 
     Returns:
@@ -178,7 +175,6 @@ def score_candidates(
     decoded once.
 
     Args:
-        snapshot: of the index.
         queries: ``(Q, S)`` float32.
         candidates: for each query ``(C,)`` ordinals, in any order.
 
@@ -209,9 +205,7 @@ def best(
     """The best videos by their best moment, and the best moments of those.
 
     Args:
-        snapshot: of the index.
         candidates, lengths, scores: of :func:`score_candidates`.
-        num_videos: how many videos.
         num_moments: how many moments.
         nms: suppression inside each video, or None.
 
@@ -266,7 +260,6 @@ def first_of_each_video(
     Args:
         owners: ``(H,)`` ordinal of each hit's video, -1 for no hit; in any order.
         scores: ``(H,)``.
-        depth: how many videos.
 
     Returns:
         Ordinals and scores of at most ``depth`` videos, best first, equal scores by ordinal.

@@ -164,7 +164,6 @@ def write_queries(
     Args:
         path: of the file; not in a folder of moment vectors.
         vectors: ``(Q, S)``.
-        sentences: Q of them.
         truth: for each its video and the start and end of its moment in seconds.
         model_fingerprint: of the weights and config that made the vectors.
     """

@@ -109,8 +109,6 @@ class PendingVideos:
         """Write all entries that are new.
 
         Args:
-            entries: the videos.
-            held: ids that the index holds.
             on_existing: what to do with a video of these: 'error', 'skip' or 'replace'.
             progress: called with the number of videos passed since the last call.
         """

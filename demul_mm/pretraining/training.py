@@ -167,8 +167,6 @@ def pretrain(
     """Train a backbone, and write a checkpoint that describes it and its clips.
 
     Args:
-        split: training videos.
-        vocabulary: of their sentences.
         schedule: how long, and on how much at once.
         out: the checkpoint; ``<out>.state`` beside it holds the training while it goes on, and a
             call with the same arguments takes it from there.

@@ -183,15 +183,8 @@ def render_corpus(
     Args:
         out_dir: Folder to write: ``train.jsonl``, ``val.jsonl``, ``test.jsonl``,
             ``truth/*.jsonl``, ``videos/`` and ``manifest.json``.
-        train: Number of training videos.
-        val: Number of validation videos.
-        seed: Seed of everything random.
-        min_seconds: Shortest video.
-        max_seconds: Longest video.
-        test: Number of test videos.
         workers: Processes that render. The result does not depend on it.
         videos: Whether to render; without it only the annotations are written, in seconds.
-        progress: Whether to show progress bars.
 
     Returns:
         ``out_dir``.

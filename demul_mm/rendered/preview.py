@@ -64,7 +64,6 @@ def contact_sheet(
         folder: A corpus written by ``render_corpus``.
         out: Picture to write (.png or .jpg).
         split: 'train', 'val' or 'test'.
-        videos: How many videos.
     """
     folder = Path(folder)
     rows = read_text(folder / f'{split}.jsonl').splitlines()[:videos]

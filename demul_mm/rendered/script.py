@@ -46,7 +46,6 @@ def write_script(
     """Draw a video of a log-uniform length.
 
     Args:
-        rng: Source of all randomness.
         novel: Prefer the held-out combinations; where False they never occur.
         min_seconds: Shortest video.
         max_seconds: Longest video.

@@ -38,8 +38,6 @@ def cell_indices(length: int, total: int, num_levels: int) -> Tensor:
 
     Args:
         length: a multiple of ``2 ** (num_levels - 1)``, at most ``total``.
-        total: likewise.
-        num_levels: of the pyramid.
 
     Returns:
         ``(M,)`` int64, level by level.

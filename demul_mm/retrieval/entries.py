@@ -18,7 +18,6 @@ def make_entry(
     """An encoded video as an index entry: its cells' shared vectors and query-free spans.
 
     Args:
-        video: encoded.
         num_levels: of the model's pyramid.
         levels: of the pyramid whose cells become moments, finest 0; None: all of them. A video of
             128 clips has 252 cells on 6 levels, of which levels 2 to 5 are 60.

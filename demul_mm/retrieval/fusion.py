@@ -23,7 +23,6 @@ def localize_pairs(
     together; queries share passes of at most ``model.max_pair_points`` cells.
 
     Args:
-        model: in eval mode.
         videos: ``V`` encoded videos.
         queries: ``Q`` queries.
         wanted: for each query, the indices of its videos.

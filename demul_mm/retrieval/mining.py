@@ -31,7 +31,6 @@ def mine_rivals(
         videos: ``V`` of them.
         num_rivals: for each video, at most.
         too_alike: cosine of two captions above which they may tell of the same event.
-        chunk: queries compared at once.
 
     Returns:
         For each video the numbers of its rivals, hardest first.

@@ -48,7 +48,6 @@ def refine_query(
         query: ``(S,)`` unit vector.
         liked: ``(L, S)`` unit vectors.
         disliked: ``(D, S)`` unit vectors.
-        weights: of the two.
 
     Returns:
         The refined query ``(S,)``, a unit vector, and the offset ``(S,)`` that was added.
@@ -84,7 +83,6 @@ def rescore(moments: Sequence[Moment], vectors: MomentVectors, offset: Tensor) -
 
     Args:
         moments: best first.
-        vectors: of the index.
         offset: ``(S,)``, in logits for a moment's unit vector; what it gives to all of them on
             average is taken off, so that scores stay where they were.
     """
@@ -103,7 +101,6 @@ def pick_occurrences(moments: Sequence[Moment], number: int, tolerance: float) -
     """The ``number``-th time in each video, best first.
 
     Args:
-        moments: of all videos.
         number: 1 the first, -1 the last.
         tolerance: see :class:`~demul_mm.retrieval.SessionOptions`.
     """

@@ -47,7 +47,6 @@ def encode_queries(model: DeMUL, sentences: Sequence[str], transfer: float = 0.0
     """Encode sentences; with ``transfer``, drawn towards what the semantic memory knows.
 
     Args:
-        model: in eval mode.
         sentences: ``Q`` of them.
         transfer: weight of the moments of the train split whose captions resemble the query; 0
             for none.
@@ -102,7 +101,6 @@ class CorpusSearcher:
 
         Args:
             queries: ``Q`` encoded queries.
-            options: how to search.
             keep_candidates: name the candidates of level 1 in the hits.
             vectors: ``(Q, S)`` that the index is asked with; None: those of ``queries``.
 

@@ -154,7 +154,6 @@ class SearchSession:
         """Go on with a saved session.
 
         Args:
-            path: of the file.
             searcher: of the corpus; searches again, so that the results are those of its index.
             query: see :class:`SearchSession`.
 

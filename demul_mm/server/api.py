@@ -121,7 +121,6 @@ def create_app(service: Service, host: str = '127.0.0.1', token: str | None = No
     """The page at ``/`` and REST below ``/api``.
 
     Args:
-        service: what is offered.
         host: that the server is bound to.
         token: that is asked for, see :class:`~demul_mm.server.guard.Guard`.
     """

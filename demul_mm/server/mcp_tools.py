@@ -24,7 +24,6 @@ def create_mcp(service: Service, clips: Path) -> MCPServer:
     """A server of three tools.
 
     Args:
-        service: what is offered.
         clips: folder that cuts are written to, made if it is missing.
     """
     server = MCPServer('demul', version=__version__, instructions=INSTRUCTIONS)

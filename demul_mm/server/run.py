@@ -19,7 +19,6 @@ def serve(
     """Answer requests until the process is told to stop.
 
     Args:
-        service: what is offered.
         host: address or name to bind to; other computers can ask unless it is one of this one's
             own, and must have a token then.
         port: 0: any that is free.

@@ -26,9 +26,6 @@ def run_pipeline(
     """The results of the pipeline just before they are packed.
 
     Args:
-        dataset: the data set.
-        index: of the item.
-        seed: of the random steps.
         only: of all augmentations use these, and surely; None: all, as they are.
     """
     results = dataset.get_data_info(index)

@@ -61,12 +61,9 @@ def draw_timeline(
     """Key frames over a time line with, for each query, its true and predicted moments.
 
     Args:
-        title: of the picture.
         duration: of the video in seconds.
-        rows: the queries.
         frames: pictures at even times.
         term_names: names of the joint score's terms; bars of them are drawn where rows have terms.
-        max_predictions: predictions drawn for each query.
     """
     with_terms = bool(term_names) and any(len(row.terms) for row in rows)
     given = [value for row in rows for value in row.terms]

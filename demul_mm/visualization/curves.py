@@ -63,7 +63,6 @@ def draw_no_match(
     Args:
         own: by score, ``(N,)`` of queries in the video that holds their moment.
         other: the same in a video without it.
-        auc: area under each curve.
     """
     names = {'probability': 'best probability', 'likeness': 'likeness of query and video'}
     figure = Figure(figsize=(12, 3.8), dpi=110, layout='constrained')

@@ -66,10 +66,7 @@ def report_videos(
     """The entries as report items, a video each.
 
     Args:
-        entries: of the videos to show.
         paths: video id to file, for key frames; may lack any.
-        max_predictions: predictions shown for each query.
-        num_frames: key frames of each video.
         frame_height: pixels.
     """
     videos = []
@@ -120,10 +117,8 @@ def report_searches(
     """Searches of the entries that have corpus predictions.
 
     Args:
-        entries: to show.
         durations: video id to seconds, of all videos that may be found.
         paths: video id to file, for key frames; may lack any.
-        max_hits: moments shown for each query.
         frame_height: pixels.
     """
     searches = []

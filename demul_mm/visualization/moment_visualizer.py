@@ -60,16 +60,12 @@ class MomentVisualizer(Visualizer):
         """Draw one video with its queries.
 
         Args:
-            name: of the picture.
             data_sample: with ``gt_spans``, ``pred_moments`` or both.
             video_path: video file for key frames; None: none are drawn.
-            draw_gt: draw the true moments.
-            draw_pred: draw the predicted moments and their scores.
             draw_terms: draw what each term of the joint score gave, where the sample says it.
             show: open a window.
             wait_time: seconds that it stays open; 0: until a key is pressed.
             out_file: write the picture (PNG) here instead of handing it to the backends.
-            step: of the run.
         """
         num_queries = min(len(data_sample.queries), self.max_queries)
         rows = [_row(data_sample, q, draw_gt, draw_pred, draw_terms) for q in range(num_queries)]

@@ -46,7 +46,6 @@ def draw_phrases(
     """A heat map, words by time, on the time line's axis; borders of the moments stand in it.
 
     Args:
-        axes: to draw in.
         rows: the words; what speaks against a clip is as light as what says nothing of it.
         duration: of the video in seconds.
         truth: true moments ``[[start, end], ...]``.

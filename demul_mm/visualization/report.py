@@ -95,11 +95,8 @@ def write_report(
 
     Args:
         path: the ``.html`` file.
-        title: its heading.
         metrics: as a metric reports them, in percent; keys ``floor/<name>/<metric>`` and
             ``oracle/<metric>`` become rows beside the model's.
-        videos: the videos to show.
-        searches: the searches to show.
         headline: metrics shown large, those of them that there are.
         meta: facts shown under the heading, such as the data set and the checkpoint.
         lead: a paragraph under the heading.

@@ -21,7 +21,6 @@ def frame_vectors(
     Row i is of the frame that is shown in the middle of ``[i, i + 1] * duration / T``.
 
     Args:
-        path: of a video file.
         encode: from pictures ``(H, W, 3)`` uint8 RGB to ``(n, S)``.
         seconds: between frames, nearly: T is ``duration / seconds`` rounded, at least 1.
         progress: called with the share of the video that is done.

@@ -173,7 +173,6 @@ class SpliceMoment(Augmentation):
         Args:
             spans: ``(G, 2)`` seconds.
             places: ``(N,)`` seconds.
-            piece: what is spliced in.
 
         Returns:
             the parts ``(N, G, 2)``, in the old time, and whether each is enough ``(N, G)``.

@@ -112,8 +112,6 @@ def best_weight(
     Args:
         rows: for each query ``rest (N,)``, ``video (N,)`` and ``hit (N,)`` of its moments in all of
             its videos; queries without a hit do not count.
-        low: smallest weight.
-        high: largest weight.
 
     Returns:
         the weight, or None where no query has a hit.

@@ -20,7 +20,6 @@ def orthogonalize(matrices: Tensor, steps: int = 5, precision: str = 'auto') -> 
 
     Args:
         matrices: ``(N, a, b)``.
-        steps: iterations.
         precision: in which the products run (see :mod:`demul_mm.precision`).
 
     Returns:

@@ -41,7 +41,6 @@ class EntryMetric(BaseMetric):
         """Keep the entries of a batch.
 
         Args:
-            data_batch: not used.
             data_samples: ``MomentDataSample.to_dict()`` of each predicted sample.
         """
         for sample in data_samples:

@@ -21,7 +21,6 @@ def best_iou(moments: PaddedMoments, float32: bool = False) -> Tensor:
     """IoU of each prediction with the true moment that it fits best.
 
     Args:
-        moments: padded predictions and truth.
         float32: compute in single precision, as the TVR script does.
 
     Returns:

@@ -46,7 +46,6 @@ def read_frozen(
         lm: a model of ``transformers`` in evaluation mode, on the device.
         sentences: token ids ``(L,)`` of each, on the CPU.
         layers: whose features are put side by side.
-        device: where the model is.
 
     Yields:
         The number of a sentence, and its features ``(L, E)`` on the CPU.

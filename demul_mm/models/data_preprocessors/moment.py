@@ -79,7 +79,6 @@ class MomentDataPreprocessor(BaseDataPreprocessor):
         Args:
             rows: ``(T_v, d)`` of each video; None where the video lacks the stream.
             longest: clips of the longest video, in any stream.
-            stream: its name, for messages.
             samples: the videos' data samples, for messages.
 
         Returns:

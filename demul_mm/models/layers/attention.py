@@ -9,7 +9,6 @@ def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     """Softmax over the valid entries; all zeros, not NaN, where none is valid.
 
     Args:
-        logits: any shape.
         mask: broadcastable to ``logits``, True = valid.
         dim: the axis that sums to 1.
     """

@@ -34,11 +34,6 @@ def phrase_maps(model: 'DeMUL', video: VideoEncoding, sentences: Sequence[str]) 
     Every word in turn is taken out of its sentence, and the relevance of all clips is compared with
     and without it (erasure: Li, Monroe and Jurafsky, 2016). So it tells what the model does,
     whatever it is made of. A sentence of a single word is compared with the video's mean instead.
-
-    Args:
-        model: the model that encoded the video.
-        video: one row.
-        sentences: as they were given.
     """
     maps = []
     for sentence in as_names(sentences, 'sentences'):
@@ -59,11 +54,6 @@ def clip_relevance(model: 'DeMUL', video: VideoEncoding, sentences: Sequence[str
     """Semantic logit of every clip for each of ``Q`` sentences, ``(Q, T)``.
 
     That of the first fusion stage, which visits all clips; of the shared space without one.
-
-    Args:
-        model: in evaluation mode.
-        video: one row.
-        sentences: any.
     """
     queries = model.encode_query(as_names(sentences, 'sentences'))
     length = model.padded_clips(video)

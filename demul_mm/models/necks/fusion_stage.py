@@ -106,7 +106,6 @@ class FusionStage(nn.Module):
             mask: ``(R, M)``.
             text: ``(R, U, D)`` units of text.
             text_mask: ``(R, U)``.
-            points: geometry of all cells, for neighbours.
             place: ``(R, M, 3)`` of survivors (see ``PyramidPoints.place``).
 
         Returns:
