@@ -1,6 +1,5 @@
 """What comes in at the door of the inferencers: checked once, before any work."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from demul_mm.datasets.stores.base import as_rows, check_features
 from demul_mm.structures import is_length, is_unicode
+from demul_mm.structures.counts import shown
 from demul_mm.structures.spans import SECONDS
 
 Features = np.ndarray | Tensor
@@ -50,7 +50,7 @@ def as_sentences(queries: Any, name: str = 'queries') -> list[str]:
         if not sentence.strip():
             raise ValueError(f'{name}[{i}] is empty; give a sentence that describes a moment')
         if not is_unicode(sentence):
-            raise ValueError(f'{name}[{i}] is {_shown(sentence)}, no valid Unicode; read it anew')
+            raise ValueError(f'{name}[{i}] is {shown(sentence)}, no valid Unicode; read it anew')
     return [str(sentence) for sentence in listed]
 
 
@@ -119,21 +119,6 @@ def as_features(rows: Features, dim: int | None) -> np.ndarray:
     return array
 
 
-def check_count(name: str, value: Any, least: int = 1) -> int:
-    """``value``, a whole number of at least ``least``.
-
-    Raises:
-        TypeError, ValueError: it is not.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f'{name} is {_shown(value)}; give a whole number') from None
-    if isinstance(value, bool) or number < least:
-        raise ValueError(f'{name} is {value!r}; it must be at least {least}')
-    return number
-
-
 def check_share(name: str, value: Any) -> float:
     """``value``, a number in [0, 1].
 
@@ -152,7 +137,7 @@ def _listed(name: str, values: Any) -> list:
     try:
         listed = list(values)
     except TypeError:
-        raise TypeError(f'{name} is {_shown(values)}; give one or a list') from None
+        raise TypeError(f'{name} is {shown(values)}; give one or a list') from None
     if not listed:
         raise ValueError(f'{name} is empty; give at least one')
     return listed
@@ -164,7 +149,7 @@ def _seconds(value: Any, name: str) -> float | None:
     number = _number(name, value)
     if not is_length(number):
         raise ValueError(
-            f'{name} is {_shown(value)}; give the seconds of the video, above 0 and no more than '
+            f'{name} is {shown(value)}; give the seconds of the video, above 0 and no more than '
             f'{SECONDS[1]:g}'
         )
     return number
@@ -172,14 +157,8 @@ def _seconds(value: Any, name: str) -> float | None:
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, (str, bytes, bool)):
-        raise TypeError(f'{name} is {_shown(value)}; give a number')
+        raise TypeError(f'{name} is {shown(value)}; give a number')
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f'{name} is {_shown(value)}; give a number') from None
-
-
-def _shown(value: Any) -> str:
-    """A value in one line of a message."""
-    text = ' '.join(repr(value).split())
-    return text if len(text) <= 80 else f'{text[:77]}...'
+        raise TypeError(f'{name} is {shown(value)}; give a number') from None

@@ -17,7 +17,6 @@ from demul_mm.apis.arguments import (
     as_durations,
     as_sentences,
     as_videos,
-    check_count,
     check_share,
 )
 from demul_mm.apis.loading import load_model, recipe_fingerprint
@@ -40,6 +39,7 @@ from demul_mm.retrieval import (
     encode_queries,
 )
 from demul_mm.sentences import warn_cut
+from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
 
 

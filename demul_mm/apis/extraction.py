@@ -4,58 +4,23 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from safetensors.numpy import save_file
-from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
+from demul_mm.apis.extractor import Backbone, load_weights
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips
+from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import inside, read_text, replacing, write_atomically
-from demul_mm.models.backbones.frame_encoder import FrameEncoder
-from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
 
 DEFAULT_CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=64)
-
-
-class Backbone(NamedTuple):
-    """A model that turns clips into features.
-
-    Attributes:
-        model: in eval mode, on the device.
-        clips: how clips are cut, arguments of :func:`iter_clips`.
-        provenance: where both come from.
-        device: where the model runs.
-    """
-
-    model: nn.Module
-    clips: dict[str, Any]
-    provenance: dict[str, Any]
-    device: str
-
-    @torch.inference_mode()
-    def encode(self, clips: torch.Tensor) -> np.ndarray:
-        """Features ``(n, d)`` float32 of clips ``(n, 3, t, H, W)`` uint8."""
-        with autocast('auto', self.device):
-            clips = clips.to(self.device)
-            whole = isinstance(self.model, FrameEncoder)
-            features = self.model([clips])[0] if whole else self.model(clips)
-        if features.ndim > 2:
-            features = features.flatten(2).mean(2)
-        return features.float().cpu().numpy()
-
-    def width(self) -> int:
-        """d, found by encoding a black clip."""
-        size = self.clips['size']
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        frames = self.clips['frames_per_clip']
-        return self.encode(torch.zeros(1, 3, frames, height, width, dtype=torch.uint8)).shape[1]
 
 
 def load_backbone(
@@ -75,7 +40,7 @@ def load_backbone(
     content: dict[str, Any] = {}
     provenance: dict[str, Any] = {'made_by': 'tools/extract_features.py'}
     if checkpoint:
-        content = torch.load(checkpoint, map_location='cpu', weights_only=True)
+        content = read_checkpoint(checkpoint)
         digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()[:16]
         provenance['checkpoint'] = digest
     meta = content.get('meta', {})
@@ -95,19 +60,6 @@ def load_backbone(
     provenance = {**provenance, 'backbone': meta['backbone'], 'clips': clips}
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Backbone(model.to(device).eval(), clips, provenance, device)
-
-
-def load_weights(model: nn.Module, weights: dict, name: str) -> None:
-    """Load weights of the backbone, of a FrameEncoder around it, or of a recognizer."""
-    target = model.backbone if isinstance(model, FrameEncoder) else model
-    assert isinstance(target, nn.Module)
-    inner = {k.removeprefix('backbone.'): v for k, v in weights.items() if 'cls_head' not in k}
-    result = target.load_state_dict(inner, strict=False)
-    if result.missing_keys:
-        raise ValueError(
-            f'{name} lacks {len(result.missing_keys)} weights of {type(target).__name__} '
-            f'({result.missing_keys[0]}, ...): give the checkpoint that belongs to the config'
-        )
 
 
 class ClipStream(IterableDataset):

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from demul_mm.datasets.transforms.decode_clips import iter_clips
 from demul_mm.engine.checkpoint import read_checkpoint
@@ -17,6 +18,53 @@ from demul_mm.registry import MODELS
 BATCH = 128
 # Called with the share of a video that is done.
 Progress = Callable[[float], None]
+
+
+class Backbone(NamedTuple):
+    """A model that turns clips into features.
+
+    Attributes:
+        model: in eval mode, on the device.
+        clips: how clips are cut, arguments of :func:`iter_clips`.
+        provenance: where both come from.
+        device: where the model runs.
+    """
+
+    model: nn.Module
+    clips: dict[str, Any]
+    provenance: dict[str, Any]
+    device: str
+
+    @torch.inference_mode()
+    def encode(self, clips: torch.Tensor) -> np.ndarray:
+        """Features ``(n, d)`` float32 of clips ``(n, 3, t, H, W)`` uint8."""
+        with autocast('auto', self.device):
+            clips = clips.to(self.device)
+            whole = isinstance(self.model, FrameEncoder)
+            features = self.model([clips])[0] if whole else self.model(clips)
+        if features.ndim > 2:
+            features = features.flatten(2).mean(2)
+        return features.float().cpu().numpy()
+
+    def width(self) -> int:
+        """d, found by encoding a black clip."""
+        size = self.clips['size']
+        height, width = size if isinstance(size, (tuple, list)) else (size, size)
+        frames = self.clips['frames_per_clip']
+        return self.encode(torch.zeros(1, 3, frames, height, width, dtype=torch.uint8)).shape[1]
+
+
+def load_weights(model: nn.Module, weights: dict, name: str) -> None:
+    """Load weights of the backbone, of a FrameEncoder around it, or of a recognizer."""
+    target = model.backbone if isinstance(model, FrameEncoder) else model
+    assert isinstance(target, nn.Module)
+    inner = {k.removeprefix('backbone.'): v for k, v in weights.items() if 'cls_head' not in k}
+    result = target.load_state_dict(inner, strict=False)
+    if result.missing_keys:
+        raise ValueError(
+            f'{name} lacks {len(result.missing_keys)} weights of {type(target).__name__} '
+            f'({result.missing_keys[0]}, ...): give the checkpoint that belongs to the config'
+        )
 
 
 class FeatureExtractor:
@@ -50,19 +98,12 @@ class FeatureExtractor:
                 f'{checkpoint} does not say what its backbone and clips are; give backbone=dict('
                 'type=...) and clips=dict(clip_seconds=..., ...) to the extractor'
             )
+        model = MODELS.build(dict(backbone))
+        load_weights(model, content.get('state_dict', content), str(checkpoint))
+        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.backbone, self.clips = dict(backbone), dict(clips)
-        self.model = MODELS.build(dict(backbone))
-        inner = self.model.backbone if isinstance(self.model, FrameEncoder) else self.model
-        weights = content.get('state_dict', content)
-        given = {name.removeprefix('backbone.'): value for name, value in weights.items()}
-        missing = inner.load_state_dict(given, strict=False).missing_keys
-        if missing:
-            raise ValueError(
-                f'{checkpoint} lacks {len(missing)} weights of {type(inner).__name__}, the first '
-                f'is {missing[0]}; give the checkpoint that belongs to the backbone'
-            )
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.model.to(self.device).eval()
+        self.model = model.to(device).eval()
+        self._encode = Backbone(self.model, self.clips, {}, str(device)).encode
 
     def __call__(
         self, path: str | Path, progress: Progress | None = None
@@ -75,19 +116,11 @@ class FeatureExtractor:
         """
         return stream_features(str(path), self.clips, self._encode, progress)
 
-    @torch.inference_mode()
-    def _encode(self, clips: torch.Tensor) -> torch.Tensor:
-        clips = clips.to(self.device)
-        with autocast('auto', self.device):
-            whole = isinstance(self.model, FrameEncoder)
-            features = self.model([clips])[0] if whole else self.model(clips)
-        return features.flatten(2).mean(2) if features.ndim > 2 else features
-
 
 def stream_features(
     path: str,
     clips: Mapping[str, Any],
-    encode: Callable[[torch.Tensor], torch.Tensor],
+    encode: Callable[[torch.Tensor], np.ndarray],
     progress: Progress | None = None,
     batch: int = BATCH,
 ) -> tuple[np.ndarray, float]:
@@ -104,7 +137,7 @@ def stream_features(
     """
     parts, seconds, done = [], 0.0, 0
     for rows, seconds in iter_clips(path, batch=batch, **clips):
-        parts.append(encode(torch.from_numpy(rows)).float().cpu().numpy())
+        parts.append(encode(torch.from_numpy(rows)))
         done += len(rows)
         if progress is not None:
             total = clips.get('num_clips') or seconds / clips['clip_seconds']

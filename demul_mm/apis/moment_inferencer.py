@@ -18,7 +18,6 @@ from demul_mm.apis.arguments import (
     as_durations,
     as_queries,
     as_videos,
-    check_count,
     check_share,
 )
 from demul_mm.apis.loading import load_model
@@ -31,6 +30,7 @@ from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
 from demul_mm.sentences import warn_cut
 from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
+from demul_mm.structures.counts import check_count
 from demul_mm.visualization import MomentVisualizer
 
 

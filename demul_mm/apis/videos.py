@@ -198,10 +198,10 @@ class VideoReader:
         return self._rest(results)
 
     @torch.inference_mode()
-    def _see(self, clips: Tensor) -> Tensor:
+    def _see(self, clips: Tensor) -> np.ndarray:
         assert self._frame_encoder is not None
         device = next(self._frame_encoder.parameters()).device
-        return self._frame_encoder([clips.to(device)])[0]
+        return self._frame_encoder([clips.to(device)])[0].float().cpu().numpy()
 
     def _duration(self, spec: VideoSpec, results: dict) -> float:
         """Seconds of the video: as given, if that fits what its features or file cover."""

@@ -28,8 +28,8 @@ from demul_mm.retrieval import (
     make_entry,
     stack_encodings,
 )
-from demul_mm.retrieval.cache import HALVED
-from demul_mm.structures import QueryEncoding, VideoEncoding
+from demul_mm.retrieval.encodings import from_file, to_file
+from demul_mm.structures import QueryEncoding
 
 # Of the videos that the index finds, so many are fused with the sentence.
 FUSED = 20
@@ -106,7 +106,7 @@ class TrainedSight:
             ]
             parts += encode_batch(self.model, pseudo_collate(items))
         encoding = stack_encodings([part.encoding for part in parts], self._levels)
-        tensors = {k: v.half() if k in HALVED else v for k, v in encoding._asdict().items()}
+        tensors = to_file(encoding)
         tensors['offsets'] = torch.tensor(
             [start * seconds for start in starts], dtype=torch.float64
         )
@@ -117,15 +117,10 @@ class TrainedSight:
         """The parts of a video, the second at which each begins, and the video's seconds."""
         with safe_open(file, framework='pt') as content:
             header = content.metadata()
-            fields = {name: content.get_tensor(name) for name in VideoEncoding._fields}
-            offsets = content.get_tensor('offsets').tolist()
-        for name in HALVED:
-            fields[name] = fields[name].float()
+            tensors = {name: content.get_tensor(name) for name in list(content.keys())}
+        encoding, offsets = from_file(tensors), tensors['offsets'].tolist()
         extent = float(header['extent'])
-        rows = [
-            VideoEncoding(**{name: field[i : i + 1] for name, field in fields.items()})
-            for i in range(len(offsets))
-        ]
+        rows = [encoding.select(torch.tensor([i])) for i in range(len(offsets))]
         videos = [EncodedVideo(file.stem, extent, extent, row, {}) for row in rows]
         return videos, offsets, float(header['duration'])
 

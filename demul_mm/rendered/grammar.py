@@ -32,54 +32,56 @@ class Verb(NamedTuple):
     perfect: str
 
 
-def _move(to: str, wards: str) -> tuple[Verb, ...]:
-    return (
-        Verb(f'moves {to}', f'moving {to}', f'moved {to}'),
-        Verb(f'slides {to}', f'sliding {to}', f'slid {to}'),
-        Verb(f'glides {wards}', f'gliding {wards}', f'glided {wards}'),
-        Verb(f'is moved {to}', f'being moved {to}', f'been moved {to}'),
+def _verbs(*ways: str) -> tuple[Verb, ...]:
+    """Of 'spins, spinning, spun', each."""
+    return tuple(Verb(*way.split(', ')) for way in ways)
+
+
+def _move(to: str, wards: str, *more: str) -> tuple[Verb, ...]:
+    return _verbs(
+        f'moves {to}, moving {to}, moved {to}',
+        f'slides {to}, sliding {to}, slid {to}',
+        f'glides {wards}, gliding {wards}, glided {wards}',
+        f'is moved {to}, being moved {to}, been moved {to}',
+        *more,
     )
 
 
 VERBS: dict[str, tuple[Verb, ...]] = {
     'move_left': _move('to the left', 'leftwards'),
     'move_right': _move('to the right', 'rightwards'),
-    'move_up': (*_move('up', 'upwards'), Verb('rises', 'rising', 'risen')),
-    'move_down': (*_move('down', 'downwards'), Verb('sinks', 'sinking', 'sunk')),
-    'spin': (
-        Verb('spins', 'spinning', 'spun'),
-        Verb('rotates', 'rotating', 'rotated'),
-        Verb('is spun round', 'being spun round', 'been spun round'),
+    'move_up': _move('up', 'upwards', 'rises, rising, risen'),
+    'move_down': _move('down', 'downwards', 'sinks, sinking, sunk'),
+    'spin': _verbs(
+        'spins, spinning, spun',
+        'rotates, rotating, rotated',
+        'is spun round, being spun round, been spun round',
     ),
-    'grow': (
-        Verb('grows', 'growing', 'grown'),
-        Verb('gets bigger', 'getting bigger', 'got bigger'),
-        Verb('is enlarged', 'being enlarged', 'been enlarged'),
+    'grow': _verbs(
+        'grows, growing, grown',
+        'gets bigger, getting bigger, got bigger',
+        'is enlarged, being enlarged, been enlarged',
     ),
-    'shrink': (
-        Verb('shrinks', 'shrinking', 'shrunk'),
-        Verb('gets smaller', 'getting smaller', 'got smaller'),
-        Verb('is made smaller', 'being made smaller', 'been made smaller'),
+    'shrink': _verbs(
+        'shrinks, shrinking, shrunk',
+        'gets smaller, getting smaller, got smaller',
+        'is made smaller, being made smaller, been made smaller',
     ),
-    'blink': (
-        Verb('blinks', 'blinking', 'blinked'),
-        Verb('flashes', 'flashing', 'flashed'),
-        Verb('is switched on and off', 'being switched on and off', 'been switched on and off'),
+    'blink': _verbs(
+        'blinks, blinking, blinked',
+        'flashes, flashing, flashed',
+        'is switched on and off, being switched on and off, been switched on and off',
     ),
-    'enter': (
-        Verb('enters', 'entering', 'entered'),
-        Verb('comes in', 'coming in', 'come in'),
-        Verb('arrives', 'arriving', 'arrived'),
+    'enter': _verbs(
+        'enters, entering, entered', 'comes in, coming in, come in', 'arrives, arriving, arrived'
     ),
-    'leave': (
-        Verb('leaves', 'leaving', 'left'),
-        Verb('goes out', 'going out', 'gone out'),
-        Verb('exits', 'exiting', 'exited'),
+    'leave': _verbs(
+        'leaves, leaving, left', 'goes out, going out, gone out', 'exits, exiting, exited'
     ),
-    'touch': (
-        Verb('touches', 'touching', 'touched'),
-        Verb('meets', 'meeting', 'met'),
-        Verb('is touched by', 'being touched by', 'been touched by'),
+    'touch': _verbs(
+        'touches, touching, touched',
+        'meets, meeting, met',
+        'is touched by, being touched by, been touched by',
     ),
 }
 SIDE_WORDS = {

@@ -11,11 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from demul_mm.files import replacing
-from demul_mm.retrieval.encodings import EncodedVideo
-from demul_mm.structures import VideoEncoding
-
-# Rounding them to half precision moves a probability by about a thousandth.
-HALVED = ('points', 'shared')
+from demul_mm.retrieval.encodings import EncodedVideo, from_file, to_file
 
 
 class EncodingCache:
@@ -56,7 +52,7 @@ class EncodingCache:
         """Keep a video under ``key``; returns it as :meth:`get` will."""
         if self.folder is not None:
             self._write(key, video)
-            video = _halved(video)
+            video = video._replace(encoding=from_file(to_file(video.encoding)))
         self._keep(key, video)
         return video
 
@@ -71,10 +67,7 @@ class EncodingCache:
         return self.folder / f'{name}.safetensors'
 
     def _write(self, key: str, video: EncodedVideo) -> None:
-        fields = video.encoding._asdict()
-        tensors = {
-            name: field.half() if name in HALVED else field for name, field in fields.items()
-        }
+        tensors = to_file(video.encoding)
         tensors['seconds'] = torch.tensor([video.duration, video.extent], dtype=torch.float64)
         header = dict(video_id=video.video_id, meta=json.dumps(video.meta, default=str))
         with replacing(self._file(key), shared=True) as temporary:
@@ -87,21 +80,12 @@ class EncodingCache:
         try:
             with safe_open(file, framework='pt') as opened:
                 header = opened.metadata()
-                fields = {name: opened.get_tensor(name) for name in VideoEncoding._fields}
-                duration, extent = opened.get_tensor('seconds').tolist()
-        except (SafetensorError, OSError) as error:
+                tensors = {name: opened.get_tensor(name) for name in list(opened.keys())}
+            encoding, (duration, extent) = from_file(tensors), tensors['seconds'].tolist()
+        except (SafetensorError, OSError, KeyError) as error:
             MMLogger.get_current_instance().warning(
                 f'{file} cannot be read and its video is encoded again: {error}'
             )
             return None
-        for name in HALVED:
-            fields[name] = fields[name].float()
-        encoding = VideoEncoding(**fields)
-        return EncodedVideo(
-            header['video_id'], duration, extent, encoding, json.loads(header['meta'])
-        )
-
-
-def _halved(video: EncodedVideo) -> EncodedVideo:
-    rounded = {name: getattr(video.encoding, name).half().float() for name in HALVED}
-    return video._replace(encoding=video.encoding._replace(**rounded))
+        meta = json.loads(header['meta'])
+        return EncodedVideo(header['video_id'], duration, extent, encoding, meta)

@@ -1,11 +1,11 @@
 """How a corpus is searched: every option of a search and its default, in this one place."""
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from demul_mm.index import SearchFilter
+from demul_mm.structures.counts import check_count
 
 MODES = ('fast', 'full', 'exact')
 
@@ -44,11 +44,5 @@ class SearchOptions:
             raise ValueError(f'mode is {self.mode!r}; allowed: {", ".join(map(repr, MODES))}')
         for name in ('num_moments', 'num_fused', 'num_videos', 'num_candidates', 'per_video'):
             value = getattr(self, name)
-            if value is None and name in ('num_candidates', 'per_video'):
-                continue
-            try:
-                number = operator.index(value)
-            except TypeError:
-                raise TypeError(f'{name} is {value!r}; give a whole number') from None
-            if isinstance(value, bool) or number < 1:
-                raise ValueError(f'{name} is {value!r}; it must be at least 1')
+            if value is not None or name not in ('num_candidates', 'per_video'):
+                check_count(name, value)

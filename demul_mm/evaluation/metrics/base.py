@@ -94,11 +94,16 @@ class EntryMetric(BaseMetric):
         """
         raise TypeError(f'{type(self).__name__} gives no value for each query')
 
-    def log_table(self, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
-        """Show metrics beside their floors, and say so if the features were simulated."""
+    def beside(self, rows: Mapping[str, Mapping[str, float]], title: str) -> dict[str, float]:
+        """The metrics of the row ``model``, and of each other as ``<row>/<metric>``.
+
+        They are shown as a table, which says so if the features were simulated.
+        """
         simulated = 'SIMULATED FEATURES, ' if self.simulated else ''
         title = f'{self.part}: {title}' if self.part else title
         MMLogger.get_current_instance().info(f'{simulated}{title}\n{format_table(rows)}')
+        found = {f'{name}/{key}': v for name, row in rows.items() for key, v in row.items()}
+        return {key.removeprefix('model/'): v for key, v in found.items()}
 
     def with_truth(self, entries: Sequence[PredictionEntry]) -> list[PredictionEntry]:
         """Drop queries without a known moment, and say how many there were."""

@@ -77,9 +77,7 @@ class CorpusMomentMetric(EntryMetric):
             return metrics
         rows = {'model': metrics, **self._floors(entries)}
         videos = len({entry['video_id'] for entry in entries})
-        self.log_table(f'{len(entries)} queries on {videos} videos', rows)
-        beside = {f'{name}/{key}': v for name in list(rows)[1:] for key, v in rows[name].items()}
-        return {**metrics, **beside}
+        return self.beside(rows, f'{len(entries)} queries on {videos} videos')
 
     def query_values(self, entries: Sequence[PredictionEntry]) -> dict[str, np.ndarray]:
         return {key: hit.double().numpy() for key, hit in self._hits(entries).items()}

@@ -124,11 +124,8 @@ class DiDeMoMetric(EntryMetric):
             'oracle': self.upper_bound(segments, moments.gt_mask, self.topk),
         }
         where = 'these queries' if self.floors is True else 'the train annotations'
-        self.log_table(
-            f'{len(entries)} queries; prior: how often a segment is annotated in {where}', rows
-        )
-        beside = {f'{name}/{key}': v for name in list(rows)[1:] for key, v in rows[name].items()}
-        return {**metrics, **beside}
+        title = f'{len(entries)} queries; prior: how often a segment is annotated in {where}'
+        return self.beside(rows, title)
 
     def _prior(self, segments: Tensor, mask: Tensor) -> Tensor:
         if isinstance(self.floors, Mapping):

@@ -100,11 +100,7 @@ class MomentRecall(EntryMetric):
         if moments.pred_mask.any():
             rows['oracle'] = self._oracle(moments)
         title = f'{len(entries)} queries, iou_op={self.iou_op!r}; {self.floors.description}'
-        self.log_table(title, rows)
-        beside = {
-            f'{name}/{key}': v for name in rows if name != 'model' for key, v in rows[name].items()
-        }
-        return {**metrics, **beside}
+        return self.beside(rows, title)
 
     def query_values(self, entries: Sequence[PredictionEntry]) -> dict[str, np.ndarray]:
         options = (self.topk, self.ious, self.iou_op, self.tolerance, self.float32)

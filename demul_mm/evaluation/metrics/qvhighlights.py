@@ -67,9 +67,7 @@ class QVHighlightsMetric(EntryMetric):
             rows[name] = _percent(
                 moment_values(moments._replace(pred=seconds, pred_mask=floor.pred_mask))
             )
-        self.log_table(f'{len(entries)} queries; {self.floors.description}', rows)
-        beside = {f'{name}/{key}': v for name in list(rows)[1:] for key, v in rows[name].items()}
-        return {**rows['model'], **beside}
+        return self.beside(rows, f'{len(entries)} queries; {self.floors.description}')
 
     def query_values(self, entries: Sequence[PredictionEntry]) -> dict[str, np.ndarray]:
         return {**moment_values(pad_entries(entries)), **highlight_values(entries)}
