@@ -10,8 +10,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from demul_mm.analysis.encoding import EncodedBatch, encode_batches, entries_of, localize_own
-from demul_mm.evaluation.calibration import roc_auc
 from demul_mm.evaluation.predictions import PredictionEntry
+from demul_mm.evaluation.reliability import roc_auc
 from demul_mm.models.localizers import DeMUL
 from demul_mm.structures import span_iou
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from demul_mm.datasets import MomentDataset
 from demul_mm.index.entry import VideoEntry
 from demul_mm.models.localizers import DeMUL
-from demul_mm.retrieval.cache import EncodingCache
+from demul_mm.retrieval.encoding_cache import EncodingCache
 from demul_mm.retrieval.encodings import EncodedVideo, encode_batch
 from demul_mm.retrieval.entries import make_entry
 from demul_mm.structures.names import as_names

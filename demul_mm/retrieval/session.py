@@ -18,7 +18,7 @@ from demul_mm.retrieval.refining import (
     refine_query,
     rescore,
 )
-from demul_mm.retrieval.search import CorpusSearcher, encode_queries
+from demul_mm.retrieval.searcher import CorpusSearcher, encode_queries
 from demul_mm.retrieval.session_state import MomentRef, SearchState, SessionOptions, in_words
 from demul_mm.structures import Moment, QueryEncoding
 

@@ -53,11 +53,11 @@ class QueryEncoding(NamedTuple):
 
 
 class FusedPairs(NamedTuple):
-    """``R`` (query, video) pairs after fusion, with the ``K`` candidates that survived."""
+    """``R`` (query, video) pairs after fusion, with the ``K`` cells that survived."""
 
-    points: Tensor  # (R, K, D)
+    survivors: Tensor  # (R, K, D)
     mask: Tensor  # (R, K)
-    cell: Tensor  # (R, K) int64, the cell of each candidate
+    cell: Tensor  # (R, K) int64, which cell each of them is
     clips: Tensor  # (R, T, D) the finest cells after the first stage
     dense_logit: Tensor  # (R, M) semantic logit of every cell after the first stage
     stage_logits: Tensor  # (R, stages, K) semantic logit after each stage

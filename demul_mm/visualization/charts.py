@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from demul_mm.evaluation.calibration import Reliability
+from demul_mm.evaluation.reliability import Reliability
 from demul_mm.files import replacing
 from demul_mm.video.frames import KeyFrame
 from demul_mm.visualization.phrases import (

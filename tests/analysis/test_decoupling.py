@@ -13,7 +13,7 @@ from demul_mm.analysis.decoupling import (
     without_private,
 )
 from demul_mm.analysis.encoding import encode_batches
-from demul_mm.evaluation.calibration import roc_auc
+from demul_mm.evaluation.reliability import roc_auc
 from demul_mm.models.localizers import DeMUL
 from tests.analysis.splits import split
 from tests.models.tiny import predictions_of, tiny_data, tiny_model

@@ -123,7 +123,7 @@ def test_small_passes_change_nothing(
     search: CorpusInferencer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = search(SENTENCES, num_fused=4)
-    monkeypatch.setattr('demul_mm.retrieval.search.FUSED_QUERIES', 2)
+    monkeypatch.setattr('demul_mm.retrieval.searcher.FUSED_QUERIES', 2)
     budget = search.model.max_pair_points
     try:
         search.model.max_pair_points = 1

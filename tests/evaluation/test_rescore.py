@@ -7,9 +7,9 @@ import pytest
 from mmengine.evaluator import DumpResults
 from mmengine.logging import MMLogger
 
-from demul_mm.evaluation.calibration import reliability, scores_and_hits
 from demul_mm.evaluation.metrics import MomentRecall
 from demul_mm.evaluation.predictions import save_predictions
+from demul_mm.evaluation.reliability import reliability, scores_and_hits
 from demul_mm.evaluation.rescore import group_entries, score_entries
 from demul_mm.evaluation.tables import format_table, split_floors
 from tests.tools.running import call

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from demul_mm.evaluation.calibration import reliability
 from demul_mm.evaluation.predictions import entries_from_sample
+from demul_mm.evaluation.reliability import reliability
 from demul_mm.registry import VISUALIZERS
 from demul_mm.structures import MomentDataSample, PhraseMap
 from demul_mm.visualization.charts import draw_reliability, figure_image

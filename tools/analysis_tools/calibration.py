@@ -23,8 +23,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from demul_mm.evaluation.calibration import reliability, scores_and_hits
     from demul_mm.evaluation.predictions import load_predictions
+    from demul_mm.evaluation.reliability import reliability, scores_and_hits
     from demul_mm.visualization.charts import draw_reliability, save_figure
 
     entries = load_predictions(args.predictions)[1]

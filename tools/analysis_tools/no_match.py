@@ -77,7 +77,7 @@ def main() -> None:
     from demul_mm.analysis.encoding import split_loader
     from demul_mm.analysis.no_match import no_match_scores
     from demul_mm.apis.loading import load_model
-    from demul_mm.evaluation.calibration import roc_auc
+    from demul_mm.evaluation.reliability import roc_auc
     from demul_mm.evaluation.tables import format_table
     from demul_mm.visualization.charts import save_figure
     from demul_mm.visualization.curves import draw_no_match

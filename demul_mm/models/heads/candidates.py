@@ -50,7 +50,7 @@ class HeadOutput(NamedTuple):
 def of_points(fused: FusedPairs, similarity: Tensor, points: PyramidPoints) -> Candidates:
     """The points of the pyramid that survived fusion; ``similarity (R, M)`` of all cells."""
     return Candidates(
-        x=fused.points,
+        x=fused.survivors,
         centers=points.centers[fused.cell],
         strides=points.strides[fused.cell],
         stage_logits=fused.stage_logits,

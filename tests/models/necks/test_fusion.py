@@ -78,7 +78,7 @@ def test_untrained_it_is_the_dual_encoder(start: Pairs, stages, survivors):
     assert torch.equal(found.dense_logit[mask], start.base[mask])
     assert torch.equal(found.clips, plain.clips)
     at = found.cell[..., None].expand(-1, -1, DIM)
-    assert torch.equal(found.points[found.mask], plain.points.gather(1, at)[found.mask])
+    assert torch.equal(found.survivors[found.mask], plain.survivors.gather(1, at)[found.mask])
     for stage in found.stage_logits.unbind(1):
         assert torch.equal(stage[found.mask], start.base.gather(1, found.cell)[found.mask])
 
@@ -132,11 +132,11 @@ def test_a_short_video_has_masked_candidates_without_a_say(pairs: Pairs):
     """Video 1 has 15 valid cells; with room for 20 the rest is padding."""
     found = run(fusion(survivors=20), pairs)
     assert found.mask.sum(1).tolist() == [20, 15, 20, 20, 20]
-    assert not found.points[~found.mask].any()
+    assert not found.survivors[~found.mask].any()
     alone = run(fusion(survivors=15), pairs)
     mask = found.mask[1]
     assert torch.equal(found.cell[1][mask], alone.cell[1])
-    torch.testing.assert_close(found.points[1][mask], alone.points[1], **CLOSE)
+    torch.testing.assert_close(found.survivors[1][mask], alone.survivors[1], **CLOSE)
     torch.testing.assert_close(found.stage_logits[1][:, mask], alone.stage_logits[1], **CLOSE)
 
 
@@ -153,7 +153,7 @@ def test_without_a_limit_cells_talk_to_neighbours_after_the_first_stage_too(pair
     one, two = run(free, pairs), run(limited, pairs)
     assert torch.equal(one.dense_logit, two.dense_logit)
     assert torch.equal(one.cell, two.cell)
-    assert not torch.equal(one.points, two.points)
+    assert not torch.equal(one.survivors, two.survivors)
 
 
 def _common(source: torch.nn.Module, target: torch.nn.Module) -> dict[str, Tensor]:
@@ -176,7 +176,7 @@ def test_pairs_do_not_meet(pairs: Pairs, survivors):
             ),
         )
         assert torch.equal(alone.cell[0], together.cell[r])
-        torch.testing.assert_close(alone.points[0], together.points[r], **CLOSE)
+        torch.testing.assert_close(alone.survivors[0], together.survivors[r], **CLOSE)
         torch.testing.assert_close(alone.stage_logits[0], together.stage_logits[r], **CLOSE)
 
 
@@ -203,7 +203,7 @@ def test_all_leave_after_the_first_stage_at_zero(pairs: Pairs, survivors):
     whole = fusion(survivors=survivors, early_exit=0.0)
     prefix = fusion(whole, survivors=survivors, stages=('sentence',))
     found, expected = run(whole, pairs), run(prefix, pairs)
-    assert torch.equal(found.points, expected.points)
+    assert torch.equal(found.survivors, expected.survivors)
     assert torch.equal(found.cell, expected.cell)
     for stage in found.stage_logits.unbind(1):
         assert torch.equal(stage, expected.stage_logits[:, 0])
@@ -223,7 +223,7 @@ def test_each_pair_leaves_by_its_own_certainty(pairs: Pairs):
     after = full.stage_logits[:, 1].masked_fill(~full.mask, -torch.inf).amax(1).sigmoid()
     stays = ~leaves & (after < limit)
     torch.testing.assert_close(found.stage_logits[stays], full.stage_logits[stays], **CLOSE)
-    torch.testing.assert_close(found.points[stays], full.points[stays], **CLOSE)
+    torch.testing.assert_close(found.survivors[stays], full.survivors[stays], **CLOSE)
 
 
 def test_in_training_all_stages_run(pairs: Pairs):

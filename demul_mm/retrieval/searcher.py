@@ -13,7 +13,7 @@ from demul_mm.index import MomentHits, MomentIndex
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers import DeMUL
 from demul_mm.retrieval.encodings import EncodedVideo
-from demul_mm.retrieval.fusion import localize_pairs
+from demul_mm.retrieval.localizing import localize_pairs
 from demul_mm.retrieval.options import SearchOptions
 from demul_mm.structures import Moment, QueryEncoding, as_names
 from demul_mm.structures.nms import MomentNMS
