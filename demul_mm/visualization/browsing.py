@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from demul_mm.datasets import MomentDataset
 from demul_mm.datasets.transforms import Augmentation, PackMomentInputs
 from demul_mm.video.frames import even_times, read_key_frames
-from demul_mm.visualization.charts import FAINT, INK, LINE, TRUTH
+from demul_mm.visualization.charts import FAINT, INK, TRUTH, plain
 
 NUM_FRAMES = 10
 MAX_TEXT = 150
@@ -72,10 +72,7 @@ def draw_moments(axes: Axes, title: str, info: dict, max_queries: int) -> None:
     axes.set_xlim(0, info.get('extent', info['duration']))
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axes.set_yticks([])
-    axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
-    axes.grid(axis='x', color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    plain(axes, 7, 'x')
 
 
 def draw_streams(axes: Axes, results: dict) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,6 +35,14 @@ class TimelineRow(NamedTuple):
     predicted: Sequence[Sequence[float]] | None  # [[start, end, score], ...]; None: not to be drawn
     terms: Sequence[float] = ()  # of the best prediction
     phrases: PhraseRows | None = None
+
+
+def plain(axes: Axes, size: float = 8, grid: Literal['both', 'x'] = 'both') -> None:
+    """No frame and no ticks, but a grid behind what is drawn; ``size`` is that of the numbers."""
+    axes.grid(axis=grid, color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=size, labelcolor=FAINT)
 
 
 def figure_image(figure: Figure) -> np.ndarray:
@@ -131,10 +139,7 @@ def _draw_row(axes: Axes, row: TimelineRow, duration: float, max_predictions: in
                   fontsize=7, color=FAINT)  # fmt: skip
     axes.set_yticks([0, 1], ['true', 'predicted'])
     axes.xaxis.set_major_locator(MaxNLocator(8))
-    axes.tick_params(length=0, labelsize=7.5, labelcolor=FAINT)
-    axes.grid(axis='x', color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    plain(axes, 7.5, 'x')
 
 
 def _draw_terms(
@@ -166,8 +171,5 @@ def draw_reliability(table: Reliability, title: str) -> Figure:
     lower.bar(table.confidence, table.size, width=0.03, color=FAINT)
     lower.set(xlabel='score', ylabel='predictions')
     for axes in (upper, lower):
-        axes.grid(color=LINE, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0, labelsize=8, labelcolor=FAINT)
+        plain(axes)
     return figure

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from demul_mm.analysis.early_exit import ExitPoint
-from demul_mm.visualization.charts import FAINT, INK, LINE, PREDICTED, TERM, TRUTH
+from demul_mm.visualization.charts import FAINT, INK, PREDICTED, TERM, TRUTH, plain
 
 COLOURS = (PREDICTED, TRUTH, TERM)
 
@@ -48,10 +48,7 @@ def _draw_lines(axes: Axes, values: Sequence[float], points: Sequence[ExitPoint]
         name = 'never' if limit is None else f'{limit:g}'
         axes.annotate(name, (values[i], points[i].recall[top]), (0, 6), ha='center', fontsize=7,
                       textcoords='offset points', color=FAINT)  # fmt: skip
-    axes.grid(color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=8, labelcolor=FAINT)
+    plain(axes)
     axes.margins(x=0.06, y=0.15)
 
 
@@ -91,8 +88,5 @@ def draw_no_match(
     curve.set_ylabel('detected', fontsize=8.5, color=FAINT)
     curve.legend(frameon=False, fontsize=8, labelcolor=INK, loc='lower right')
     for axes in (*panels, curve):
-        axes.grid(color=LINE, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0, labelsize=8, labelcolor=FAINT)
+        plain(axes)
     return figure

@@ -2,7 +2,7 @@
 
 import abc
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class FeatureStore(abc.ABC):
     """
 
     simulated: bool = False
+    name: str = '{video_id}'
 
     def __init__(
         self, path: str, dim: int | None = None, clip_seconds: float | None = None
@@ -48,15 +49,20 @@ class FeatureStore(abc.ABC):
             self._dim = self.shape(first)[1]
         return self._dim
 
+    @property
     @abc.abstractmethod
+    def _places(self) -> Collection[str]:
+        """What the store has, by the names that ``name`` makes of video ids, in a fixed order."""
+
     def ids(self) -> Iterator[str]:
-        """The videos, in a fixed order."""
+        """The videos, in a fixed order; their names where ``name`` changes them."""
+        return iter(self._places)
 
-    @abc.abstractmethod
-    def __contains__(self, video_id: object) -> bool: ...
+    def __contains__(self, video_id: object) -> bool:
+        return isinstance(video_id, str) and named(self.name, video_id) in self._places
 
-    @abc.abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self._places)
 
     @abc.abstractmethod
     def shape(self, video_id: str) -> tuple[int, int]:

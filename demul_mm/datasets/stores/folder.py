@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -47,30 +48,14 @@ class FolderStore(FeatureStore):
         self.key = key
         self.name = name
         self.take = tuple(take)
-        self._listing: dict[str, str] | None = None
 
-    @property
-    def _files(self) -> dict[str, str]:
-        """Path in the folder by its stem, in sorted order; listed once."""
-        if self._listing is None:
-            self._listing = list_by_id(self.path, SUFFIXES)
-        return self._listing
-
-    def _stem(self, video_id: str) -> str:
-        return named(self.name, video_id)
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Path in the folder by its stem, in sorted order."""
+        return list_by_id(self.path, SUFFIXES)
 
     def _file(self, video_id: str) -> str:
-        return os.path.join(self.path, self._files[self._stem(video_id)])
-
-    def ids(self) -> Iterator[str]:
-        """Stems of the files (the video ids, unless ``name`` changes them)."""
-        return iter(self._files)
-
-    def __contains__(self, video_id: object) -> bool:
-        return isinstance(video_id, str) and self._stem(video_id) in self._files
-
-    def __len__(self) -> int:
-        return len(self._files)
+        return os.path.join(self.path, self._places[named(self.name, video_id)])
 
     def _nothing(self) -> str:
         names = sorted(os.listdir(self.path))[:3]
@@ -87,7 +72,7 @@ class FolderStore(FeatureStore):
     def fingerprint(self) -> str:
         """Hash of the names and sizes of all files and of the content of some."""
         digest = hashlib.sha256()
-        files = list(self._files.values())
+        files = list(self._places.values())
         for name in files:
             digest.update(f'{name}\0{os.path.getsize(os.path.join(self.path, name))}\n'.encode())
         for name in files[:: max(1, len(files) // 16)]:

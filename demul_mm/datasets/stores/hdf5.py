@@ -4,7 +4,6 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import h5py
@@ -57,7 +56,7 @@ class HDF5Store(FeatureStore):
 
     @property
     def _places(self) -> dict[str, str]:
-        """Places of the arrays in the file by id, sorted; listed once."""
+        """Of the arrays whose path has the form of ``key``, by id (with ``{stem}`` no suffix)."""
         return self._listed()[0]
 
     def _listed(self) -> tuple[dict[str, str], set[str]]:
@@ -80,10 +79,6 @@ class HDF5Store(FeatureStore):
     def _place(self, video_id: str) -> str:
         return named(self.key, video_id)
 
-    def ids(self) -> Iterator[str]:
-        """Ids of the arrays whose path has the form of ``key``; with ``{stem}`` without suffix."""
-        return iter(self._places)
-
     def __contains__(self, video_id: object) -> bool:
         """Also true of a group without such an array: ``load`` says what is there instead."""
         if not isinstance(video_id, str):
@@ -91,9 +86,6 @@ class HDF5Store(FeatureStore):
         match = _form(self.key).fullmatch(self._place(video_id))
         known = match is not None and match['id'] in self._places
         return known or self._place(video_id) in self._listed()[1]
-
-    def __len__(self) -> int:
-        return len(self._places)
 
     def shape(self, video_id: str) -> tuple[int, int]:
         with self._readable(video_id):

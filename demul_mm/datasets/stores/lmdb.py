@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -78,36 +79,23 @@ class LMDBStore(FeatureStore):
         self.key = key
         self.name = name
         self.dtype = dtype
-        self._listing: dict[str, None] | None = None
 
     @property
     def _file(self) -> str:
         return os.path.join(self.path, 'data.mdb') if os.path.isdir(self.path) else self.path
 
-    @property
-    def _keys(self) -> dict[str, None]:
-        """The keys in the environment, in its order; listed once."""
-        if self._listing is None:
-            with readable(f'{self.path} cannot be read'):
-                command = [sys.executable, '-c', WALK, self._file]
-                done = subprocess.run(command, capture_output=True, text=True, timeout=WALK_SECONDS)
-                if done.returncode:
-                    why = done.stderr.strip().rpartition('\n')[2] or 'reading it ends the process'
-                    raise ValueError(f'it is damaged, {why}; download or copy it again')
-                keys = [bytes.fromhex(line) for line in done.stdout.split()]
-                # What begins so lists the others, and is no video.
-                self._listing = {key.decode(): None for key in keys if not key.startswith(b'__')}
-        return self._listing
-
-    def ids(self) -> Iterator[str]:
-        """The keys (the video ids, unless ``name`` changes them)."""
-        return iter(self._keys)
-
-    def __contains__(self, video_id: object) -> bool:
-        return isinstance(video_id, str) and named(self.name, video_id) in self._keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
+    @cached_property
+    def _places(self) -> dict[str, None]:
+        """The keys in the environment, in its order."""
+        with readable(f'{self.path} cannot be read'):
+            command = [sys.executable, '-c', WALK, self._file]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=WALK_SECONDS)
+            if done.returncode:
+                why = done.stderr.strip().rpartition('\n')[2] or 'reading it ends the process'
+                raise ValueError(f'it is damaged, {why}; download or copy it again')
+            keys = [bytes.fromhex(line) for line in done.stdout.split()]
+            # What begins so lists the others, and is no video.
+            return {key.decode(): None for key in keys if not key.startswith(b'__')}
 
     def shape(self, video_id: str) -> tuple[int, int]:
         return rows_shape(self.read(video_id).shape)
@@ -123,9 +111,9 @@ class LMDBStore(FeatureStore):
 
     def fingerprint(self) -> str:
         """Hash of the keys, and of the values of some."""
-        digest = hashlib.sha256(repr(list(self._keys)).encode())
+        digest = hashlib.sha256(repr(list(self._places)).encode())
         with self._opened() as transaction:
-            for key in list(self._keys)[:: max(1, len(self) // 16)]:
+            for key in list(self._places)[:: max(1, len(self) // 16)]:
                 digest.update(transaction.get(key.encode())[: 1 << 16])
         return digest.hexdigest()[:16]
 

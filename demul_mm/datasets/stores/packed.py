@@ -18,7 +18,6 @@ import json
 import operator
 import os
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -86,14 +85,9 @@ class PackedStore(FeatureStore):
     def dim(self) -> int:
         return self._stored_dim
 
-    def ids(self) -> Iterator[str]:
-        return iter(self._positions)
-
-    def __contains__(self, video_id: object) -> bool:
-        return video_id in self._positions
-
-    def __len__(self) -> int:
-        return len(self._positions)
+    @property
+    def _places(self) -> dict[str, int]:
+        return self._positions
 
     def shape(self, video_id: str) -> tuple[int, int]:
         self._require(video_id)
