@@ -73,3 +73,14 @@ def test_terms_switched_off_weigh_nothing_and_learn_nothing():
     gradient = model.head.joint.raw.grad
     assert gradient[[1, 3]].tolist() == [0, 0]
     assert bool((gradient[[0, 2]] != 0).all())
+
+
+def test_without_fusion_its_parameters_get_a_gradient_of_zero():
+    """DDP waits for one of every parameter, also while only the encoders learn."""
+    model = tiny_model(streams=('visual', 'subtitle')).train()
+    model.fusing = False
+    losses = losses_of(model, tiny_data(streams=tuple(model.towers)))
+    sum(losses.values()).backward()
+    assert not [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert model.neck is not None
+    assert not any(parameter.grad.any() for parameter in model.neck.parameters())
