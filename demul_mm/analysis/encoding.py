@@ -1,6 +1,7 @@
 """The batches of a split, encoded with all that the encoders give."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from demul_mm.evaluation.predictions import PredictionEntry, entries_from_sample
 from demul_mm.models.localizers import DeMUL
-from demul_mm.models.localizers.pairs import chunk_pairs, own_pairs
+from demul_mm.models.localizers.pairs import own_pairs
 from demul_mm.structures import MomentDataSample, QueryEncoding, VideoEncoding
 
 
@@ -51,24 +52,15 @@ def encode_batches(model: DeMUL, batches: Iterable[dict]) -> Iterator[EncodedBat
 @torch.no_grad()
 def localize_own(model: DeMUL, batch: EncodedBatch) -> list[InstanceData]:
     """The moments of each query in its own video, as ``DeMUL.predict`` gives them."""
-    extents = [s.metainfo.get('extent', s.duration) for s in batch.samples for _ in s.queries]
-    durations = [s.duration for s in batch.samples for _ in s.queries]
-    moments: list[InstanceData] = []
-    cells = batch.videos.mask.shape[1]
-    for rows in chunk_pairs(len(batch.owner), cells, model.max_pair_points):
-        query = torch.arange(rows.start, rows.stop, device=batch.owner.device)
-        found = model.localize(batch.videos, batch.queries, batch.owner[rows], query)
-        moments += model.select(found, extents[rows], durations[rows])
-    return moments
+    return model.localize_own(batch.videos, batch.queries, batch.samples)
 
 
 def entries_of(batch: EncodedBatch, moments: list[InstanceData]) -> list[PredictionEntry]:
     """Moments of all queries of a batch as entries, which metrics compute from."""
     entries: list[PredictionEntry] = []
-    start = 0
+    rest = iter(moments)
     for sample in batch.samples:
         done = sample.clone()
-        done.pred_moments = moments[start : start + len(sample.queries)]
-        start += len(sample.queries)
+        done.pred_moments = list(islice(rest, len(sample.queries)))
         entries += entries_from_sample(done.to_dict())
     return entries

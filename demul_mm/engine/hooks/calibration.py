@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_gather_object
-from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from demul_mm.engine.models import models_of
 from demul_mm.models.heads.joint_score import TERMS
-from demul_mm.models.task_modules import ScoreCalibrator
 from demul_mm.registry import HOOKS
 from demul_mm.structures import MomentDataSample, span_iou
 
@@ -69,17 +68,10 @@ class CalibrationHook(Hook):
             return
         scores = torch.tensor([row[1] for row in rows])
         likeness = torch.tensor([row[3] for row in rows])
-        for calibrator in self._calibrators(runner):
+        for calibrator in (model.calibrator for model in models_of(runner)):
             calibrator.fit(scores, hits)
             calibrator.fit_match(likeness.to(calibrator.match_levels.device))
         runner.logger.info(
             f'calibrated on {len(rows)} predictions: probability = '
             f'sigmoid({float(calibrator.scale):.3f} * score + {float(calibrator.bias):.3f})'
         )
-
-    @staticmethod
-    def _calibrators(runner: Runner) -> list[ScoreCalibrator]:
-        """That of the model, and that of its average where there is one."""
-        models = [runner.model.module if is_model_wrapper(runner.model) else runner.model]
-        models += [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
-        return [model.calibrator for model in models]

@@ -6,11 +6,11 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from demul_mm.datasets.samplers import HardVideoSampler, SeededIndex
+from demul_mm.engine.models import unwrapped
 from demul_mm.index.prototypes import select_prototypes
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import HOOKS
@@ -76,7 +76,7 @@ class HardVideoMiningHook(Hook):
     @torch.no_grad()
     def _encode(self, runner: Runner) -> dict[int, MinedVideo]:
         """All videos of the train split by their number, the same on all ranks."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         assert isinstance(model, DeMUL)
         model.eval()
         loader = runner.train_dataloader

@@ -5,10 +5,10 @@ from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from demul_mm.datasets import MomentDataset
+from demul_mm.engine.models import unwrapped
 from demul_mm.models.backbones.language_model import TransformersLM
 from demul_mm.registry import HOOKS
 from demul_mm.sentences import warn_cut
@@ -28,7 +28,7 @@ class SentenceLengthHook(Hook):
 
     @master_only
     def _check(self, runner: Runner, dataset: Any) -> None:
-        tokenizer = getattr(_unwrapped(runner.model).data_preprocessor, 'tokenizer', None)
+        tokenizer = getattr(unwrapped(runner.model).data_preprocessor, 'tokenizer', None)
         for one in _moment_datasets(dataset):
             name = f'sentences of {one.metainfo["dataset_name"]} {one.split}'
             warn_cut(tokenizer, list(one.sentences()), name)
@@ -52,7 +52,7 @@ class ReadAheadHook(Hook):
         self._read(runner, [runner.test_dataloader.dataset])
 
     def _read(self, runner: Runner, datasets: list) -> None:
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         readers = [m for m in model.modules() if isinstance(m, TransformersLM)]
         sentences = [
             text for d in datasets for one in _moment_datasets(d) for text in one.sentences()
@@ -61,12 +61,6 @@ class ReadAheadHook(Hook):
             words = model.data_preprocessor.tokenize(sentences)
             for reader in readers:
                 reader.read_ahead(*words)
-
-
-def _unwrapped(model: Any) -> Any:
-    while is_model_wrapper(model) or hasattr(model, 'module'):
-        model = model.module
-    return model
 
 
 def _moment_datasets(dataset: Any) -> Iterator[MomentDataset]:

@@ -1,9 +1,9 @@
 """Encoders first, fusion after."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from demul_mm.engine.models import unwrapped
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import HOOKS
 
@@ -27,7 +27,7 @@ class TwoStageHook(Hook):
         self.share = share
 
     def before_train_epoch(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if not isinstance(model, DeMUL) or model.neck is None:
             raise TypeError(
                 f'TwoStageHook trains a DeMUL with a fusion neck, not {type(model).__name__}: '

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_gather_object
-from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from demul_mm.engine.models import models_of, unwrapped
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import HOOKS
@@ -46,13 +46,12 @@ class VideoWeightHook(Hook):
         self.iou_thr = iou_thr
 
     def before_val_epoch(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         model.eval()
         weight = self.fit(model, runner.val_loop.dataloader)
         if weight is None:
             return
-        averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
-        for each in [model, *averages]:
+        for each in models_of(runner):
             each.head.joint.video_weight.fill_(weight)
         runner.logger.info(f'the likeness of query and video weighs {weight:.2f}')
 

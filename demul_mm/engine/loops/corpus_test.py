@@ -7,10 +7,10 @@ from itertools import pairwise
 import torch
 from mmengine.dist import all_gather_object, barrier, is_main_process
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop
 from torch.utils.data import DataLoader
 
+from demul_mm.engine.models import unwrapped
 from demul_mm.index import MomentIndex
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import INDEXES, LOOPS
@@ -105,8 +105,7 @@ class CorpusTestLoop(TestLoop):
     @property
     def model(self) -> DeMUL:
         """The model, without the wrapper of a distributed run."""
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
+        return unwrapped(self.runner.model)
 
     def run(self) -> dict[str, float]:
         """Launch the test."""

@@ -20,16 +20,11 @@ from demul_mm.models.localizers.pairs import (
 )
 from demul_mm.models.losses import TrainingBatch, refuse_moved
 from demul_mm.models.necks.aligned import AlignedStream
-from demul_mm.models.necks.fusion import dual_encoder_pairs
+from demul_mm.models.necks.fusion import dual_encoder_pairs, mean_of_streams
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.models.task_modules.points import PyramidPoints, padded_length
 from demul_mm.registry import MODELS, TASK_UTILS
-from demul_mm.structures import (
-    MomentCandidates,
-    MomentDataSample,
-    QueryEncoding,
-    VideoEncoding,
-)
+from demul_mm.structures import MomentCandidates, MomentDataSample, QueryEncoding, VideoEncoding
 
 
 @MODELS.register_module()
@@ -151,13 +146,11 @@ class DeMUL(MomentLocalizer):
             x, told = streams[space.stream]
             cells = self.pyramid.average(space.clips(x, told), told)
             shared = space.join(shared, cells)
-        weight = stream_mask[:, :, None, None].to(features.dtype)
-        mean = (features * weight).sum(1) / weight.sum(1).clamp(min=1)
         return VideoEncoding(
             points=features * mask[:, None, :, None],
             private=private,
             shared=shared * mask[..., None],
-            spans=self.proposal(mean, points, num_clips),
+            spans=self.proposal(mean_of_streams(features, stream_mask), points, num_clips),
             mask=mask,
             stream_mask=stream_mask,
             num_clips=num_clips,
@@ -304,16 +297,22 @@ class DeMUL(MomentLocalizer):
         """The moments of each query in its own video, best first, in seconds."""
         videos = self.encode_video(inputs)
         queries = self.encode_tokens(inputs['ids'], inputs['word_mask'])
-        owner = own_pairs([len(s.queries) for s in data_samples], videos.mask.device)
+        if self.explain:
+            explain_samples(self, videos, data_samples)
+        return self.localize_own(videos, queries, data_samples)
+
+    def localize_own(
+        self, videos: VideoEncoding, queries: QueryEncoding, samples: Sequence[MomentDataSample]
+    ) -> list[InstanceData]:
+        """The same of encoded videos and queries, all of the samples in their order."""
+        owner = own_pairs([len(s.queries) for s in samples], videos.mask.device)
         moments: list[InstanceData] = []
-        extents = [s.metainfo.get('extent', s.duration) for s in data_samples for _ in s.queries]
-        durations = [s.duration for s in data_samples for _ in s.queries]
+        extents = [s.metainfo.get('extent', s.duration) for s in samples for _ in s.queries]
+        durations = [s.duration for s in samples for _ in s.queries]
         for rows in chunk_pairs(len(owner), videos.mask.shape[1], self.max_pair_points):
             query = torch.arange(rows.start, rows.stop, device=owner.device)
             found = self.localize(videos, queries, owner[rows], query)
             moments += self.select(found, extents[rows], durations[rows])
-        if self.explain:
-            explain_samples(self, videos, data_samples)
         return moments
 
     def select(

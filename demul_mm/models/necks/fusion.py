@@ -185,6 +185,12 @@ def _put(whole: Tensor, rows: Tensor | slice, part: Tensor) -> Tensor:
     return whole.to(part.dtype).index_copy(0, rows, part)
 
 
+def mean_of_streams(features: Tensor, stream_mask: Tensor) -> Tensor:
+    """``(V, N, M, D)`` to ``(V, M, D)``, over the streams that a video has; ``(V, N)`` says it."""
+    weight = stream_mask[:, :, None, None].to(features.dtype)
+    return (features * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
 def dual_encoder_pairs(videos: VideoEncoding, points: PyramidPoints, base: Tensor) -> FusedPairs:
     """What the head sees when there is no fusion: every cell as the video alone describes it.
 
@@ -193,8 +199,7 @@ def dual_encoder_pairs(videos: VideoEncoding, points: PyramidPoints, base: Tenso
         points: geometry of the ``M`` cells.
         base: ``(R, M)`` semantic logit of the dual encoder.
     """
-    weight = videos.stream_mask[:, :, None, None].to(videos.points.dtype)
-    x = (videos.points * weight).sum(1) / weight.sum(1).clamp(min=1)
+    x = mean_of_streams(videos.points, videos.stream_mask)
     index = torch.arange(base.shape[1], device=base.device).expand(len(base), -1)
     clips = x[:, : int(points.level_sizes[0])]
     return FusedPairs(x, videos.mask, index, clips, base, base[:, None])
