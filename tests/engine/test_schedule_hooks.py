@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from demul_mm.datasets.samplers import HardVideoSampler
+from demul_mm.engine.hooks.hard_video_mining import mine_rivals
 from demul_mm.registry import HOOKS
-from demul_mm.retrieval.mining import mine_rivals
 from tests.engine.tiny import write_tiny_demul
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import normalize
 
-from demul_mm.retrieval.mining import MinedVideo, mine_rivals
+from demul_mm.engine.hooks.hard_video_mining import MinedVideo, mine_rivals
 
 
 def videos(number: int = 9, seed: int = 0) -> list[MinedVideo]:
