@@ -23,9 +23,18 @@ ENCODER_KEYS = (
     'streams',
     'pyramid',
     'decoupler',
+    'aligned',
     'proposal',
 )
-ENCODER_WEIGHTS = ('language', 'frame_encoder', 'towers', 'pyramid', 'decoupler', 'proposal')
+ENCODER_WEIGHTS = (
+    'language',
+    'frame_encoder',
+    'towers',
+    'pyramid',
+    'decoupler',
+    'aligned',
+    'proposal',
+)
 
 
 class LoadedModel(NamedTuple):
@@ -74,7 +83,7 @@ def load_model(
 def model_fingerprint(model: nn.Module, config: Any) -> str:
     """A hash of what determines a model's encodings of videos and queries."""
     digest = hashlib.sha256()
-    parts = {key: config[key] for key in ENCODER_KEYS if config.get(key) is not None}
+    parts = {key: config[key] for key in ENCODER_KEYS if config.get(key)}
     digest.update(_canonical(parts).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if name.split('.', 1)[0] in ENCODER_WEIGHTS:

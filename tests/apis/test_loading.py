@@ -8,8 +8,9 @@ from mmengine.config import Config
 
 from demul_mm.apis import load_model, model_fingerprint
 from demul_mm.apis.loading import recipe_fingerprint
+from demul_mm.registry import MODELS
 from tests.apis.small import SmallCorpus
-from tests.models.tiny import tiny_config, tiny_model
+from tests.models.tiny import TOKENS, tiny_config, tiny_model
 
 
 def test_weights_are_those_of_the_checkpoint(corpus: SmallCorpus) -> None:
@@ -43,6 +44,17 @@ def test_fingerprint_depends_on_the_encoders_alone() -> None:
     changed = {**config, 'pyramid': {**config['pyramid'], 'radius': 2}}
     assert model_fingerprint(tiny_model(), changed) != first
     assert model_fingerprint(tiny_model(), config) == first
+
+
+def test_fingerprint_depends_on_the_aligned_spaces() -> None:
+    """Their share and means are in the vectors of an index."""
+    space = dict(type='AlignedStream', stream='visual', in_dim=TOKENS)
+    config = {**tiny_config(), 'aligned': [space]}
+    model = MODELS.build(config)
+    first = model_fingerprint(model, config)
+    assert model_fingerprint(model, {**config, 'aligned': [{**space, 'share': 0.3}]}) != first
+    model.aligned[0].clip_mean += 1
+    assert model_fingerprint(model, config) != first
 
 
 def test_recipe_depends_on_what_features_are_not_on_where_they_lie() -> None:
