@@ -21,6 +21,7 @@ from demul_mm.models.localizers.pairs import (
 from demul_mm.models.losses import TrainingBatch, refuse_moved
 from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.fusion import dual_encoder_pairs, mean_of_streams
+from demul_mm.models.necks.similarity_reader import similarity_curves
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.models.task_modules.points import PyramidPoints, padded_length
 from demul_mm.registry import MODELS, TASK_UTILS
@@ -225,7 +226,8 @@ class DeMUL(MomentLocalizer):
         """The head's word on pairs whose cosines in the shared space are ``similarity (R, M)``."""
         rows, texts = videos.for_fusion(video), queries.select(query)
         if self.reader is not None:
-            curves = self._similarity_curves(videos, queries, video, query, points)
+            shared = videos.shared[:, : points.level_sizes[0]], queries.shared
+            curves = similarity_curves(self.aligned, *shared, video, query)
             x = self.reader(rows.points, *curves, rows.num_clips, points)
             rows = rows._replace(points=x)
         base = self.head.base_logit(similarity)
@@ -236,28 +238,6 @@ class DeMUL(MomentLocalizer):
         else:
             fused = self.neck(rows, texts, points, base, keep)
         return self.head(fused, similarity, rows.mask, points, rows.num_clips, query)
-
-    @torch.no_grad()
-    def _similarity_curves(
-        self,
-        videos: VideoEncoding,
-        queries: QueryEncoding,
-        video: Tensor,
-        query: Tensor,
-        points: PyramidPoints,
-    ) -> tuple[Tensor, Tensor]:
-        """Cosines of pairs and clips in each of ``C`` aligned spaces, ``(R, C, T)``.
-
-        And which clips have something to compare, ``(R, C, T)``.
-        """
-        of_clips, of_query = videos.shared[:, : points.level_sizes[0]], queries.shared
-        curves, told = [], []
-        for space in reversed(self.aligned):
-            (of_clips, clips), (of_query, asked) = space.split(of_clips), space.split(of_query)
-            cosines = torch.einsum('rte,re->rt', clips[video], asked[query])
-            curves.append(cosines)
-            told.append((clips != 0).any(-1)[video])
-        return torch.stack(curves[::-1], 1), torch.stack(told[::-1], 1)
 
     # -- training ----------------------------------------------------------------------------
 

@@ -1,10 +1,13 @@
 """What the curve of a sentence's likeness to the clips of a video says of its moments."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.models.layers import Dropout, relative_position
+from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.fusion_stage import GATE_GAIN
 from demul_mm.models.task_modules.points import PyramidPoints
 from demul_mm.registry import MODELS
@@ -93,3 +96,26 @@ class SimilarityReader(nn.Module):
         deviation = (centred.square().sum(-1, keepdim=True) / number).sqrt()
         known = told.to(cosine.dtype) * 2 - 1
         return torch.cat([centred / (deviation + 1e-4), 5 * cosine, known], 1)
+
+
+@torch.no_grad()
+def similarity_curves(
+    spaces: Iterable[AlignedStream], clips: Tensor, queries: Tensor, video: Tensor, query: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cosines of pairs and clips in each of ``C`` aligned spaces, ``(R, C, T)``.
+
+    And which clips have something to compare, ``(R, C, T)``.
+
+    Args:
+        spaces: in the order in which they were joined.
+        clips: ``(V, T, S)`` shared vectors.
+        queries: ``(Q, S)`` likewise.
+        video: ``(R,)`` int64, the video of each pair.
+        query: ``(R,)`` int64, the query of each pair.
+    """
+    curves, told = [], []
+    for space in reversed(list(spaces)):
+        (clips, own), (queries, asked) = space.split(clips), space.split(queries)
+        curves.append(torch.einsum('rte,re->rt', own[video], asked[query]))
+        told.append((own != 0).any(-1)[video])
+    return torch.stack(curves[::-1], 1), torch.stack(told[::-1], 1)
