@@ -94,22 +94,22 @@ class OwnVideoLocalizer(MomentLocalizer):
         return self.run(self.make_batch(inputs, data_samples))
 
     def make_batch(self, inputs: dict, samples: Sequence[MomentDataSample]) -> OwnVideoBatch:
-        """Streams side by side, and the queries' text."""
-        streams = inputs['streams']
+        """Streams side by side, and the queries' text; None without any query."""
+        streams, ids = inputs['streams'], inputs['ids']
         require_streams(streams, self.streams)
-        require_queries(inputs)
         mask = torch.stack([streams[name][1] for name in self.streams]).any(0)
         extents = [sample.metainfo.get('extent', sample.duration) for sample in samples]
         return OwnVideoBatch(
             clips=torch.cat([streams[name][0] for name in self.streams], -1),
             mask=mask,
-            text=self.language(inputs['ids'], inputs['word_mask']),
+            text=None if ids is None else self.language(ids, inputs['word_mask']),
             owner=own_pairs([len(sample.queries) for sample in samples], mask.device),
             extents=to_device(torch.tensor(extents), mask.device),
         )
 
     def loss(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> dict[str, Tensor]:
         """Losses of a batch of videos with their queries."""
+        require_queries(inputs)
         batch = self.make_batch(inputs, data_samples)
         out = in_float32(self.run(batch))
         spans, span_mask = pad_spans(data_samples, batch.mask.device)
