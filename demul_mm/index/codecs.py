@@ -96,16 +96,19 @@ class Int8Codec(HalfCodec):
         step = queries.abs().amax(1, keepdim=True).clamp(min=tiny) / 127  # (Q, 1)
         coarse = (queries / step).round()
         fine = ((queries / step - coarse) * FINE).round()
-        parts = torch.cat([coarse, fine]).T.contiguous()  # (S, 2 Q)
-        scores = torch.empty(len(codes), len(queries))
+        parts = torch.cat([coarse, fine])  # (2 Q, S)
+        # Few queries times many rows is quick only if the product's rows are the queries.
+        scores = torch.empty(len(queries), len(codes))
+        steps = np.empty((min(len(codes), SCORED_ROWS), self.dim), np.float32)
         for start in range(0, len(codes), SCORED_ROWS):
-            part = slice(start, start + SCORED_ROWS)
-            both = as_tensor(codes[part])
-            scale = both[:, self.dim :].contiguous().view(torch.float32)  # (n, 1)
-            rows = both[:, : self.dim].view(torch.int8).to(torch.float32)
-            high, low = (rows @ parts).chunk(2, 1)
-            torch.mul((high * FINE).add_(low).mul_(step[:, 0] / FINE), scale, out=scores[part])
-        return scores
+            part = codes[start : start + SCORED_ROWS]
+            rows = steps[: len(part)]
+            rows[:] = part[:, : self.dim].view(np.int8)
+            scale = torch.from_numpy(part[:, self.dim :].copy().view(np.float32)[:, 0])  # (n,)
+            high, low = (parts @ torch.from_numpy(rows).T).chunk(2)
+            both = (high * FINE).add_(low).mul_(step / FINE)
+            torch.mul(both, scale, out=scores[:, start : start + len(part)])
+        return scores.T
 
 
 class ProductCodec(HalfCodec):
