@@ -152,8 +152,8 @@ def exhaustive_candidates(
     for start in range(0, len(ordinals), SCAN_VIDEOS):
         part = ordinals[start : start + SCAN_VIDEOS]
         codes, offsets = snapshot.gather(part)
-        scores = snapshot.codec.scores(codes, queries).numpy()  # (N, Q)
-        videos = torch.from_numpy(np.maximum.reduceat(scores, offsets[:-1], axis=0).T)
+        scores = snapshot.codec.scores(codes, queries).T.numpy()  # (Q, N)
+        videos = torch.from_numpy(np.maximum.reduceat(scores, offsets[:-1], axis=1))
         best = torch.cat([best, videos], 1)
         who = torch.cat([who, torch.from_numpy(part).expand(len(queries), -1)], 1)
         if best.shape[1] > depth:
@@ -222,6 +222,13 @@ def best(
     scores = scores[expand_ranges(ends - lengths, ends)]
     owners = np.repeat(candidates[order], lengths)
     places = expand_ranges(np.zeros_like(lengths), lengths)
+    if len(videos) >= num_moments and (nms is None or nms.vote_iou is None):
+        # The best moment of a video is never suppressed: with so many of those, no other that
+        # scores less than the last is among the best, nor has it a say in what is.
+        kept = scores >= video_scores[num_moments - 1]
+        lengths = np.add.reduceat(kept, np.cumsum(lengths) - lengths, dtype=np.int64)
+        lengths = lengths[lengths > 0]
+        owners, places, scores = owners[kept], places[kept], scores[kept]
     if nms is None:
         order = np.argsort(-scores, kind='stable')[:num_moments]
         spans = snapshot.gather_spans(owners[order], places[order])

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from demul_mm.registry import TASK_UTILS
 from demul_mm.structures.spans import pairwise_iou, span_iou
@@ -70,6 +71,8 @@ class _Suppressor:
         alive = torch.where(mask, scores, -torch.inf)  # (R, M), -inf: taken or suppressed
         picked, picked_scores = [], []
         for _ in range(num_keep):
+            if picked and bool((alive == -torch.inf).all()):
+                break
             index = alive.argmax(-1, keepdim=True)  # (R, 1), the first of equals
             picked.append(index)
             picked_scores.append(alive.gather(1, index))
@@ -78,7 +81,9 @@ class _Suppressor:
             alive = decayed.scatter(1, index, -torch.inf)
         if not picked:
             return spans, scores, mask, mask.long()
-        index, new_scores = torch.cat(picked, 1), torch.cat(picked_scores, 1)  # (R, K)
+        rest = (0, num_keep - len(picked))
+        index = F.pad(torch.cat(picked, 1), rest)  # (R, K)
+        new_scores = F.pad(torch.cat(picked_scores, 1), rest, value=-torch.inf)
         valid = (new_scores > -torch.inf) & (new_scores >= self.min_score)
         kept = spans.gather(1, index.unsqueeze(-1).expand(-1, -1, 2))
         if self.vote_iou is not None:
