@@ -128,7 +128,8 @@ class FaissIndex(MomentIndex):
             bits = [np.packbits(allowed[part.owners], bitorder='little') for part in parts]
             selectors = [import_faiss().IDSelectorBitmap(mask) for mask in bits]
         vectors = np.ascontiguousarray(asked.queries.numpy())
-        wanted = 2 * asked.depth  # a video has several prototypes near a query
+        # A video has several prototypes near a query; asking again costs all of a search again.
+        wanted = 4 * asked.depth
         while True:
             owners, scores, full = [], [], False
             for part, selector in zip(parts, selectors):
