@@ -212,9 +212,11 @@ class Catalogue:
         if not words:
             return []
         rows = self._db.execute(
-            'SELECT videos.key, start, "end", source, lines.text, bm25(words) FROM words '
-            'JOIN lines ON lines.id = words.rowid JOIN videos ON videos.id = lines.video '
-            'WHERE words MATCH ? ORDER BY bm25(words), lines.id LIMIT ?',
+            'WITH best AS (SELECT rowid AS line, rank FROM words WHERE words MATCH ? '
+            'ORDER BY rank, rowid LIMIT ?) '
+            'SELECT videos.key, start, "end", source, text, rank FROM best '
+            'JOIN lines ON lines.id = best.line JOIN videos ON videos.id = lines.video '
+            'ORDER BY rank, line',
             (' OR '.join(f'"{word}"' for word in words), limit),
         )
         return [LineHit(*row) for row in rows]

@@ -45,14 +45,16 @@ def fuse(lists: Sequence[Sequence[Found]], overlap: float) -> list[Hit]:
         key=lambda item: item[0],
     )
     answers: list[tuple[Found, dict[str, tuple[int, str]]]] = []
+    of_video: dict[str, list[tuple[Found, dict[str, tuple[int, str]]]]] = {}
     for rank, found in by_rank:
-        for first, votes in answers:
-            same = first.key == found.key and first.kind != found.kind
-            if same and iou(first, found) > overlap:
+        known = of_video.setdefault(found.key, [])
+        for first, votes in known:
+            if first.kind != found.kind and iou(first, found) > overlap:
                 votes.setdefault(found.kind, (rank, found.why))
                 break
         else:
-            answers.append((found, {found.kind: (rank, found.why)}))
+            known.append((found, {found.kind: (rank, found.why)}))
+            answers.append(known[-1])
     hits = [
         Hit(
             first.key,
