@@ -1,10 +1,10 @@
 """A library: folders of videos, kept up to date in an index and searched by sentences."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -15,9 +15,13 @@ from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
 from demul_mm.app.sight import OVERLAP, Sight, sight_of
 from demul_mm.app.sources import covers, find_videos, resolve, state_keys
+from demul_mm.files import write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MomentIndex, VideoEntry
 from demul_mm.structures.nms import MomentNMS
 from demul_mm.video.text import spoken_lines
+
+if TYPE_CHECKING:
+    from demul_mm.app.cluster import Cluster
 
 # Hits of each kind that are fused.
 DEPTH = 100
@@ -148,6 +152,7 @@ class Library:
         retry: bool = False,
         progress: Callable[[str, float, int, int], None] | None = None,
         ready: Callable[[str, str], bool] | None = None,
+        cluster: 'Cluster | None' = None,
     ) -> Report:
         """Add what is new or changed in folders and files, and forget what is gone from them.
 
@@ -159,6 +164,7 @@ class Library:
                 many there are.
             ready: asked with the path and the :func:`state_key` of what is to be added; what is not
                 is left for the next update.
+            cluster: encodes; None: this process does.
 
         Raises:
             FileNotFoundError: a source is missing; nothing is forgotten then.
@@ -166,7 +172,7 @@ class Library:
         """
         try:
             with FileLock(self.path / 'update.lock', timeout=0):
-                return self._update(sources, retry, progress, ready)
+                return self._update(sources, retry, progress, ready, cluster)
         except Timeout:
             raise ValueError(f'another process is updating {self.path}; wait for it') from None
 
@@ -176,6 +182,7 @@ class Library:
         retry: bool,
         progress: Callable[[str, float, int, int], None] | None,
         ready: Callable[[str, str], bool] | None,
+        cluster: 'Cluster | None',
     ) -> Report:
         roots = self._roots(sources)
         files = find_videos(roots)
@@ -189,7 +196,8 @@ class Library:
         for path in gone:
             self.catalogue.forget(path)
         tell = progress or (lambda *_: None)
-        for number, path in enumerate(todo):
+        seen = self._seen(todo, keys, cluster) if todo and cluster else todo
+        for number, path in enumerate(seen):
             tell(path, 0.0, number, len(todo))
             self._add(path, keys[path], partial(_tell_share, tell, path, number, len(todo)))
         self._bring_up_to_date()
@@ -207,6 +215,24 @@ class Library:
         roots = resolve(sources, before)
         self.catalogue.set('roots', list(dict.fromkeys([*before, *map(str, roots)])))
         return roots
+
+    def _seen(
+        self, paths: Sequence[str], keys: Mapping[str, str], cluster: 'Cluster'
+    ) -> Iterator[str]:
+        """Paths as a cluster has encoded them; those that it could not are entered as broken."""
+        todo = []
+        for path in paths:
+            if self._file(keys[path]).exists():
+                yield path  # its owner was killed before it was entered
+            else:
+                todo.append(path)
+        same = (self.encoder.name, self.encoder.fingerprint, self.seconds)
+        for path, content, error in cluster.encode(todo, *same):
+            if content is None:
+                self.catalogue.put(path, keys[path], None, error=error)
+            else:
+                write_atomically(self._file(keys[path]), content)
+                yield path
 
     def _add(self, path: str, key: str, progress: Callable[[float], None]) -> None:
         """Encode a video, if it was not before, and enter it."""

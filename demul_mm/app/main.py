@@ -86,6 +86,13 @@ def index(
     retry: Annotated[
         bool, typer.Option('--retry', help='Try files again that were broken before.')
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster whose machines encode; 'auto': this one's."),
+    ] = None,
+    gpus: Annotated[
+        float, typer.Option(min=0, help='Of each worker in the cluster; .5: two share one.')
+    ] = 0,
     device: Device = None,
     offline: Offline = False,
     json: Json = False,
@@ -104,6 +111,8 @@ def index(
 
     show.set_logging(quiet or json, verbose)
     make = _encoder(encoder, device, offline, verbose, weights)
+    if ray is not None and watch:
+        raise ValueError('--ray encodes what is there now; leave --watch out')
     if shots:
         _needs('shots', 'scenedetect')
     recognizer = None
@@ -127,7 +136,8 @@ def index(
         with show.progress(hidden=quiet or json) as tell:
             if watch:
                 go_on(library, sources or (), every, done, tell)
-            report = library.update(sources or (), retry, tell)
+            cluster = None if ray is None else _cluster(ray, make, gpus)
+            report = library.update(sources or (), retry, tell, cluster=cluster)
         done(report)
     except KeyboardInterrupt:
         sys.stderr.write('stopped; what is encoded is kept, the same command goes on from here\n')
@@ -374,6 +384,14 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
     from demul_mm.app.doctor import findings
 
     show.facts(findings(), json)
+
+
+def _cluster(address: str, make: Any, gpus: float) -> Any:
+    """The machines that encode."""
+    _needs('ray', 'ray')
+    from demul_mm.app.cluster import Cluster
+
+    return Cluster(address, make, gpus)
 
 
 def _needs(extra: str, *packages: str) -> None:
