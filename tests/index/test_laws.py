@@ -243,6 +243,19 @@ def test_nms_inside_videos(index: MomentIndex, queries: np.ndarray) -> None:
             assert few.scores[mine[0]] == full.scores[theirs[0]]
 
 
+@pytest.mark.parametrize('nms', [None, MomentNMS(0.3, 20), MomentNMS(0.3, 20, vote_iou=0.7)])
+def test_few_moments_are_the_first_of_many(
+    index: MomentIndex, queries: np.ndarray, nms: MomentNMS | None
+) -> None:
+    options = dict(num_videos=50, mode='exact', nms=nms)
+    many = index.search(queries, num_moments=20_000, **options).hits
+    few = index.search(queries, num_moments=30, **options).hits
+    for all_of_them, best in zip(many, few):
+        assert best.video_ids == all_of_them.video_ids[:30]
+        assert np.array_equal(best.spans, all_of_them.spans[:30])
+        assert np.array_equal(best.scores, all_of_them.scores[:30])
+
+
 def test_depths_are_respected(index: MomentIndex, queries: np.ndarray) -> None:
     result = index.search(
         queries, num_moments=17, num_videos=9, num_candidates=33, keep_candidates=True
