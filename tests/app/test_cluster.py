@@ -28,7 +28,8 @@ class SlowColours(ColourEncoder):
 def machines() -> Iterator[Any]:
     from ray.cluster_utils import Cluster as Machines
 
-    machines = Machines(initialize_head=True, head_node_args=dict(num_cpus=1))
+    alone = dict(include_dashboard=False, include_log_monitor=False, no_monitor=True)
+    machines = Machines(initialize_head=True, head_node_args=dict(num_cpus=1, **alone))
     yield machines
     ray.shutdown()
     machines.shutdown()
@@ -50,8 +51,8 @@ def test_a_lost_machine_costs_nothing_but_time(tmp_path: Path, machines: Any) ->
     here = Library(tmp_path / 'here', ColourEncoder)
     here.update([films])
 
-    lost = machines.add_node(num_cpus=1)
-    machines.wait_for_nodes()
+    lost = machines.add_node(num_cpus=1, include_log_monitor=False)
+    machines.wait_for_nodes(timeout=300)
     cluster = Cluster(machines.address, SlowColours)
     library = Library(tmp_path / 'library', ColourEncoder)
     done = []
