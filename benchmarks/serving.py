@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import random
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,17 +49,19 @@ def main() -> None:
         server.start()
         try:
             port = int(ours.recv())
-            print('| searches at once | p50 (ms) | p95 (ms) | searches a second |')
-            print('| --- | --- | --- | --- |')
+            print(
+                '| searches at once | p50 (ms) | p95 (ms) | searches a second | cpu of each (ms) |'
+            )
+            print('| --- | --- | --- | --- | --- |')
             for together in args.together:
-                print(measure(port, together, args.searches), flush=True)
+                print(measure(port, together, args.searches, ours), flush=True)
         finally:
             server.terminate()
             server.join()
 
 
-def measure(port: int, together: int, searches: int) -> str:
-    """A row of the table."""
+def measure(port: int, together: int, searches: int, server: Any) -> str:
+    """A row of the table; ``server`` tells its processor time."""
     import numpy as np
 
     draw = random.Random(together)
@@ -75,13 +78,18 @@ def measure(port: int, together: int, searches: int) -> str:
             raise RuntimeError(f'{answer.status}: {found}')
         return 1000 * (time.perf_counter() - start)
 
+    def cpu() -> float:
+        server.send('')
+        return server.recv()
+
     with ThreadPoolExecutor(together) as pool:
         list(pool.map(ask, sentences[:together]))
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), cpu()
         times = list(pool.map(ask, sentences[together:]))
-        took = time.perf_counter() - start
+        took, of_each = time.perf_counter() - start, 1000 * (cpu() - start_cpu) / len(times)
     p50, p95 = np.percentile(times, [50, 95])
-    return f'| {together} | {p50:.0f} | {p95:.0f} | {len(times) / took:.1f} |'
+    rate = len(times) / took
+    return f'| {together} | {p50:.0f} | {p95:.0f} | {rate:.1f} | {of_each:.0f} |'
 
 
 class Sentences:
@@ -131,10 +139,16 @@ def make_library(home: Path, videos: int, frames: int) -> None:
 
 
 def serve(home: Path, tell: Any) -> None:
-    """In a process of its own; tells its port."""
+    """In a process of its own; tells its port, then its processor time whenever it is asked."""
     from demul_mm.server import run
     from demul_mm.server.service import Service
 
+    def answer() -> None:
+        while True:
+            tell.recv()
+            tell.send(time.process_time())
+
+    threading.Thread(target=answer, daemon=True).start()
     service = Service(home / 'library', Sentences)
     run.serve(service, '127.0.0.1', 0, None, lambda url: tell.send(url.rsplit(':')[2].strip('/')))
 
