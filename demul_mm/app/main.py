@@ -121,6 +121,7 @@ def index(
         from demul_mm.app.speech import SpeechRecognizer
 
         recognizer = SpeechRecognizer(speech, device, offline)
+    cluster = None if ray is None else _cluster(ray, make, gpus)
     library = Library.make(index, make, sources or (), seconds, shots)
     library.speech = recognizer
     broken = False
@@ -136,7 +137,6 @@ def index(
         with show.progress(hidden=quiet or json) as tell:
             if watch:
                 go_on(library, sources or (), every, done, tell)
-            cluster = None if ray is None else _cluster(ray, make, gpus)
             report = library.update(sources or (), retry, tell, cluster=cluster)
         done(report)
     except KeyboardInterrupt:
