@@ -84,7 +84,7 @@ def test_other_weights_on_a_machine_are_refused(tmp_path: Path, machines: Any) -
 
     write_film(tmp_path / 'films/one.mp4', ['red'])
     cluster = Cluster(machines.address, lambda name: ColourEncoder(name, 'w2'))
-    library = Library(tmp_path / 'library', ColourEncoder)
+    library = Library(tmp_path / 'library', ColourEncoder, seconds=2.0)  # known to no worker
     with pytest.raises(RuntimeError, match='has other weights on this machine'):
         library.update([tmp_path / 'films'], cluster=cluster)
     assert not library.catalogue.videos()
