@@ -69,9 +69,11 @@ class _Suppressor:
         num_moments = scores.shape[1]
         num_keep = min(self.max_keep, num_moments)
         alive = torch.where(mask, scores, -torch.inf)  # (R, M), -inf: taken or suppressed
-        picked, picked_scores = [], []
+        picked: list[Tensor] = []
+        picked_scores: list[Tensor] = []
+        on_cpu = alive.device.type == 'cpu'  # elsewhere looking costs more than going on
         for _ in range(num_keep):
-            if picked and bool((alive == -torch.inf).all()):
+            if picked and on_cpu and bool((alive == -torch.inf).all()):
                 break
             index = alive.argmax(-1, keepdim=True)  # (R, 1), the first of equals
             picked.append(index)
