@@ -1,16 +1,20 @@
 """Several methods on one data set in one run: the same folds, seeds, features and sentences.
 
 Each config goes through tools/cross_validate.py; the first one gives the floors. All train as many
-epochs as their configs say, or equally many (--epochs), or about equally long (--seconds: an epoch
-of each is timed first). The same command goes on where it was stopped, and shows what there is
-after each method. Left in the work dir: table.md, table.json, accuracy.png.
+epochs as their configs say, or equally many (--epochs), or about equally long (--seconds: two
+epochs of each are timed first). Seconds are those of the processor, which a busy machine does not
+stretch, or of the clock where a GPU computes. --rates tries multiples of each config's learning
+rate, for a quarter of the epochs, on the training videos that the first fold holds out, and goes on
+with the best. The same command goes on where it was stopped, and shows what there is after each
+method. Left in the work dir: table.md, table.json, accuracy.png.
 
 Examples:
     python benchmarks/compare.py configs/demul_charades_clip_cv.py projects/*/configs/*_clip_cv.py
     python benchmarks/compare.py configs/demul_charades_clip_cv.py \\
         projects/snag/configs/snag_charades_clip_cv.py --epochs 16 --seeds 0 1 2
     python benchmarks/compare.py configs/demul_charades_clip_cv.py \\
-        projects/tan2d/configs/mmn_charades_clip_cv.py --seconds 600 --folds 0
+        projects/tan2d/configs/mmn_charades_clip_cv.py --seconds 600 --folds 0 \\
+        --rates 0.3 1 3
 """
 
 import argparse
@@ -22,14 +26,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trials import (
+    PROCESS_COST,
+    ROOT,
+    command_options,
+    epochs_for,
+    train,
+    training_cost,
+    validated,
+)
+
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mmengine.config import Config
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,6 +52,7 @@ def parse_args() -> argparse.Namespace:
     length.add_argument('--seconds', type=float, help='train about so long for each fold')
     parser.add_argument('--folds', type=int, nargs='+', help='these only; default: all')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default: 0')
+    parser.add_argument('--rates', type=float, nargs='+', help='of these multiples the best')
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument('--picture', default='mIoU', help='metric to draw; default: %(default)s')
     parser.add_argument('--work-dir', default='work_dirs/compare', help='default: %(default)s')
@@ -48,53 +61,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def cross_validate(
-    config: str, folder: Path, args: argparse.Namespace, epochs: int | None, folds: Sequence[int]
+    config: str, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Train and test the folds of a config, or go on with it; its report."""
     command = [sys.executable, str(ROOT / 'tools/cross_validate.py'), config]
     command += ['--work-dir', str(folder), '--jobs', str(args.jobs)]
-    command += ['--seeds', *map(str, args.seeds)]
-    if folds:
-        command += ['--folds', *map(str, folds)]
-    options = [f'{key}={value!r}' for key, value in (args.cfg_options or {}).items()]
-    if epochs is not None:
-        options.append(f'train_cfg.max_epochs={epochs}')
-    if options:
-        command += ['--cfg-options', *options]
+    command += ['--seeds', *map(str, args.seeds), '--folds', *map(str, args.folds)]
+    command += command_options(options)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / 'cross_validate.log').open('a') as log:
         subprocess.run(command, stdout=log, check=True)
     return json.loads((folder / 'report.json').read_text())
-
-
-def training_log(run: Path) -> dict[int, dict[str, float]]:
-    """What was logged at each iteration of a run, by iteration; of repeated ones the last."""
-    rows: dict[int, dict[str, float]] = {}
-    for path in sorted(run.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            if 'loss' in row:
-                rows[row['step']] = row
-    return dict(sorted(rows.items()))
-
-
-def training_cost(runs: Sequence[Path]) -> dict[str, float]:
-    """Seconds of training of a run, with loading and without validation; peak GPU memory in MB.
-
-    The mean over runs; time is that of all iterations, each block at the mean that was logged.
-    """
-    seconds, memory = [], []
-    for run in runs:
-        rows, before, total = training_log(run), 0, 0.0
-        for step, row in rows.items():
-            total += row['time'] * (step - before)
-            before = step
-        seconds.append(total)
-        memory += [row['memory'] for row in rows.values() if 'memory' in row]
-    cost = {'train s': sum(seconds) / len(seconds)}
-    if memory:
-        cost['GPU MB'] = float(max(memory))
-    return cost
 
 
 def parameters(config: 'Config') -> float:
@@ -105,33 +82,53 @@ def parameters(config: 'Config') -> float:
     return sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
 
 
-def epochs_for(seconds: float, config: str, folder: Path, args: argparse.Namespace) -> int:
-    """How many epochs take about so long, by the time of one."""
-    probe = argparse.Namespace(**{**vars(args), 'seeds': [args.seeds[0]]})
-    fold = (args.folds or [0])[0]
-    cross_validate(config, folder, probe, 1, [fold])
-    cost = training_cost([folder / f'seed_{args.seeds[0]}_fold_{fold}'])
-    return max(1, round(seconds / cost['train s']))
+def number_of_folds(config: str) -> int:
+    return load_config(config).test_dataloader.dataset.folds.num
+
+
+def rates(
+    config: str, epochs: int, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
+) -> dict[str, float]:
+    """What each learning rate reaches in a quarter of the epochs, on held-out training videos."""
+    rate = load_config(config).optim_wrapper.optimizer.lr
+    found = {}
+    for factor in args.rates:
+        tried = float(f'{rate * factor:.3g}')
+        run = folder / f'{tried:g}'
+        settings = {**options, 'optim_wrapper.optimizer.lr': tried}
+        train(config, run, max(1, round(epochs / 4)), args.folds[0], args.seeds[0], settings)
+        found[tried] = validated(run, args.picture)
+    return found
 
 
 def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     """The report of a config, and what it costs."""
+    import torch
+
     name, work_dir = Path(config).stem, Path(args.work_dir)
-    epochs = args.epochs
+    options = dict(args.cfg_options or {})
+    options |= {} if torch.cuda.is_available() else PROCESS_COST
+    epochs = args.epochs or load_config(config).train_cfg.max_epochs
     if args.seconds is not None:
-        epochs = epochs_for(args.seconds, config, work_dir / 'one_epoch' / name, args)
-    found = cross_validate(config, work_dir / name, args, epochs, args.folds or [])
+        trial = work_dir / 'trials' / name / 'time'
+        epochs = epochs_for(args.seconds, trial, config, args.folds[0], args.seeds[0], options)
+    tried = {}
+    if args.rates:
+        tried = rates(config, epochs, work_dir / 'trials' / name, args, options)
+        options['optim_wrapper.optimizer.lr'] = max(tried, key=lambda rate: tried[rate])
+    options['train_cfg.max_epochs'] = epochs
+    found = cross_validate(config, work_dir / name, args, options)
     loaded = load_config(str(work_dir / name / f'{name}.py'))
     runs = [
         work_dir / name / f'seed_{seed}_fold_{fold}'
         for seed in found['seeds']
         for fold in found['folds']
     ]
-    cost = {'params M': parameters(loaded), 'epochs': loaded.train_cfg.max_epochs}
-    cost |= training_cost(runs)
-    seen = cost['epochs'] * found['train_queries']
+    cost = {'params M': parameters(loaded), 'epochs': epochs} | training_cost(runs)
+    seen = epochs * found['train_queries']
     cost['queries/s'] = seen / max(cost['train s'], 1e-9)
-    return {'config': config, 'report': found, 'cost': cost}
+    cost['lr'] = loaded.optim_wrapper.optimizer.lr
+    return {'config': config, 'report': found, 'cost': cost, 'rates': tried}
 
 
 def rows_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | str]]:
@@ -215,6 +212,7 @@ def main() -> None:
     from demul_mm.evaluation.tables import format_markdown
     from demul_mm.visualization.charts import save_figure
 
+    args.folds = args.folds or list(range(number_of_folds(args.configs[0])))
     work_dir = Path(args.work_dir)
     command = shlex.join(['python', 'benchmarks/compare.py', *sys.argv[1:]])
     results: dict[str, dict[str, Any]] = {}

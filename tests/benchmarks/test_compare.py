@@ -1,6 +1,7 @@
-"""Methods side by side: one command, resumed, with equal epochs, in one table."""
+"""Methods side by side: one command, resumed, with equal epochs or seconds, in one table."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,21 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3))
 """
 
 
-@pytest.mark.usefixtures('warm')
-def test_one_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.fixture
+def configs(tmp_path: Path) -> list[str]:
     data = tmp_path / 'data'
     ours, other = tmp_path / 'demul_tiny_cv.py', tmp_path / 'tan2d_tiny_cv.py'
     ours.write_text(FOLDS.format(base=write_tiny_demul(data)))
     other.write_text(OTHER.format(dim=DIM))
     lines = [(data / f'{split}.jsonl').read_text() for split in ('train', 'val')]
     (data / 'all.jsonl').write_text(''.join(lines))
+    return [str(ours), str(other)]
+
+
+@pytest.mark.usefixtures('warm')
+def test_one_table(tmp_path: Path, configs: list[str]) -> None:
     work_dir = tmp_path / 'runs'
-    command = ['benchmarks/compare.py', str(ours), str(other), '--epochs', '1', '--folds', '1']
+    command = ['benchmarks/compare.py', *configs, '--epochs', '1', '--folds', '1']
     run_in_process(*command, '--work-dir', str(work_dir))
     table = json.loads((work_dir / 'table.json').read_text())
     assert list(table) == ['demul', 'tan2d']
@@ -61,3 +67,22 @@ def test_one_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run_in_process(*command, '--work-dir', str(work_dir))  # goes on: nothing is left to do
     assert predictions.stat().st_mtime_ns == before
     assert json.loads((work_dir / 'table.json').read_text()).keys() == table.keys()
+
+
+@pytest.mark.usefixtures('warm')
+def test_equal_seconds_and_rates(tmp_path: Path, configs: list[str]) -> None:
+    work_dir = tmp_path / 'runs'
+    command = ['benchmarks/compare.py', configs[1], '--seconds', '0.1', '--folds', '1']
+    run_in_process(*command, '--rates', '0.1', '1', '--work-dir', str(work_dir))
+    (result,) = json.loads((work_dir / 'table.json').read_text()).values()
+    assert list(result['rates']) == ['0.0001', '0.001']
+    best = max(result['rates'], key=result['rates'].get)
+    assert result['cost']['lr'] == float(best)
+    assert result['cost']['peak MB'] > 100
+
+    trials = runpy.run_path('benchmarks/trials.py')
+    trial = work_dir / 'trials' / 'tan2d_tiny_cv' / 'time'
+    assert len(trials['epoch_seconds'](trial)) == 2
+    rows = [row for row in trials['logged'](trial) if 'loss' in row]
+    # One process does all, so its processor has no more time than the clock shows.
+    assert all(0 < row['processor_time'] <= 1.05 * row['time'] for row in rows)

@@ -46,6 +46,7 @@ def run_in_process(name: str, *arguments: str) -> None:
     """Run a tool as ``python tools/...`` would, without the seconds that its imports take."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
+        patch.syspath_prepend(str(ROOT / Path(name).parent))
         patch.setattr(sys, 'argv', [name, *arguments])
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(name, run_name='__main__')

@@ -6,6 +6,7 @@ from demul_mm.engine.hooks.deferred_info import DeferredInfoHook
 from demul_mm.engine.hooks.epoch_seed import EpochSeedHook
 from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
 from demul_mm.engine.hooks.planned_schedule import PlannedScheduleHook
+from demul_mm.engine.hooks.process_cost import ProcessCostHook
 from demul_mm.engine.hooks.sentences import ReadAheadHook, SentenceLengthHook
 from demul_mm.engine.hooks.two_stage import TwoStageHook
 from demul_mm.engine.hooks.video_weight import VideoWeightHook
@@ -17,6 +18,7 @@ __all__ = [
     'EpochSeedHook',
     'HardVideoMiningHook',
     'PlannedScheduleHook',
+    'ProcessCostHook',
     'ReadAheadHook',
     'SentenceLengthHook',
     'TwoStageHook',

@@ -1,0 +1,93 @@
+"""Short trainings: what an epoch costs, and which learning rate suits a method."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from demul_mm.files import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+# Where no GPU computes, a busy machine does not count: one process does all, and its own time is
+# logged beside that of the clock.
+PROCESS_COST = {
+    'default_hooks.timer.type': 'ProcessCostHook',
+    'train_dataloader.num_workers': 0,
+}
+
+
+def command_options(options: Mapping[str, Any]) -> list[str]:
+    """Settings as the tools take them."""
+    return ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
+
+
+def logged(run: Path) -> list[dict[str, Any]]:
+    """All rows that a training logged, in order."""
+    return [
+        json.loads(line)
+        for path in sorted(run.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
+
+
+def epoch_seconds(run: Path) -> list[float]:
+    """Seconds of each epoch with loading, without validation, each block at its logged mean.
+
+    Processor seconds where they were logged.
+    """
+    rows = {row['iter']: row for row in logged(run) if 'loss' in row}
+    epochs: dict[int, float] = {}
+    before = 0
+    for iteration, row in sorted(rows.items()):
+        seconds = row.get('processor_time', row['time']) * (iteration - before)
+        epochs[row['epoch']] = epochs.get(row['epoch'], 0.0) + seconds
+        before = iteration
+    return [seconds for _, seconds in sorted(epochs.items())]
+
+
+def training_cost(runs: Sequence[Path]) -> dict[str, float]:
+    """Seconds of a training, the mean over runs, and the most memory in MB that they logged."""
+    cost = {'train s': sum(sum(epoch_seconds(run)) for run in runs) / len(runs)}
+    rows = [row for run in runs for row in logged(run) if 'loss' in row]
+    for key, name in (('memory', 'GPU MB'), ('peak_mb', 'peak MB')):
+        if any(key in row for row in rows):
+            cost[name] = max(float(row.get(key, 0)) for row in rows)
+    return cost
+
+
+def train(
+    config: str, folder: Path, epochs: int, fold: int, seed: int, options: Mapping[str, Any]
+) -> None:
+    """Train on a fold's training videos and validate once at the end, on those it holds out.
+
+    The test videos are not read. A training that is finished is not repeated.
+    """
+    if (folder / 'finished').is_file():
+        return
+    schedule = {'train_cfg.max_epochs': epochs, 'train_cfg.val_begin': epochs}
+    places = {f'{part}_dataloader.dataset.folds.test': fold for part in ('train', 'val', 'test')}
+    command = [sys.executable, str(ROOT / 'tools/train.py'), config, '--work-dir', str(folder)]
+    command += ['--seed', str(seed), *command_options({**options, **schedule, **places})]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'train.log').open('a') as log:
+        subprocess.run(command, stdout=log, stderr=log, check=True)
+    for checkpoint in folder.glob('*.pth'):
+        checkpoint.unlink()
+    write_atomically(folder / 'finished', '')
+
+
+def epochs_for(seconds: float, folder: Path, config: str, *settings: Any) -> int:
+    """How many epochs take about so long. The first one also reads the sentences."""
+    train(config, folder, 2, *settings)
+    first, second = epoch_seconds(folder)
+    return max(1, 1 + round((seconds - first) / second))
+
+
+def validated(folder: Path, metric: str) -> float:
+    """The metric on the videos that were held out."""
+    rows = [row for row in logged(folder) if metric in row]
+    if not rows:
+        raise ValueError(f'validation in {folder} does not measure {metric}')
+    return rows[-1][metric]
