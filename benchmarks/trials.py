@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from demul_mm.files import write_atomically
 
@@ -32,24 +32,27 @@ def logged(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def epoch_seconds(run: Path) -> list[float]:
-    """Seconds of each epoch with loading, without validation, each block at its logged mean.
+class Block(NamedTuple):
+    """Iterations that were logged together."""
 
-    Processor seconds where they were logged.
-    """
+    iterations: int
+    seconds: float  # of each, with loading: of the processor where that was logged
+
+
+def blocks(run: Path) -> list[Block]:
+    """Of a training, without validation."""
     rows = {row['iter']: row for row in logged(run) if 'loss' in row}
-    epochs: dict[int, float] = {}
-    before = 0
+    found, before = [], 0
     for iteration, row in sorted(rows.items()):
-        seconds = row.get('processor_time', row['time']) * (iteration - before)
-        epochs[row['epoch']] = epochs.get(row['epoch'], 0.0) + seconds
+        found.append(Block(iteration - before, row.get('processor_time', row['time'])))
         before = iteration
-    return [seconds for _, seconds in sorted(epochs.items())]
+    return found
 
 
 def training_cost(runs: Sequence[Path]) -> dict[str, float]:
     """Seconds of a training, the mean over runs, and the most memory in MB that they logged."""
-    cost = {'train s': sum(sum(epoch_seconds(run)) for run in runs) / len(runs)}
+    seconds = [n * each for run in runs for n, each in blocks(run)]
+    cost = {'train s': sum(seconds) / len(runs)}
     rows = [row for run in runs for row in logged(run) if 'loss' in row]
     for key, name in (('memory', 'GPU MB'), ('peak_mb', 'peak MB')):
         if any(key in row for row in rows):
@@ -79,10 +82,15 @@ def train(
 
 
 def epochs_for(seconds: float, folder: Path, config: str, *settings: Any) -> int:
-    """How many epochs take about so long. The first one also reads the sentences."""
-    train(config, folder, 2, *settings)
-    first, second = epoch_seconds(folder)
-    return max(1, 1 + round((seconds - first) / second))
+    """How many epochs take about so long.
+
+    One is trained; its first iterations, which also read the sentences, count once.
+    """
+    train(config, folder, 1, *settings)
+    found = blocks(folder)
+    steady = found[-1].seconds * sum(block.iterations for block in found)
+    first = sum(block.iterations * block.seconds for block in found)
+    return max(1, 1 + round((seconds - first) / steady))
 
 
 def validated(folder: Path, metric: str) -> float:
