@@ -6,6 +6,7 @@ Examples:
     python tools/test.py configs/demul_anet.py best.pth --cfg-options test_dataloader.batch_size=8
     python tools/test.py configs/demul_anet.py best.pth --tta
     python tools/test.py configs/demul_anet.py best.pth --corpus
+    python tools/test.py projects/clip_zero_shot/configs/clip_zero_shot_charades_clip_cv.py
     python tools/test.py configs/demul_anet.py best.pth --corpus \\
         --cfg-options test_cfg.num_fused=100
     tools/dist_test.sh configs/demul_anet.py best.pth 8
@@ -30,7 +31,9 @@ CORPUS = {'test_cfg.type': 'demul_mm.CorpusTestLoop'}
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='checkpoint file; none for a model that is not trained'
+    )
     parser.add_argument('--work-dir', help="where the log goes; default: work_dirs/<config's name>")
     parser.add_argument(
         '--dump',
@@ -107,19 +110,30 @@ def bare_model(model: 'nn.Module') -> 'nn.Module':
     return model
 
 
+def check_weights(model: 'nn.Module', checkpoint: str | None) -> None:
+    """Refuse a checkpoint of another model, and none where there is something to train."""
+    from demul_mm.engine.checkpoint import check_fits
+
+    if checkpoint is not None:
+        check_fits(model, checkpoint)
+    elif any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError('this model is trained: give tools/test.py a checkpoint of it')
+
+
 def main() -> None:
     args = parse_args()
     from mmengine.runner import Runner
 
     from demul_mm.cli.launch import launch
-    from demul_mm.engine.checkpoint import check_fits, read_checkpoint
+    from demul_mm.engine.checkpoint import read_checkpoint
     from demul_mm.registry import RUNNERS
 
     options = {**(CORPUS if args.corpus else {}), **(args.cfg_options or {})}
     config = load_config(args.config, options, args.work_dir)
     if args.corpus:
         add_corpus_metric(config)
-    read_checkpoint(args.checkpoint)
+    if args.checkpoint is not None:
+        read_checkpoint(args.checkpoint)
     if args.dump:
         add_dump(config, args.dump)
     if args.tta:
@@ -127,7 +141,7 @@ def main() -> None:
     config.load_from, config.resume = args.checkpoint, False
     launch(config, args.launcher, args.local_rank)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
-    check_fits(bare_model(runner.model), args.checkpoint)
+    check_weights(bare_model(runner.model), args.checkpoint)
     runner.test()
 
 

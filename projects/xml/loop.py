@@ -1,24 +1,73 @@
 """Search of a corpus by comparing every query with every clip."""
 
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from demul_mm.models.localizers.own_video import in_float32
+from demul_mm.models.localizers.own_video import OwnVideoBatch, in_float32
 from demul_mm.registry import LOOPS
 from demul_mm.structures import MomentDataSample
 from projects.xml.model import XML, CorpusClips
 
 
+class CorpusLoop(TestLoop):
+    """The frame of a test that finds every query of the split among all of its videos.
+
+    Samples get ``pred_moments`` in the own video, ``pred_corpus`` and ``pred_videos``. One process.
+    """
+
+    @torch.no_grad()
+    def run(self) -> dict[str, float]:
+        """Launch the test."""
+        self.runner.call_hook('before_test')
+        self.runner.call_hook('before_test_epoch')
+        model = (
+            self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        )
+        model.eval()
+        samples, moments, videos = self._answer(model)
+        done = 0
+        for sample in samples:
+            count = len(sample.queries)
+            sample.set_field(moments[done : done + count], 'pred_corpus')
+            sample.set_field(videos[done : done + count], 'pred_videos')
+            done += count
+        self.evaluator.process(data_samples=samples, data_batch=None)
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.call_hook('after_test_epoch', metrics=metrics)
+        self.runner.call_hook('after_test')
+        return metrics
+
+    @abstractmethod
+    def _answer(
+        self, model: Any
+    ) -> tuple[list[MomentDataSample], list[list[list]], list[list[str]]]:
+        """All samples, and of each query the best moments and the likest videos by name."""
+
+    def _batches(self, model: Any, samples: list[MomentDataSample]) -> Iterator[OwnVideoBatch]:
+        """The split batch by batch; ``samples`` grows by those of each, with their moments."""
+        for number, data in enumerate(self.dataloader):
+            self.runner.call_hook('before_test_iter', batch_idx=number, data_batch=data)
+            ready = model.data_preprocessor(data, False)
+            yield model.make_batch(ready['inputs'], ready['data_samples'])
+            samples += model.predict(ready['inputs'], ready['data_samples'])
+            self.runner.call_hook(
+                'after_test_iter', batch_idx=number, data_batch=data, outputs=samples
+            )
+
+
 @LOOPS.register_module()
-class ExhaustiveTestLoop(TestLoop):
+class ExhaustiveTestLoop(CorpusLoop):
     """Find every query of the split among all of its videos, without an index.
 
     The likest videos of a query are searched for moments; a moment scores by the odds of its
-    borders and, ``video_weight`` times, by the likeness of its video. Samples get ``pred_moments``
-    in the own video, ``pred_corpus`` and ``pred_videos``. One process.
+    borders and, ``video_weight`` times, by the likeness of its video.
 
     Args:
         runner, dataloader, evaluator: as of mmengine's ``TestLoop``.
@@ -41,52 +90,25 @@ class ExhaustiveTestLoop(TestLoop):
         self.num_moments = num_moments
         self.query_batch = query_batch
 
-    @torch.no_grad()
-    def run(self) -> dict[str, float]:
-        """Launch the test."""
-        self.runner.call_hook('before_test')
-        self.runner.call_hook('before_test_epoch')
-        model = (
-            self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
-        )
-        model.eval()
-        samples, videos, queries = self._encode(model)
-        answers: list[list[list]] = []
-        found: list[list[str]] = []
-        for part in queries.split(self.query_batch):
-            moments, names = self._search(model, part, videos, samples)
-            answers += moments
-            found += names
-        done = 0
-        for sample in samples:
-            count = len(sample.queries)
-            sample.set_field(answers[done : done + count], 'pred_corpus')
-            sample.set_field(found[done : done + count], 'pred_videos')
-            done += count
-        self.evaluator.process(data_samples=samples, data_batch=None)
-        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
-        self.runner.call_hook('after_test_epoch', metrics=metrics)
-        self.runner.call_hook('after_test')
-        return metrics
-
-    def _encode(self, model: XML) -> tuple[list[MomentDataSample], CorpusClips, Tensor]:
-        """All samples with the moments in their own video, all videos, all queries."""
+    def _answer(
+        self, model: XML
+    ) -> tuple[list[MomentDataSample], list[list[list]], list[list[str]]]:
         samples: list[MomentDataSample] = []
         rows: list[CorpusClips] = []
-        queries = []
-        for number, data in enumerate(self.dataloader):
-            self.runner.call_hook('before_test_iter', batch_idx=number, data_batch=data)
-            ready = model.data_preprocessor(data, False)
-            batch = model.make_batch(ready['inputs'], ready['data_samples'])
+        texts = []
+        for batch in self._batches(model, samples):
             encoded = in_float32(model.encode_clips(batch.clips, batch.mask))
             rows += [CorpusClips(*(field[v] for field in encoded)) for v in range(len(batch.mask))]
-            queries.append(model.encode_words(batch.text))
-            samples += model.predict(ready['inputs'], ready['data_samples'])
-            self.runner.call_hook(
-                'after_test_iter', batch_idx=number, data_batch=data, outputs=samples
-            )
+            if len(batch.owner):
+                texts.append(model.encode_words(batch.text))
         videos = CorpusClips(*(pad_sequence(list(field), batch_first=True) for field in zip(*rows)))
-        return samples, videos, torch.cat(queries)
+        moments: list[list[list]] = []
+        names: list[list[str]] = []
+        for part in torch.cat(texts).split(self.query_batch):
+            found = self._search(model, part, videos, samples)
+            moments += found[0]
+            names += found[1]
+        return samples, moments, names
 
     def _search(
         self, model: XML, query: Tensor, videos: CorpusClips, samples: list[MomentDataSample]

@@ -1,0 +1,86 @@
+"""Search of a corpus through DeMUL's index, without a trained model."""
+
+import torch
+
+from demul_mm.index import VideoEntry
+from demul_mm.models.localizers.own_video import unit_clips
+from demul_mm.registry import INDEXES, LOOPS
+from demul_mm.structures import MomentDataSample
+from demul_mm.structures.nms import MomentNMS
+from demul_mm.zero_shot.windows import window_spans, window_vectors
+from projects.clip_zero_shot.model import ZeroShot
+from projects.xml.loop import CorpusLoop
+
+
+@LOOPS.register_module()
+class IndexTestLoop(CorpusLoop):
+    """Find every query of the split among windows of all of its videos.
+
+    A video's windows of 1, 2, 4, ... clips go into the index, each as the mean of its clips. The
+    index alone answers: scores of a scorer cannot be compared between videos.
+
+    Args:
+        runner, dataloader, evaluator: as of mmengine's ``TestLoop``.
+        index: config of the index.
+        num_videos: videos of each answer.
+        num_moments: moments of each answer.
+    """
+
+    def __init__(
+        self,
+        runner: object,
+        dataloader: object,
+        evaluator: object,
+        index: dict | None = None,
+        num_videos: int = 100,
+        num_moments: int = 100,
+    ) -> None:
+        super().__init__(runner, dataloader, evaluator)
+        self.index = INDEXES.build(index or dict(type='ExactIndex', level2='fp16'))
+        self.num_videos, self.num_moments = num_videos, num_moments
+
+    def _answer(
+        self, model: ZeroShot
+    ) -> tuple[list[MomentDataSample], list[list[list]], list[list[str]]]:
+        samples: list[MomentDataSample] = []
+        clips, texts = [], []
+        for batch in self._batches(model, samples):
+            for rows, mask in zip(unit_clips(batch.clips, batch.mask).cpu(), batch.mask.cpu()):
+                clips.append(rows[mask].numpy())
+            if batch.text is not None:
+                texts.append(batch.text.vector.cpu())
+        entries = (entry_of(sample, rows) for sample, rows in zip(samples, clips))
+        self.index.build(entries, resume=False, overwrite=True)
+        found = self.index.search(
+            torch.cat(texts),
+            num_moments=self.num_moments,
+            num_videos=self.num_videos,
+            nms=MomentNMS(),
+        )
+        moments = [
+            [
+                [name, *span, score]
+                for name, span, score in zip(
+                    hits.video_ids, hits.spans.tolist(), hits.scores.tolist()
+                )
+            ]
+            for hits in found.hits
+        ]
+        return samples, moments, [hits.videos for hits in found.hits]
+
+
+def entry_of(sample: MomentDataSample, clips: 'torch.Tensor') -> VideoEntry:
+    """A video of unit ``clips (T, S)`` as its windows; those without content are left out."""
+    windows = window_spans(len(clips))
+    vectors = window_vectors(clips, windows)
+    told = (vectors**2).sum(1) > 0.5
+    if not told.any():
+        told[-1], vectors[-1, 0] = True, 1.0  # an index wants one moment; this one is no answer
+    extent = sample.metainfo.get('extent', sample.duration)
+    spans = (windows * (extent / len(clips))).clip(max=sample.duration)
+    return VideoEntry(
+        video_id=str(sample.video_id),
+        moments=vectors[told],
+        spans=spans[told].astype('float32'),
+        duration=float(sample.duration),
+    )
