@@ -17,6 +17,7 @@ from mmengine.registry import HOOKS, DefaultScope
 from demul_mm.cli import load_config
 from demul_mm.cli.options import check_options
 from demul_mm.registry import MODELS
+from tests.adapters.drn import WITHOUT, has_drn
 from tools.test import CORPUS, add_corpus_metric, use_tta
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +52,15 @@ def name_of(path: Path) -> str:
 
 
 def needs_mmaction(path: Path) -> bool:
-    return 'mmaction.' in path.read_text()
+    return 'mmaction.' in path.read_text() or 'drn' in path.parts
+
+
+def skip_without(path: Path) -> None:
+    """Skip where mmaction2, or its DRN, is not installed."""
+    if needs_mmaction(path):
+        pytest.importorskip('mmaction')
+    if 'drn' in path.parts and not has_drn():
+        pytest.skip(WITHOUT)
 
 
 def shrunk(node: dict) -> dict:
@@ -137,8 +146,7 @@ def give_word_vectors(config: Config, path: Path) -> None:
 @pytest.fixture
 def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Config]:
     path, ablation = request.param
-    if needs_mmaction(path):
-        pytest.importorskip('mmaction')
+    skip_without(path)
     config = Config.fromfile(path)
     ablate(config, ABLATIONS[ablation] if ablation else {})
     give_word_vectors(config, tmp_path / 'glove.txt')

@@ -12,15 +12,18 @@ from torch import Tensor
 
 from demul_mm.models.localizers import OwnVideoLocalizer
 from demul_mm.registry import MODELS
-from tests.test_configs import PATHS, name_of, shrunk, video
+from tests.test_configs import PATHS, name_of, needs_mmaction, shrunk, skip_without, video
 
 PROJECTS = [
-    path for path in PATHS if 'projects' in path.parts and 'mmaction_scope' not in path.parts
+    pytest.param(path, id=name_of(path), marks=[pytest.mark.slow] * needs_mmaction(path))
+    for path in PATHS
+    if 'projects' in path.parts and 'mmaction_scope' not in path.parts
 ]
 
 
-@pytest.fixture(params=PROJECTS, ids=name_of)
+@pytest.fixture(params=PROJECTS)
 def config(request: pytest.FixtureRequest) -> Iterator[Config]:
+    skip_without(request.param)
     config = Config.fromfile(request.param)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         yield config

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from demul_mm.models.localizers.own_video import OwnVideoBatch, in_float32
@@ -71,7 +70,8 @@ class ExhaustiveTestLoop(CorpusLoop):
 
     Args:
         runner, dataloader, evaluator: as of mmengine's ``TestLoop``.
-        num_videos: videos searched for each query.
+        num_videos: videos of each answer.
+        num_searched: the likest of them are searched for moments; None: all.
         num_moments: moments of each answer.
         query_batch: queries that are answered together.
     """
@@ -82,11 +82,13 @@ class ExhaustiveTestLoop(CorpusLoop):
         dataloader: object,
         evaluator: object,
         num_videos: int = 100,
+        num_searched: int | None = None,
         num_moments: int = 100,
         query_batch: int = 8,
     ) -> None:
         super().__init__(runner, dataloader, evaluator)
         self.num_videos = num_videos
+        self.num_searched = num_searched
         self.num_moments = num_moments
         self.query_batch = query_batch
 
@@ -94,51 +96,54 @@ class ExhaustiveTestLoop(CorpusLoop):
         self, model: XML
     ) -> tuple[list[MomentDataSample], list[list[list]], list[list[str]]]:
         samples: list[MomentDataSample] = []
-        rows: list[CorpusClips] = []
+        rows: list[Any] = []
         texts = []
         for batch in self._batches(model, samples):
             encoded = in_float32(model.encode_clips(batch.clips, batch.mask))
-            rows += [CorpusClips(*(field[v] for field in encoded)) for v in range(len(batch.mask))]
-            if len(batch.owner):
-                texts.append(model.encode_words(batch.text))
-        videos = CorpusClips(*(pad_sequence(list(field), batch_first=True) for field in zip(*rows)))
+            rows += [type(encoded)(*(x[v] for x in encoded)) for v in range(len(batch.mask))]
+            if batch.text is not None:
+                texts.append(in_float32(batch.text))
+        fields = (pad_sequence(list(field), batch_first=True) for field in zip(*rows))
+        videos = type(rows[0])(*fields)
         moments: list[list[list]] = []
         names: list[list[str]] = []
-        for part in torch.cat(texts).split(self.query_batch):
-            found = self._search(model, part, videos, samples)
-            moments += found[0]
-            names += found[1]
+        for text in texts:
+            for start in range(0, len(text.mask), self.query_batch):
+                part = slice(start, start + self.query_batch)
+                found = self._search(
+                    model, type(text)(*(field[part] for field in text)), videos, samples
+                )
+                moments += found[0]
+                names += found[1]
         return samples, moments, names
 
     def _search(
-        self, model: XML, query: Tensor, videos: CorpusClips, samples: list[MomentDataSample]
+        self, model: XML, text: Any, videos: CorpusClips, samples: list[MomentDataSample]
     ) -> tuple[list[list[list]], list[list[str]]]:
-        """Of each query ``(Q, D)``: the best moments, and the likest videos by name."""
+        """Of each query: the best moments, and the likest videos by name."""
+        query = model.encode_words(text)
         near, index = model.likeness(query, videos).topk(min(self.num_videos, len(videos.mask)))
+        names = [[samples[v].video_id for v in row] for row in index.tolist()]
+        near, index = near[:, : self.num_searched], index[:, : self.num_searched]
         pairs = index.flatten()
-        each = query.repeat_interleave(index.shape[1], 0)
-        mask = videos.mask[pairs]
-        spans, scores, valid = model.moments(*model.detect(each, videos.border[pairs], mask), mask)
-        spans, scores, valid, _ = model.nms(spans, scores, valid)
+        spans, scores, valid, _ = model.nms(*model.search_moments(text, query, videos, index))
         scores = scores + model.video_weight * near.flatten()[:, None]
-        seconds = torch.tensor(
-            [s.metainfo.get('extent', s.duration) for s in samples], device=spans.device
+        seconds, limit = (
+            torch.tensor(values, device=spans.device)[pairs][:, None, None]
+            for values in (
+                [s.metainfo.get('extent', s.duration) for s in samples],
+                [s.duration for s in samples],
+            )
         )
-        limit = torch.tensor([s.duration for s in samples], device=spans.device)
-        spans = torch.minimum(spans * seconds[pairs][:, None, None], limit[pairs][:, None, None])
-        names = [sample.video_id for sample in samples]
+        spans = torch.minimum(spans * seconds, limit)
         kept = spans.shape[1]
         scores = scores.masked_fill(~valid, -torch.inf).view(len(query), -1)
         best, place = scores.topk(min(self.num_moments, scores.shape[1]))
         spans = spans.view(len(query), -1, 2)
-        moments, likest = [], index.tolist()
+        moments = []
         for q, (row, score) in enumerate(zip(place.tolist(), best.tolist())):
             times = spans[q].tolist()
             moments.append(
-                [
-                    [names[likest[q][p // kept]], *times[p], s]
-                    for p, s in zip(row, score)
-                    if s > -torch.inf
-                ]
+                [[names[q][p // kept], *times[p], s] for p, s in zip(row, score) if s > -torch.inf]
             )
-        return moments, [[names[v] for v in row] for row in likest]
+        return moments, names

@@ -128,6 +128,10 @@ class XML(OwnVideoLocalizer):
 
     def run(self, batch: OwnVideoBatch) -> BorderOutput:
         videos, query = self.encode_clips(batch.clips, batch.mask), self.encode_words(batch.text)
+        return self.compare(query, videos, batch)
+
+    def compare(self, query: Tensor, videos: CorpusClips, batch: OwnVideoBatch) -> BorderOutput:
+        """Queries ``(Q, D)`` with all videos of a batch, and with the clips of their own."""
         own, mask = batch.owner, batch.mask[batch.owner]
         start, end = self.detect(query, videos.border[own], mask)
         alike = (F.normalize(query, dim=-1)[:, None] * videos.whole[own]).sum(-1)
@@ -194,8 +198,14 @@ class XML(OwnVideoLocalizer):
             spans ``(R, K, 2)`` in [0, 1], log-probabilities ``(R, K)``, mask ``(R, K)``; the 100
             best.
         """
+        return self.best_moments(start.log_softmax(-1), end.log_softmax(-1), mask)
+
+    def best_moments(
+        self, start: Tensor, end: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from log-probabilities."""
         length = mask.shape[1]
-        log_prob = start.log_softmax(-1)[..., None] + end.log_softmax(-1)[:, None]  # (R, T, T)
+        log_prob = start[..., None] + end[:, None]  # (R, T, T)
         clip = torch.arange(length, device=mask.device)
         long = clip - clip[:, None] + 1
         allowed = (long >= 1) & (long <= self.max_clips) & mask[..., None] & mask[:, None]
@@ -204,6 +214,22 @@ class XML(OwnVideoLocalizer):
         first, last = index // length, index % length
         spans = torch.stack([first, last + 1], -1) / mask.sum(1).clamp(min=1)[:, None, None]
         return spans, best, best.isfinite()
+
+    def search_moments(
+        self, text: Any, query: Tensor, videos: CorpusClips, index: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All moments of the ``N`` videos that each query is looked for in, as :meth:`moments`.
+
+        Args:
+            text: of ``Q`` queries, as the language part tells them.
+            query: ``(Q, D)`` of :meth:`encode_words`.
+            videos: of the corpus.
+            index: ``(Q, N)`` videos; pairs are in its order.
+        """
+        pairs = index.flatten()
+        mask = videos.mask[pairs]
+        each = query.repeat_interleave(index.shape[1], 0)
+        return self.moments(*self.detect(each, videos.border[pairs], mask), mask)
 
     def predict_by_feat(
         self, out: BorderOutput, batch: OwnVideoBatch

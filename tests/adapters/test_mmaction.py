@@ -13,10 +13,9 @@ import pytest
 import torch
 
 from demul_mm.adapters.focal import sigmoid_focal_loss
+from tests.adapters.drn import has_drn
 
-HAS_DRN = (
-    Path(importlib.util.find_spec('mmaction').origin).parent / 'models/localizers/drn'
-).is_dir()
+HAS_DRN = has_drn()
 
 
 def run(code: str, python_path: str = '') -> str:
