@@ -4,7 +4,7 @@ Each config goes through tools/cross_validate.py; the first one gives the floors
 epochs as their configs say, or equally many (--epochs), or about equally long (--seconds: an
 epoch of each is timed first). Seconds are those of the processor, which a busy machine does not
 stretch, or of the clock where a GPU computes. --rates tries multiples of each config's learning
-rate, for a fifth of the epochs, on the training videos that the first fold holds out, and goes on
+rate, for a quarter of the epochs, on the training videos that the first fold holds out, and goes on
 with the best. The same command goes on where it was stopped, and shows what there is after each
 method. Left in the work dir: table.md, table.json, accuracy.png.
 
@@ -89,14 +89,14 @@ def number_of_folds(config: str) -> int:
 def rates(
     config: str, epochs: int, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> dict[str, float]:
-    """What each learning rate reaches in a fifth of the epochs, on held-out training videos."""
+    """What each learning rate reaches in a quarter of the epochs, on held-out training videos."""
     rate = load_config(config).optim_wrapper.optimizer.lr
     found = {}
     for factor in args.rates:
         tried = float(f'{rate * factor:.3g}')
         run = folder / f'{tried:g}'
         settings = {**options, 'optim_wrapper.optimizer.lr': tried}
-        train(config, run, max(1, round(epochs / 5)), args.folds[0], args.seeds[0], settings)
+        train(config, run, max(1, round(epochs / 4)), args.folds[0], args.seeds[0], settings)
         found[tried] = validated(run, args.picture)
     return found
 

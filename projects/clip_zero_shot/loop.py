@@ -1,5 +1,6 @@
 """Search of a corpus through DeMUL's index, without a trained model."""
 
+import numpy as np
 import torch
 
 from demul_mm.index import VideoEntry
@@ -69,7 +70,7 @@ class IndexTestLoop(CorpusLoop):
         return samples, moments, [hits.videos for hits in found.hits]
 
 
-def entry_of(sample: MomentDataSample, clips: 'torch.Tensor') -> VideoEntry:
+def entry_of(sample: MomentDataSample, clips: np.ndarray) -> VideoEntry:
     """A video of unit ``clips (T, S)`` as its windows; those without content are left out."""
     windows = window_spans(len(clips))
     vectors = window_vectors(clips, windows)

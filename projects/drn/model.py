@@ -1,6 +1,6 @@
 """DRN (Zeng et al., CVPR 2020) as MMAction2 has it, with this project's language and metric."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,12 @@ class LevelQueries(nn.Module):
         dim: width of the language.
     """
 
-    def __init__(self, asked: nn.Module, dim: int) -> None:
+    def __init__(self, asked: Any, dim: int) -> None:
         super().__init__()
         self.words = nn.Linear(dim, QUERY_DIM)
         self.sentence = nn.Linear(dim, 2 * QUERY_DIM)
         del asked.embedding, asked.biLSTM
-        self.attention = asked
+        self.attention: Any = asked
 
     def forward(self, words: Tensor, mask: Tensor, sentence: Tensor) -> list[Tensor]:
         """Words ``(Q, L, D)``, ``mask (Q, L)``, sentences ``(Q, D)``: ``(Q, 1024)`` a level."""

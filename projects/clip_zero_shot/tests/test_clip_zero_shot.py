@@ -132,8 +132,8 @@ def test_windows_go_into_the_index() -> None:
 def test_configs_build(path: Path, tmp_path: Path) -> None:
     config = Config.fromfile(path)
     assert config.test_dataloader.dataset.folds is None
-    tokenizer = config.model.data_preprocessor.get('tokenizer') or {}
-    if tokenizer.get('type') == 'ImageTextSentences':  # no weights at hand: random ones
+    tokenizer = config.model.data_preprocessor.get('tokenizer')
+    if tokenizer and tokenizer.type == 'ImageTextSentences':  # no weights at hand: random ones
         tokenizer.name = str(save_encoder(tmp_path))
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model = MODELS.build(config.model.to_dict())

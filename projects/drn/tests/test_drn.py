@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from demul_mm.models.localizers.own_video import OwnVideoBatch
 from demul_mm.registry import MODELS
 from projects.drn.model import CLIPS, GroundedDRN
 from tests.adapters.drn import needs_drn
@@ -27,7 +28,7 @@ def model() -> GroundedDRN:
     ).eval()
 
 
-def batch_of(model: GroundedDRN) -> tuple:
+def batch_of(model: GroundedDRN) -> OwnVideoBatch:
     data = model.data_preprocessor(tiny_data())
     return model.make_batch(data['inputs'], data['data_samples'])
 
