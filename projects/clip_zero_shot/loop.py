@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from demul_mm.index import VideoEntry
+from demul_mm.index import ExactIndex, VideoEntry
 from demul_mm.models.localizers.own_video import unit_clips
 from demul_mm.registry import INDEXES, LOOPS
 from demul_mm.structures import MomentDataSample
@@ -52,10 +52,12 @@ class IndexTestLoop(CorpusLoop):
                 texts.append(batch.text.vector.cpu())
         entries = (entry_of(sample, rows) for sample, rows in zip(samples, clips))
         self.index.build(entries, resume=False, overwrite=True)
+        exact = isinstance(self.index, ExactIndex)  # more candidates would change nothing
         found = self.index.search(
             torch.cat(texts),
             num_moments=self.num_moments,
             num_videos=self.num_videos,
+            num_candidates=self.num_videos if exact else None,
             nms=MomentNMS(),
         )
         moments = [
