@@ -8,7 +8,8 @@ import pytest
 
 def has_drn() -> bool:
     spec = importlib.util.find_spec('mmaction')
-    return spec is not None and (Path(spec.origin).parent / 'models/localizers/drn').is_dir()
+    places = (spec and spec.submodule_search_locations) or []
+    return any((Path(place) / 'models/localizers/drn').is_dir() for place in places)
 
 
 WITHOUT = 'this mmaction2 lacks its DRN: pip install "demul-mm[drn]"'

@@ -1,6 +1,7 @@
 """Image-text models with random weights, in folders as Hugging Face's hub has them."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -33,6 +34,8 @@ KINDS = ('clip', 'siglip', 'siglip2')
 def save_encoder(folder: Path, kind: str = 'clip') -> Path:
     """Write a model of one of ``KINDS``, its image processor and its tokenizer."""
     torch.manual_seed(0)
+    model: Any
+    processor: Any
     if kind == 'clip':
         config = CLIPConfig(
             text_config=TEXT,
