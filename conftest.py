@@ -1,6 +1,7 @@
 """What every test runs under."""
 
 import gc
+import importlib
 import os
 from collections import Counter
 
@@ -12,6 +13,14 @@ os.environ.setdefault('PIP_REQUIRE_VIRTUALENV', '1')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 # Nothing may reach for the network.
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
+
+
+def pytest_sessionstart() -> None:
+    """Let yapf, which mmengine imports, write its grammar's cache before processes read it.
+
+    It is written anew after each install, and who reads meanwhile finds half a file.
+    """
+    importlib.import_module('yapf')
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
