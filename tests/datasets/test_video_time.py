@@ -57,6 +57,25 @@ def patch(path: Path, box: bytes, offset: int, content: bytes) -> None:
     path.write_bytes(bytes(data))
 
 
+def cut_off(path: Path) -> Path:
+    """A film whose last bytes are missing."""
+    film = write(path / 'cut.mp4', movflags='faststart')
+    film.write_bytes(film.read_bytes()[:-30])
+    return film
+
+
+def scratched(path: Path, which: slice = slice(10, 30)) -> Path:
+    """A film of which some packets are overwritten."""
+    film = write(path / 'scratched.mp4', movflags='faststart')
+    with av.open(str(film)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(film.read_bytes())
+    for place, size in packets[which]:
+        data[place : place + size] = bytes([255]) * size
+    film.write_bytes(bytes(data))
+    return film
+
+
 def test_a_header_that_is_too_short(tmp_path: Path) -> None:
     film = write(tmp_path / 'short.mp4')
     data = film.read_bytes()
@@ -105,9 +124,7 @@ def test_a_turned_phone(tmp_path: Path, degrees: int, bright: tuple) -> None:
 
 
 def test_the_last_bytes_are_missing(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
-    film = write(tmp_path / 'cut.mp4', movflags='faststart')
-    film.write_bytes(film.read_bytes()[:-30])
-    frames, duration = shown(film)
+    frames, duration = shown(cut_off(tmp_path))
     assert duration == pytest.approx(SECONDS, abs=0.31)
     np.testing.assert_allclose(frames, expected(), atol=4)
 
@@ -115,14 +132,7 @@ def test_the_last_bytes_are_missing(tmp_path: Path, log: pytest.LogCaptureFixtur
 def test_corrupt_packets_are_left_out_and_told(
     tmp_path: Path, log: pytest.LogCaptureFixture
 ) -> None:
-    film = write(tmp_path / 'scratched.mp4', movflags='faststart')
-    with av.open(str(film)) as container:
-        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    data = bytearray(film.read_bytes())
-    for place, size in packets[10:30]:
-        data[place : place + size] = bytes([255]) * size
-    film.write_bytes(bytes(data))
-    frames, duration = shown(film)
+    frames, duration = shown(scratched(tmp_path))
     assert duration == pytest.approx(SECONDS, abs=0.01)
     well = np.r_[0:1, 10:24]  # clips of half a second
     np.testing.assert_allclose(frames[well], expected()[well], atol=1.5)
@@ -130,9 +140,7 @@ def test_corrupt_packets_are_left_out_and_told(
     (told,) = [r.message for r in log.records if 'cannot be decoded' in r.message]
     lost = int(told.split(': ')[1].split(' of ')[0])
     assert 15 <= lost <= 30
-    for place, size in packets[5:]:
-        data[place : place + size] = bytes([255]) * size
-    film.write_bytes(bytes(data))
+    film = scratched(tmp_path, slice(5, None))
     with pytest.raises(ValueError, match='readable up to'):
         shown(film)
 

@@ -8,7 +8,7 @@ import pytest
 
 from demul_mm.video import decoding
 from demul_mm.video.decoding import pictures_at, sound_timeline, torchcodec_problem
-from tests.datasets.test_video_time import FPS, SECONDS, patch, write
+from tests.datasets.test_video_time import FPS, SECONDS, cut_off, patch, scratched, write
 
 av = pytest.importorskip('av')
 
@@ -27,23 +27,6 @@ def turned(path: Path) -> Path:
     film = write(path / 'phone.mp4')
     matrix = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
     patch(film, b'tkhd', 44, b''.join(n.to_bytes(4, 'big', signed=True) for n in matrix))
-    return film
-
-
-def cut_off(path: Path) -> Path:
-    film = write(path / 'cut.mp4', movflags='faststart')
-    film.write_bytes(film.read_bytes()[:-30])
-    return film
-
-
-def scratched(path: Path) -> Path:
-    film = write(path / 'scratched.mp4', movflags='faststart')
-    with av.open(str(film)) as container:
-        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    data = bytearray(film.read_bytes())
-    for place, size in packets[10:30]:
-        data[place : place + size] = bytes([255]) * size
-    film.write_bytes(bytes(data))
     return film
 
 

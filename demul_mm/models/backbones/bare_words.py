@@ -33,12 +33,12 @@ class BareWords(nn.Module):
     def __init__(self, name: str = 'minilm') -> None:
         super().__init__()
         lm = load_quietly(resolve_language_model(name))
-        table = cast(nn.Embedding, lm.get_input_embeddings()).weight.detach().float()
         if lm.config.vocab_size != 30522:
             raise ValueError(
                 f'{name!r} has {lm.config.vocab_size:,} word pieces; BareWords reads the 30,522 of '
                 'bert-base-uncased, which are sorted by frequency'
             )
+        table = cast(nn.Embedding, lm.get_input_embeddings()).weight.detach().float()
         rank = torch.arange(len(table)) - FIRST
         rarity = (rank.clamp(min=1).log() - torch.tensor(COMMON - FIRST).log()).clamp(min=0)
         unit = F.normalize(table - table.mean(0), dim=-1)
