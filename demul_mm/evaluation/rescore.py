@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mmengine.evaluator import BaseMetric
 
-from demul_mm.evaluation.metrics import EntryMetric
+from demul_mm.evaluation.metrics import CorpusMomentMetric, EntryMetric
 from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.registry import METRICS
 
@@ -43,6 +43,18 @@ def evaluator_metrics(evaluator: Mapping | Sequence[Mapping]) -> list[EntryMetri
     """The metrics of a config's ``test_evaluator``, but for those that only write a file."""
     configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
     return [METRICS.build(c) for c in configs if not c['type'].endswith('DumpPredictions')]
+
+
+def own_video_metric(config: Mapping) -> tuple[EntryMetric, str]:
+    """The metric of a whole config that does not search a corpus, and its key that counts most.
+
+    That is the one by which the config chooses its checkpoint, or else the last.
+    """
+    metrics = evaluator_metrics(config['test_evaluator'])
+    metric = next(m for m in metrics if not isinstance(m, CorpusMomentMetric))
+    keys = list(metric.query_values([]))
+    chosen = config.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
+    return metric, chosen if chosen in keys else keys[-1]
 
 
 def _group_of(value: float, groups: Sequence[tuple[float, str]]) -> str:

@@ -1,0 +1,71 @@
+"""How much of a test sentence training has seen.
+
+Content words are those that scikit-learn's English list of stop words lacks, by their stems
+(Porter's, in Snowball). Two of them that follow each other, whatever stop words lie between, are a
+pair: 'a person opens the door' has (person, open) and (open, door). No parser is needed, and the
+rule is the same for every data set.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from demul_mm.evaluation.predictions import PredictionEntry
+
+# From what training has seen least of to what it has seen as it is.
+GROUPS = ('a new word', 'a new pair of words', 'a new sentence of known pairs', 'a known sentence')
+
+
+@cache
+def _language() -> tuple:
+    try:
+        import snowballstemmer
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+    except ImportError as error:
+        hint = "novelty of words needs scikit-learn and snowballstemmer: 'demul-mm[analysis]'"
+        raise ImportError(hint) from error
+    return snowballstemmer.stemmer('porter'), ENGLISH_STOP_WORDS
+
+
+def content_words(sentence: str) -> list[str]:
+    """Stems of the content words of a sentence, in their order."""
+    stemmer, stop_words = _language()
+    words = re.findall(r"[a-z0-9]+(?:'[a-z]+)?", sentence.lower())
+    return [stemmer.stemWord(word) for word in words if word not in stop_words]
+
+
+class KnownSentences:
+    """What the sentences of a training set are made of.
+
+    Args:
+        sentences: of the training set.
+    """
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self.sentences: set[tuple[str, ...]] = set()
+        self.words: set[str] = set()
+        self.pairs: set[tuple[str, str]] = set()
+        for sentence in set(sentences):
+            words = content_words(sentence)
+            self.sentences.add(tuple(words))
+            self.words.update(words)
+            self.pairs.update(pairwise(words))
+
+    def group(self, sentence: str) -> str:
+        """Which of ``GROUPS`` a sentence is in: the first that holds."""
+        words = content_words(sentence)
+        if not self.words.issuperset(words):
+            return GROUPS[0]
+        if not self.pairs.issuperset(pairwise(words)):
+            return GROUPS[1]
+        return GROUPS[3 if tuple(words) in self.sentences else 2]
+
+    def divide(self, entries: Iterable['PredictionEntry']) -> dict[str, list['PredictionEntry']]:
+        """Entries by group, all groups in their order, also those that are empty."""
+        found: dict[str, list[PredictionEntry]] = {name: [] for name in GROUPS}
+        for entry in entries:
+            found[self.group(entry['query'])].append(entry)
+        return found

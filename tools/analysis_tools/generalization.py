@@ -1,0 +1,107 @@
+"""Score apart the queries whose words, or pairs of words, training has not seen.
+
+Takes the predictions of one test, or the work dir of tools/cross_validate.py, whose folds have
+each their own training sentences. Beside each group its floor: groups differ in how easy they are.
+
+Examples:
+    python tools/analysis_tools/generalization.py configs/demul_charades_clip_cv.py \\
+        work_dirs/demul_charades_clip_cv
+    python tools/analysis_tools/generalization.py configs/demul_anet.py val_2.json --out new.md
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmengine.logging import MMLogger
+
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.files import write_atomically
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from demul_mm.evaluation.metrics import EntryMetric
+    from demul_mm.evaluation.predictions import PredictionEntry
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    parser.add_argument('config', help='config file: its training set, and its test metric')
+    parser.add_argument(
+        'predictions', type=Path, help='predictions file, or work dir of tools/cross_validate.py'
+    )
+    parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON, or as .md')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def parts(path: Path) -> Iterator[tuple[int | None, Path]]:
+    """Predictions files and the fold that each was tested on, those of the first seed."""
+    if path.is_file():
+        yield None, path
+        return
+    found = sorted(path.glob('seed_*_fold_*/predictions.json'))
+    if not found:
+        raise FileNotFoundError(f'{path} has no seed_*_fold_*/predictions.json, and is no file')
+    runs = [(*map(int, re.findall(r'\d+', file.parent.name)), file) for file in found]
+    yield from ((fold, file) for seed, fold, file in runs if seed == runs[0][0])
+
+
+def training_sentences(config: 'Config', fold: int | None) -> list[str]:
+    """What the model was trained to find."""
+    from demul_mm.evaluation.floors import annotation_entries
+    from demul_mm.registry import DATASETS
+
+    dataset = config.train_dataloader.dataset.to_dict()
+    dataset['pipeline'] = []
+    if fold is not None:
+        dataset['folds'] = dict(dataset['folds'], test=fold)
+    return [entry['query'] for entry in annotation_entries(DATASETS.build(dataset))]
+
+
+def row(metric: 'EntryMetric', key: str, entries: list['PredictionEntry']) -> dict[str, float]:
+    """The metric of a group, the interval of its ``key`` value, and what the best floor has."""
+    from demul_mm.evaluation.intervals import bootstrap, query_values
+    from demul_mm.evaluation.rescore import score_entries
+    from demul_mm.evaluation.tables import split_floors
+
+    found = bootstrap(query_values([metric], entries))
+    floors = split_floors(score_entries(metric, entries))
+    means: dict[str, float] = {'queries': len(entries)}
+    means |= {name: value['mean'] for name, value in found.items()}
+    means |= {f'{key} {end}': found[key][end] for end in ('low', 'high')}
+    best = max((v.get(key, 0.0) for k, v in floors.items() if k.startswith('floor/')), default=0.0)
+    return {**means, f'{key} of the best floor': best}
+
+
+def main() -> None:
+    args = parse_args()
+    from demul_mm.evaluation.novelty import GROUPS, KnownSentences
+    from demul_mm.evaluation.predictions import load_predictions
+    from demul_mm.evaluation.rescore import own_video_metric
+    from demul_mm.evaluation.tables import format_markdown, format_table
+
+    config = load_config(args.config, args.cfg_options)
+    metric, key = own_video_metric(config)
+    MMLogger.get_current_instance().setLevel('WARNING')  # the table is printed below
+    groups: dict[str, list[PredictionEntry]] = {name: [] for name in GROUPS}
+    for fold, file in parts(args.predictions):
+        known = KnownSentences(training_sentences(config, fold))
+        for name, entries in known.divide(load_predictions(file)[1]).items():
+            groups[name] += entries
+    rows = {name: row(metric, key, entries) for name, entries in groups.items() if entries}
+    rows['all'] = row(metric, key, [entry for entries in groups.values() for entry in entries])
+    title = 'Queries by what training has seen of their words, percent'
+    print(f'\n{title}\n{format_table(rows)}')
+    if args.out and args.out.endswith('.md'):
+        write_atomically(args.out, f'{title}\n\n{format_markdown(rows)}\n')
+    elif args.out:
+        write_atomically(args.out, json.dumps(rows, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    run_tool(main)

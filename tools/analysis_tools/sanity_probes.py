@@ -1,0 +1,95 @@
+"""Measure whether a model looks at the video and reads the sentence.
+
+Its test data set is answered as it is, and then with the clips of each video in another order,
+with those of another video, with noise, with nothing but their number, and with the sentence of
+another video. What is lost each time is what the model had from there; the floors never read the
+sentence.
+
+Examples:
+    python tools/analysis_tools/sanity_probes.py configs/demul_anet.py best.pth
+    python tools/analysis_tools/sanity_probes.py configs/demul_charades_clip_cv.py best.pth \\
+        --out work_dirs/sanity.md --cfg-options test_dataloader.dataset.folds.test=1
+"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from mmengine.logging import MMLogger
+from tqdm import tqdm
+
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.files import write_atomically
+
+if TYPE_CHECKING:
+    from demul_mm.evaluation.metrics import EntryMetric
+    from demul_mm.evaluation.predictions import PredictionEntry
+
+AS_IT_IS = 'as it is'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    parser.add_argument('config', help='config file; its test data set is answered')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON, or as .md')
+    parser.add_argument('--device', help='where the model runs; default: a GPU if there is one')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def table(
+    answers: dict[str, list['PredictionEntry']], metric: 'EntryMetric', main_key: str
+) -> dict[str, dict[str, float]]:
+    """What each way of answering scores, and how sure the loss in the ``main_key`` value is."""
+    from demul_mm.evaluation.intervals import paired_bootstrap, query_values
+    from demul_mm.evaluation.rescore import score_entries
+    from demul_mm.evaluation.tables import split_floors
+
+    whole = query_values([metric], answers[AS_IT_IS])
+    rows: dict[str, dict[str, float]] = {}
+    for name, entries in answers.items():
+        change = paired_bootstrap(whole, query_values([metric], entries))
+        rows[name] = {key: row['second'] for key, row in change.items()}
+        if name != AS_IT_IS:
+            rows[name] |= {f'{main_key} {key}': change[main_key][key] for key in ('low', 'high')}
+    floors = split_floors(score_entries(metric, answers[AS_IT_IS]))
+    shown = rows[AS_IT_IS]
+    for name, floor in floors.items():
+        if name.startswith('floor/'):
+            rows[name] = {key: floor[key] for key in shown if key in floor}
+    return rows
+
+
+def main() -> None:
+    args = parse_args()
+    from demul_mm.analysis.encoding import encode_batches, entries_of, localize_own, split_loader
+    from demul_mm.analysis.sanity import PROBES, probed
+    from demul_mm.apis.loading import load_model
+    from demul_mm.evaluation.rescore import own_video_metric
+    from demul_mm.evaluation.tables import format_markdown, format_table
+
+    config = load_config(args.config, args.cfg_options)
+    metric, key = own_video_metric(config)
+    model, _, _ = load_model(config, args.checkpoint, args.device)
+    loader = split_loader(config)
+    MMLogger.get_current_instance().setLevel('WARNING')  # the table is printed below
+    answers = {}
+    for name in (AS_IT_IS, *PROBES):
+        batches = tqdm(loader if name == AS_IT_IS else probed(loader, name), desc=name)
+        encoded = encode_batches(model, batches)
+        answers[name] = [e for b in encoded for e in entries_of(b, localize_own(model, b))]
+    rows = table(answers, metric, key)
+    title = (
+        f'Moments of {len(answers[AS_IT_IS])} queries, percent; `low` and `high`: 95 % interval of '
+        'the change, by drawing videos'
+    )
+    print(f'\n{title}\n{format_table(rows)}')
+    if args.out and args.out.endswith('.md'):
+        write_atomically(args.out, f'{title}\n\n{format_markdown(rows)}\n')
+    elif args.out:
+        write_atomically(args.out, json.dumps(rows, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    run_tool(main)
