@@ -90,9 +90,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         'train_dataloader.dataset.pipeline': without('TemporalCrop', 'SpeedChange', 'ClipDrop')
     },
     'no_actions': {'train_dataloader.dataset.pipeline': without('ActionQueries')},
-    # Captions and speech meet the query in what is learned alone.
-    'not_aligned': {'model.aligned': [], 'model.reader': None},
+    # The curves of likeness are not read before fusion.
     'no_reader': {'model.reader': None},
+    # Captions and speech meet the query in what is learned alone.
+    'not_aligned': {'model.aligned': [], 'model.reader.learned': True},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
     # coherence and the video's own score.
     'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
@@ -140,8 +141,15 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 # What only the short form lacks, and what only the whole method or the text benchmarks have:
 # elsewhere they change nothing that they are named for.
 SHORT_ONLY = ('three_stages', 'decoupling', 'quality', 'augmented')
-WHOLE_ONLY = ('words_only', 'no_private', 'no_quality', 'not_augmented', 'no_actions')
-TEXT_ONLY = ('not_aligned', 'no_reader')  # of captions and speech
+WHOLE_ONLY = (
+    'words_only',
+    'no_private',
+    'no_quality',
+    'not_augmented',
+    'no_actions',
+    'no_reader',
+)
+TEXT_ONLY = ('not_aligned',)  # of captions and speech
 
 
 def ablate(config: Config, changes: Mapping[str, Any]) -> None:

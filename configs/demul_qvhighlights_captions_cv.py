@@ -42,7 +42,7 @@ model = dict(
     # The sentence encoder has read captions and queries alike.
     aligned=[dict(type='AlignedStream', stream='text', in_dim=384, share=0.9)],
     # A thousand queries teach what a moment looks like in the curve of their cosine.
-    reader=dict(type='SimilarityReader', dim=128),
+    reader=dict(learned=False),
     test_cfg=dict(nms=dict(max_keep=10)))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=5, val_begin=2, val_interval=1)

@@ -64,7 +64,7 @@ model = dict(
         dict(type='AlignedStream', stream='words', in_dim=384, share=0.3, words=dict(type='BareWords'))],
     # A thousand queries teach what a moment looks like in the curves of their cosines; more than that,
     # fusion learns by heart (docs/benchmarks.md).
-    reader=dict(type='SimilarityReader', dim=128),
+    reader=dict(learned=False),
     neck=None)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=8, val_begin=3, val_interval=1)

@@ -45,8 +45,8 @@ class DeMUL(MomentLocalizer):
         head: config of the localization head.
         aligned: configs of the spaces that streams share with sentences before any training, as
             ``AlignedStream``.
-        reader: config of what reads the curves of cosines in those spaces, as ``SimilarityReader``;
-            None for none.
+        reader: config of what reads the curves of cosines in the shared space, as
+            ``SimilarityReader``; None for none.
         frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
         memory: config of the semantic memory; None for none.
         criterion: what the losses weigh, and other options of ``MomentCriterion``.
@@ -91,7 +91,7 @@ class DeMUL(MomentLocalizer):
         self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
         spaces = torch.nn.ModuleList(MODELS.build(space) for space in aligned)
         self.aligned = cast('list[AlignedStream]', spaces)
-        self.reader = MODELS.build({'curves': len(aligned), **reader}) if reader else None
+        self.reader = MODELS.build({'spaces': len(aligned), **reader}) if reader else None
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
         if self.neck is None or not self.neck.reads_sentence:
@@ -227,7 +227,7 @@ class DeMUL(MomentLocalizer):
         rows, texts = videos.for_fusion(video), queries.select(query)
         if self.reader is not None:
             shared = videos.shared[:, : points.level_sizes[0]], queries.shared
-            curves = similarity_curves(self.aligned, *shared, video, query)
+            curves = similarity_curves(self.aligned, self.reader.learned, *shared, video, query)
             x = self.reader(rows.points, *curves, rows.num_clips, points)
             rows = rows._replace(points=x)
         base = self.head.base_logit(similarity)

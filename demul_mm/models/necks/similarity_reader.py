@@ -18,14 +18,16 @@ class SimilarityReader(nn.Module):
     """Reads the curves of cosines between a sentence and the clips, at all scales of the pyramid.
 
     What makes a moment of a curve (it rises, stays, falls) is the same for every sentence, so a
-    thousand queries teach it, where they cannot teach what wide features mean. Dilated convolutions
+    thousand queries teach it, where they cannot teach what wide features mean. The curves are those
+    of the aligned spaces, and of the shared space that is learned. Dilated convolutions
     go along the clips; means and maxima of their features go up the pyramid, and the cells of a
     level see their neighbours. What was read is added to the cells, whose own features a gate lets
     in from nothing. Cost linear in the clips: ``T * width ** 2`` a layer.
 
     Args:
         dim: width ``D`` of the cells.
-        curves: number ``C`` of curves.
+        spaces: number of aligned spaces, a curve each.
+        learned: whether the curve of the learned space is read too.
         width: of the convolutions.
         dilations: of the layers along the clips, each five clips wide.
         dropout: of the residual branches.
@@ -34,14 +36,17 @@ class SimilarityReader(nn.Module):
     def __init__(
         self,
         dim: int = 128,
-        curves: int = 1,
+        spaces: int = 0,
+        learned: bool = True,
         width: int = 48,
         dilations: tuple[int, ...] = (1, 2, 4, 8),
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        if curves < 1:
-            raise ValueError('there is no curve to read: give the model an `aligned` space')
+        curves = spaces + learned
+        if not curves:
+            raise ValueError('there is no curve to read: give learned=True, or an `aligned` space')
+        self.learned = learned
         self.stem = nn.Conv1d(3 * curves, width, 5, padding=2)
         self.clips = nn.ModuleList(
             nn.Conv1d(width, width, 5, padding=2 * step, dilation=step) for step in dilations
@@ -98,24 +103,33 @@ class SimilarityReader(nn.Module):
         return torch.cat([centred / (deviation + 1e-4), 5 * cosine, known], 1)
 
 
-@torch.no_grad()
 def similarity_curves(
-    spaces: Iterable[AlignedStream], clips: Tensor, queries: Tensor, video: Tensor, query: Tensor
+    spaces: Iterable[AlignedStream],
+    learned: bool,
+    clips: Tensor,
+    queries: Tensor,
+    video: Tensor,
+    query: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Cosines of pairs and clips in each of ``C`` aligned spaces, ``(R, C, T)``.
+    """Cosines of pairs and clips, ``(R, C, T)``: in the aligned spaces, then in the learned one.
 
-    And which clips have something to compare, ``(R, C, T)``.
+    And which clips have something to compare, ``(R, C, T)``. Gradients reach the learned space
+    alone.
 
     Args:
-        spaces: in the order in which they were joined.
+        spaces: aligned, in the order in which they were joined.
+        learned: see :class:`SimilarityReader`.
         clips: ``(V, T, S)`` shared vectors.
         queries: ``(Q, S)`` likewise.
         video: ``(R,)`` int64, the video of each pair.
         query: ``(R,)`` int64, the query of each pair.
     """
-    curves, told = [], []
+    pairs = []  # of clips (V, T, E) and queries (Q, E)
     for space in reversed(list(spaces)):
         (clips, own), (queries, asked) = space.split(clips), space.split(queries)
-        curves.append(torch.einsum('rte,re->rt', own[video], asked[query]))
-        told.append((own != 0).any(-1)[video])
-    return torch.stack(curves[::-1], 1), torch.stack(told[::-1], 1)
+        pairs.append((own.detach(), asked.detach()))
+    if learned:
+        pairs.append((clips.float(), queries.float()))
+    curves = [torch.einsum('rte,re->rt', c[video], q[query]) for c, q in pairs]
+    told = [(c != 0).any(-1)[video] for c, _ in pairs]
+    return torch.stack(curves, 1), torch.stack(told, 1)

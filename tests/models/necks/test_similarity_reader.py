@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.models.necks import AlignedStream, SimilarityReader
+from demul_mm.models.necks.similarity_reader import similarity_curves
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.registry import MODELS
 
@@ -14,9 +15,9 @@ D, T = 8, 16
 POINTS = PointGenerator(3)(T)
 
 
-def reader(curves: int = 1) -> SimilarityReader:
+def reader(spaces: int = 1, learned: bool = False) -> SimilarityReader:
     torch.manual_seed(0)
-    return SimilarityReader(D, curves=curves, width=6, dilations=(1, 2)).eval()
+    return SimilarityReader(D, spaces, learned, width=6, dilations=(1, 2)).eval()
 
 
 def read(
@@ -75,12 +76,31 @@ def test_aligned_spaces_are_split_as_they_were_joined() -> None:
     torch.testing.assert_close(joined, learned)
 
 
-def test_the_reader_learns_where_a_curve_is_high() -> None:
+def test_the_curves_are_cosines() -> None:
+    unit = torch.nn.functional.normalize
+    space = AlignedStream('a', 5, share=0.3)
+    clips, queries = (unit(torch.randn(*size, 8), dim=-1) for size in ((3, T), (2,)))
+    near, asked = torch.randn(3, T, 5), torch.randn(2, 5)
+    near[1, 4] = 0
+    video, query = torch.tensor([2, 1, 1]), torch.tensor([0, 0, 1])
+    joined = space.join(clips, near), space.join(queries, asked)
+    curves, told = similarity_curves([space], True, *joined, video, query)
+    learned = torch.cosine_similarity(clips[video], queries[query][:, None], dim=-1)
+    aligned = torch.cosine_similarity(near[video], asked[query][:, None], dim=-1)
+    torch.testing.assert_close(curves, torch.stack([aligned, learned], 1))
+    assert told.sum() == 3 * 2 * T - 2
+    torch.testing.assert_close(
+        similarity_curves([space], False, *joined, video, query)[0], aligned[:, None]
+    )
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+def test_the_reader_learns_where_a_curve_is_high(aligned: bool) -> None:
     """Of one batch, through the whole model: the reader and its gate have a gradient."""
     config = tiny_config(
-        aligned=[dict(type='AlignedStream', stream='visual', in_dim=TOKENS)],
-        reader=dict(type='SimilarityReader', dim=DIM),
-        memory=dict(shared_dim=SHARED + TOKENS + 1),
+        aligned=[dict(type='AlignedStream', stream='visual', in_dim=TOKENS)] if aligned else [],
+        reader=dict(type='SimilarityReader', dim=DIM, learned=not aligned),
+        memory=dict(shared_dim=SHARED + aligned * (TOKENS + 1)),
     )
     config['streams']['visual']['in_dim'] = TOKENS
     model = MODELS.build(config).train()
@@ -92,6 +112,6 @@ def test_the_reader_learns_where_a_curve_is_high() -> None:
         assert parameter.grad.any(), name
 
 
-def test_a_reader_without_a_space_is_refused() -> None:
-    with pytest.raises(ValueError, match='aligned'):
-        MODELS.build(tiny_config(reader=dict(type='SimilarityReader', dim=DIM)))
+def test_a_reader_without_a_curve_is_refused() -> None:
+    with pytest.raises(ValueError, match='give learned=True, or an `aligned` space'):
+        MODELS.build(tiny_config(reader=dict(type='SimilarityReader', dim=DIM, learned=False)))
