@@ -4,7 +4,7 @@ from demul_mm.datasets import samplers, transforms
 from demul_mm.datasets.activitynet import ActivityNetCaptionsDataset
 from demul_mm.datasets.annotations import AnnotationError
 from demul_mm.datasets.base import MomentDataset
-from demul_mm.datasets.charades import CharadesSTADataset
+from demul_mm.datasets.charades import CharadesCDDataset, CharadesSTADataset
 from demul_mm.datasets.concat import ConcatDataset
 from demul_mm.datasets.didemo import DiDeMoDataset
 from demul_mm.datasets.jsonl import JsonlMomentDataset, validate_jsonl
@@ -23,6 +23,7 @@ from demul_mm.datasets.tvr import TVRDataset
 __all__ = [
     'ActivityNetCaptionsDataset',
     'AnnotationError',
+    'CharadesCDDataset',
     'CharadesSTADataset',
     'ConcatDataset',
     'DiDeMoDataset',

@@ -1,10 +1,16 @@
-"""Charades-STA (Gao et al., ICCV 2017)."""
+"""Charades-STA (Gao et al., ICCV 2017) and Charades-CD (Yuan et al., HUMA 2021)."""
 
 from collections.abc import Iterator
 
 from demul_mm.datasets.annotations import AnnotationError, RawQuery, RawVideo
 from demul_mm.datasets.base import MomentDataset
-from demul_mm.datasets.reading import read_csv, read_lines
+from demul_mm.datasets.reading import (
+    entry,
+    read_csv,
+    read_json,
+    read_lines,
+    sentences_with_times,
+)
 from demul_mm.registry import DATASETS
 
 
@@ -55,14 +61,45 @@ class CharadesSTADataset(MomentDataset):
                 'CharadesSTADataset needs info_file, the csv of Charades with the durations '
                 '(Charades_v1_train.csv or Charades_v1_test.csv)'
             )
-        path = self.info_files[0]
-        infos = {}
-        for where, row in read_csv(path, {'id', 'length'}):
-            meta = {}
-            if 'actions' in row:
-                meta['actions'] = _actions(row['actions'] or '', path, where)
-            infos[row['id']] = _seconds([row['length']], path, where)[0], meta
-        return infos
+        return read_infos(self.info_files[0])
+
+
+@DATASETS.register_module()
+class CharadesCDDataset(MomentDataset):
+    """Charades-CD: Charades-STA divided anew, to test under a changed distribution.
+
+    ``train``, ``val`` and ``test_iid`` have moments of like places and lengths; those of
+    ``test_ood`` are elsewhere, so that a model which knows the usual places alone fails there
+    ("A Closer Look at Temporal Sentence Grounding in Videos: Dataset and Metric"). The file is
+    the official one, ``charades_{split}.json``: ``{video_id: {video_duration, timestamps,
+    sentences, ...}}``. ``info_file``, which is optional, is one or both of the csv of Charades, for
+    ``meta['actions']`` as of :class:`CharadesSTADataset`.
+    """
+
+    METAINFO = {'dataset_name': 'charades_cd'}
+    splits = ('train', 'val', 'test_iid', 'test_ood')
+
+    def read_annotations(self) -> Iterator[RawVideo]:
+        infos = {k: v for path in self.info_files for k, v in read_infos(path).items()}
+        for video_id, raw in read_json(self.ann_file, dict).items():
+            where = f'video {video_id}'
+            duration = entry(raw, 'video_duration', self.ann_file, where, (int, float))
+            queries = sentences_with_times(raw, video_id, self.ann_file)
+            _, meta = infos.get(video_id, (duration, {}))
+            yield RawVideo(
+                video_id, duration, queries, where, file=f'{video_id}.mp4', meta=dict(meta)
+            )
+
+
+def read_infos(path: str) -> dict[str, tuple[float, dict]]:
+    """Of each video of a csv of Charades, its duration and what else is known of it."""
+    infos = {}
+    for where, row in read_csv(path, {'id', 'length'}):
+        meta = {}
+        if 'actions' in row:
+            meta['actions'] = _actions(row['actions'] or '', path, where)
+        infos[row['id']] = _seconds([row['length']], path, where)[0], meta
+    return infos
 
 
 def _actions(text: str, path: str, where: str) -> list[tuple[str, float, float]]:

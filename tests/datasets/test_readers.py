@@ -8,6 +8,7 @@ import pytest
 from demul_mm.datasets import (
     ActivityNetCaptionsDataset,
     AnnotationError,
+    CharadesCDDataset,
     CharadesSTADataset,
     DiDeMoDataset,
     FolderStore,
@@ -42,6 +43,24 @@ def test_activitynet_faults(tmp_path):
         build({'v': {**good, 'timestamps': [[0, 1], [1, 2]]}})
     with pytest.raises(AnnotationError, match=r"sentence 0: timestamp \[0, 'x'\]"):
         build({'v': {**good, 'timestamps': [[0, 'x']]}})
+
+
+def test_charades_cd_has_its_own_durations_and_the_actions_of_charades(tmp_path):
+    path = write(
+        tmp_path / 'cd.json',
+        {
+            'AAAAA': dict(video_duration=9.5, timestamps=[[1, 4]], sentences=['x'], video_fps=-1),
+            'BBBBB': dict(video_duration=8, timestamps=[[0, 2]], sentences=['y'], video_fps=-1),
+        },
+    )
+    info = write(tmp_path / 'c.csv', 'id,length,actions\nAAAAA,10.5,c092 1.00 4.00\n')
+    first, second = CharadesCDDataset(path, split='test_ood', info_file=info, lazy_init=False)
+    assert (first['duration'], first['meta']) == (9.5, {'actions': [('c092', 1.0, 4.0)]})
+    assert (second['duration'], second['meta']) == (8, {})
+    assert second['queries'] == ['y']
+    assert len(CharadesCDDataset(path, split='train')) == 2
+    with pytest.raises(ValueError, match="'train', 'val', 'test_iid', 'test_ood'"):
+        CharadesCDDataset(path, split='test')
 
 
 def test_charades_faults(tmp_path):
