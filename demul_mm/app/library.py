@@ -21,7 +21,7 @@ from demul_mm.structures.nms import MomentNMS
 from demul_mm.video.text import spoken_lines
 
 if TYPE_CHECKING:
-    from demul_mm.app.cluster import Cluster
+    from demul_mm.app.cluster import ClusterEncoder
 
 # Hits of each kind that are fused.
 DEPTH = 100
@@ -152,7 +152,7 @@ class Library:
         retry: bool = False,
         progress: Callable[[str, float, int, int], None] | None = None,
         ready: Callable[[str, str], bool] | None = None,
-        cluster: 'Cluster | None' = None,
+        cluster: 'ClusterEncoder | None' = None,
     ) -> Report:
         """Add what is new or changed in folders and files, and forget what is gone from them.
 
@@ -182,7 +182,7 @@ class Library:
         retry: bool,
         progress: Callable[[str, float, int, int], None] | None,
         ready: Callable[[str, str], bool] | None,
-        cluster: 'Cluster | None',
+        cluster: 'ClusterEncoder | None',
     ) -> Report:
         roots = self._roots(sources)
         files = find_videos(roots)
@@ -217,7 +217,7 @@ class Library:
         return roots
 
     def _seen(
-        self, paths: Sequence[str], keys: Mapping[str, str], cluster: 'Cluster'
+        self, paths: Sequence[str], keys: Mapping[str, str], cluster: 'ClusterEncoder'
     ) -> Iterator[str]:
         """Paths as a cluster has encoded them; those that it could not are entered as broken."""
         todo = []
@@ -226,7 +226,7 @@ class Library:
                 yield path  # its owner was killed before it was entered
             else:
                 todo.append(path)
-        same = (self.encoder.name, self.encoder.fingerprint, self.seconds)
+        same = (self.encoder.name, self.encoder.fingerprint, self.seconds, self.shots)
         for path, content, error in cluster.encode(todo, *same):
             if content is None:
                 self.catalogue.put(path, keys[path], None, error=error)

@@ -388,10 +388,10 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
 
 def _cluster(address: str, make: Any, gpus: float) -> Any:
     """The machines that encode."""
-    _needs('ray', 'ray')
-    from demul_mm.app.cluster import Cluster
+    from demul_mm.app.cluster import ClusterEncoder
+    from demul_mm.cluster import Cluster
 
-    return Cluster(address, make, gpus)
+    return ClusterEncoder(Cluster(address, gpus), make)
 
 
 def _needs(extra: str, *packages: str) -> None:
