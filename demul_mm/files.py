@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,14 +133,15 @@ def replacing(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
 
     Args:
         path: its folder is made if it is missing.
-        shared: several processes may write this file at once: each under a name of its own.
+        shared: several processes, of several machines, may write this file at once: each under a
+            name of its own.
 
     Yields:
         The temporary file, hidden beside ``path``, with the same suffix.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    owner = f'.{os.getpid()}' if shared else ''
+    owner = f'.{platform.node()}.{os.getpid()}' if shared else ''
     temporary = path.with_name(f'.{path.stem}{owner}.tmp{path.suffix}')
     try:
         yield temporary

@@ -3,12 +3,16 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from demul_mm.apis.extraction import DEFAULT_CLIPS, FolderWriter, extract
+from demul_mm.apis.extractor import Backbone
 from demul_mm.app.cluster import ClusterEncoder
 from demul_mm.app.library import Library
 from demul_mm.cluster import Cluster
@@ -25,6 +29,18 @@ class SlowColours(ColourEncoder):
     def encode_images(self, pictures: list[np.ndarray]) -> np.ndarray:
         time.sleep(0.2)
         return super().encode_images(pictures)
+
+
+class SlowMeans(torch.nn.Module):
+    """Clips by their mean colour, scaled by a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.2)
+        return clips.float().mean((2, 3, 4)) * self.scale
 
 
 @pytest.fixture(scope='module')
@@ -106,6 +122,38 @@ def test_other_weights_on_a_machine_are_refused(tmp_path: Path, machines: Any) -
     with pytest.raises(RuntimeError, match='has other weights on this machine'):
         library.update([tmp_path / 'films'], cluster=cluster)
     assert not library.catalogue.videos()
+
+
+def test_extraction_goes_on_where_it_was_stopped_and_without_a_lost_machine(
+    tmp_path: Path, films: Path, machines: Any, lose_one: Callable[[], bool]
+) -> None:
+    backbone = Backbone(SlowMeans().eval(), DEFAULT_CLIPS, {}, 'cpu')
+    videos = {file.stem: str(file) for file in sorted(films.iterdir())}
+    run = partial(extract, videos, backbone, batch=4, workers=0)
+    here = FolderWriter(tmp_path / 'here', 'npy', {})
+    assert len(run(here)) == 1
+
+    class Watched(FolderWriter):
+        def add(self, video_id: str, features: np.ndarray) -> None:
+            super().add(video_id, features)
+            added.append(video_id)
+            if len(added) == 3:
+                raise KeyboardInterrupt
+            if len(added) == 6:
+                assert lose_one()
+
+    added: list[str] = []
+    there, cluster = Watched(tmp_path / 'there', 'npy', {}), Cluster(machines.address)
+    with pytest.raises(KeyboardInterrupt):
+        run(there, cluster=cluster)
+    assert len(added) == 3
+    (broken,) = run(there, cluster=cluster)
+    assert broken.startswith('broken: ')
+    assert sorted(added) == sorted(videos)[:-1]
+    assert not lose_one()
+    for video_id in added:
+        name = f'{video_id}.npy'
+        assert np.array_equal(np.load(tmp_path / 'there' / name), np.load(tmp_path / 'here' / name))
 
 
 def test_a_video_that_kills_its_workers_is_left_out(machines: Any) -> None:

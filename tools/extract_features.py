@@ -11,19 +11,30 @@ backbone is the one a checkpoint of tools/pretrain_backbone.py describes, or tha
 where `clips` has the arguments of LoadVideoClips. Run again to finish what was interrupted. A video
 that cannot be read is left out and listed at the end; the exit code is then 1.
 
+On several machines, or for several GPUs, that see the same paths: with `--launcher` each process of
+torchrun or srun takes its share of the videos, and writes a file for each of them
+(tools/data/pack_features.py makes one file of them all). With `--ray` the workers of a Ray cluster
+take a video at a time and send its features back to this process, which alone writes; a worker
+that is lost costs what it was at.
+
 Examples:
     python tools/extract_features.py data/rendered/train.jsonl data/rendered/features \\
         --checkpoint work_dirs/backbone.pth
     python tools/extract_features.py my_videos/ features/slowonly --config slowonly.py \\
         --checkpoint slowonly.pth --format npy --device cuda
+    torchrun --nproc_per_node 8 tools/extract_features.py my_videos/ features/slowonly \\
+        --config slowonly.py --checkpoint slowonly.pth --format npy --launcher pytorch
+    python tools/extract_features.py my_videos/ features/slowonly --config slowonly.py \\
+        --checkpoint slowonly.pth --ray 192.168.0.1:6379 --gpus 1
 """
 
 import argparse
 import os
 import sys
+from itertools import chain, islice
 from pathlib import Path
 
-from demul_mm.cli import run_tool, tool_parser
+from demul_mm.cli import add_launcher, run_tool, tool_parser
 from demul_mm.files import VIDEO_SUFFIXES, ids_of, list_by_id, read_list, unique_ids
 
 
@@ -40,7 +51,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help='where the model runs; default: a GPU if there is one')
     parser.add_argument('--batch', type=int, default=128, help='clips at once (default: 128)')
     parser.add_argument('--workers', type=int, default=2, help='decoding processes (default: 2)')
+    parser.add_argument(
+        '--ray', help="address of a Ray cluster that encodes; 'auto': this machine's"
+    )
+    parser.add_argument(
+        '--gpus', type=float, default=0, help='of each worker of it; .5: two share one'
+    )
+    add_launcher(parser)
     args = parser.parse_args()
+    if args.ray and args.launcher != 'none':
+        parser.error('--ray and --launcher are two ways to the same; give one of them')
+    if args.ray and args.device:
+        parser.error('the workers of a cluster use the GPUs that --gpus gives them; no --device')
+    if args.launcher != 'none' and args.format == 'packed':
+        parser.error('several processes cannot write one packed file; give --format npy')
     if not args.checkpoint and not args.config:
         parser.error('give --checkpoint (of tools/pretrain_backbone.py), --config, or both')
     return args
@@ -74,7 +98,11 @@ def list_videos(source: str, root: str | None) -> list[tuple[str, str]]:
 def main() -> int:
     args = parse_args()
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # decoders and encoder share the cores
+    from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+
     from demul_mm.apis.extraction import extract, load_backbone, open_writer
+    from demul_mm.cli.launch import join
+    from demul_mm.cluster import Cluster
 
     videos = unique_ids(v for source in args.videos for v in list_videos(source, args.video_root))
     if not videos:
@@ -82,13 +110,18 @@ def main() -> int:
             f'{" ".join(args.videos)}: no videos ({", ".join(VIDEO_SUFFIXES)}), and '
             'no folders of numbered frames'
         )
-    backbone = load_backbone(args.config, args.checkpoint, args.device)
+    join(args.launcher)
+    share = dict(islice(videos.items(), get_rank(), None, get_world_size()))
+    cluster = Cluster(args.ray, args.gpus) if args.ray else None
+    backbone = load_backbone(args.config, args.checkpoint, 'cpu' if cluster else args.device)
     with open_writer(args.out, args.format, backbone) as writer:
-        there = sum(video_id in writer for video_id in videos)
+        there = sum(video_id in writer for video_id in share)
         if there:
-            print(f'{there} of {len(videos)} videos are there already')
-        failures = extract(videos, backbone, writer, args.batch, args.workers)
-    if failures:
+            print(f'{there} of {len(share)} videos are there already')
+        failures = extract(share, backbone, writer, args.batch, args.workers, cluster)
+    # All wait for all: where one process has an exit code, torchrun and srun stop the others.
+    failures = list(chain(*all_gather_object(failures)))
+    if failures and is_main_process():
         print(f'{len(failures)} of {len(videos)} videos were left out:', file=sys.stderr)
         print(*failures, sep='\n  ', file=sys.stderr)
     return 1 if failures else 0

@@ -2,23 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from demul_mm.apis.extractor import Backbone, load_weights
+from demul_mm.apis.extractor import Backbone, load_weights, stream_features
+from demul_mm.cluster import Cluster
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips
 from demul_mm.engine.checkpoint import read_checkpoint
-from demul_mm.files import inside, read_text, replacing, write_atomically
+from demul_mm.files import inside, read_text, replacing
 from demul_mm.registry import MODELS
+
+# Ids of videos as they are done, and their features or why there are none.
+Made = Iterator[tuple[str, np.ndarray | None, str | None]]
 
 DEFAULT_CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=64)
 
@@ -95,9 +102,12 @@ class FolderWriter:
         self.path.mkdir(parents=True, exist_ok=True)
         manifest = self.path / 'manifest.json'
         text = json.dumps({'simulated': False, 'provenance': provenance}, indent=1)
-        if manifest.exists() and read_text(manifest) != text:
-            raise ValueError(f'{path} holds features made otherwise: give another folder')
-        write_atomically(manifest, text)
+        if manifest.exists():
+            if read_text(manifest) != text:
+                raise ValueError(f'{path} holds features made otherwise: give another folder')
+            return
+        with replacing(manifest, shared=True) as temporary:
+            temporary.write_text(text, encoding='utf-8')
 
     def _file(self, video_id: str) -> Path:
         return inside(self.path, video_id, f'.{self.suffix}')
@@ -139,33 +149,62 @@ def extract(
     writer: PackedWriter | FolderWriter,
     batch: int,
     workers: int,
+    cluster: Cluster | None = None,
 ) -> list[str]:
     """Write the features of all videos; what is written already stays.
 
     Args:
         videos: paths by id.
-        backbone: makes the features.
+        backbone: makes the features; on the CPU for a cluster.
         writer: takes them.
         batch: clips encoded at once.
         workers: decoding processes.
+        cluster: whose workers get the backbone, and use it on their GPU if they have one; None:
+            this process does all.
 
     Returns:
         What could not be read, a line for each video.
     """
-    todo = [video for video in videos.items() if video[0] not in writer]
-    stream = ClipStream(todo, backbone.clips, batch)
-    loader = DataLoader(stream, batch_size=None, num_workers=workers)
-    parts: dict[int, list[np.ndarray]] = {}
+    todo = {video_id: path for video_id, path in videos.items() if video_id not in writer}
+    if cluster is None:
+        made = _extract_here(todo, backbone, batch, workers)
+    else:
+        made = _extract_there(todo, backbone, batch, cluster)
     failures = []
-    with tqdm(total=len(todo), desc='features', unit='video') as bar:
-        for index, clips, error in loader:
-            if clips is not None:
-                parts.setdefault(index, []).append(backbone.encode(clips))
-                continue
-            rows = parts.pop(index, [])
-            if error is None:
-                writer.add(todo[index][0], np.concatenate(rows))
-            else:
-                failures.append(f'{todo[index][0]}: {error}')
-            bar.update()
+    bar = dict(desc='features', unit='video', disable=not is_main_process())
+    for video_id, features, error in tqdm(made, total=len(todo), **bar):
+        if features is None:
+            failures.append(f'{video_id}: {error}')
+        else:
+            writer.add(video_id, features)
     return failures
+
+
+def _extract_here(videos: Mapping[str, str], backbone: Backbone, batch: int, workers: int) -> Made:
+    listed = list(videos.items())
+    stream = ClipStream(listed, backbone.clips, batch)
+    parts: dict[int, list[np.ndarray]] = {}
+    for index, clips, error in DataLoader(stream, batch_size=None, num_workers=workers):
+        if clips is not None:
+            parts.setdefault(index, []).append(backbone.encode(clips))
+            continue
+        rows = parts.pop(index, [])
+        yield listed[index][0], None if error else np.concatenate(rows), error
+
+
+def _extract_there(
+    videos: Mapping[str, str], backbone: Backbone, batch: int, cluster: Cluster
+) -> Made:
+    ids: dict[str, list[str]] = {}
+    for video_id, path in videos.items():
+        ids.setdefault(os.path.abspath(path), []).append(video_id)
+    for path, features, error in cluster.run(partial(_features_with, backbone, batch), ids):
+        for video_id in ids[path]:
+            yield video_id, features, error
+
+
+def _features_with(backbone: Backbone, batch: int) -> Callable[[str], np.ndarray]:
+    """What makes of a path the features ``(T, d)`` of the video."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    encode = backbone._replace(model=backbone.model.to(device), device=device).encode
+    return lambda path: stream_features(path, backbone.clips, encode, batch=batch)[0]

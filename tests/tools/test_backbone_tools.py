@@ -5,6 +5,7 @@ import io
 import json
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 
 from demul_mm.datasets import FolderStore, PackedStore
 from demul_mm.rendered import render_corpus
+from tests.tools.running import environment
 
 pytest.importorskip('av')
 
@@ -103,6 +105,39 @@ def test_broken_videos_are_listed(corpus: Path, checkpoint: Path, tmp_path: Path
     assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['good']
 
 
+@pytest.mark.slow
+def test_two_processes_share_the_videos(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    videos = tmp_path / 'videos'
+    shutil.copytree(corpus / 'videos', videos)
+    (videos / 'broken.mp4').write_bytes(b'no film')
+    command = ['tools/extract_features.py', videos, tmp_path / 'out', '--checkpoint', checkpoint]
+    command += ['--workers', 0, '--format', 'npy', '--launcher', 'slurm']
+    job = dict(environment(), SLURM_NTASKS='2', MASTER_ADDR='127.0.0.1')
+    job['MASTER_PORT'] = job['PORT']
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=ROOT,
+            env=dict(job, SLURM_PROCID=rank, SLURM_LOCALID=rank),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in '01'
+    ]
+    first, second = (process.communicate(timeout=300)[1] for process in processes)
+    assert [process.returncode for process in processes] == [1, 1], first + second
+    assert '1 of 8 videos were left out' in first
+    assert 'were left out' not in second
+    run_tool(
+        'tools/extract_features.py', corpus / 'videos', tmp_path / 'alone',
+        '--checkpoint', checkpoint, '--workers', 0, '--format', 'npy',
+    )  # fmt: skip
+    stores = [FolderStore(str(tmp_path / name)) for name in ('out', 'alone')]
+    assert list(stores[0].ids()) == list(stores[1].ids())
+    for video_id in stores[0].ids():
+        assert np.array_equal(stores[0].load(video_id), stores[1].load(video_id))
+
+
 @pytest.mark.parametrize('form', ['packed', 'npy'])
 def test_files_of_one_name_in_two_folders(
     corpus: Path, checkpoint: Path, tmp_path: Path, form: str
@@ -173,6 +208,9 @@ def test_folders_of_frames(corpus: Path, checkpoint: Path, tmp_path: Path, inner
         (['{corpus}/none.jsonl', '{tmp}/o', '--checkpoint', '{checkpoint}'], 'no such file'),
         (['{tmp}', '{tmp}/o', '--checkpoint', '{checkpoint}'], 'no videos'),
         (['{corpus}/videos', '{tmp}/o'], 'give --checkpoint'),
+        (['{corpus}/videos', '{tmp}/o', '--launcher', 'slurm'], 'give --format npy'),
+        (['{corpus}/videos', '{tmp}/o', '--ray', 'auto', '--launcher', 'mpi'], 'give one of them'),
+        (['{corpus}/videos', '{tmp}/o', '--ray', 'auto', '--device', 'cpu'], 'no --device'),
     ],
 )
 def test_wrong_input(
