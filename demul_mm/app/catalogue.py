@@ -34,6 +34,8 @@ CREATE TRIGGER IF NOT EXISTS line_gone AFTER DELETE ON lines BEGIN
     INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text); END;
 """
 _WORD = re.compile(r'\w+')
+# A word in more than this share of the lines says little beside a rarer one, and costs most.
+FREQUENT = 0.1
 
 
 class VideoRow(NamedTuple):
@@ -203,7 +205,8 @@ class Catalogue:
         """Lines that hold words of a sentence, best first by BM25.
 
         Args:
-            sentence: any text; its words are searched, its punctuation is not.
+            sentence: any text; its words are searched, its punctuation is not, nor what is frequent
+                where something rarer is there.
             limit: lines at most.
         """
         words = [word for word in _WORD.findall(sentence) if len(word) > 2] or _WORD.findall(
@@ -217,6 +220,17 @@ class Catalogue:
             'SELECT videos.key, start, "end", source, text, rank FROM best '
             'JOIN lines ON lines.id = best.line JOIN videos ON videos.id = lines.video '
             'ORDER BY rank, line',
-            (' OR '.join(f'"{word}"' for word in words), limit),
+            (' OR '.join(f'"{word}"' for word in self._rarer(words, limit)), limit),
         )
         return [LineHit(*row) for row in rows]
+
+    def _rarer(self, words: list[str], few: int) -> list[str]:
+        """The words that are not frequent, or all if all are; ``few`` lines are never many."""
+        most = max(few, int(FREQUENT * self.count_lines()))
+        count = 'SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)'
+        rarer = [
+            word
+            for word in words
+            if self._db.execute(count, (f'"{word}"', most + 1)).fetchone()[0] <= most
+        ]
+        return rarer or words
