@@ -1,6 +1,7 @@
-"""Asking one video, and moving a question by what was said of its answers."""
+"""Asking a library and one video, and moving a question by what was said of its answers."""
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,14 +10,121 @@ from typing import Any
 import numpy as np
 import torch
 
-from demul_mm.app.rank_fusion import Hit
-from demul_mm.app.sight import sight_of
+from demul_mm.app.catalogue import Catalogue
+from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
+from demul_mm.app.sight import OVERLAP, Sight, sight_of
 from demul_mm.app.sources import state_key
 from demul_mm.index import MomentIndex
+from demul_mm.structures.nms import MomentNMS
 from demul_mm.zero_shot.scorers import SCORERS
 
 # A video's key, and seconds from its first frame.
 Span = tuple[str, float, float]
+# Hits of each kind that are fused.
+DEPTH = 100
+# A moment and what is said in it, which is short, are one answer if their IoU is above this.
+SAID_OVERLAP = 0.1
+
+
+class Searchable(ABC):
+    """What a library is asked; it says where its index is, and what is kept of each video.
+
+    Attributes:
+        catalogue: of its videos, and of what is said in them.
+        seconds: between the frames that are encoded.
+    """
+
+    catalogue: Catalogue
+    seconds: float
+
+    @property
+    @abstractmethod
+    def encoder(self) -> Any:
+        """See :class:`~demul_mm.app.library.Library`."""
+
+    @property
+    @abstractmethod
+    def sight(self) -> Sight:
+        """How the encoder sees videos."""
+
+    @abstractmethod
+    def _open_index(self) -> MomentIndex | None:
+        """The index as it is now, if there is one."""
+
+    @abstractmethod
+    def _file(self, key: str) -> Path:
+        """What is kept of a video."""
+
+    def search(
+        self,
+        sentence: str,
+        number: int = 10,
+        kinds: Iterable[str] = ('picture', 'text'),
+        liked: Sequence[Span] = (),
+        disliked: Sequence[Span] = (),
+    ) -> list[Hit]:
+        """The best moments for a sentence, of all videos.
+
+        Pictures and what is said are searched apart and fused by reciprocal rank.
+
+        Args:
+            number: of moments, at most.
+            kinds: what is searched, of 'picture' and 'text'.
+            liked: moments that are right; what looks like them rises.
+            disliked: moments that are wrong; they are left out, and what looks like them sinks.
+
+        Raises:
+            ValueError: the sentence is empty, or there is no such kind.
+        """
+        kinds = set(kinds)
+        if not sentence.strip():
+            raise ValueError('the sentence is empty; say what you look for')
+        if not kinds or kinds - {'picture', 'text'}:
+            raise ValueError(f"kinds are {sorted(kinds)}; choose from 'picture' and 'text'")
+        lists: list[list[Found]] = []
+        if 'picture' in kinds:
+            lists.append(self._pictures(sentence, liked, disliked))
+        if 'text' in kinds:
+            lists.append(self._lines(sentence))
+        wrong = [Found(*span, kind='', why='', score=0.0) for span in disliked]
+        found = [
+            hit
+            for hit in fuse(lists, SAID_OVERLAP)
+            if not any(hit.key == one.key and iou(hit, one) > OVERLAP for one in wrong)
+        ]
+        rows = self.catalogue.by_key({hit.key for hit in found})
+        return [hit._replace(path=rows[hit.key].path) for hit in found if hit.key in rows][:number]
+
+    def _pictures(
+        self, sentence: str, liked: Sequence[Span], disliked: Sequence[Span]
+    ) -> list[Found]:
+        index = self._open_index()
+        if index is None:
+            return []
+        nms = MomentNMS(OVERLAP, DEPTH)
+        vector = self.encoder.encode_texts([sentence])
+        if liked or disliked:
+            vector = refined(index, vector[0], liked, disliked)[None]
+        hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
+        found = [
+            Found(key, float(start), float(end), 'picture', f'picture {score:.3f}', float(score))
+            for key, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores)
+        ]
+        return self.sight.refine(sentence, found, self._file)
+
+    def _lines(self, sentence: str) -> list[Found]:
+        return [
+            Found(
+                line.key, line.start, line.end, 'text', f'{line.source}: "{line.text}"', -line.rank
+            )
+            for line in self.catalogue.find_lines(sentence, DEPTH)
+        ]
+
+    def ask(
+        self, path: str | Path, sentence: str, number: int = 5, scorer: str = 'contrast'
+    ) -> list[Hit]:
+        """The best moments of one video, read from the library if it is there; see :func:`ask`."""
+        return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, self._file)
 
 
 def ask(

@@ -1,7 +1,7 @@
-"""A library: folders of videos, kept up to date in an index and searched by sentences."""
+"""A library: folders of videos, kept up to date in an index."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,23 +10,16 @@ import numpy as np
 from filelock import FileLock, Timeout
 from mmengine.logging import MMLogger
 
-from demul_mm.app.asking import Span, ask, refined
+from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
-from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
-from demul_mm.app.sight import OVERLAP, Sight, sight_of
+from demul_mm.app.sight import Sight, sight_of
 from demul_mm.app.sources import covers, find_videos, resolve, state_keys
 from demul_mm.files import write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MomentIndex, VideoEntry
-from demul_mm.structures.nms import MomentNMS
 from demul_mm.video.text import spoken_lines
 
 if TYPE_CHECKING:
     from demul_mm.app.cluster import ClusterEncoder
-
-# Hits of each kind that are fused.
-DEPTH = 100
-# A moment and what is said in it, which is short, are one answer if their IoU is above this.
-SAID_OVERLAP = 0.1
 
 
 class Report(NamedTuple):
@@ -38,7 +31,7 @@ class Report(NamedTuple):
     broken: list[tuple[str, str]]
 
 
-class Library:
+class Library(Searchable):
     """Videos that are searched by an image-text model, in a folder of its own.
 
     Killed at any moment, it loses the video that was being encoded and nothing else; the next
@@ -143,8 +136,6 @@ class Library:
     def sight(self) -> Sight:
         """How the encoder sees videos."""
         return sight_of(self.encoder, self.seconds, self.shots)
-
-    # Keeping it up to date.
 
     def update(
         self,
@@ -341,79 +332,6 @@ class Library:
             megabytes=round(sum(path.stat().st_size for path in files) / 1e6, 1),
             broken={row.path: row.error for row in rows if row.state == 'broken'},
         )
-
-    # Asking it.
-
-    def search(
-        self,
-        sentence: str,
-        number: int = 10,
-        kinds: Iterable[str] = ('picture', 'text'),
-        liked: Sequence[Span] = (),
-        disliked: Sequence[Span] = (),
-    ) -> list[Hit]:
-        """The best moments for a sentence, of all videos.
-
-        Pictures and what is said are searched apart and fused by reciprocal rank.
-
-        Args:
-            number: of moments, at most.
-            kinds: what is searched, of 'picture' and 'text'.
-            liked: moments that are right; what looks like them rises.
-            disliked: moments that are wrong; they are left out, and what looks like them sinks.
-
-        Raises:
-            ValueError: the sentence is empty, or there is no such kind.
-        """
-        kinds = set(kinds)
-        if not sentence.strip():
-            raise ValueError('the sentence is empty; say what you look for')
-        if not kinds or kinds - {'picture', 'text'}:
-            raise ValueError(f"kinds are {sorted(kinds)}; choose from 'picture' and 'text'")
-        lists: list[list[Found]] = []
-        if 'picture' in kinds:
-            lists.append(self._pictures(sentence, liked, disliked))
-        if 'text' in kinds:
-            lists.append(self._lines(sentence))
-        wrong = [Found(*span, kind='', why='', score=0.0) for span in disliked]
-        found = [
-            hit
-            for hit in fuse(lists, SAID_OVERLAP)
-            if not any(hit.key == one.key and iou(hit, one) > OVERLAP for one in wrong)
-        ]
-        rows = self.catalogue.by_key({hit.key for hit in found})
-        return [hit._replace(path=rows[hit.key].path) for hit in found if hit.key in rows][:number]
-
-    def _pictures(
-        self, sentence: str, liked: Sequence[Span], disliked: Sequence[Span]
-    ) -> list[Found]:
-        index = self._open_index()
-        if index is None:
-            return []
-        nms = MomentNMS(OVERLAP, DEPTH)
-        vector = self.encoder.encode_texts([sentence])
-        if liked or disliked:
-            vector = refined(index, vector[0], liked, disliked)[None]
-        hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
-        found = [
-            Found(key, float(start), float(end), 'picture', f'picture {score:.3f}', float(score))
-            for key, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores)
-        ]
-        return self.sight.refine(sentence, found, self._file)
-
-    def _lines(self, sentence: str) -> list[Found]:
-        return [
-            Found(
-                line.key, line.start, line.end, 'text', f'{line.source}: "{line.text}"', -line.rank
-            )
-            for line in self.catalogue.find_lines(sentence, DEPTH)
-        ]
-
-    def ask(
-        self, path: str | Path, sentence: str, number: int = 5, scorer: str = 'contrast'
-    ) -> list[Hit]:
-        """The best moments of one video, read from the library if it is there; see :func:`ask`."""
-        return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, self._file)
 
 
 class _Entries:

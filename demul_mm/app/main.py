@@ -189,14 +189,15 @@ def ask(
     debug: Debug = False,
 ) -> None:
     """Find the best moments of one video."""
-    from demul_mm.app import library
+    from demul_mm.app import asking
+    from demul_mm.app.library import Library, is_library
 
     show.set_logging(True, verbose)
     make = _encoder(encoder, device, offline, verbose, weights)
-    if library.is_library(index):
-        found = library.Library.open(index, make).ask(video, sentence, number, scorer)
+    if is_library(index):
+        found = Library.open(index, make).ask(video, sentence, number, scorer)
     else:
-        found = library.ask(video, sentence, lambda: make(None), number=number, scorer=scorer)
+        found = asking.ask(video, sentence, lambda: make(None), number=number, scorer=scorer)
     show.hits(found, sentence, json)
 
 
