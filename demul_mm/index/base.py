@@ -14,13 +14,14 @@ from demul_mm.index.codecs import LEVEL2, PRODUCT
 from demul_mm.index.entry import VideoEntry
 from demul_mm.index.errors import IndexDamagedError, IndexMismatchError
 from demul_mm.index.search import Searcher
-from demul_mm.index.snapshot import Snapshot
-from demul_mm.index.store import Store, lance_errors, read_info, write
+from demul_mm.index.snapshot import MappedSnapshot, Snapshot
+from demul_mm.index.store import Store, files_of, lance_errors, read_info, write
 from demul_mm.index.writing import Entries, PendingVideos
 from demul_mm.registry import INDEXES
 from demul_mm.structures.names import as_names
 
 if TYPE_CHECKING:
+    import lance
     from typing_extensions import Self
 
 # So many fragments of fewer than so many videos are merged, those of each size with their like:
@@ -82,7 +83,7 @@ class MomentIndex(Searcher):
             feature_fingerprint=feature_fingerprint,
         )
         # Replaced as a whole, so that a search in another thread sees one version.
-        self._state: tuple[Snapshot, Any] | None = None
+        self._state: tuple[Any, Any] | None = None
 
     # What a backend provides, beside Searcher._candidates.
 
@@ -90,7 +91,7 @@ class MomentIndex(Searcher):
         """Constructor options of the backend alone, to be written down; never a secret."""
         return {}
 
-    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> Any:
+    def _open_level1(self, snapshot: MappedSnapshot, verify: bool, known: Any) -> Any:
         """What searching level 1 needs, made where it is missing.
 
         Args:
@@ -103,6 +104,14 @@ class MomentIndex(Searcher):
     def _describe_level1(self, level1: Any) -> tuple[dict[str, Any], int]:
         """Words about level 1, and its bytes on the disk."""
         return dict(kind='exact'), 0
+
+    def _publish(self, table: 'lance.LanceDataset') -> None:
+        """Give a server the version that was just committed."""
+
+    def _taken(self) -> str | None:
+        """What building would write over, in words."""
+        old = self.store.videos_if_any()
+        return None if old is None else f'{self.path} holds an index of {old.count_rows()} videos'
 
     # Opening.
 
@@ -117,6 +126,8 @@ class MomentIndex(Searcher):
         """Open an index that exists, with the backend that made it.
 
         Args:
+            path: its folder, its address in an object store, or, of a :class:`MilvusIndex`, that
+                of its server.
             expected_fingerprint: of the weights that will encode the queries.
             expected_features: of the features that will be added.
             verify: compare all checksums.
@@ -126,7 +137,8 @@ class MomentIndex(Searcher):
             IndexFormatError: it is damaged, or of another version.
             IndexMismatchError: it was made by other weights or other features.
         """
-        info = read_info(Store(path).find())
+        served = str(path).startswith(('http://', 'https://'))
+        info = INDEXES.get('MilvusIndex').info_of(path) if served else read_info(Store(path).find())
         backend = INDEXES.get(info['backend'])
         if backend is None or not issubclass(backend, cls):
             raise IndexMismatchError(
@@ -157,7 +169,7 @@ class MomentIndex(Searcher):
             table = self.store.find()
             snapshot, level1 = self._state or (None, None)
             try:
-                snapshot = Snapshot(table, self.store, verify, snapshot)
+                snapshot = MappedSnapshot(table, self.store, verify, snapshot)
                 self._state = (snapshot, self._open_level1(snapshot, verify, level1))
                 return
             except (IndexDamagedError, OSError):
@@ -205,11 +217,10 @@ class MomentIndex(Searcher):
             progress: called with a number of videos as they pass.
         """
         with self.store.lock('build'):
-            old = self.store.videos_if_any()
-            if old is not None and not overwrite:
+            taken = self._taken()
+            if taken and not overwrite:
                 raise FileExistsError(
-                    f'{self.path} holds an index of {old.count_rows()} videos; add to it, choose '
-                    'another folder, or give overwrite=True (--overwrite)'
+                    f'{taken}; add to it, choose another, or give overwrite=True (--overwrite)'
                 )
             quantised = self._settings['level2'] in PRODUCT
             info = dict(
@@ -224,7 +235,8 @@ class MomentIndex(Searcher):
             pending.write(entries, progress=progress)
             if pending.table is None:
                 raise ValueError(f'no videos were given; {self.path} was not built')
-            self._commit(pending, 'create' if old is None else 'overwrite')
+            there = self.store.videos_if_any() is not None
+            self._commit(pending, 'overwrite' if there else 'create')
 
     def add(
         self,
@@ -284,17 +296,26 @@ class MomentIndex(Searcher):
                 )
             self._finish()
 
-    def save(self, path: str | Path) -> 'Self':
-        """Write a compacted copy into another folder, and open it."""
+    def save(self, path: str | Path, **options: Any) -> 'Self':
+        """Write a compacted copy into another folder, and open it.
+
+        Args:
+            options: of the backend, where the copy's are others.
+        """
+        options = dict(self.options(), **options)
         copy = type(self)(
-            path=path, segment_videos=self.segment_videos, **self._settings, **self.options()
+            path=path, segment_videos=self.segment_videos, **self._settings, **options
         )
         with copy.store.lock('save'):
-            if copy.store.videos_if_any() is not None:
-                raise FileExistsError(f'{path} holds an index already; choose another folder')
+            taken = copy._taken()
+            if taken:
+                raise FileExistsError(
+                    f'{path} holds an index already ({taken}); choose another folder'
+                )
             table = self.store.find()
             reader = table.scanner(scan_in_order=True).to_reader()
-            write(reader, copy.store.videos, 'create', read_info(table))
+            info = dict(read_info(table), options=options)
+            write(reader, copy.store.videos, 'create', info)
             copy._finish()
         return copy
 
@@ -318,10 +339,14 @@ class MomentIndex(Searcher):
                     )
             # What no version names was left by a killed writer.
             table.cleanup_old_versions(timedelta(0), delete_unverified=self.store.local)
+        table = self.store.find()
+        self._publish(table)
         self._load(verify=False)
+        fragments = table.get_fragments()
         manifests = Path(self.store.videos, '_versions').glob('*.manifest')
-        names = {f'check-{path.stem}' for path in (*self.snapshot.files, *manifests)}
-        tidy(self.store.cache, names | {fragment.name for fragment in self.snapshot.fragments})
+        checked = [*map(Path, files_of(fragments)), *manifests]
+        names = {Path(fragment.data_files()[0].path).stem for fragment in fragments}
+        tidy(self.store.cache, names | {f'check-{path.stem}' for path in checked})
 
     # What it holds.
 
@@ -343,10 +368,9 @@ class MomentIndex(Searcher):
         snapshot, level1 = self._opened()
         words, level1_bytes = self._describe_level1(level1)
         videos = int(snapshot.alive.sum())
-        counts = np.concatenate([np.zeros(0, int), *(f.counts for f in snapshot.fragments)])
-        moments = int(counts.sum())
+        moments = int(snapshot.counts.sum())
         parts = dict(
-            videos=sum(fragment.bytes for fragment in snapshot.fragments),
+            videos=snapshot.num_bytes,
             moments=moments * snapshot.codec.bytes_per_row,
             spans=moments * 8,
             level1=level1_bytes,
@@ -358,9 +382,9 @@ class MomentIndex(Searcher):
             dim=snapshot.info['dim'],
             videos=videos,
             moments=moments,
-            prototypes=int(np.minimum(counts, self._settings['num_prototypes']).sum()),
+            prototypes=int(np.minimum(snapshot.counts, self._settings['num_prototypes']).sum()),
             removed=snapshot.num_videos - videos,
-            segments=len(snapshot.fragments),
+            segments=snapshot.num_segments,
             bytes_on_disk=sum(parts.values()),
             bytes_per_video=sum(parts.values()) / max(videos, 1),
             bytes_by_part=parts,

@@ -8,7 +8,7 @@ that is missing, does not match its name or cannot be opened is made anew.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -110,9 +110,10 @@ class Block:
         if len(self.moments) != self.starts[-1] or len(self.spans) != self.starts[-1]:
             raise ValueError('moments and spans do not match')
 
-    def moments_of(self, row: int) -> np.ndarray:
-        """Vectors ``(M, S)`` of one video."""
-        return self.codec.decode(self.moments[slice(*self.starts[row : row + 2])]).numpy()
+    def prototypes(self, rows: Sequence[int], number: int) -> list[np.ndarray]:
+        """Prototypes ``(P, S)`` float32 of each of these videos, P at most ``number``."""
+        codes = (self.moments[slice(*self.starts[row : row + 2])] for row in rows)
+        return select_prototypes([self.codec.decode(one).numpy() for one in codes], number)
 
 
 def _contents(column: pa.Array) -> np.ndarray:
@@ -181,9 +182,8 @@ class Fragment:
         """The prototypes ``(P, S)`` float32, some videos at a time."""
         for block in self.blocks:
             for start in range(0, len(block.rows), 256):
-                end = min(start + 256, len(block.rows))
-                videos = [block.moments_of(row) for row in range(start, end)]
-                yield np.concatenate(select_prototypes(videos, self.num_prototypes))
+                rows = range(start, min(start + 256, len(block.rows)))
+                yield np.concatenate(block.prototypes(rows, self.num_prototypes))
 
     def cached(
         self, suffix: str, verify: bool, read: Callable[[Path], Any], make: Callable[[Path], None]
@@ -196,8 +196,8 @@ def _places(rows: pa.RecordBatch | pa.Table) -> np.ndarray:
     return (rows['_rowaddr'].to_numpy() & 0xFFFFFFFF).astype(np.int64)
 
 
-def _scan(source: LanceFragment) -> Iterator[pa.RecordBatch]:
-    """The rows of a fragment, checked."""
+def scan(source: LanceFragment) -> Iterator[pa.RecordBatch]:
+    """The rows of a fragment, some at a time, each held against its checksum."""
     path = source.data_files()[0].path
     with lance_errors(path):
         for rows in source.scanner(with_row_address=True, batch_size=BLOCK).to_batches():
@@ -209,5 +209,5 @@ def _scan(source: LanceFragment) -> Iterator[pa.RecordBatch]:
 def _copy(source: LanceFragment, path: Path) -> None:
     schema = source.scanner(with_row_address=True).projected_schema
     with open(path, 'wb') as file, pa.ipc.new_file(file, schema) as writer:
-        for rows in _scan(source):
+        for rows in scan(source):
             writer.write_batch(rows)

@@ -10,7 +10,7 @@ from demul_mm.index.base import MomentIndex
 from demul_mm.index.cache import Fragment
 from demul_mm.index.codecs import import_faiss
 from demul_mm.index.search import Asked, first_of_each_video
-from demul_mm.index.snapshot import Snapshot
+from demul_mm.index.snapshot import MappedSnapshot
 from demul_mm.registry import INDEXES
 
 # Up to so many prototypes a flat scan is as fast as anything.
@@ -81,7 +81,7 @@ class FaissIndex(MomentIndex):
     def options(self) -> dict[str, Any]:
         return dict(kind=self.kind, target_recall=self.target_recall)
 
-    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> list[_Part]:
+    def _open_level1(self, snapshot: MappedSnapshot, verify: bool, known: Any) -> list[_Part]:
         opened = {part.fragment.name: part.index for part in known or ()}
         return [
             _Part(

@@ -1,65 +1,118 @@
-"""Level 1 in Milvus: a Milvus Lite file, or a Milvus standalone or cluster."""
+"""Both levels in Milvus: a Milvus Lite file, or a Milvus standalone or cluster."""
 
-import os
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from demul_mm.index.base import MomentIndex
-from demul_mm.index.cache import Fragment
+from demul_mm.index.cache import Block, scan
+from demul_mm.index.entry import VideoEntry
+from demul_mm.index.errors import IndexFormatError, IndexLockedError
+from demul_mm.index.milvus_collections import Collections, num_pieces, row_ids
+from demul_mm.index.results import SearchResult
 from demul_mm.index.search import Asked, exhaustive_candidates, first_of_each_video
-from demul_mm.index.snapshot import Snapshot
+from demul_mm.index.snapshot import Snapshot, codec_of
+from demul_mm.index.store import Store, read_info
 from demul_mm.registry import INDEXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pymilvus import MilvusClient
+    import lance
 
 # Milvus returns no more hits than this.
 MAX_HITS = 16_384
-# Rows of an insertion; a message must stay under 64 MB.
-INSERT_ROWS = 4096
-# A row's id is the number of its fragment, shifted, and the number of the prototype in it.
-SHIFT = 32
+# Queries that are asked together.
+TOGETHER = 64
+Answer = TypeVar('Answer')
 
 
-@dataclass
-class _Level1:
-    """The collection, and how to read its ids."""
+class _RemovedError(Exception):
+    """A video was removed since the version was opened, which has noted it."""
 
-    client: 'MilvusClient'
-    owners: dict[int, np.ndarray]  # by the number of a fragment, ordinals of its prototypes' videos
 
-    def videos(self, ids: np.ndarray) -> np.ndarray:
-        """Ordinals of the videos of rows, -1 for a row of no fragment of this version."""
-        found = np.full(len(ids), -1, np.int64)
-        for number in np.unique(ids >> SHIFT):
-            owners = self.owners.get(int(number), np.zeros(0, np.int64))
-            rows = ids - (number << SHIFT)
-            mine = (rows >= 0) & (rows < len(owners))
-            found[mine] = owners[rows[mine]]
-        return found
+class _ServerStore(Store):
+    """Of an index that is known by its server's address: it is written where its folder is."""
+
+    def find(self) -> 'lance.LanceDataset':
+        raise ValueError(f'{self.uri} can only be searched; change the index by its folder')
+
+    def lock(self, operation: str) -> AbstractContextManager[None]:
+        raise ValueError(f'{self.uri} can only be searched; change the index by its folder')
+
+
+class MilvusSnapshot(Snapshot):
+    """The videos of one version, their moments in Milvus.
+
+    Args:
+        collections: of the index.
+        info: that was published with the version.
+    """
+
+    def __init__(self, collections: Collections, info: dict[str, Any]) -> None:
+        self.listing = collections.list(info['next'])
+        self.collections = collections
+        count = len(self.listing.numbers)
+        super().__init__(
+            info, info['published'], [self.listing.rows], np.ones(count, bool), self.listing.counts
+        )
+
+    def ordinals(self, numbers: np.ndarray) -> np.ndarray:
+        """Of videos by number; -1 for one that is not of this version."""
+        known = self.listing.numbers
+        places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+        return np.where(known[places] == numbers, places, -1)
+
+    def gather(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        both, offsets = self._read(ordinals)
+        return np.ascontiguousarray(both[:, :-8]), offsets
+
+    def gather_spans(self, ordinals: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        videos, places = np.unique(ordinals, return_inverse=True)
+        both, offsets = self._read(videos)
+        return np.ascontiguousarray(both[offsets[places] + moments, -8:]).view('<f4')
+
+    def _read(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and spans ``(N, code bytes + 8)``, and ``(C + 1,)`` where each video starts."""
+        width = self.codec.bytes_per_row + 8
+        counts = self.counts[ordinals]
+        pieces = num_pieces(counts, width)
+        ids = row_ids(self.listing.numbers[ordinals], pieces)
+        found = self.collections.contents(ids)
+        if len(found) < len(ids):
+            there = np.isin(ids, list(found))
+            self.alive[np.repeat(ordinals, pieces)[~there]] = False
+            raise _RemovedError
+        rows = np.frombuffer(b''.join(found[i] for i in ids.tolist()), np.uint8)
+        return rows.reshape(-1, width), np.concatenate([[0], np.cumsum(counts)])
 
 
 @INDEXES.register_module()
 class MilvusIndex(MomentIndex):
-    """Level 1 in Milvus; level 2 stays in the folder, as with every backend.
+    """Both levels in Milvus, where processes on any number of machines search them.
+
+    The folder keeps the truth, and what is written is written by it. A search needs the server
+    alone: ``MomentIndex.open('http://host:19530/collection')`` opens the index without its folder.
+    Searching sees the version that was opened, less what was removed since; :meth:`refresh` takes
+    up what was added.
 
     With the default Milvus Lite file one process at a time can have the index open, and searching
     is far slower than :class:`FaissIndex` (docs/index.md has the figures): it is the same code as
-    against a server, to begin with and to test with. Milvus has no versions: a reader should
-    :meth:`refresh` after each write. Milvus keeps its own files, which no checksum of ours covers;
-    :meth:`compact` makes anew what has changed.
+    against a server, to begin with and to test with. Milvus keeps its own files, which no checksum
+    of ours covers; after :meth:`drop` the next opening by the folder makes all of it anew.
 
     Args:
-        path, num_prototypes, level2, segment_videos, model_fingerprint, feature_fingerprint: see
+        path: see :class:`MomentIndex`, or ``http://host:19530/collection``.
+        num_prototypes, level2, segment_videos, model_fingerprint, feature_fingerprint: see
             :class:`MomentIndex`.
         uri: of the server, as ``http://host:19530``; None: ``milvus.db`` in the folder.
-        collection: name of the collection; on a server each index needs one of its own.
-        index_type: of Milvus, as 'FLAT', 'HNSW', 'IVF_FLAT' or 'AUTOINDEX'.
+        collection: what the names of its two collections begin with; on a server each index needs
+            one of its own.
+        index_type: of Milvus, for level 1, as 'FLAT', 'HNSW', 'IVF_FLAT' or 'AUTOINDEX'.
         token: ``user:password`` or an API key; the environment variable ``MILVUS_TOKEN`` unless
             given. It is not written into the index.
 
@@ -75,7 +128,7 @@ class MilvusIndex(MomentIndex):
         model_fingerprint: str = '',
         feature_fingerprint: str = '',
         uri: str | None = None,
-        collection: str = 'demul_prototypes',
+        collection: str = 'demul_index',
         index_type: str = 'FLAT',
         token: str | None = None,
     ) -> None:
@@ -87,139 +140,157 @@ class MilvusIndex(MomentIndex):
             model_fingerprint=model_fingerprint,
             feature_fingerprint=feature_fingerprint,
         )
+        self.served = str(path).startswith(('http://', 'https://'))
+        if self.served:
+            self.store = _ServerStore(path)
+            uri, collection = _split(path)
         self.uri = uri
         self.collection = collection
         self.index_type = index_type
         self._token = token
-        self._client: MilvusClient | None = None
+        self._made: Collections | None = None
 
     def options(self) -> dict[str, Any]:
         return dict(uri=self.uri, collection=self.collection, index_type=self.index_type)
 
-    def _connect(self) -> 'MilvusClient':
-        if self._client is None:
-            try:
-                from pymilvus import MilvusClient
-            except ImportError as error:
-                raise ImportError(
-                    "MilvusIndex needs pymilvus and milvus-lite: pip install 'demul-mm[milvus]', "
-                    'or use FaissIndex'
-                ) from error
+    @staticmethod
+    def info_of(address: str | Path) -> dict[str, Any]:
+        """What is known of an index at ``http://host:19530/collection``.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        info = Collections(*_split(address), None).info()
+        if info is None:
+            raise FileNotFoundError(f'{address} holds no index, or one that is not yet published')
+        return info
+
+    @property
+    def collections(self) -> Collections:
+        """What Milvus holds, connected to when it is first asked for."""
+        if self._made is None:
             uri = self.uri or str((self.store.home / 'milvus.db').resolve())
-            token = self._token or os.environ.get('MILVUS_TOKEN', '')
-            with _milvus_errors(
-                f'could not connect to Milvus at {uri}; a Milvus Lite file can be open in one '
-                'process only, a server needs its address and token'
-            ):
-                self._client = MilvusClient(uri=uri, token=token)
-        return self._client
+            self._made = Collections(uri, self.collection, self._token)
+        return self._made
 
-    def _open_level1(self, snapshot: Snapshot, verify: bool, known: Any) -> _Level1:
-        client, name = self._connect(), self.collection
-        with _milvus_errors(f'level 1 of {self.path} could not be brought up to date'):
-            self._create(client, snapshot.codec.dim)
-            client.load_collection(name)
-            for fragment in snapshot.fragments:
-                there = client.query(name, filter=_rows_of(fragment), output_fields=['count(*)'])
-                if there[0]['count(*)'] != len(fragment.owners):
-                    _insert(client, name, fragment)
-            client.flush(name)
-        owners = {
-            fragment.number: fragment.owners + int(base)
-            for fragment, base in zip(snapshot.fragments, snapshot.fragment_bases)
-        }
-        return _Level1(client, owners)
+    def drop(self) -> None:
+        """Delete all that Milvus holds of the index; its folder stays as it is."""
+        self.collections.drop()
+        self._state = None
 
-    def _finish(self) -> None:
-        super()._finish()
-        # Rows of fragments that are no more, which other readers cannot name any longer either.
-        numbers = sorted(fragment.number for fragment in self.snapshot.fragments)
-        between = [
-            f'(id >= {(a + 1) << SHIFT} and id < {b << SHIFT})'
-            for a, b in zip([-1, *numbers], [*numbers, 1 << 30])
-            if b > a + 1
-        ]
-        with _milvus_errors(f'level 1 of {self.path} could not be tidied'):
-            self._connect().delete(self.collection, filter=' or '.join(between))
+    # Versions.
 
-    def _describe_level1(self, level1: _Level1) -> tuple[dict[str, Any], int]:
-        return dict(kind='milvus', collection=self.collection), 0
+    def _taken(self) -> str | None:
+        there = f'{self.collections.uri} has collections of the name {self.collection!r}'
+        return super()._taken() or (there if self.collections.exist() else None)
 
-    def _create(self, client: 'MilvusClient', dim: int) -> None:
-        from pymilvus import DataType
+    def _publish(self, table: 'lance.LanceDataset') -> None:
+        info, held = read_info(table), self.collections
+        before = held.info()
+        number = before['next'] if before else 1
+        same = ('settings', 'options', 'dim', 'codebook')
+        if before is None or any(before[key] != info[key] for key in same):
+            held.create(info['dim'], self.index_type)
+        held.delete_from(number)
+        listing = held.list(number)
+        known = set(zip(listing.rows['id'].to_pylist(), listing.checks))
+        truth = table.to_table(['id', 'check'])
+        wanted = set(zip(truth['id'].to_pylist(), truth['check'].to_pylist()))
+        gone = np.array([one not in wanted for one in _named(listing)], bool)
+        held.delete(listing, gone, info)
+        new = pa.array([name for name, _ in wanted - known], pa.string())
+        codec = codec_of(info)
+        for fragment in self.store.fragments(table, verify=True) if len(new) else ():
+            for rows in scan(fragment):
+                rows = rows.filter(pc.is_in(rows['id'], value_set=new))
+                if len(rows):
+                    block = Block(rows, codec)
+                    number = held.enter(block, number, info['settings']['num_prototypes'])
+        held.publish(dict(info, published=table.version, next=number))
 
-        if client.has_collection(self.collection):
-            fields = client.describe_collection(self.collection)['fields']
-            vector = next(field for field in fields if field['name'] == 'vector')
-            if int(vector['params']['dim']) == dim:
-                return
-            client.drop_collection(self.collection)
-        schema = client.create_schema(auto_id=False)
-        schema.add_field('id', DataType.INT64, is_primary=True)
-        schema.add_field('vector', DataType.FLOAT_VECTOR, dim=dim)
-        params = client.prepare_index_params()
-        params.add_index(
-            'vector',
-            index_type=self.index_type,
-            metric_type='IP',
-            params=dict(M=32, efConstruction=100, nlist=1024),
-        )
-        client.create_collection(
-            self.collection, schema=schema, index_params=params, consistency_level='Strong'
-        )
+    def _load(self, verify: bool) -> None:
+        info = self.collections.info()
+        if not self.served:
+            table = self.store.find()
+            if info is None or info['published'] != table.version:
+                info = self._caught_up(info)
+        if info is None:
+            raise IndexFormatError(f'{self.path} is not published at {self.collections.uri}')
+        self._state = (MilvusSnapshot(self.collections, info), None)
+
+    def _caught_up(self, info: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Publish what a writer that was killed has not; leave it to one who is at it."""
+        try:
+            with self.store.lock('publish'):
+                self._publish(self.store.find())
+        except IndexLockedError:
+            return info
+        return self.collections.info()
+
+    def refresh(self) -> bool:
+        info = self.collections.info()
+        if info is not None and info['published'] == self.snapshot.version:
+            return False
+        self._load(verify=True)
+        return True
+
+    # Searching.
+
+    def search(self, *args: Any, **kwargs: Any) -> SearchResult:
+        return _again(lambda: super(MilvusIndex, self).search(*args, **kwargs))
+
+    def get(self, video_ids: str | Sequence[str]) -> list[VideoEntry]:
+        return _again(lambda: super(MilvusIndex, self).get(video_ids))
+
+    def _describe_level1(self, level1: Any) -> tuple[dict[str, Any], int]:
+        return dict(kind='milvus', uri=self.collections.uri, collection=self.collection), 0
 
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
-        level1, depth, allowed = asked.level1, asked.depth, asked.allowed
-        most = min(MAX_HITS, max(1, sum(map(len, level1.owners.values()))))
-        wanted = min(int(2 * depth / max(float(allowed.mean()), 1e-6)), most)
+        found: list[np.ndarray] = []
+        for start in range(0, len(asked.queries), TOGETHER):
+            some = asked._replace(queries=asked.queries[start : start + TOGETHER])
+            found += self._nearest(some)
+        return found
+
+    def _nearest(self, asked: Asked) -> list[np.ndarray]:
+        snapshot, depth, allowed = asked.snapshot, asked.depth, asked.allowed
+        assert isinstance(snapshot, MilvusSnapshot)
+        wanted = min(int(2 * depth / max(float(allowed.mean()), 1e-6)), MAX_HITS)
         while True:
-            with _milvus_errors(f'searching the collection {self.collection!r} failed'):
-                answers = level1.client.search(
-                    self.collection,
-                    data=list(asked.queries.numpy()),
-                    limit=wanted,
-                    output_fields=['id'],
-                    search_params=dict(metric_type='IP', params=asked.options),
-                )
-            found = [_videos(level1, hits, depth, allowed) for hits in answers]
-            if min(map(len, found)) >= depth or wanted == most:
+            found, full = [], False
+            answers = snapshot.collections.nearest(asked.queries.numpy(), wanted, asked.options)
+            for numbers, scores in answers:
+                owners = snapshot.ordinals(numbers)
+                owners = np.where((owners >= 0) & allowed[owners], owners, -1)
+                found.append(first_of_each_video(owners, scores, depth)[0])
+                full |= len(numbers) == wanted and len(found[-1]) < depth
+            if not full or wanted == MAX_HITS:
                 break
-            wanted = min(2 * wanted, most)
+            wanted = min(2 * wanted, MAX_HITS)
         for i, ordinals in enumerate(found):
             # So selective a filter that the hits were used up: score what is allowed instead.
-            if len(ordinals) < depth and wanted == MAX_HITS:
+            if full and len(ordinals) < depth:
                 query = asked.queries[i : i + 1]
-                found[i] = exhaustive_candidates(asked.snapshot, query, depth, allowed)[0]
+                found[i] = exhaustive_candidates(snapshot, query, depth, allowed)[0]
         return found
 
 
-def _videos(level1: _Level1, hits: Any, depth: int, allowed: np.ndarray) -> np.ndarray:
-    owners = level1.videos(np.array([hit['id'] for hit in hits], np.int64))
-    owners = np.where((owners >= 0) & allowed[owners], owners, -1)
-    scores = np.array([hit['distance'] for hit in hits], np.float32)
-    return first_of_each_video(owners, scores, depth)[0]
+def _named(listing: Any) -> zip:
+    return zip(listing.rows['id'].to_pylist(), listing.checks)
 
 
-def _rows_of(fragment: Fragment) -> str:
-    return f'id >= {fragment.number << SHIFT} and id < {(fragment.number + 1) << SHIFT}'
+def _split(address: str | Path) -> tuple[str, str]:
+    """A server's address and the name of collections in it."""
+    uri, _, collection = str(address).rstrip('/').rpartition('/')
+    if not urlsplit(uri).netloc:
+        raise ValueError(f'{address} names no collection; give http://HOST:PORT/COLLECTION')
+    return uri, collection
 
 
-def _insert(client: 'MilvusClient', collection: str, fragment: Fragment) -> None:
-    client.delete(collection, filter=_rows_of(fragment))  # of a writer that was killed
-    first = fragment.number << SHIFT
-    for vectors in fragment.prototypes():
-        for start in range(0, len(vectors), INSERT_ROWS):
-            part = vectors[start : start + INSERT_ROWS]
-            rows = [dict(id=first + i, vector=vector) for i, vector in enumerate(part)]
-            client.upsert(collection, rows)
-            first += len(part)
-
-
-@contextmanager
-def _milvus_errors(message: str) -> 'Iterator[None]':
-    from pymilvus.exceptions import MilvusException
-
-    try:
-        yield
-    except MilvusException as error:
-        raise RuntimeError(f'{message} ({error.message})') from error
+def _again(ask: Callable[[], Answer]) -> Answer:
+    """An answer from what is left, where videos turn out to have been removed."""
+    while True:
+        try:
+            return ask()
+        except _RemovedError:
+            pass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,60 +32,39 @@ def codec_of(info: dict[str, Any]) -> Codec:
     return make_codec(info['settings']['level2'], info['dim'], book)
 
 
-class Snapshot:
-    """The videos of one version.
+class Snapshot(ABC):
+    """The videos of one version, their moments out of sight.
 
     Args:
-        table: the data set, of that version.
-        store: of the index.
-        verify: compare checksums.
-        known: another snapshot, whose open fragments are used again.
+        info: of the index.
+        version: its number.
+        rows: ``id``, ``duration`` and ``metadata`` of the videos, some in each batch.
+        alive: ``(num_videos,)`` bool.
+        counts: ``(num_videos,)``, how many moments each has.
     """
+
+    num_bytes = 0  # of the data set on the disk
+    num_segments = 0
 
     def __init__(
         self,
-        table: lance.LanceDataset,
-        store: Store,
-        verify: bool,
-        known: Snapshot | None = None,
+        info: dict[str, Any],
+        version: int,
+        rows: Sequence[pa.RecordBatch],
+        alive: np.ndarray,
+        counts: np.ndarray,
     ) -> None:
-        self.info = read_info(table)
-        self.version: int = table.version
-        self.codec = codec_of(self.info)
-        opened = {fragment.name: fragment for fragment in known.fragments} if known else {}
-        number = self.info['settings']['num_prototypes']
-        sources = table.get_fragments()
-        # Of the data set, by names that are unique.
-        files = [f'data/{file.path}' for source in sources for file in source.data_files()]
-        files += [file for source in sources if (file := source.deletion_file())]
-        self.files = [Path(store.videos, file) for file in files]
-        for path in self.files if store.local else ():
-            store.check(path, verify)
-        self.fragments: list[Fragment] = [
-            opened.get(Path(source.data_files()[0].path).stem)
-            or Fragment(source, store.cache, self.codec, number, verify)
-            for source in sources
-        ]
-        alive = [f.alive(source) for f, source in zip(self.fragments, sources)]
-        self.alive = np.concatenate([np.zeros(0, bool), *alive])  # (num_videos,)
-        self.num_videos = len(self.alive)
-        self.blocks: list[Block] = [b for fragment in self.fragments for b in fragment.blocks]
-        self.bases = np.cumsum([0] + [len(block.rows) for block in self.blocks])
-        self.fragment_bases = np.cumsum([0] + [f.num_videos for f in self.fragments])
+        self.info = info
+        self.version = version
+        self.rows = rows
+        self.alive = alive
+        self.counts = counts
+        self.codec = codec_of(info)
+        self.num_videos = len(alive)
+        self.bases = np.cumsum([0] + [len(batch) for batch in rows])
         self._columns: dict[str, pa.Array] = {}
 
-    @cached_property
-    def ids(self) -> pa.ChunkedArray:
-        """Of all videos, removed ones too."""
-        return pa.chunked_array([block.rows['id'] for block in self.blocks], pa.string())
-
-    def split(self, ordinals: np.ndarray) -> Iterator[tuple[Block, slice, np.ndarray]]:
-        """Ascending ordinals by block: the block, which of ``ordinals``, their rows in it."""
-        cuts = np.searchsorted(ordinals, self.bases)
-        for i in np.flatnonzero(np.diff(cuts)):
-            part = slice(int(cuts[i]), int(cuts[i + 1]))
-            yield self.blocks[i], part, ordinals[part] - self.bases[i]
-
+    @abstractmethod
     def gather(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Level 2 of some videos.
 
@@ -94,20 +74,8 @@ class Snapshot:
         Returns:
             Moment codes ``(N, code bytes)``, and ``(C + 1,)`` where each video starts in them.
         """
-        parts = []
-        offsets = np.zeros(len(ordinals) + 1, np.int64)
-        for block, part, rows in self.split(ordinals):
-            starts, ends = block.starts[rows], block.starts[rows + 1]
-            offsets[1:][part] = ends - starts
-            parts.append((block.moments, expand_ranges(starts, ends)))
-        np.cumsum(offsets, out=offsets)
-        codes = np.empty((int(offsets[-1]), self.codec.bytes_per_row), np.uint8)
-        filled = 0
-        for moments, rows in parts:
-            np.take(moments, rows, 0, out=codes[filled : filled + len(rows)], mode='clip')
-            filled += len(rows)
-        return codes, offsets
 
+    @abstractmethod
     def gather_spans(self, ordinals: np.ndarray, moments: np.ndarray) -> np.ndarray:
         """Spans of moments of videos.
 
@@ -118,21 +86,29 @@ class Snapshot:
         Returns:
             ``(N, 2)`` float32 seconds.
         """
-        order = np.argsort(ordinals, kind='stable')
-        spans = np.empty((len(ordinals), 2), np.float32)
-        for block, part, rows in self.split(ordinals[order]):
-            places = order[part]
-            spans[places] = block.spans[block.starts[rows] + moments[places]]
-        return spans
+
+    @cached_property
+    def ids(self) -> pa.ChunkedArray:
+        """Of all videos, removed ones too."""
+        return pa.chunked_array([batch['id'] for batch in self.rows], pa.string())
+
+    def split(self, ordinals: np.ndarray) -> Iterator[tuple[int, slice, np.ndarray]]:
+        """Ascending ordinals by batch: the batch, which of ``ordinals``, their rows in it."""
+        cuts = np.searchsorted(ordinals, self.bases)
+        for i in np.flatnonzero(np.diff(cuts)):
+            part = slice(int(cuts[i]), int(cuts[i + 1]))
+            yield int(i), part, ordinals[part] - self.bases[i]
 
     def entry(self, ordinal: int) -> VideoEntry:
         """One video, its moments as they are stored."""
-        ((block, _, (row,)),) = self.split(np.array([ordinal]))
-        values = block.rows.slice(row, 1).select(['id', 'duration', 'metadata']).to_pylist()[0]
+        ((i, _, (row,)),) = self.split(np.array([ordinal]))
+        values = self.rows[i].slice(row, 1).select(['id', 'duration', 'metadata']).to_pylist()[0]
+        codes, _ = self.gather(np.array([ordinal]))
+        moments = np.arange(len(codes))
         return VideoEntry(
             video_id=values['id'],
-            moments=block.moments_of(row),
-            spans=np.array(block.spans[slice(*block.starts[row : row + 2])]),
+            moments=self.codec.decode(codes).numpy(),
+            spans=self.gather_spans(np.full_like(moments, ordinal), moments),
             duration=values['duration'],
             metadata=json.loads(values['metadata']) if values['metadata'] else None,
         )
@@ -141,8 +117,8 @@ class Snapshot:
         """Ids of videos, in the order given."""
         order = np.argsort(ordinals, kind='stable')
         names = np.empty(len(ordinals), object)
-        for block, part, rows in self.split(ordinals[order]):
-            names[order[part]] = block.rows['id'].take(pa.array(rows)).to_pylist()
+        for i, part, rows in self.split(ordinals[order]):
+            names[order[part]] = self.rows[i]['id'].take(pa.array(rows)).to_pylist()
         return names.tolist()
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
@@ -155,7 +131,7 @@ class Snapshot:
     @cached_property
     def metadata(self) -> list[dict[str, Any]]:
         """Metadata of all videos by ordinal, removed ones too; ``{}`` where there is none."""
-        texts = (text for block in self.blocks for text in block.rows['metadata'].to_pylist())
+        texts = (text for batch in self.rows for text in batch['metadata'].to_pylist())
         return [json.loads(text) if text else {} for text in texts]
 
     def column(self, key: str) -> pa.Array:
@@ -178,6 +154,70 @@ class Snapshot:
                     'all of them one type'
                 ) from None
         return self._columns[key]
+
+
+class MappedSnapshot(Snapshot):
+    """The videos of one version, mapped from the caches of its fragments.
+
+    Args:
+        table: the data set, of that version.
+        store: of the index.
+        verify: compare checksums.
+        known: another snapshot, whose open fragments are used again.
+    """
+
+    def __init__(
+        self,
+        table: lance.LanceDataset,
+        store: Store,
+        verify: bool,
+        known: MappedSnapshot | None = None,
+    ) -> None:
+        info = read_info(table)
+        opened = {fragment.name: fragment for fragment in known.fragments} if known else {}
+        number, codec = info['settings']['num_prototypes'], codec_of(info)
+        sources = store.fragments(table, verify)
+        self.fragments: list[Fragment] = [
+            opened.get(Path(source.data_files()[0].path).stem)
+            or Fragment(source, store.cache, codec, number, verify)
+            for source in sources
+        ]
+        self.blocks: list[Block] = [b for fragment in self.fragments for b in fragment.blocks]
+        alive = [f.alive(source) for f, source in zip(self.fragments, sources)]
+        super().__init__(
+            info,
+            table.version,
+            rows=[block.rows for block in self.blocks],
+            alive=np.concatenate([np.zeros(0, bool), *alive]),
+            counts=np.concatenate([np.zeros(0, int), *(f.counts for f in self.fragments)]),
+        )
+        self.fragment_bases = np.cumsum([0] + [f.num_videos for f in self.fragments])
+        self.num_bytes = sum(fragment.bytes for fragment in self.fragments)
+        self.num_segments = len(self.fragments)
+
+    def gather(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = []
+        offsets = np.zeros(len(ordinals) + 1, np.int64)
+        for i, part, rows in self.split(ordinals):
+            block = self.blocks[i]
+            starts, ends = block.starts[rows], block.starts[rows + 1]
+            offsets[1:][part] = ends - starts
+            parts.append((block.moments, expand_ranges(starts, ends)))
+        np.cumsum(offsets, out=offsets)
+        codes = np.empty((int(offsets[-1]), self.codec.bytes_per_row), np.uint8)
+        filled = 0
+        for moments, rows in parts:
+            np.take(moments, rows, 0, out=codes[filled : filled + len(rows)], mode='clip')
+            filled += len(rows)
+        return codes, offsets
+
+    def gather_spans(self, ordinals: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        order = np.argsort(ordinals, kind='stable')
+        spans = np.empty((len(ordinals), 2), np.float32)
+        for i, part, rows in self.split(ordinals[order]):
+            block, places = self.blocks[i], order[part]
+            spans[places] = block.spans[block.starts[rows] + moments[places]]
+        return spans
 
 
 def expand_ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

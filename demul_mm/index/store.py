@@ -45,6 +45,7 @@ from demul_mm.index.errors import (
 
 if TYPE_CHECKING:
     import lance
+    from lance.fragment import LanceFragment
 
 # Forked workers, as of a DataLoader, touch no index.
 warnings.filterwarnings('ignore', message='lance is not fork-safe')
@@ -139,6 +140,13 @@ class Store:
         elif note.name != found:
             raise IndexDamagedError(f'{path} does not match its checksum; {MEND}')
 
+    def fragments(self, table: lance.LanceDataset, verify: bool) -> list[LanceFragment]:
+        """The fragments of a version, whose files are all there and as they were."""
+        fragments = table.get_fragments()
+        for path in files_of(fragments) if self.local else ():
+            self.check(Path(self.videos, path), verify)
+        return fragments
+
     @contextmanager
     def lock(self, operation: str) -> Iterator[None]:
         """Be the only writer on this machine. The lock goes with the process.
@@ -174,6 +182,12 @@ def _holder(owner: Path) -> str:
         return 'process {pid} on {host} ({operation}, since {since})'.format(**who)
     except (OSError, ValueError, KeyError):
         return 'another process'
+
+
+def files_of(fragments: Sequence[LanceFragment]) -> list[str]:
+    """Paths in the data set of all that fragments consist of, by names that are unique."""
+    files = [f'data/{file.path}' for fragment in fragments for file in fragment.data_files()]
+    return files + [file for fragment in fragments if (file := fragment.deletion_file())]
 
 
 def checksum(path: Path) -> int:

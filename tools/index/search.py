@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument('index', help='folder of the index')
+    parser.add_argument(
+        'index', help='folder of the index, or http://HOST:19530/NAME of a MilvusIndex'
+    )
     parser.add_argument('config', nargs='?', help='config of the model that encodes the sentences')
     parser.add_argument('checkpoint', nargs='?', help='its weights')
     parser.add_argument('--text', nargs='+', default=[], help='sentences to search for')
