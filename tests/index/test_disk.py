@@ -456,7 +456,7 @@ def test_an_address_is_a_path_like_any_other(tmp_path: Path) -> None:
 
 def test_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a local server of the protocol."""
-    server = pytest.importorskip('moto.server', reason='pip install moto[server]')
+    server = pytest.importorskip('moto.server', reason='pip install moto[s3] flask flask-cors')
     running = server.ThreadedMotoServer(ip_address='127.0.0.1', port=0)
     running.start()
     try:
