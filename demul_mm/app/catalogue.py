@@ -67,15 +67,18 @@ class Catalogue:
 
     Args:
         path: of the file, which is made if there is none.
+        shared: whether other machines are to use a new one, which takes longer to write.
 
     Raises:
         ValueError: it was written by a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shared: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._local = threading.local()
+        if not path.exists() and not shared:
+            self._db.execute('PRAGMA journal_mode = WAL')  # the file keeps it
         self._db.executescript(SCHEMA)
         found = self.setting('format', FORMAT)
         if found > FORMAT:
@@ -87,7 +90,7 @@ class Catalogue:
         """The connection of the thread that asks: a statement in one is not safe from another's."""
         if not hasattr(self._local, 'db'):
             self._local.db = sqlite3.connect(self._path, timeout=60)
-            self._local.db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;')
+            self._local.db.execute('PRAGMA foreign_keys = ON')
         return self._local.db
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -15,7 +16,8 @@ from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.sight import Sight, sight_of
 from demul_mm.app.sources import covers, find_videos, resolve, state_keys
 from demul_mm.files import write_atomically
-from demul_mm.index import FaissIndex, IndexFormatError, MomentIndex, VideoEntry
+from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
+from demul_mm.index.milvus_collections import Collections
 from demul_mm.video.text import spoken_lines
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Library(Searchable):
             :class:`~demul_mm.app.trained.TrainedSight`; called when it is needed.
         seconds: between the frames that are encoded, of a new library.
         shots: whether moments of a new library keep to shots.
+        milvus: address of the server that keeps the index of a new library; None: its folder does.
 
     Attributes:
         speech: writes down what is said in videos that have no subtitles, as
@@ -59,13 +62,24 @@ class Library(Searchable):
         encoder: Callable[[str | None], Any],
         seconds: float = 1.0,
         shots: bool = False,
+        milvus: str | None = None,
     ) -> None:
         self.path = Path(path)
-        self.catalogue = Catalogue(self.path / 'library.sqlite')
+        self.catalogue = Catalogue(self.path / 'library.sqlite', shared=milvus is not None)
         self._make = encoder
         self._made: Any = None
         self.seconds: float = self.catalogue.setting('seconds', seconds)
         self.shots: bool = self.catalogue.setting('shots', shots)
+        served = milvus and dict(uri=milvus, collection=f'demul_{uuid4().hex}')
+        if self.catalogue.setting('encoder'):  # it is no new one
+            served = None
+        self.served: dict[str, str] | None = self.catalogue.setting('served', served)
+        if milvus is not None and (self.served or {}).get('uri') != milvus:
+            where = self.served['uri'] if self.served else 'its folder'
+            raise ValueError(
+                f'{self.path} keeps its index in {where}, not in {milvus}; leave --milvus out, or '
+                'give another --index'
+            )
         self._index: MomentIndex | None = None
         self._index_state: int | None = None
 
@@ -90,6 +104,7 @@ class Library(Searchable):
         sources: str | Path | Sequence[str | Path],
         seconds: float = 1.0,
         shots: bool = False,
+        milvus: str | None = None,
     ) -> 'Library':
         """A library that exists, or a new one: nothing is left of one that could not be filled.
 
@@ -98,16 +113,19 @@ class Library(Searchable):
             sources: what it is to be filled with; see :meth:`update`.
             seconds: see the class.
             shots: see the class.
+            milvus: see the class.
 
         Raises:
             FileNotFoundError, ValueError: a source or the encoder of a new library is missing.
         """
         if is_library(path):
-            return cls(path, encoder)
+            return cls(path, encoder, milvus=milvus)
         resolve(sources)
         made = encoder(None)
         sight_of(made, seconds, shots)
-        return cls(path, lambda known: made, seconds, shots)
+        if milvus is not None:
+            Collections(milvus, 'demul', None).exist()
+        return cls(path, lambda known: made, seconds, shots, milvus)
 
     @property
     def encoder(self) -> Any:
@@ -130,6 +148,7 @@ class Library(Searchable):
                 self.catalogue.set('encoder', mine)
                 self.catalogue.set('seconds', self.seconds)
                 self.catalogue.set('shots', self.shots)
+                self.catalogue.set('served', self.served)
         return self._made
 
     @property
@@ -261,12 +280,13 @@ class Library(Searchable):
         if keys and index is not None:
             index.add(_Entries(self, keys), on_existing='skip', resume=False)
         elif keys:
-            index = FaissIndex(
+            index = (MilvusIndex if self.served else FaissIndex)(
                 path=self.path / 'index',
                 model_fingerprint=self.encoder.fingerprint,
                 feature_fingerprint=self.sight.recipe,
+                **(self.served or {}),
             )
-            index.build(_Entries(self, keys), resume=False)
+            index.build(_Entries(self, keys), resume=False, overwrite=True)
         gone = self.catalogue.gone()
         if gone and index is not None:
             index.remove(gone, missing='ignore')
@@ -324,6 +344,7 @@ class Library(Searchable):
             encoder=(self.catalogue.setting('encoder') or {}).get('name'),
             seconds_between_frames=self.seconds,
             shots=self.shots,
+            milvus=self.served and self.served['uri'],
             folders=self.catalogue.setting('roots', []),
             videos=sum(row.state == 'indexed' for row in rows),
             waiting=sum(row.state == 'encoded' for row in rows),

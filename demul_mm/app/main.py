@@ -74,6 +74,13 @@ def index(
     shots: Annotated[
         bool, typer.Option('--shots', help='Moments keep to shots, of a new library.')
     ] = False,
+    milvus: Annotated[
+        str | None,
+        typer.Option(
+            help='Address of a Milvus server that keeps the index of a new library, '
+            'http://HOST:19530; its token is MILVUS_TOKEN.'
+        ),
+    ] = None,
     speech: Annotated[
         str | None,
         typer.Option(
@@ -115,6 +122,8 @@ def index(
         raise ValueError('--ray encodes what is there now; leave --watch out')
     if shots:
         _needs('shots', 'scenedetect')
+    if milvus is not None:
+        _needs('milvus', 'pymilvus')
     recognizer = None
     if speech is not None:
         _needs('speech', 'faster_whisper')
@@ -122,7 +131,7 @@ def index(
 
         recognizer = SpeechRecognizer(speech, device, offline)
     cluster = None if ray is None else _cluster(ray, make, gpus)
-    library = Library.make(index, make, sources or (), seconds, shots)
+    library = Library.make(index, make, sources or (), seconds, shots, milvus)
     library.speech = recognizer
     broken = False
 
