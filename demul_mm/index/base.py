@@ -1,5 +1,6 @@
 """The interface of a corpus index: what it holds, and changing it."""
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -86,6 +87,8 @@ class MomentIndex(Searcher):
         self._state: tuple[Any, Any] | None = None
 
     # What a backend provides, beside Searcher._candidates.
+
+    longest_text: float = math.inf  # bytes of an id, or of a video's metadata as JSON
 
     def options(self) -> dict[str, Any]:
         """Constructor options of the backend alone, to be written down; never a secret."""
@@ -231,7 +234,7 @@ class MomentIndex(Searcher):
                 dim=None,
                 codebook=None if quantised else '',
             )
-            pending = PendingVideos(self.store, 'build', info, resume)
+            pending = PendingVideos(self.store, 'build', info, resume, self.longest_text)
             pending.write(entries, progress=progress)
             if pending.table is None:
                 raise ValueError(f'no videos were given; {self.path} was not built')
@@ -254,7 +257,8 @@ class MomentIndex(Searcher):
         with self.store.lock('add'):
             table = self.store.find()
             held = table.to_table(['id'])['id'].to_pylist()
-            pending = PendingVideos(self.store, 'add', read_info(table), resume)
+            info = read_info(table)
+            pending = PendingVideos(self.store, 'add', info, resume, self.longest_text)
             pending.write(entries, held, on_existing, progress)
             if pending.table is not None:
                 self._commit(pending, 'upsert' if on_existing == 'replace' else 'append')

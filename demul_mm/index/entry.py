@@ -1,5 +1,7 @@
 """What goes into an index: videos as moment vectors."""
 
+import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -25,11 +27,12 @@ class VideoEntry:
     duration: float
     metadata: dict[str, Any] | None = None
 
-    def check(self, dim: int | None) -> None:
+    def check(self, dim: int | None, longest_text: float = math.inf) -> None:
         """Refuse what would silently spoil the index.
 
         Args:
             dim: S of the index; None: this is its first video.
+            longest_text: bytes that the id, or the metadata as JSON, may have.
 
         Raises:
             ValueError: says which video and what is wrong with it.
@@ -38,6 +41,12 @@ class VideoEntry:
         name = f'video {self.video_id!r}'
         if not self.video_id or '\n' in self.video_id:
             raise ValueError(f'{name}: an id must be a non-empty string without line breaks')
+        for text in (self.video_id, json.dumps(self.metadata, ensure_ascii=False)):
+            if len(text.encode()) > longest_text:
+                raise ValueError(
+                    f'{name[:80]}: its id or metadata has {len(text.encode())} bytes; this index '
+                    f'keeps {longest_text}'
+                )
         if moments.ndim != 2 or not len(moments):
             raise ValueError(f'{name}: moments are {moments.shape}; they must be (M, S), M >= 1')
         if dim is not None and moments.shape[1] != dim:

@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from demul_mm.index.cache import Block
+from demul_mm.index.snapshot import codec_of
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -36,6 +37,8 @@ SHIFT = 20
 # Bytes of content in a row; their base64 stays under the 65,535 of Milvus.
 PIECE = 48_000
 TEXT = 65_535
+# Bytes of a span, two float32.
+SPAN = 8
 # A message stays under 64 MB: about so many bytes are written, and so many rows read, at once.
 MESSAGE = 1 << 24
 ROWS = 800
@@ -194,7 +197,7 @@ class Collections:
         """Delete some of the videos of a listing."""
         numbers, counts = listing.numbers[which], listing.counts[which]
         prototypes = np.minimum(counts, info['settings']['num_prototypes'])
-        pieces = num_pieces(counts, row_bytes(info))
+        pieces = num_pieces(counts, codec_of(info).bytes_per_row + SPAN)
         with milvus_errors(f'{self.videos} could not be written at {self.uri}'):
             for name, rows in ((self.videos, pieces), (self.prototypes, prototypes)):
                 ids = row_ids(numbers, rows)
@@ -249,13 +252,6 @@ class Collections:
                     some, size = [], 0
             if some:
                 self.client.insert(name, some)
-
-
-def row_bytes(info: dict[str, Any]) -> int:
-    """Bytes of a moment and its span."""
-    from demul_mm.index.snapshot import codec_of
-
-    return codec_of(info).bytes_per_row + 8
 
 
 def num_pieces(counts: np.ndarray, row_bytes: int) -> np.ndarray:

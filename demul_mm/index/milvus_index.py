@@ -14,7 +14,7 @@ from demul_mm.index.base import MomentIndex
 from demul_mm.index.cache import Block, scan
 from demul_mm.index.entry import VideoEntry
 from demul_mm.index.errors import IndexFormatError, IndexLockedError
-from demul_mm.index.milvus_collections import Collections, num_pieces, row_ids
+from demul_mm.index.milvus_collections import SPAN, TEXT, Collections, num_pieces, row_ids
 from demul_mm.index.results import SearchResult
 from demul_mm.index.search import Asked, exhaustive_candidates, first_of_each_video
 from demul_mm.index.snapshot import Snapshot, codec_of
@@ -69,16 +69,16 @@ class MilvusSnapshot(Snapshot):
 
     def gather(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         both, offsets = self._read(ordinals)
-        return np.ascontiguousarray(both[:, :-8]), offsets
+        return np.ascontiguousarray(both[:, :-SPAN]), offsets
 
     def gather_spans(self, ordinals: np.ndarray, moments: np.ndarray) -> np.ndarray:
         videos, places = np.unique(ordinals, return_inverse=True)
         both, offsets = self._read(videos)
-        return np.ascontiguousarray(both[offsets[places] + moments, -8:]).view('<f4')
+        return np.ascontiguousarray(both[offsets[places] + moments, -SPAN:]).view('<f4')
 
     def _read(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Codes and spans ``(N, code bytes + 8)``, and ``(C + 1,)`` where each video starts."""
-        width = self.codec.bytes_per_row + 8
+        """Codes and spans ``(N, code bytes + SPAN)``, and ``(C + 1,)`` where each video starts."""
+        width = self.codec.bytes_per_row + SPAN
         counts = self.counts[ordinals]
         pieces = num_pieces(counts, width)
         ids = row_ids(self.listing.numbers[ordinals], pieces)
@@ -118,6 +118,8 @@ class MilvusIndex(MomentIndex):
 
     Search options: those of the Milvus index type, as ``ef`` or ``nprobe``.
     """
+
+    longest_text = TEXT
 
     def __init__(
         self,
@@ -209,13 +211,15 @@ class MilvusIndex(MomentIndex):
         held.publish(dict(info, published=table.version, next=number))
 
     def _load(self, verify: bool) -> None:
+        version = None if self.served else self.store.find().version
         info = self.collections.info()
-        if not self.served:
-            table = self.store.find()
-            if info is None or info['published'] != table.version:
-                info = self._caught_up(info)
+        if version is not None and (info is None or info['published'] != version):
+            info = self._caught_up(info)
         if info is None:
-            raise IndexFormatError(f'{self.path} is not published at {self.collections.uri}')
+            raise IndexFormatError(
+                f'{self.path} is not at {self.collections.uri}, or not yet: try again when whoever '
+                'writes it has ended'
+            )
         self._state = (MilvusSnapshot(self.collections, info), None)
 
     def _caught_up(self, info: dict[str, Any] | None) -> dict[str, Any] | None:

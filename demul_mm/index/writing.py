@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class PendingVideos:
         info: of the index: ``settings``, ``segment_videos``; ``dim`` and ``codebook``, None where
             not yet known.
         resume: go on after what a killed run has written; False: throw it away.
+        longest_text: that the backend can keep; see :meth:`VideoEntry.check`.
 
     Attributes:
         table: what is written, or None.
@@ -55,8 +57,16 @@ class PendingVideos:
         IndexMismatchError: the killed run had other settings.
     """
 
-    def __init__(self, store: Store, operation: str, info: dict[str, Any], resume: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        operation: str,
+        info: dict[str, Any],
+        resume: bool,
+        longest_text: float = math.inf,
+    ) -> None:
         self.uri = store.pending
+        self.longest_text = longest_text
         self.info = dict(info, operation=operation)
         self.table = self._left(store) if resume else None
         self._resumed: set[str] = set()
@@ -159,7 +169,7 @@ class PendingVideos:
                     f'video {name!r} is in the index already; give on_existing='
                     "'skip' or 'replace' (--on-existing), or remove it first"
                 )
-            entry.check(self.info['dim'])
+            entry.check(self.info['dim'], self.longest_text)
             self.info['dim'] = entry.moments.shape[1]
             yield entry
 

@@ -1,5 +1,6 @@
 """Milvus gives what FAISS gives: a file of Milvus Lite, and a server (see milvus_server.py)."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -297,6 +298,15 @@ def test_a_collection_is_of_one_index(served: Pair, tmp_path: Path) -> None:
         MomentIndex.open(address(milvus))
     same(faiss, milvus)  # made anew
     same(faiss, MomentIndex.open(address(milvus)))
+
+
+def test_what_milvus_cannot_keep_is_refused_before(served: Pair) -> None:
+    entry = dataclasses.replace(make_entries(1, 'new')[0], metadata=dict(said='ä' * 40_000))
+    with pytest.raises(ValueError, match='metadata has 80012 bytes; this index keeps 65535'):
+        served[1].add([entry])
+    served[0].add([entry])
+    served[0].remove('new0')
+    same(*served)
 
 
 def test_a_token_is_not_written_down(tmp_path: Path) -> None:
