@@ -73,7 +73,7 @@ class Library(Searchable):
         served = milvus and dict(uri=milvus, collection=f'demul_{uuid4().hex}')
         if self.catalogue.setting('encoder'):  # it is no new one
             served = None
-        self.served: dict[str, str] | None = self.catalogue.setting('served', served)
+        self.served: dict[str, Any] | None = self.catalogue.setting('served', served)
         if milvus is not None and (self.served or {}).get('uri') != milvus:
             where = self.served['uri'] if self.served else 'its folder'
             raise ValueError(

@@ -44,7 +44,7 @@ MESSAGE = 1 << 24
 ROWS = 800
 # Videos that are entered, numbers that are listed, and ids that are deleted, together.
 TOGETHER = 256
-LISTED = 4096
+LISTED = 2048
 
 
 class Listing(NamedTuple):
@@ -129,14 +129,14 @@ class Collections:
                 if self.client.has_collection(name):
                     self.client.drop_collection(name)
 
-    def list(self, end: int) -> Listing:
+    def listing(self, end: int) -> Listing:
         """All videos with a number below ``end``."""
         fields = ['id', 'video', 'duration', 'metadata', 'moments', 'check']
-        found = []
+        found: list[dict[str, Any]] = []
         for start in range(1, end, LISTED):
             stop = min(start + LISTED, end)
-            numbers = f'id >= {start << SHIFT} and id < {stop << SHIFT}'
-            found += self._query(self.videos, f'{numbers} and moments > 0', fields)
+            some = f'id >= {start << SHIFT} and id < {stop << SHIFT} and moments > 0'
+            found += self._query(self.videos, some, fields)
         columns = {name: [row[name] for row in found] for name in fields}
         rows = pa.record_batch(
             dict(

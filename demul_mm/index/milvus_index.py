@@ -1,9 +1,8 @@
 """Both levels in Milvus: a Milvus Lite file, or a Milvus standalone or cluster."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -38,10 +37,10 @@ class _RemovedError(Exception):
 class _ServerStore(Store):
     """Of an index that is known by its server's address: it is written where its folder is."""
 
-    def find(self) -> 'lance.LanceDataset':
+    def find(self) -> NoReturn:
         raise ValueError(f'{self.uri} can only be searched; change the index by its folder')
 
-    def lock(self, operation: str) -> AbstractContextManager[None]:
+    def lock(self, operation: str) -> NoReturn:
         raise ValueError(f'{self.uri} can only be searched; change the index by its folder')
 
 
@@ -54,7 +53,7 @@ class MilvusSnapshot(Snapshot):
     """
 
     def __init__(self, collections: Collections, info: dict[str, Any]) -> None:
-        self.listing = collections.list(info['next'])
+        self.listing = collections.listing(info['next'])
         self.collections = collections
         count = len(self.listing.numbers)
         super().__init__(
@@ -193,8 +192,12 @@ class MilvusIndex(MomentIndex):
         same = ('settings', 'options', 'dim', 'codebook')
         if before is None or any(before[key] != info[key] for key in same):
             held.create(info['dim'], self.index_type)
+            listing = held.listing(1)  # nothing
+        elif self._state and self._state[0].version == before['published']:
+            listing = self._state[0].listing  # only who holds the lock, as this does, changes it
+        else:
+            listing = held.listing(number)
         held.delete_from(number)
-        listing = held.list(number)
         known = set(zip(listing.rows['id'].to_pylist(), listing.checks))
         truth = table.to_table(['id', 'check'])
         wanted = set(zip(truth['id'].to_pylist(), truth['check'].to_pylist()))
