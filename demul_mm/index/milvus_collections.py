@@ -45,6 +45,8 @@ ROWS = 800
 # Videos that are entered, numbers that are listed, and ids that are deleted, together.
 TOGETHER = 256
 LISTED = 2048
+# By default a server of gRPC ends a connection that asks more often whether it is still there.
+GRPC = {'grpc.keepalive_time_ms': 300_000}
 
 
 class Listing(NamedTuple):
@@ -289,7 +291,7 @@ def _connect(uri: str, token: str) -> MilvusClient:
         f'could not connect to Milvus at {uri}; a Milvus Lite file can be open in one '
         'process only, a server needs its address and token'
     ):
-        return MilvusClient(uri=uri, token=token)
+        return MilvusClient(uri=uri, token=token, grpc_options=GRPC)
 
 
 @contextmanager

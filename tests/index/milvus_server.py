@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from demul_mm.index.milvus_collections import Collections
+
 PARTS = ['rootCoord', 'proxy', 'queryCoord', 'queryNode', 'indexNode', 'dataCoord', 'dataNode']
 
 
@@ -48,13 +50,11 @@ def milvus_server(folder: Path) -> Iterator[str]:
 
 
 def _wait_for(uri: str, process: subprocess.Popen) -> None:
-    import pymilvus
-
     for _ in range(600):
         assert process.poll() is None, 'the server has ended'
         try:
-            pymilvus.MilvusClient(uri=uri).list_collections()
+            Collections(uri, 'none', None).exist()
             return
-        except pymilvus.MilvusException:
+        except RuntimeError:
             time.sleep(0.5)
     raise TimeoutError(uri)
