@@ -153,39 +153,30 @@ class Collections:
     def enter(self, block: Block, number: int, num_prototypes: int) -> int:
         """Enter some videos by numbers from ``number`` on; returns the next number."""
         content = np.concatenate([block.moments, block.spans.view(np.uint8)], 1)
-        checks = block.rows['check'].to_pylist()
-        values = block.rows.select(['id', 'duration', 'metadata']).to_pylist()
-        for start in range(0, len(values), TOGETHER):
-            part = range(start, min(start + TOGETHER, len(values)))
-            self._insert(
-                self.prototypes,
-                (
-                    dict(id=(number + row << SHIFT) + place, vector=vector)
-                    for row, vectors in zip(part, block.prototypes(part, num_prototypes))
-                    for place, vector in enumerate(vectors)
-                ),
+        videos = _known_of(block)
+        for start in range(0, len(videos), TOGETHER):
+            part = range(start, min(start + TOGETHER, len(videos)))
+            prototypes = (
+                dict(id=(number + row << SHIFT) + place, vector=vector)
+                for row, vectors in zip(part, block.prototypes(part, num_prototypes))
+                for place, vector in enumerate(vectors)
             )
-            self._insert(
-                self.videos,
-                (
-                    piece
-                    for row in part
-                    for piece in _pieces(
-                        number + row,
-                        content[slice(*block.starts[row : row + 2])].tobytes(),
-                        video=values[row]['id'],
-                        duration=values[row]['duration'],
-                        metadata=values[row]['metadata'] or '',
-                        moments=int(np.diff(block.starts[row : row + 2])[0]),
-                        check=checks[row],
-                    )
-                ),
+            pieces = (
+                piece
+                for row in part
+                for piece in _pieces(
+                    number + row,
+                    content[slice(*block.starts[row : row + 2])].tobytes(),
+                    videos[row],
+                )
             )
-        return number + len(values)
+            self._insert(self.prototypes, prototypes)
+            self._insert(self.videos, pieces)
+        return number + len(videos)
 
     def publish(self, info: dict[str, Any]) -> None:
         """Say what is known of the index; with it, readers see what was entered."""
-        rows = list(_pieces(0, json.dumps(info).encode()))
+        rows = list(_pieces(0, json.dumps(info).encode(), {}))
         with milvus_errors(f'{self.videos} could not be written at {self.uri}'):
             self.client.upsert(self.videos, rows)
 
@@ -267,12 +258,27 @@ def row_ids(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.repeat(numbers << SHIFT, rows) + places
 
 
-def _pieces(number: int, content: bytes, **first: Any) -> Iterator[dict[str, Any]]:
-    """Rows of a video; what is ``first`` is said in the first alone."""
+def _known_of(block: Block) -> list[dict[str, Any]]:
+    """What the first row of each video says."""
+    rows = block.rows.select(['id', 'duration', 'metadata', 'check']).to_pylist()
+    return [
+        dict(
+            video=row['id'],
+            duration=row['duration'],
+            metadata=row['metadata'] or '',
+            moments=int(count),
+            check=row['check'],
+        )
+        for row, count in zip(rows, np.diff(block.starts))
+    ]
+
+
+def _pieces(number: int, content: bytes, video: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of a video, of which the first alone says what is known of it."""
     rest = dict(vector=[0.0, 0.0], video='', duration=0.0, metadata='', moments=0, check=0)
     for place, start in enumerate(range(0, len(content), PIECE)):
         text = binascii.b2a_base64(content[start : start + PIECE], newline=False).decode()
-        yield dict(rest, **(first if not place else {}), id=(number << SHIFT) + place, content=text)
+        yield dict(rest, **({} if place else video), id=(number << SHIFT) + place, content=text)
 
 
 def _bytes(row: dict[str, Any]) -> bytes:
