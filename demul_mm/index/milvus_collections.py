@@ -178,6 +178,8 @@ class Collections:
         """Say what is known of the index; with it, readers see what was entered."""
         rows = list(_pieces(0, json.dumps(info).encode(), {}))
         with milvus_errors(f'{self.videos} could not be written at {self.uri}'):
+            # Searching what is not yet in a sealed segment takes ten times as long and more.
+            self.client.flush(self.prototypes)
             self.client.upsert(self.videos, rows)
 
     def delete_from(self, number: int) -> None:
