@@ -1,7 +1,11 @@
 """Plain text tables of metrics."""
 
+import json
+import os
 import re
 from collections.abc import Mapping
+
+from demul_mm.files import write_atomically
 
 BESIDE = re.compile(r'^(?P<prefix>(?:.+/)??)(?P<row>floor/[^/]+|oracle)/(?P<key>.+)$')
 
@@ -44,6 +48,19 @@ def format_markdown(rows: Mapping[str, Mapping[str, float | str]], decimals: int
     lines = ['| ' + ' | '.join(line) + ' |' for line in _cells(rows, decimals)]
     lines.insert(1, '| --- |' + ' ---: |' * (lines[0].count('|') - 2))
     return '\n'.join(lines)
+
+
+def write_tables(
+    path: str | os.PathLike,
+    tables: Mapping[str, Mapping[str, Mapping[str, float | str]]],
+    titles: Mapping[str, str],
+) -> None:
+    """Write named tables: under their titles in Markdown where the path ends in .md, or as JSON."""
+    if str(path).endswith('.md'):
+        parts = [f'{titles[name]}\n\n{format_markdown(rows)}\n' for name, rows in tables.items()]
+        write_atomically(path, '\n'.join(parts))
+    else:
+        write_atomically(path, json.dumps(tables, indent=1) + '\n')
 
 
 def _cells(rows: Mapping[str, Mapping[str, float | str]], decimals: int) -> list[list[str]]:

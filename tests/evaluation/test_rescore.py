@@ -7,12 +7,14 @@ import pytest
 from mmengine.evaluator import DumpResults
 from mmengine.logging import MMLogger
 
-from demul_mm.evaluation.metrics import MomentRecall
+from demul_mm.cli import load_config
+from demul_mm.datasets.folds import fold_of
+from demul_mm.evaluation.metrics import CorpusMomentMetric, MomentRecall
 from demul_mm.evaluation.predictions import save_predictions
 from demul_mm.evaluation.reliability import reliability, scores_and_hits
-from demul_mm.evaluation.rescore import group_entries, score_entries
-from demul_mm.evaluation.tables import format_table, split_floors
-from tests.tools.running import call
+from demul_mm.evaluation.rescore import group_entries, own_video_metric, score_entries
+from demul_mm.evaluation.tables import format_table, split_floors, write_tables
+from tests.tools.running import ROOT, call
 
 
 def _entry(query, gt, pred, video='v', duration=100.0, tags=()):
@@ -203,3 +205,71 @@ def test_tools_that_draw_and_compare(tmp_path, run_tool):
     assert code == 0
     assert 'The features are simulated' in html.read_text()
     assert len(list(pictures.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ('name', 'key'),
+    [
+        ('charades_clip', 'mIoU'),
+        ('qvhighlights_captions', 'mAP'),
+        ('youcook2_transcripts', 'R@1,IoU=0.5'),
+    ],
+)
+def test_the_value_that_counts_most_is_what_chooses_the_checkpoint(name: str, key: str) -> None:
+    config = load_config(str(ROOT / 'configs' / f'demul_{name}_cv.py'))
+    metric, found = own_video_metric(config)
+    assert found == key
+    assert not isinstance(metric, CorpusMomentMetric)
+    config.default_hooks.checkpoint.save_best = 'auto'
+    assert own_video_metric(config)[1] == list(metric.query_values([]))[-1]
+
+
+def test_tables_are_written_as_markdown_or_json(tmp_path) -> None:
+    tables = {'a': {'one': {'x': 1.5}}, 'b': {'two': {'y': 2}}}
+    write_tables(tmp_path / 't.json', tables, {'a': 'First', 'b': 'Second'})
+    assert json.loads((tmp_path / 't.json').read_text()) == tables
+    write_tables(tmp_path / 't.md', tables, {'a': 'First', 'b': 'Second'})
+    lines = (tmp_path / 't.md').read_text().splitlines()
+    assert [line for line in lines if not line.startswith('|')] == ['First', '', '', 'Second', '']
+    assert '| one | 1.50 |' in lines
+
+
+def test_folds_are_scored_by_what_each_was_trained_on(tmp_path) -> None:
+    """The same sentence is known to a fold that trained on it, and new to the other."""
+    pytest.importorskip('snowballstemmer')
+    rows = [
+        dict(
+            video_id=f'v{i}',
+            duration=10.0,
+            queries=[dict(query_id=f'v{i}#0', query=text, spans=[[0, 5]])],
+        )
+        for i, text in enumerate(['opens a door'] * 6 + ['throws one pillow'])
+    ]
+    videos = tmp_path / 'videos.jsonl'
+    videos.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    dataset = dict(type='JsonlMomentDataset', ann_file=str(videos), split='all',
+                   folds=dict(num=2, test=0, part='train'))  # fmt: skip
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'train_dataloader = dict(dataset={dataset})\ntest_dataloader = train_dataloader\n'
+        "test_evaluator = dict(type='MomentRecall')\ndefault_scope = 'demul_mm'\n"
+    )
+    for fold in (0, 1):
+        entries = [
+            _entry(f'v{i}#0', [[0, 5]], [[0, 5, 1.0]], video=f'v{i}') | dict(query=text)
+            for i, text in enumerate(row['queries'][0]['query'] for row in rows)
+            if fold_of(f'v{i}', 2) == fold
+        ]
+        assert entries
+        save_predictions(tmp_path / f'seed_0_fold_{fold}/predictions.json', entries, {})
+        save_predictions(tmp_path / f'seed_1_fold_{fold}/predictions.json', entries, {})
+    out = tmp_path / 'out.json'
+    done = call('tools/analysis_tools/generalization.py', config, tmp_path, '--out', out)
+    assert done.code == 0, done.err
+    found = json.loads(out.read_text())['generalization']
+    assert {name: row['queries'] for name, row in found.items()} == {
+        'a new word': 1,
+        'a known sentence': 6,
+        'all': 7,
+    }
+    assert found['all']['mIoU'] == 100

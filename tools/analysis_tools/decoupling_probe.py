@@ -13,14 +13,12 @@ Examples:
 """
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.files import write_atomically
 
 if TYPE_CHECKING:
     from demul_mm.analysis.decoupling import Outcome
@@ -83,7 +81,7 @@ def main() -> None:
     from demul_mm.analysis.decoupling import collect, shared_retrieval, without_private
     from demul_mm.analysis.encoding import split_loader
     from demul_mm.apis.loading import load_model
-    from demul_mm.evaluation.tables import format_markdown, format_table
+    from demul_mm.evaluation.tables import format_table, write_tables
 
     config = load_config(args.config, args.cfg_options)
     model, _, _ = load_model(config, args.checkpoint, args.device)
@@ -117,11 +115,8 @@ def main() -> None:
     }
     for name, rows in tables.items():
         print(f'\n{titles[name]}\n{format_table(rows)}')
-    if args.out and args.out.endswith('.md'):
-        parts = [f'{titles[name]}\n\n{format_markdown(rows)}\n' for name, rows in tables.items()]
-        write_atomically(args.out, '\n'.join(parts))
-    elif args.out:
-        write_atomically(args.out, json.dumps(tables, indent=1) + '\n')
+    if args.out:
+        write_tables(args.out, tables, titles)
 
 
 if __name__ == '__main__':

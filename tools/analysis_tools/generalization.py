@@ -10,7 +10,6 @@ Examples:
 """
 
 import argparse
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 from mmengine.logging import MMLogger
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.files import write_atomically
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -83,7 +81,7 @@ def main() -> None:
     from demul_mm.evaluation.novelty import GROUPS, KnownSentences
     from demul_mm.evaluation.predictions import load_predictions
     from demul_mm.evaluation.rescore import own_video_metric
-    from demul_mm.evaluation.tables import format_markdown, format_table
+    from demul_mm.evaluation.tables import format_table, write_tables
 
     config = load_config(args.config, args.cfg_options)
     metric, key = own_video_metric(config)
@@ -97,10 +95,8 @@ def main() -> None:
     rows['all'] = row(metric, key, [entry for entries in groups.values() for entry in entries])
     title = 'Queries by what training has seen of their words, percent'
     print(f'\n{title}\n{format_table(rows)}')
-    if args.out and args.out.endswith('.md'):
-        write_atomically(args.out, f'{title}\n\n{format_markdown(rows)}\n')
-    elif args.out:
-        write_atomically(args.out, json.dumps(rows, indent=1) + '\n')
+    if args.out:
+        write_tables(args.out, {'generalization': rows}, {'generalization': title})
 
 
 if __name__ == '__main__':

@@ -12,14 +12,12 @@ Examples:
 """
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.files import write_atomically
 
 if TYPE_CHECKING:
     from demul_mm.evaluation.metrics import EntryMetric
@@ -67,7 +65,7 @@ def main() -> None:
     from demul_mm.analysis.sanity import PROBES, probed
     from demul_mm.apis.loading import load_model
     from demul_mm.evaluation.rescore import own_video_metric
-    from demul_mm.evaluation.tables import format_markdown, format_table
+    from demul_mm.evaluation.tables import format_table, write_tables
 
     config = load_config(args.config, args.cfg_options)
     metric, key = own_video_metric(config)
@@ -85,10 +83,8 @@ def main() -> None:
         'the change, by drawing videos'
     )
     print(f'\n{title}\n{format_table(rows)}')
-    if args.out and args.out.endswith('.md'):
-        write_atomically(args.out, f'{title}\n\n{format_markdown(rows)}\n')
-    elif args.out:
-        write_atomically(args.out, json.dumps(rows, indent=1) + '\n')
+    if args.out:
+        write_tables(args.out, {'sanity': rows}, {'sanity': title})
 
 
 if __name__ == '__main__':
