@@ -6,6 +6,7 @@ A model that answers as well then has learnt the habits of annotators, or reads 
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -16,17 +17,25 @@ from demul_mm.datasets.transforms.resample import resample_rows
 
 # Videos of which the mean and the spread of features are taken.
 KNOWN_VIDEOS = 64
-Streams = Mapping[str, Tensor | None]
+
+
+class Items(Protocol):
+    """Items by their place: ``dict(inputs={stream: (T, d) or None}, data_samples=...)``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict: ...
 
 
 class SanitySplit(Dataset):
     """A split in which what is known of a video, or what is asked, is replaced.
 
     Args:
-        dataset: of ``dict(inputs={stream: (T, d) or None}, data_samples=...)``.
+        dataset: the split as it is.
         probe: one of ``PROBES``:
             'shuffled': the clips of a video in another order;
-            'other video': the clips of the next video, as many as there were;
+            'other video': the clips of the next video that has the same streams, as many as there
+                were;
             'noise': normal values with the mean and spread of each feature over the split;
             'length alone': the mean clip of the split, as many as there were;
             'other sentence': the queries of the next video that has some, in turn.
@@ -35,7 +44,7 @@ class SanitySplit(Dataset):
         ValueError: there is no such probe.
     """
 
-    def __init__(self, dataset: Dataset, probe: str) -> None:
+    def __init__(self, dataset: Items, probe: str) -> None:
         if probe not in PROBES:
             raise ValueError(f'probe is {probe!r}; allowed: {", ".join(map(repr, PROBES))}')
         self.dataset = dataset
@@ -44,36 +53,38 @@ class SanitySplit(Dataset):
             self._change = partial(self._change, statistics(dataset))
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
         item = dict(self.dataset[index])
         self._change(self, index, item)
         return item
 
-    def following(self, index: int, asked: bool) -> dict:
-        """The next video, of those ``asked`` for something alone; of the last one the first."""
+    def following(self, index: int, suits: Callable[[dict], object]) -> dict:
+        """The next video that suits; after the last one comes the first."""
         for step in range(1, len(self)):
             item = self.dataset[(index + step) % len(self)]
-            if item['data_samples'].queries or not asked:
+            if suits(item):
                 return item
-        raise ValueError('the split has one video to ask for; the probe takes two or more')
+        raise ValueError(
+            'no other video of the split has the same streams, or a query; take more videos'
+        )
 
 
 def probed(loader: DataLoader, probe: str) -> DataLoader:
     """The same loader over the :class:`SanitySplit` of its data set."""
     return DataLoader(
-        SanitySplit(loader.dataset, probe),
+        SanitySplit(cast(Items, loader.dataset), probe),
         batch_size=loader.batch_size,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
     )
 
 
-def statistics(dataset: Dataset) -> dict[str, tuple[Tensor, Tensor]]:
+def statistics(dataset: Items) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and standard deviation ``(d,)`` of each stream, over clips of its first videos."""
     rows: dict[str, list[Tensor]] = {}
-    for index in range(min(KNOWN_VIDEOS, len(dataset))):  # type: ignore[arg-type]
+    for index in range(min(KNOWN_VIDEOS, len(dataset))):
         for name, clips in _streams(dataset[index]).items():
             rows.setdefault(name, []).append(clips.float())
     return {name: (torch.cat(x).mean(0), torch.cat(x).std(0)) for name, x in rows.items()}
@@ -100,11 +111,11 @@ def _shuffled(split: SanitySplit, index: int, item: dict) -> None:
 
 
 def _other_video(split: SanitySplit, index: int, item: dict) -> None:
-    other = _streams(split.following(index, asked=False))
+    own = _streams(item)
+    other = _streams(split.following(index, lambda one: own.keys() <= _streams(one).keys()))
     found = {
         name: torch.from_numpy(resample_rows(other[name].numpy(), len(x), 'nearest'))
-        for name, x in _streams(item).items()
-        if name in other
+        for name, x in own.items()
     }
     _replace(item, found)
 
@@ -130,7 +141,7 @@ def _other_sentence(split: SanitySplit, index: int, item: dict) -> None:
     sample = item['data_samples']
     if not sample.queries:
         return
-    asked = split.following(index, asked=True)['data_samples'].queries
+    asked = split.following(index, lambda one: one['data_samples'].queries)['data_samples'].queries
     item['data_samples'] = sample.clone()
     item['data_samples'].queries = [asked[i % len(asked)] for i in range(len(sample.queries))]
 

@@ -55,6 +55,23 @@ def test_other_video_covers_the_whole_of_the_next() -> None:
     assert last['inputs']['visual'][[0, -1], 0].tolist() == [0, 5]  # after the last, the first
 
 
+def test_other_video_has_the_streams_that_are_replaced() -> None:
+    class Gap(Split):
+        """The second video lacks what the others have."""
+
+        def __getitem__(self, index: int) -> dict:
+            item = super().__getitem__(index)
+            streams = item['inputs']
+            return (
+                item if index != 1 else dict(item, inputs=dict(visual=None, text=streams['visual']))
+            )
+
+    first = SanitySplit(Gap(), 'other video')[0]
+    assert first['inputs']['visual'][0, 0] == 200  # of the third
+    with pytest.raises(ValueError, match='no other video'):
+        SanitySplit(Gap(), 'other video')[1]
+
+
 def test_length_alone_is_the_same_clip_everywhere() -> None:
     clips = torch.cat([item['inputs']['visual'] for item in _all('length alone')])
     every = torch.cat([item['inputs']['visual'] for item in map(Split().__getitem__, range(3))])
@@ -70,15 +87,15 @@ def test_other_sentence_is_of_the_next_video_that_is_asked() -> None:
 
 
 def test_probed_loader_has_the_same_batches() -> None:
-    loader = DataLoader(Split(), batch_size=2, collate_fn=list)  # type: ignore[arg-type]
+    loader = DataLoader(Split(), batch_size=2, collate_fn=list)  # type: ignore[arg-type]  # no Dataset
     assert [len(batch) for batch in probed(loader, 'noise')] == [2, 1]
 
 
 def test_unknown_probe() -> None:
     with pytest.raises(ValueError, match="probe is 'blur'; allowed: 'shuffled'"):
-        SanitySplit(Split(), 'blur')  # type: ignore[arg-type]
+        SanitySplit(Split(), 'blur')
 
 
 def _all(probe: str) -> list[dict]:
-    split = SanitySplit(Split(), probe)  # type: ignore[arg-type]
+    split = SanitySplit(Split(), probe)
     return [split[index] for index in range(3)]
