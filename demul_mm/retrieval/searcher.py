@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
-from torch import Tensor
 
 from demul_mm.index import MomentHits, MomentIndex
 from demul_mm.models.heads.joint_score import TERMS
@@ -178,19 +177,16 @@ class CorpusSearcher:
     ) -> list[Moment]:
         """A query's fused moments on one scale; equal scores in the order of the index."""
         rows = []
+        device = self.model.calibrator.scale.device
         for video_id, found in zip(ids, moments):
             # The score is this too, unless soft suppression has lowered it.
-            chance = self._probability(found.terms).tolist()
+            chance = self.model.calibrator(found.joint.to(device)).tolist()
             spans, scores = found.spans.tolist(), found.scores.tolist()
             for i in range(min(len(scores), per_video or len(scores))):
                 terms = dict(zip(TERMS, found.terms[i].tolist()))
                 start, end = spans[i]
                 rows.append(Moment(video_id, start, end, scores[i], chance[i], terms))
         return sorted(rows, key=lambda row: -row.score)
-
-    def _probability(self, terms: Tensor) -> Tensor:
-        calibrator = self.model.calibrator
-        return calibrator(terms.sum(-1).to(calibrator.scale.device)).cpu()
 
 
 def _plain(hits: MomentHits) -> list[Moment]:

@@ -37,6 +37,8 @@ def vote_boundaries(
 class _Suppressor:
     """The loop that hard and soft suppression share; the two differ in ``decay``."""
 
+    of_probabilities = True  # votes and decay take scores that are at least 0
+
     def __init__(self, max_keep: int, vote_iou: float | None, min_score: float) -> None:
         if max_keep < 1:
             raise ValueError(f'max_keep is {max_keep}; it must be at least 1')

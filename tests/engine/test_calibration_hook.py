@@ -22,7 +22,9 @@ def validated(number: int = 200, seed: int = 0) -> list[MomentDataSample]:
         sample = MomentDataSample(metainfo=dict(sample_idx=i, duration=10.0))
         sample.queries, sample.gt_spans = ['x'], [[[0.0, 4.0]]]
         spans = torch.tensor([[0.0, 4.0] if hit else [6.0, 9.0], [0.0, 4.0]])
-        sample.pred_moments = [InstanceData(spans=spans, scores=torch.rand(2), terms=terms)]
+        sample.pred_moments = [
+            InstanceData(spans=spans, scores=torch.rand(2), joint=terms.sum(-1), terms=terms)
+        ]
         samples.append(sample)
     return samples
 

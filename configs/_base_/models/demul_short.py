@@ -34,6 +34,6 @@ model = dict(
     calibrator=dict(type='ScoreCalibrator'),
     train_cfg=dict(num_negatives=0),
     test_cfg=dict(
-        nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5),
+        nms=dict(type='ExpectedRecall', ious=(0.3, 0.5, 0.7), max_keep=5),
         max_pair_points=50000,
         explain=False))

@@ -52,7 +52,7 @@ class CalibrationHook(Hook):
             for moments, truth in zip(sample.pred_moments, sample.gt_spans):
                 if len(moments.spans) and len(truth):
                     iou = span_iou(moments.spans[:1], truth.to(moments.spans)).max()
-                    joint = float(moments.terms[0].sum())
+                    joint = float(moments.joint[0])
                     video = float(moments.terms[0, VIDEO])
                     hit = bool(iou >= self.iou_thr)
                     self._top.append((int(sample.sample_idx), joint, hit, video))

@@ -87,13 +87,14 @@ class VideoWeightHook(Hook):
         self, moments: Sequence[InstanceData], truth: Tensor, weight: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Score without the likeness, likeness and hit of all moments of one query."""
-        terms = torch.cat([found.terms for found in moments]).double()
-        hit = torch.zeros(len(terms), dtype=torch.bool)
+        joint = torch.cat([found.joint for found in moments]).double()
+        video = torch.cat([found.terms[:, VIDEO] for found in moments]).double()
+        hit = torch.zeros(len(joint), dtype=torch.bool)
         own = moments[0].spans
         if len(truth) and len(own):
             best = span_iou(own[:, None].double(), truth.double()[None]).amax(1)
             hit[: len(own)] = best >= self.iou_thr
-        return terms.sum(-1) - terms[:, VIDEO], terms[:, VIDEO] / weight, hit
+        return joint - video, video / weight, hit
 
 
 def _likeness(model: DeMUL, shared: Tensor, video: EncodedVideo) -> Tensor:

@@ -298,15 +298,24 @@ class DeMUL(MomentLocalizer):
     def select(
         self, found: MomentCandidates, extents: list[float], durations: list[float]
     ) -> list[InstanceData]:
-        """Calibrate and suppress: the moments of each of ``R`` pairs, best first, in seconds."""
-        scores = self.calibrator(found.scores.float())
-        spans, scores, valid, index = self.nms(found.spans.float(), scores, found.mask)
+        """Calibrate and suppress: the moments of each of ``R`` pairs, best first, in seconds.
+
+        ``scores`` are in [0, 1]; ``joint`` are the scores whose probability they are (unless soft
+        suppression has lowered them), on one scale for all pairs of a query.
+        """
+        given, rated = found.spans.float(), found.scores.float()
+        if self.nms.of_probabilities:
+            spans, scores, valid, index = self.nms(given, self.calibrator(rated), found.mask)
+            joint = rated.gather(1, index)
+        else:
+            spans, joint, valid, index = self.nms(given, rated, found.mask)
+            scores = self.calibrator(joint)
         terms = found.terms.gather(1, index[..., None].expand(-1, -1, found.terms.shape[-1]))
         extent = spans.new_tensor(extents)[:, None, None]
         limit = spans.new_tensor(durations)[:, None, None]
         spans = torch.minimum(spans * extent, limit)
-        columns = (spans, scores, terms.float(), valid)
+        columns = (spans, scores, joint, terms.float(), valid)
         return [
-            InstanceData(spans=s[v], scores=p[v], terms=t[v])
-            for s, p, t, v in zip(*(column.cpu() for column in columns))
+            InstanceData(spans=s[v], scores=p[v], joint=j[v], terms=t[v])
+            for s, p, j, t, v in zip(*(column.cpu() for column in columns))
         ]

@@ -62,6 +62,11 @@ class OwnVideoLocalizer(MomentLocalizer):
         self.in_dim: int = sum(stream['in_dim'] for stream in streams.values())
         testing = with_defaults('test_cfg', test_cfg, nms=dict(type='MomentNMS'), max_pairs=256)
         self.nms = TASK_UTILS.build(testing['nms'])
+        if not self.nms.of_probabilities:
+            raise ValueError(
+                f"test_cfg.nms is {testing['nms']['type']}, which reads DeMUL's joint scores; the "
+                'scores of this method are of another kind: use MomentNMS or SoftNMS'
+            )
         self.max_pairs = int(testing['max_pairs'])
 
     # -- what a method is ---------------------------------------------------------------------

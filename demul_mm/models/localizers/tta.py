@@ -14,9 +14,9 @@ from demul_mm.structures import MomentDataSample
 class MomentTTAModel(BaseTTAModel):
     """Predict each video as ``TestTimeAug`` made it several times, and merge what was found.
 
-    The moments of all scales, in seconds, are suppressed together: of moments that overlap, the one
-    with the best score stays, whatever scale it was found at, and all that agree with it vote on
-    where it lies.
+    The moments of all scales, in seconds, go through one suppression: of moments that overlap, the
+    one with the best score stays, whatever scale it was found at, and all that agree with it vote
+    on where it lies. ``ExpectedRecall`` needs no vote, since all that agree count there already.
 
     Args:
         module: config of the localizer; its ``test_cfg.nms`` does the merging.
@@ -36,10 +36,12 @@ class MomentTTAModel(BaseTTAModel):
         if num_candidates < 1:
             raise ValueError(f'num_candidates={num_candidates}: give at least 1')
         test_cfg = dict(module.get('test_cfg') or {})
-        merging = dict(test_cfg.get('nms') or dict(type='MomentNMS'), vote_iou=vote_iou)
+        merging = dict(test_cfg.get('nms') or dict(type='MomentNMS'))
         test_cfg['nms'] = dict(type='MomentNMS', iou_thr=1.0, max_keep=num_candidates)
         super().__init__(MODELS.build({**module, 'test_cfg': test_cfg}))
         self.nms = TASK_UTILS.build(merging)
+        if self.nms.of_probabilities:
+            self.nms = TASK_UTILS.build(dict(merging, vote_iou=vote_iou))
 
     def merge_preds(
         self, data_samples_list: Sequence[Sequence[MomentDataSample]]
@@ -65,11 +67,19 @@ class MomentTTAModel(BaseTTAModel):
         }
         if not len(joined['scores']):
             return InstanceData(**joined)
-        found, rated = joined['spans'][None], joined['scores'][None]
+        of_probabilities = self.nms.of_probabilities
+        found = joined['spans'][None]
+        rated = joined['scores' if of_probabilities else 'joint'][None]
         every = torch.ones_like(rated, dtype=torch.bool)
         spans, scores, valid, index = (out[0] for out in self.nms(found, rated, every))
         kept = {key: rows[index[valid]] for key, rows in joined.items()}
         # A mean of places that all are at the video's end may be rounded beyond it.
         spans = spans[valid].clamp(found.min(), found.max())
-        kept.update(spans=spans, scores=scores[valid])
+        kept['spans'] = spans
+        if of_probabilities:
+            kept['scores'] = scores[valid]
+        else:
+            calibrator = self.module.calibrator
+            kept['joint'] = scores[valid]
+            kept['scores'] = calibrator(kept['joint'].to(calibrator.scale.device)).to(found)
         return InstanceData(**kept)

@@ -1,4 +1,4 @@
-"""Parts without a place of their own in the data's way: geometry, assignment, NMS, calibration."""
+"""Parts without a place of their own in the data's way: geometry, assignment, calibration."""
 
 from demul_mm.models.task_modules.assigner import ScaleAssigner
 from demul_mm.models.task_modules.calibrator import ScoreCalibrator
@@ -6,9 +6,11 @@ from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
 from demul_mm.models.task_modules.word_tokenizer import WordTokenizer
+from demul_mm.structures.expected_recall import ExpectedRecall
 from demul_mm.structures.nms import MomentNMS, SoftNMS
 
 __all__ = [
+    'ExpectedRecall',
     'MomentNMS',
     'PointGenerator',
     'PyramidPoints',

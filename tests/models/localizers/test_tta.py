@@ -1,6 +1,7 @@
 """The multi-scale test: a video at several time scales, merged by voting."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -72,6 +73,20 @@ def test_identical_scales_are_the_plain_test(trained, vote_iou, scales):
     assert_same(found, predictions_of(plain, data))
     assert [s.video_id for s in found] == ['v0', 'v1', 'v2']
     assert all(len(s.pred_moments) == n for s, n in zip(found, QUERIES))
+
+
+def test_expected_recall_merges_scales(trained):
+    nms = dict(type='ExpectedRecall', max_keep=5)
+    plain = tiny_model(test_cfg=dict(nms=nms))
+    plain.load_state_dict(trained.state_dict())
+    data, model = tiny_data(LENGTHS, QUERIES), tta_of(trained, nms, num_candidates=200)
+    expected = predictions_of(plain, data)
+    assert_same(model.test_step(at_scales(data, 1.0)), expected)
+    for one, two in zip(model.test_step(at_scales(data, 1.0, 1.0)), expected, strict=True):
+        for x, y in zip(one.pred_moments, two.pred_moments, strict=True):
+            torch.testing.assert_close(x.spans, y.spans, **CLOSE)
+            # Each candidate is there twice, so each moment has twice the expected recall.
+            torch.testing.assert_close(x.joint, y.joint + math.log(2), rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_is_its_videos_one_by_one(trained):
