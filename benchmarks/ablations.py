@@ -92,6 +92,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     'no_actions': {'train_dataloader.dataset.pipeline': without('ActionQueries')},
     # The curves of likeness are not read before fusion.
     'no_reader': {'model.reader': None},
+    # How long such moments last elsewhere is not asked.
+    'no_lengths': {'model.length_memory': None},
+    # Moments are left by their overlap alone.
+    'suppression': {'model.test_cfg.nms': dict(type='MomentNMS', iou_thr=0.5, max_keep=5)},
     # Captions and speech meet the query in what is learned alone.
     'not_aligned': {'model.aligned': [], 'model.reader.learned': True},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
@@ -148,6 +152,7 @@ WHOLE_ONLY = (
     'not_augmented',
     'no_actions',
     'no_reader',
+    'no_lengths',
 )
 TEXT_ONLY = ('not_aligned',)  # of captions and speech
 

@@ -16,7 +16,10 @@ from torch import nn
 from demul_mm.files import read_text, write_atomically
 
 # Buffers that older checkpoints lack, and that are of no harm as they start.
-ADDED_LATER = ('calibrator.match_levels',)
+ADDED_LATER = (
+    'calibrator.match_levels',
+    *(f'length_memory.{name}' for name in ('captions', 'lengths', 'weight')),
+)
 TRAINED_WITH = 'criterion.'  # nothing is tested with it
 ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'
 

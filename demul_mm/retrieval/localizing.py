@@ -48,7 +48,8 @@ def localize_pairs(
         moments = iter(
             model.select(
                 candidates,
-                [videos[v].extent for _, v in flat],
+                queries.meaning[query],
+                torch.tensor([videos[v].extent for _, v in flat], device=device),
                 [videos[v].duration for _, v in flat],
             )
         )

@@ -1,7 +1,7 @@
 # DeMUL: all that the method is named for. Curves of likeness are read at all scales before three
 # fusion stages with all cells talking; private parts with the losses that keep them apart from the
-# shared ones, the quality of borders in the score, and the dropout that trainings need which are
-# long enough to overfit.
+# shared ones, the quality of borders in the score, how long such moments last elsewhere, and the
+# dropout that trainings need which are long enough to overfit.
 _base_ = ['./demul_short.py']
 model = dict(
     language=dict(dropout=0.2, word_drop=0.1),
@@ -13,4 +13,5 @@ model = dict(
     head=dict(
         dropout=0.2,
         joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video'))),
+    length_memory=dict(type='LengthMemory'),
     criterion=dict(weights=dict(quality=1.0, decorrelation=0.1, confusion=0.01)))

@@ -5,6 +5,7 @@ from demul_mm.engine.hooks.calibration import CalibrationHook
 from demul_mm.engine.hooks.deferred_info import DeferredInfoHook
 from demul_mm.engine.hooks.epoch_seed import EpochSeedHook
 from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
+from demul_mm.engine.hooks.length_memory import LengthMemoryHook
 from demul_mm.engine.hooks.planned_schedule import PlannedScheduleHook
 from demul_mm.engine.hooks.process_cost import ProcessCostHook
 from demul_mm.engine.hooks.sentences import ReadAheadHook, SentenceLengthHook
@@ -17,6 +18,7 @@ __all__ = [
     'DeferredInfoHook',
     'EpochSeedHook',
     'HardVideoMiningHook',
+    'LengthMemoryHook',
     'PlannedScheduleHook',
     'ProcessCostHook',
     'ReadAheadHook',

@@ -1,6 +1,6 @@
 """DeMUL: decoupled multimodal modelling, unified localization."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -50,6 +50,8 @@ class DeMUL(MomentLocalizer):
         frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
         memory: config of the semantic memory; None for none.
         criterion: what the losses weigh, and other options of ``MomentCriterion``.
+        length_memory: config of the memory of how long moments last, as ``LengthMemory``; None for
+            none.
         calibrator: config of the calibrator.
         train_cfg: ``num_negatives``: videos of the batch that each query is also fused with; below
             1, the share of queries that are fused with one.
@@ -75,6 +77,7 @@ class DeMUL(MomentLocalizer):
         frame_encoder: dict | None = None,
         memory: dict | None = None,
         criterion: dict | None = None,
+        length_memory: dict | None = None,
         calibrator: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -100,6 +103,7 @@ class DeMUL(MomentLocalizer):
         self.memory = MODELS.build(memory) if memory else None
         options = {'dim': self.decoupler.shared_dim, **(criterion or {})}
         self.criterion = MODELS.build({'type': 'MomentCriterion', **options})
+        self.length_memory = MODELS.build(length_memory) if length_memory else None
         self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
         training = with_defaults('train_cfg', train_cfg, num_negatives=0.25)
         testing = with_defaults(
@@ -285,25 +289,54 @@ class DeMUL(MomentLocalizer):
         self, videos: VideoEncoding, queries: QueryEncoding, samples: Sequence[MomentDataSample]
     ) -> list[InstanceData]:
         """The same of encoded videos and queries, all of the samples in their order."""
-        owner = own_pairs([len(s.queries) for s in samples], videos.mask.device)
         moments: list[InstanceData] = []
-        extents = [s.metainfo.get('extent', s.duration) for s in samples for _ in s.queries]
         durations = [s.duration for s in samples for _ in s.queries]
-        for rows in chunk_pairs(len(owner), videos.mask.shape[1], self.max_pair_points):
-            query = torch.arange(rows.start, rows.stop, device=owner.device)
-            found = self.localize(videos, queries, owner[rows], query)
-            moments += self.select(found, extents[rows], durations[rows])
+        for rows, found, extents in self.own_candidates(videos, queries, samples):
+            moments += self.select(found, queries.meaning[rows], extents, durations[rows])
         return moments
 
+    def own_candidates(
+        self, videos: VideoEncoding, queries: QueryEncoding, samples: Sequence[MomentDataSample]
+    ) -> Iterator[tuple[slice, MomentCandidates, Tensor]]:
+        """All candidates of the queries in their own videos, of as many at once as memory allows.
+
+        Yields:
+            which of the queries, their candidates, and the seconds that the clip axis of each
+            query's video covers.
+        """
+        device = videos.mask.device
+        owner = own_pairs([len(s.queries) for s in samples], device)
+        extents = [s.metainfo.get('extent', s.duration) for s in samples for _ in s.queries]
+        for rows in chunk_pairs(len(owner), videos.mask.shape[1], self.max_pair_points):
+            query = torch.arange(rows.start, rows.stop, device=device)
+            found = self.localize(videos, queries, owner[rows], query)
+            yield rows, found, torch.tensor(extents[rows], device=device)
+
     def select(
-        self, found: MomentCandidates, extents: list[float], durations: list[float]
+        self,
+        found: MomentCandidates,
+        meaning: Tensor,
+        extents: Tensor,
+        durations: Sequence[float],
     ) -> list[InstanceData]:
         """Calibrate and suppress: the moments of each of ``R`` pairs, best first, in seconds.
 
-        ``scores`` are in [0, 1]; ``joint`` are the scores whose probability they are (unless soft
-        suppression has lowered them), on one scale for all pairs of a query.
+        Args:
+            found: all candidates.
+            meaning: ``(R, E)`` of the pairs' queries.
+            extents: ``(R,)`` seconds that the clip axis of each pair's video covers.
+            durations: ``R`` numbers of seconds, at which moments end at the latest.
+
+        Returns:
+            of each pair ``spans (K, 2)``, ``scores (K,)`` in [0, 1], ``joint (K,)``, whose
+            probability they are (unless soft suppression has lowered them), on one scale for all
+            pairs of a query, and ``terms (K, 5)``.
         """
         given, rated = found.spans.float(), found.scores.float()
+        extent = extents.to(given)[:, None, None]
+        if self.length_memory is not None:
+            seconds = (given[..., 1] - given[..., 0]) * extent[..., 0]
+            rated = rated + self.length_memory(meaning, seconds)
         if self.nms.of_probabilities:
             spans, scores, valid, index = self.nms(given, self.calibrator(rated), found.mask)
             joint = rated.gather(1, index)
@@ -311,7 +344,6 @@ class DeMUL(MomentLocalizer):
             spans, joint, valid, index = self.nms(given, rated, found.mask)
             scores = self.calibrator(joint)
         terms = found.terms.gather(1, index[..., None].expand(-1, -1, found.terms.shape[-1]))
-        extent = spans.new_tensor(extents)[:, None, None]
         limit = spans.new_tensor(durations)[:, None, None]
         spans = torch.minimum(spans * extent, limit)
         columns = (spans, scores, joint, terms.float(), valid)

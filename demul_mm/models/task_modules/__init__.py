@@ -2,6 +2,7 @@
 
 from demul_mm.models.task_modules.assigner import ScaleAssigner
 from demul_mm.models.task_modules.calibrator import ScoreCalibrator
+from demul_mm.models.task_modules.length_memory import LengthMemory
 from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
@@ -11,6 +12,7 @@ from demul_mm.structures.nms import MomentNMS, SoftNMS
 
 __all__ = [
     'ExpectedRecall',
+    'LengthMemory',
     'MomentNMS',
     'PointGenerator',
     'PyramidPoints',

@@ -1,0 +1,108 @@
+"""Fill the memory of lengths with the training queries, and fit how much it weighs."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from demul_mm.engine.hooks.video_weight import best_weight
+from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.evaluation.floors import annotation_entries
+from demul_mm.models.localizers import DeMUL
+from demul_mm.registry import HOOKS
+from demul_mm.retrieval import encode_queries
+from demul_mm.structures import span_iou
+
+SENTENCES = 256  # encoded at once
+
+
+@HOOKS.register_module()
+class LengthMemoryHook(Hook):
+    """Before each validation, fill the model's ``LengthMemory`` and fit its weight.
+
+    It is filled with the training split. The weight is the one that makes candidates which hit
+    likeliest among all candidates of the validation split's own videos, which must be held-out
+    train videos. Nothing is done for a model without such a memory, nor while testing.
+
+    Args:
+        max_queries: so many training queries are remembered, evenly spread over the split.
+        iou_thr: the IoU at which a candidate hits.
+    """
+
+    # After the EMA hook has put the averaged weights in place.
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, max_queries: int = 4096, iou_thr: float = 0.7) -> None:
+        self.max_queries = max_queries
+        self.iou_thr = iou_thr
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        model = unwrapped(runner.model)
+        if getattr(model, 'length_memory', None) is None or runner.train_loop is None:
+            return
+        model.eval()
+        captions, seconds = self.known(model, runner.train_loop.dataloader.dataset)
+        memories = [each.length_memory for each in models_of(runner)]
+        for memory in memories:
+            memory.fill(captions, seconds)
+        # All ranks fit one number, each having looked at its own share of the videos.
+        rows = self.rows(model, runner.val_loop.dataloader) if len(seconds) else []
+        weight = best_weight(
+            [row for part in all_gather_object(rows) for row in part], low=0.01, high=10.0
+        )
+        if weight is None:
+            return
+        for memory in memories:
+            memory.weight.fill_(weight)
+        runner.logger.info(f'the length of {len(seconds):,} training moments weighs {weight:.2f}')
+
+    def known(self, model: DeMUL, dataset: Iterable) -> tuple[Tensor, Tensor]:
+        """The sentences ``(N, E)`` of a data set, and how many seconds their moments last."""
+        told = [
+            (entry['query'], end - start)
+            for entry in annotation_entries(dataset)
+            for start, end in entry['gt']
+            if end > start
+        ]
+        chosen = np.linspace(0, len(told) - 1, min(len(told), self.max_queries)).round().astype(int)
+        told = [told[i] for i in chosen]
+        parts = [
+            encode_queries(model, [sentence for sentence, _ in told[i : i + SENTENCES]]).meaning
+            for i in range(0, len(told), SENTENCES)
+        ]
+        device = model.length_memory.weight.device
+        captions = torch.cat(parts) if parts else torch.zeros(0, 0, device=device)
+        return captions, torch.tensor([seconds for _, seconds in told], device=device)
+
+    @torch.no_grad()
+    def rows(self, model: DeMUL, loader: Iterable) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """For each query of ``loader`` score, log-likelihood of length and hit of all candidates.
+
+        The score is the one without the memory.
+        """
+        found = []
+        for batch in loader:
+            data = model.data_preprocessor(batch, False)
+            samples = data['data_samples']
+            truth = [spans for sample in samples for spans in sample.gt_spans]
+            if not truth:
+                continue
+            inputs = data['inputs']
+            queries = model.encode_tokens(inputs['ids'], inputs['word_mask'])
+            own = model.own_candidates(model.encode_video(inputs), queries, samples)
+            for rows, candidates, extent in own:
+                seconds = candidates.spans.float() * extent[:, None, None]
+                length = (seconds[..., 1] - seconds[..., 0]).clamp(min=0)
+                told = model.length_memory.log_likelihood(queries.meaning[rows], length)
+                for i, spans in enumerate(truth[rows]):
+                    valid = candidates.mask[i]
+                    places = seconds[i, valid].cpu()
+                    iou = span_iou(places[:, None], spans[None]).amax(1) if len(spans) else None
+                    if iou is not None:
+                        score = candidates.scores[i, valid].cpu().double()
+                        found.append((score, told[i, valid].cpu().double(), iou >= self.iou_thr))
+        return found

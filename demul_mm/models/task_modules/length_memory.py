@@ -1,0 +1,92 @@
+"""How long moments last that are asked for in such words: transfer from other videos."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from demul_mm.registry import MODELS
+
+# Logarithms of seconds at which the likelihood of a length is computed; linear between.
+GRID = torch.linspace(math.log(0.25), math.log(7200.0), 256)
+# A length that no like sentence has is this likely, where the likeliest is at most 1.
+FLOOR = 1e-3
+
+
+@MODELS.register_module()
+class LengthMemory(nn.Module):
+    """Remembers how many seconds the moments of the training queries last.
+
+    A model over a fixed number of clips does not see seconds, though an action takes about as long
+    in every video: who opens a door needs no minute. What training queries in like words asked for
+    gives a likelihood of each length, a Nadaraya-Watson estimate over the language model's sentence
+    vectors::
+
+        log sum_i softmax_i(cos(query, query_i) / temperature)
+                  exp(-(log seconds - log seconds_i)^2 / 2 bandwidth^2)
+
+    ``weight`` times that is added to the joint score of a candidate. Nothing is learned by descent,
+    so a query of the training set cannot recite its own moment:
+    :class:`~demul_mm.engine.hooks.LengthMemoryHook` fills the memory with the training queries and
+    fits the weight on held-out videos. Until then, and without a memory in an older checkpoint, it
+    adds nothing.
+
+    Args:
+        temperature: of the cosine of two sentences; smaller listens to fewer of them.
+        bandwidth: in which two lengths are alike, in logarithms of seconds.
+    """
+
+    captions: Tensor  # (N, E) unit vectors
+    lengths: Tensor  # (N,) logarithms of seconds
+    weight: Tensor
+
+    def __init__(self, temperature: float = 0.05, bandwidth: float = 0.3) -> None:
+        super().__init__()
+        for name, value in (('temperature', temperature), ('bandwidth', bandwidth)):
+            if not 0 < value < math.inf:
+                raise ValueError(f'{name} is {value}; it must be positive')
+        self.temperature = temperature
+        self.bandwidth = bandwidth
+        self.register_buffer('captions', torch.zeros(0, 0))
+        self.register_buffer('lengths', torch.zeros(0))
+        self.register_buffer('weight', torch.tensor(0.0))
+
+    @torch.no_grad()
+    def fill(self, captions: Tensor, seconds: Tensor) -> None:
+        """Remember ``(N, E)`` sentences and the positive ``(N,)`` seconds of their moments."""
+        self.captions = captions.to(self.weight)
+        self.lengths = seconds.to(self.weight).log()
+
+    def forward(self, captions: Tensor, seconds: Tensor) -> Tensor:
+        """What the lengths of candidates add to their scores.
+
+        Args:
+            captions: ``(R, E)`` unit vectors of the queries.
+            seconds: ``(R, M)``.
+
+        Returns:
+            ``(R, M)``.
+        """
+        if not len(self.captions):
+            return torch.zeros_like(seconds)
+        return self.weight * self.log_likelihood(captions, seconds)
+
+    def log_likelihood(self, captions: Tensor, seconds: Tensor) -> Tensor:
+        """The same before it is weighted."""
+        share = (captions.float() @ self.captions.T / self.temperature).softmax(1)  # (R, N)
+        grid = GRID.to(share)
+        kernel = (-0.5 * ((grid - self.lengths[:, None]) / self.bandwidth) ** 2).exp()  # (N, G)
+        likelihood = share @ kernel  # (R, G)
+        step = (grid[-1] - grid[0]) / (len(grid) - 1)
+        place = (seconds.float().clamp(min=1e-6).log() - grid[0]) / step
+        place = place.clamp(0, len(grid) - 1)
+        low = place.long().clamp(max=len(grid) - 2)
+        below, above = likelihood.gather(1, low), likelihood.gather(1, low + 1)
+        return (torch.lerp(below, above, place - low) + FLOOR).log()
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
+        # As many sentences as the checkpoint has.
+        for name in ('captions', 'lengths'):
+            if prefix + name in state_dict:
+                setattr(self, name, self.weight.new_empty(state_dict[prefix + name].shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
