@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from demul_mm.engine.hooks import VideoWeightHook
-from demul_mm.engine.hooks.video_weight import best_weight
+from demul_mm.engine.hooks.video_weight import _likeness, best_weight
+from demul_mm.retrieval import encode_batch, encode_queries
 from tests.models.tiny import tiny_data, tiny_model
 
 
@@ -52,3 +53,22 @@ def test_the_hook_fits_what_it_searches_whatever_the_weight_was() -> None:
     )
     hook.before_val_epoch(runner)
     assert model.head.joint.video_weight.item() == pytest.approx(found[1], rel=1e-4)
+
+
+def test_queries_whose_video_is_not_found_say_nothing() -> None:
+    """Among rivals that were chosen for being liker than the own video, likeness would mislead."""
+    model = tiny_model().eval()
+    data = tiny_data((13, 8, 20, 9, 15), (2, 2, 2, 2, 2))
+    videos = encode_batch(model, data)
+    asked = [
+        (text, v, spans)
+        for v, sample in enumerate(data['data_samples'])
+        for text, spans in zip(sample.queries, sample.gt_spans)
+    ]
+    queries = encode_queries(model, [text for text, _, _ in asked])
+    alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
+    rank = [int((row > row[v]).sum()) for row, (_, v, _) in zip(alike, asked)]
+    for rivals in (0, 1, 4):
+        rows = VideoWeightHook(num_rivals=rivals)._search(model, videos, asked)
+        assert len(rows) == sum(r <= rivals for r in rank)
+    assert 0 < sum(r <= 1 for r in rank) < len(rank)

@@ -27,9 +27,10 @@ class VideoWeightHook(Hook):
 
     Rivals of a training batch say little of it: they are chosen for being like the query, and the
     model has seen all of them. So the one number is fitted where it is used: queries of the
-    validation split, which must be held-out train videos, are fused with their own video and with
-    the ones that the shared space takes for it, and the likelihood of their moments among all of
-    these is maximised. Nothing is fitted while testing.
+    validation split, which must be held-out train videos, are fused with the videos that the shared
+    space finds for them, and the likelihood of their moments among all of these is maximised. As in
+    a search, a query whose own video is not found says nothing: were its own added, all others
+    would be liker by choice, and likeness would seem to mislead. Nothing is fitted while testing.
 
     Args:
         num_rivals: videos beside its own that a query is fused with.
@@ -73,15 +74,20 @@ class VideoWeightHook(Hook):
     def _search(
         self, model: DeMUL, videos: Sequence[EncodedVideo], asked: Sequence[tuple[str, int, Tensor]]
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Fuse each query with its own video and the likest others."""
+        """Fuse each query with the videos that are likest, if its own is among them."""
         queries = encode_queries(model, [text for text, _, _ in asked])
         alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
-        own = torch.tensor([owner for _, owner, _ in asked], device=alike.device)
-        alike = alike.scatter(1, own[:, None], torch.inf)  # the own video comes first
-        wanted = alike.topk(min(self.num_rivals + 1, len(videos)), 1).indices.tolist()
+        own = torch.tensor([owner for _, owner, _ in asked], device=alike.device)[:, None]
+        best = alike.topk(min(self.num_rivals + 1, len(videos)), 1).indices  # (Q, K)
+        hit = (best == own).any(1).nonzero()[:, 0]
+        if not len(hit):
+            return []
+        first = alike.scatter(1, own, torch.inf)[hit]  # the own video comes first
+        wanted = first.topk(best.shape[1], 1).indices.tolist()
         weight = model.head.joint.video_weight.item()
-        found = localize_pairs(model, videos, queries, wanted)
-        return [self._row(moments, truth, weight) for moments, (_, _, truth) in zip(found, asked)]
+        found = localize_pairs(model, videos, queries.select(hit), wanted)
+        truths = [asked[i][2] for i in hit.tolist()]
+        return [self._row(moments, truth, weight) for moments, truth in zip(found, truths)]
 
     def _row(
         self, moments: Sequence[InstanceData], truth: Tensor, weight: float
