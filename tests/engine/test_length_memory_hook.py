@@ -41,9 +41,10 @@ def test_training_moments_are_remembered_and_held_out_ones_weigh_them() -> None:
     data = tiny_data()
     LengthMemoryHook(iou_thr=0.1).before_val_epoch(runner_of(model, data))
     memory = model.length_memory
-    torch.testing.assert_close(memory.lengths.exp(), torch.tensor([3.0, 1.0, 4.0]))
+    assert int(memory.count) == 3
+    torch.testing.assert_close(memory.lengths[:3].exp(), torch.tensor([3.0, 1.0, 4.0]))
     meaning = model.encode_query([SENTENCES[0], SENTENCES[2]]).meaning
-    torch.testing.assert_close(memory.captions, meaning[[0, 1, 1]])
+    torch.testing.assert_close(memory.captions[:3], meaning[[0, 1, 1]])
     assert 0.01 <= float(memory.weight) <= 10
 
 
@@ -81,6 +82,13 @@ def test_a_length_that_is_likely_is_preferred() -> None:
         model.length_memory.fill(meaning, wanted[None])
         model.length_memory.weight.fill_(1e4)
         assert float(lengths()[0]) == pytest.approx(float(wanted), rel=0.05)
+
+
+def test_of_more_than_it_holds_it_keeps_an_even_choice() -> None:
+    model = tiny_model(length_memory=dict(type='LengthMemory', size=2))
+    captions, seconds = LengthMemoryHook().known(model, Annotations())
+    assert seconds.tolist() == [3.0, 4.0]
+    torch.testing.assert_close(captions, model.encode_query([SENTENCES[0], SENTENCES[2]]).meaning)
 
 
 def test_nothing_is_done_without_a_memory() -> None:

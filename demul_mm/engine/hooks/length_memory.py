@@ -13,6 +13,7 @@ from demul_mm.engine.hooks.video_weight import best_weight
 from demul_mm.engine.models import models_of, unwrapped
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.models.localizers import DeMUL
+from demul_mm.models.task_modules import LengthMemory
 from demul_mm.registry import HOOKS
 from demul_mm.retrieval import encode_queries
 from demul_mm.structures import span_iou
@@ -24,20 +25,19 @@ SENTENCES = 256  # encoded at once
 class LengthMemoryHook(Hook):
     """Before each validation, fill the model's ``LengthMemory`` and fit its weight.
 
-    It is filled with the training split. The weight is the one that makes candidates which hit
-    likeliest among all candidates of the validation split's own videos, which must be held-out
-    train videos. Nothing is done for a model without such a memory, nor while testing.
+    It is filled with the training split, evenly over all of it where that is more than it holds.
+    The weight is the one that makes candidates which hit likeliest among all candidates of the
+    validation split's own videos, which must be held-out train videos. Nothing is done for a model
+    without such a memory, nor while testing.
 
     Args:
-        max_queries: so many training queries are remembered, evenly spread over the split.
         iou_thr: the IoU at which a candidate hits.
     """
 
     # After the EMA hook has put the averaged weights in place.
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, max_queries: int = 4096, iou_thr: float = 0.7) -> None:
-        self.max_queries = max_queries
+    def __init__(self, iou_thr: float = 0.7) -> None:
         self.iou_thr = iou_thr
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -68,15 +68,15 @@ class LengthMemoryHook(Hook):
             for start, end in entry['gt']
             if end > start
         ]
-        chosen = np.linspace(0, len(told) - 1, min(len(told), self.max_queries)).round().astype(int)
-        told = [told[i] for i in chosen]
+        memory = memory_of(model)
+        number = min(len(told), memory.size)
+        told = [told[i] for i in np.linspace(0, len(told) - 1, number).round().astype(int)]
         parts = [
             encode_queries(model, [sentence for sentence, _ in told[i : i + SENTENCES]]).meaning
             for i in range(0, len(told), SENTENCES)
         ]
-        device = model.length_memory.weight.device
-        captions = torch.cat(parts) if parts else torch.zeros(0, 0, device=device)
-        return captions, torch.tensor([seconds for _, seconds in told], device=device)
+        captions = torch.cat(parts) if parts else memory.captions[:0]
+        return captions, memory.lengths.new_tensor([seconds for _, seconds in told])
 
     @torch.no_grad()
     def rows(self, model: DeMUL, loader: Iterable) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -84,6 +84,7 @@ class LengthMemoryHook(Hook):
 
         The score is the one without the memory.
         """
+        memory = memory_of(model)
         found = []
         for batch in loader:
             data = model.data_preprocessor(batch, False)
@@ -97,7 +98,7 @@ class LengthMemoryHook(Hook):
             for rows, candidates, extent in own:
                 seconds = candidates.spans.float() * extent[:, None, None]
                 length = (seconds[..., 1] - seconds[..., 0]).clamp(min=0)
-                told = model.length_memory.log_likelihood(queries.meaning[rows], length)
+                told = memory.log_likelihood(queries.meaning[rows], length)
                 for i, spans in enumerate(truth[rows]):
                     valid = candidates.mask[i]
                     places = seconds[i, valid].cpu()
@@ -106,3 +107,9 @@ class LengthMemoryHook(Hook):
                         score = candidates.scores[i, valid].cpu().double()
                         found.append((score, told[i, valid].cpu().double(), iou >= self.iou_thr))
         return found
+
+
+def memory_of(model: DeMUL) -> LengthMemory:
+    """That of a model which has one."""
+    assert model.length_memory is not None
+    return model.length_memory

@@ -103,7 +103,10 @@ class DeMUL(MomentLocalizer):
         self.memory = MODELS.build(memory) if memory else None
         options = {'dim': self.decoupler.shared_dim, **(criterion or {})}
         self.criterion = MODELS.build({'type': 'MomentCriterion', **options})
-        self.length_memory = MODELS.build(length_memory) if length_memory else None
+        self.length_memory = None
+        if length_memory:
+            width = self.language.meaning_dim
+            self.length_memory = MODELS.build({'caption_dim': width, **length_memory})
         self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
         training = with_defaults('train_cfg', train_cfg, num_negatives=0.25)
         testing = with_defaults(

@@ -32,30 +32,46 @@ class LengthMemory(nn.Module):
     adds nothing.
 
     Args:
+        caption_dim: width ``E`` of the sentences' vectors.
+        size: of how many moments it remembers the length at most.
         temperature: of the cosine of two sentences; smaller listens to fewer of them.
         bandwidth: in which two lengths are alike, in logarithms of seconds.
     """
 
-    captions: Tensor  # (N, E) unit vectors
-    lengths: Tensor  # (N,) logarithms of seconds
+    captions: Tensor  # (size, E) unit vectors
+    lengths: Tensor  # (size,) logarithms of seconds
+    count: Tensor  # how many of them are filled
     weight: Tensor
 
-    def __init__(self, temperature: float = 0.05, bandwidth: float = 0.3) -> None:
+    def __init__(
+        self,
+        caption_dim: int = 384,
+        size: int = 4096,
+        temperature: float = 0.05,
+        bandwidth: float = 0.3,
+    ) -> None:
         super().__init__()
         for name, value in (('temperature', temperature), ('bandwidth', bandwidth)):
             if not 0 < value < math.inf:
                 raise ValueError(f'{name} is {value}; it must be positive')
         self.temperature = temperature
         self.bandwidth = bandwidth
-        self.register_buffer('captions', torch.zeros(0, 0))
-        self.register_buffer('lengths', torch.zeros(0))
+        self.size = size
+        self.register_buffer('captions', torch.zeros(size, caption_dim))
+        self.register_buffer('lengths', torch.zeros(size))
+        self.register_buffer('count', torch.tensor(0))
         self.register_buffer('weight', torch.tensor(0.0))
 
     @torch.no_grad()
     def fill(self, captions: Tensor, seconds: Tensor) -> None:
-        """Remember ``(N, E)`` sentences and the positive ``(N,)`` seconds of their moments."""
-        self.captions = captions.to(self.weight)
-        self.lengths = seconds.to(self.weight).log()
+        """Remember these alone: ``(N, E)`` sentences and the ``(N,)`` seconds of their moments.
+
+        ``N`` is at most ``size``, and seconds are positive.
+        """
+        number = len(seconds)
+        self.captions[:number] = captions
+        self.lengths[:number] = seconds.log()
+        self.count.fill_(number)
 
     def forward(self, captions: Tensor, seconds: Tensor) -> Tensor:
         """What the lengths of candidates add to their scores.
@@ -67,15 +83,16 @@ class LengthMemory(nn.Module):
         Returns:
             ``(R, M)``.
         """
-        if not len(self.captions):
+        if not self.count:
             return torch.zeros_like(seconds)
         return self.weight * self.log_likelihood(captions, seconds)
 
     def log_likelihood(self, captions: Tensor, seconds: Tensor) -> Tensor:
         """The same before it is weighted."""
-        share = (captions.float() @ self.captions.T / self.temperature).softmax(1)  # (R, N)
+        known, lengths = self.captions[: int(self.count)], self.lengths[: int(self.count), None]
+        share = (captions.float() @ known.T / self.temperature).softmax(1)  # (R, N)
         grid = GRID.to(share)
-        kernel = (-0.5 * ((grid - self.lengths[:, None]) / self.bandwidth) ** 2).exp()  # (N, G)
+        kernel = (-0.5 * ((grid - lengths) / self.bandwidth) ** 2).exp()  # (N, G)
         likelihood = share @ kernel  # (R, G)
         step = (grid[-1] - grid[0]) / (len(grid) - 1)
         place = (seconds.float().clamp(min=1e-6).log() - grid[0]) / step
@@ -83,10 +100,3 @@ class LengthMemory(nn.Module):
         low = place.long().clamp(max=len(grid) - 2)
         below, above = likelihood.gather(1, low), likelihood.gather(1, low + 1)
         return (torch.lerp(below, above, place - low) + FLOOR).log()
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
-        # As many sentences as the checkpoint has.
-        for name in ('captions', 'lengths'):
-            if prefix + name in state_dict:
-                setattr(self, name, self.weight.new_empty(state_dict[prefix + name].shape))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
