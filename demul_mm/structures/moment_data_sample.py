@@ -28,8 +28,8 @@ class MomentDataSample(BaseDataElement):
         hard_queries (list[str]): for each query a false variant of it, or '' where there is none;
             only in training, where the pipeline makes them (``RewordQueries``).
         pred_moments (list[InstanceData]): for each query, the predicted moments, best first:
-            ``spans (M, 2)`` seconds, ``scores (M,)``, and optionally ``terms (M, 5)``, what each
-            term of the joint score gave.
+            ``spans (M, 2)`` seconds, ``scores (M,)``, and of DeMUL ``joint (M,)``, the scores
+            before calibration, and ``terms (M, 5)``, what each term gave to the candidate's own.
         pred_phrases (list[PhraseMap]): for each query, its words and how much each speaks for each
             clip of the video; only where the model was asked to explain itself
             (``test_cfg=dict(explain=True)``).

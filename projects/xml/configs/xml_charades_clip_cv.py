@@ -6,7 +6,8 @@ model = dict(
     type='XML',
     language=dict(type='WordProjection', lm={{_base_.lm}}, dim=256, dropout=0.3),
     dim=256,
-    dropout=0.3)
+    dropout=0.3,
+    max_clips=32)  # of 64: 99 % of the moments; without a bound the likeliest borders are the video's
 test_cfg = dict(type='ExhaustiveTestLoop', num_videos=100, num_moments=100)
 test_evaluator = [
     {{_base_.val_evaluator}},
