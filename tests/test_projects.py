@@ -110,3 +110,10 @@ def test_it_learns(config: Config, model: OwnVideoLocalizer) -> None:
         optimizer.step()
         totals.append(total.item())
     assert totals[-1] < 0.9 * totals[0]
+
+
+def test_a_choice_by_joint_scores_is_refused(config: Config) -> None:
+    wrong = shrunk(config.model.to_dict())
+    wrong['test_cfg'] = dict(nms=dict(type='ExpectedRecall'))
+    with pytest.raises(ValueError, match='use MomentNMS or SoftNMS'):
+        MODELS.build(wrong)

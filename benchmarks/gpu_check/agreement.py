@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 from demul_mm.evaluation.metrics import MomentRecall
 from demul_mm.evaluation.predictions import pad_spans
 from demul_mm.models.backbones import TransformersLM
-from demul_mm.models.task_modules import MomentNMS, ScoreCalibrator, SoftNMS
+from demul_mm.models.task_modules import ExpectedRecall, MomentNMS, ScoreCalibrator, SoftNMS
 from demul_mm.precision import autocast
 
 
@@ -67,7 +67,7 @@ def selection(lab: Lab, rows: Rows) -> None:
     rng = torch.Generator().manual_seed(0)
     spans = torch.rand(16, 200, 2, generator=rng).sort(-1).values
     scores, mask = torch.rand(16, 200, generator=rng), torch.rand(16, 200, generator=rng) < 0.9
-    for nms in (MomentNMS(vote_iou=0.6), SoftNMS()):
+    for nms in (ExpectedRecall(), MomentNMS(vote_iou=0.6), SoftNMS()):
         ours = nms(spans, scores, mask)
         theirs = nms(*(t.to(lab.device) for t in (spans, scores, mask)))
         name = type(nms).__name__
