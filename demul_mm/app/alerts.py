@@ -2,16 +2,17 @@
 
 import json
 import sqlite3
-import urllib.request
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from mmengine.logging import MMLogger
 
+from demul_mm.app.catalogue import VideoRow
 from demul_mm.app.library import Library
+from demul_mm.app.webhook import PAUSES, check_address, post
 
 FILE = 'alerts.sqlite'
 SCHEMA = """
@@ -22,8 +23,8 @@ CREATE TABLE IF NOT EXISTS asked (
     alert INTEGER NOT NULL REFERENCES alerts ON DELETE CASCADE, key TEXT NOT NULL,
     PRIMARY KEY (alert, key)) WITHOUT ROWID;
 """
-# Seconds that a webhook may take to answer.
-TIMEOUT = 10
+# Seconds for which a file or an address that failed is left alone: at first, and at most.
+REST, LONGEST_REST = 60.0, 600.0
 
 
 class Alert(NamedTuple):
@@ -53,12 +54,24 @@ class Alerts:
 
     Each asks a video once: whatever a killed run did not tell is told by the next, at worst twice.
 
+    A file or an address that takes nothing is left alone for a while, longer each time; meanwhile
+    other alerts go on.
+
     Args:
         library: whose videos are asked.
+        wait: for the seconds between two tries of an address.
+        clock: tells seconds.
     """
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(
+        self,
+        library: Library,
+        wait: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.library, self._wait, self._clock = library, wait, clock
+        # Of a file or an address that failed: how long it rests, and until when.
+        self._rests: dict[str, tuple[float, float]] = {}
         self._db = sqlite3.connect(library.path / FILE, timeout=60)
         self._db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;' + SCHEMA)
 
@@ -81,12 +94,15 @@ class Alerts:
 
         Raises:
             ValueError: the sentence is empty, or the address is not of http or https.
+            FileNotFoundError: the folder of the file is missing.
         """
         if not sentence.strip():
             raise ValueError('the sentence is empty; say what you look for')
-        if webhook is not None and urlsplit(webhook).scheme not in ('http', 'https'):
-            raise ValueError(f'webhook {webhook!r}: give an address that begins with https://')
+        if webhook is not None:
+            check_address(webhook)
         place = None if file is None else str(Path(file).resolve())
+        if place is not None and not Path(place).parent.is_dir():
+            raise FileNotFoundError(f'there is no folder {Path(place).parent}; make it first')
         with self._db:
             number = self._db.execute(
                 'INSERT INTO alerts (sentence, threshold, file, webhook) VALUES (?, ?, ?, ?)',
@@ -130,45 +146,61 @@ class Alerts:
                 k for (k,) in self._db.execute('SELECT key FROM asked WHERE alert = ?', alert[:1])
             }
             for row in videos:
-                if row.key in asked:
+                if row.key in asked or self._rests_now(alert):
                     continue
-                found = self._ask(alert, row.path)
+                found = self._ask(alert, row)
                 if self._send(alert, found, tell):
                     with self._db:
                         self._mark(alert.id, [row.key])
                     events += found
         return events
 
-    def _ask(self, alert: Alert, path: str) -> list[Event]:
+    def _ask(self, alert: Alert, row: VideoRow) -> list[Event]:
         """The best moment of a video, if it is good enough."""
-        hits = self.library.ask(path, alert.sentence, number=1, scorer='windows')
         return [
-            Event(alert.id, alert.sentence, path, *(round(v, 3) for v in (h.start, h.end, h.score)))
-            for h in hits
-            if h.score >= alert.threshold
+            Event(
+                alert.id,
+                alert.sentence,
+                row.path,
+                *(round(v, 3) for v in (m.start, m.end, m.score)),
+            )
+            for m in self.library.ask_kept(row.key, alert.sentence)
+            if m.score >= alert.threshold
         ]
 
     def _send(self, alert: Alert, events: list[Event], tell: Callable[[Event], None]) -> bool:
         """Whether all were told."""
+        rest, _ = self._rests.get(_place(alert), (0.0, 0.0))
         try:
             for event in events:
+                if alert.webhook is not None:
+                    post(alert.webhook, asdict(event), () if rest else PAUSES, self._wait)
                 if alert.file is not None:
                     with open(alert.file, 'a', encoding='utf-8') as file:
                         file.write(json.dumps(asdict(event), ensure_ascii=False) + '\n')
-                if alert.webhook is not None:
-                    _post(alert.webhook, asdict(event))
                 if alert.file is None and alert.webhook is None:
                     tell(event)
         except OSError as error:
+            rest = min(2 * rest or REST, LONGEST_REST)
+            self._rests[_place(alert)] = rest, self._clock() + rest
             MMLogger.get_current_instance().warning(
-                f'alert {alert.id} could not be told and is tried again: {error}'
+                f'alert {alert.id} could not be told, the next run tries again: {error}'
             )
             return False
+        if events:
+            self._rests.pop(_place(alert), None)
         return True
 
+    def _rests_now(self, alert: Alert) -> bool:
+        _, until = self._rests.get(_place(alert), (0.0, float('-inf')))
+        return self._clock() < until
+
     def _mark(self, number: int, keys: list[str]) -> None:
-        rows = [(number, key) for key in keys]
-        self._db.executemany('INSERT OR IGNORE INTO asked VALUES (?, ?)', rows)
+        """Of an alert that may have been removed meanwhile."""
+        self._db.executemany(
+            'INSERT OR IGNORE INTO asked SELECT id, ? FROM alerts WHERE id = ?',
+            [(key, number) for key in keys],
+        )
 
 
 def has_alerts(library: Library) -> bool:
@@ -176,9 +208,6 @@ def has_alerts(library: Library) -> bool:
     return (library.path / FILE).is_file()
 
 
-def _post(address: str, content: dict[str, Any]) -> None:
-    request = urllib.request.Request(
-        address, json.dumps(content).encode(), {'Content-Type': 'application/json'}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-        answer.read()
+def _place(alert: Alert) -> str:
+    """What may fail: its address or file; nothing where it is told in a line."""
+    return alert.webhook or alert.file or ''

@@ -126,6 +126,14 @@ class Searchable(ABC):
         """The best moments of one video, read from the library if it is there; see :func:`ask`."""
         return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, self._file)
 
+    def ask_kept(self, key: str, sentence: str) -> list[Found]:
+        """The best moment of a video of the library, whatever has become of its own file.
+
+        None if another process has just forgotten the video.
+        """
+        sight, file = self.sight, self._file(key)
+        return sight.ask(sentence, file, 1, 'windows') if file.is_file() else []
+
 
 def ask(
     path: str | Path,

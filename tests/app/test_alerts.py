@@ -2,6 +2,8 @@
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from demul_mm.app.alerts import Alerts, Event
 from demul_mm.app.library import Library, Report
 from demul_mm.app.sources import base, find_videos, resolve
 from demul_mm.app.watch import watch
+from demul_mm.app.webhook import post
 from tests.app.films import ColourEncoder, write_film
 
 
@@ -20,6 +23,98 @@ def library(tmp_path: Path) -> Library:
     library = Library(tmp_path / 'library', ColourEncoder)
     library.update([tmp_path / 'films'])
     return library
+
+
+class Receiver(HTTPServer):
+    """Answers posts in one way after the other, the last for good; keeps what it took.
+
+    An answer is a status, or bytes that are no HTTP.
+    """
+
+    def __init__(self, *answers: int | bytes) -> None:
+        self.answers, self.taken, self.asked = list(answers), list[dict](), 0
+        super().__init__(('127.0.0.1', 0), _Answer)
+        self.address = f'http://127.0.0.1:{self.server_port}/secret'
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        content = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+        answers = self.server.answers
+        self.server.asked += 1
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, bytes):
+            self.wfile.write(answer)
+            return
+        if answer == 200:
+            assert self.headers['User-Agent'].startswith('demul/')
+            self.server.taken.append(content)
+        self.send_response(answer)
+        self.send_header('Location', '/elsewhere')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def receiver(*answers: int | bytes) -> Iterator[Receiver]:
+    with Receiver(*answers) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ('answers', 'asked', 'told'),
+    [
+        ((200,), 1, None),
+        ((500, b'', b'no HTTP\r\n\r\n', 200), 4, None),
+        ((429,), 4, 'Too Many Requests'),
+        ((404,), 1, 'Not Found'),
+        ((302,), 1, 'moved to /elsewhere'),
+        ((307,), 1, 'moved to /elsewhere'),
+    ],
+)
+def test_posting(answers: tuple, asked: int, told: str | None) -> None:
+    with receiver(*answers) as hook:
+        if told is None:
+            post(hook.address, dict(text='é'), (0, 0, 0))
+        else:
+            with pytest.raises(OSError, match=told) as error:
+                post(hook.address, {}, (0, 0, 0))
+            assert 'secret' not in str(error.value)
+    assert (hook.asked, hook.taken) == (asked, [] if told else [dict(text='é')])
+
+
+def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('demul_mm.app.webhook.TIMEOUT', 0.05)
+    with Receiver(200) as silent, pytest.raises(OSError, match=r'127.0.0.1 did not .*timed out'):
+        post(silent.address, {}, (0,))
+    with pytest.raises(OSError, match='refused'):
+        post(silent.address, {}, (0,))
+
+
+@pytest.mark.parametrize(
+    'address',
+    [
+        'file:///etc/passwd',
+        'http://',
+        'https://a b.org/',
+        'https://é.org',
+        'http://a:x/',
+        'http://n@h/',
+    ],
+)
+def test_addresses_that_cannot_be_posted_to(library: Library, address: str) -> None:
+    with pytest.raises(ValueError, match='https://'):
+        Alerts(library).add('red', 0.5, webhook=address)
 
 
 def test_new_videos_are_told_once(library: Library, tmp_path: Path) -> None:
@@ -44,40 +139,51 @@ def test_new_videos_are_told_once(library: Library, tmp_path: Path) -> None:
 
 
 def test_a_file_and_an_address(library: Library, tmp_path: Path) -> None:
-    posted: list[dict] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        status = 500
-
-        def do_POST(self) -> None:
-            content = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-            if self.status == 200:
-                posted.append(content)
-            self.send_response(self.status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(('127.0.0.1', 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    alerts = Alerts(library)
-    address = f'http://127.0.0.1:{server.server_port}/'
-    alerts.add('something red', 0.9, tmp_path / 'found.jsonl', old=True)
-    alerts.add('something red', 0.9, webhook=address, old=True)
-    told: list[Event] = []
-    assert len(alerts.run(told.append)) == 1  # the address did not take it
-    Hook.status = 200
-    assert len(alerts.run(told.append)) == 1
-    server.shutdown()
+    alerts = Alerts(library, wait=lambda seconds: None)
+    with receiver(500) as hook:
+        alerts.add('something red', 0.9, tmp_path / 'found.jsonl', old=True)
+        alerts.add('something red', 0.9, webhook=hook.address, old=True)
+        told: list[Event] = []
+        assert len(alerts.run(told.append)) == 1  # the address did not take it
+        hook.answers = [200]
+        assert len(Alerts(library).run(told.append)) == 1
     (line,) = (tmp_path / 'found.jsonl').read_text().splitlines()
     assert json.loads(line)['video'].endswith('old.mp4')
-    assert [dict(one, alert=1) for one in posted] == [json.loads(line)]
+    assert [dict(one, alert=1) for one in hook.taken] == [json.loads(line)]
     assert told == []
-    with pytest.raises(ValueError, match='https://'):
-        alerts.add('red', 0.5, webhook='file:///etc/passwd')
     with pytest.raises(ValueError, match='is empty'):
         alerts.add(' ', 0.5)
+    with pytest.raises(FileNotFoundError, match='there is no folder'):
+        alerts.add('red', 0.5, tmp_path / 'nowhere/found.jsonl')
+
+
+def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path: Path) -> None:
+    """It gets few tries, then rests, longer each time; what it did not take is kept for it."""
+    write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
+    library.update()
+    now, waits, told = [0.0], list[float](), list[Event]()
+    alerts = Alerts(library, wait=waits.append, clock=lambda: now[0])
+    with receiver(500) as hook:
+        alerts.add('something red', 0.9, tmp_path / 'both.jsonl', hook.address, old=True)
+        alerts.add('red', 0.9, webhook=hook.address, old=True)
+        alerts.add('something red', 0.9, old=True)
+        assert len(alerts.run(told.append)) == len(told) == 2  # of the third
+        assert (hook.asked, waits) == (3, [1.0, 4.0])
+        for now[0], asked in ((59, 3), (60, 4), (179, 4), (180, 5)):
+            assert alerts.run(told.append) == []
+            assert hook.asked == asked
+        now[0], hook.answers = 1e6, [200]
+        assert len(alerts.run(told.append)) == 4
+        assert (hook.asked, waits) == (9, [1.0, 4.0])
+    assert len((tmp_path / 'both.jsonl').read_text().splitlines()) == 2  # not once for each try
+
+
+def test_an_alert_may_be_removed_and_a_video_go_meanwhile(library: Library, tmp_path: Path) -> None:
+    alerts = Alerts(library)
+    number = alerts.add('something red', 0.9, old=True).id
+    (tmp_path / 'films/old.mp4').unlink()
+    assert len(alerts.run(lambda event: Alerts(library).remove(number))) == 1
+    assert alerts.all() == []
 
 
 def test_watching_waits_until_a_file_is_whole(tmp_path: Path) -> None:

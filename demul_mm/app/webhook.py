@@ -1,0 +1,84 @@
+"""Telling an address of the user's, which may be slow, broken or gone."""
+
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+from demul_mm.version import __version__
+
+# Seconds that an address may take to answer, and between two tries.
+TIMEOUT = 10
+PAUSES = (1.0, 4.0)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What is posted would arrive as a GET without its content, and count as taken."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
+def check_address(address: str) -> None:
+    """Whether it can be posted to.
+
+    Raises:
+        ValueError: it is none of http or https, or none at all.
+    """
+    try:
+        parts = urlsplit(address)
+        sound = parts.scheme in ('http', 'https') and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not re.fullmatch(r'[!-~]+', address) or '@' in parts.netloc:
+        raise ValueError(
+            f'webhook {address!r}: give an address that begins with https://, without spaces, '
+            'letters outside ASCII, or a user name'
+        )
+
+
+def post(
+    address: str,
+    content: Any,
+    pauses: tuple[float, ...] = PAUSES,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Post JSON; what may be better in a moment is tried again.
+
+    Args:
+        pauses: seconds before each further try.
+
+    Raises:
+        OSError: the address did not take it; the message does not hold the address, which is often
+            a secret, but for the host.
+    """
+    headers = {'Content-Type': 'application/json', 'User-Agent': f'demul/{__version__}'}
+    request = urllib.request.Request(address, json.dumps(content).encode(), headers)
+    for pause in (*pauses, None):
+        try:
+            with _opener.open(request, timeout=TIMEOUT):
+                return
+        except (OSError, HTTPException) as error:
+            if pause is None or _is_final(error):
+                host = urlsplit(address).hostname
+                raise OSError(f'{host} did not take it ({_reason(error)})') from error
+            wait(pause)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the same would be refused again."""
+    return isinstance(error, HTTPError) and error.code < 500 and error.code not in (408, 425, 429)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError) and 300 <= error.code < 400:
+        return f'moved to {error.headers.get("Location")}: add the alert with that address'
+    return str(error) or type(error).__name__
