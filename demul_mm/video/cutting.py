@@ -1,6 +1,7 @@
 """Cutting a moment out of a video file."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,21 @@ def cut(
 
     Raises:
         FileNotFoundError: there is no such video.
-        ValueError: it cannot be read, or does not have these seconds.
+        ValueError: it cannot be read, does not have these seconds, or is the target itself; or the
+            target's suffix says no kind that can be written.
     """
     import av
 
     if not Path(source).is_file():
         raise FileNotFoundError(f'there is no video file {source}')
+    if Path(target).exists() and Path(target).samefile(source):
+        raise ValueError(f'{target} is the video itself; give another file to write')
     if not 0 <= start < end:
         raise ValueError(f'from {start:g} to {end:g} s; times must satisfy 0 <= start < end')
     try:
         with av.open(str(source), metadata_errors='replace') as container:
+            if not container.streams.video:
+                raise ValueError(f'{source} has no pictures')
             timeline = read_timeline(container, container.streams.video[0])
         if start >= timeline.duration:
             raise ValueError(f'{source} ends at {timeline.duration:.2f} s, before {start:g} s')
@@ -45,12 +51,25 @@ def cut(
         with (
             replacing(target) as temporary,
             av.open(str(source), metadata_errors='replace') as container,
-            av.open(str(temporary), 'w') as out,
+            _writing(temporary, target) as out,
         ):
             first = write(container, out, origin + start, origin + end)
         return first - origin, end
     except av.error.FFmpegError as error:
         raise ValueError(f'{source} cannot be cut into {target} ({error.strerror})') from error
+
+
+@contextmanager
+def _writing(file: Path, target: str | Path) -> Iterator[Any]:
+    import av
+
+    try:
+        with av.open(str(file), 'w') as out:
+            yield out
+    except ValueError as error:  # PyAV's own, which is no FFmpegError
+        raise ValueError(
+            f'{target} cannot be written ({error}); let it end in .mp4, .mkv or .mov'
+        ) from error
 
 
 def _encode(container: Any, out: Any, start: float, end: float) -> float:

@@ -181,7 +181,9 @@ def open_video(path: str) -> InputContainer:
     import av
 
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'{path}: no such video; check data_prefix and the annotation')
+        raise FileNotFoundError(
+            f'{path}: no such video file; where an annotation names it, check data_prefix'
+        )
     try:
         container = av.open(path, metadata_errors='replace')
     except av.error.FFmpegError as error:

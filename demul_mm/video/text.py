@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from demul_mm.files import VIDEO_SUFFIXES
+from demul_mm.structures.names import is_unicode
 
 # Files that stand beside a video under its name: film.srt, film.en.vtt.
 SUBTITLE_SUFFIXES = ('.srt', '.vtt', '.ass', '.ssa', '.ttml', '.sbv')
@@ -33,7 +34,7 @@ def subtitles_in(folder: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUBTITLE_SUFFIXES:
+        if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file() and is_unicode(path.name):
             found.setdefault(path.stem, []).append(path)
             language = re.fullmatch(r'(.+)\.[\w-]+', path.stem)
             if language:

@@ -68,3 +68,23 @@ def test_what_cannot_be_cut(film: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         cut(tmp_path / 'none.mp4', target, 0, 1)
     assert not target.exists()
+    for name in ('cut', 'cut.webm', 'cut.jpg', 'cut.xyz'):
+        for fast in (False, True):
+            with pytest.raises(ValueError, match=f'{name} cannot be .*'):
+                cut(film, tmp_path / name, 0, 1, fast)
+    with av.open(str(tmp_path / 'sound.wav'), 'w') as container:
+        stream = container.add_stream('pcm_s16le', rate=8000, layout='mono')
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), 's16', 'mono')
+        sound.rate = 8000
+        container.mux(stream.encode(sound))
+    with pytest.raises(ValueError, match='has no pictures'):
+        cut(tmp_path / 'sound.wav', target, 0, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ['sound.wav']
+
+
+def test_a_video_is_not_cut_into_itself(film: Path, tmp_path: Path) -> None:
+    (tmp_path / 'link.mp4').symlink_to(film)
+    before = film.read_bytes()
+    with pytest.raises(ValueError, match='is the video itself'):
+        cut(film, tmp_path / 'link.mp4', 1, 2)
+    assert film.read_bytes() == before
