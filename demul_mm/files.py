@@ -23,9 +23,11 @@ def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, 
         Paths relative to the folder, in the order of the ids.
 
     Raises:
-        ValueError: two files have the same id, as ``a.mp4`` beside ``a.mkv``.
+        ValueError: two files have the same id, as ``a.mp4`` beside ``a.mkv``; or the name of one is
+            no Unicode, and could be no id.
     """
-    places = [file.relative_to(folder) for file in find_files(folder, suffixes)]
+    files = find_files(folder, suffixes)
+    places = [Path(_unicode(str(file.relative_to(folder)))) for file in files]
     found = [(place.with_suffix('').as_posix(), str(place)) for place in places]
     return unique_ids(sorted(found), f'{folder}: ')
 
@@ -37,9 +39,6 @@ def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[P
 
     Args:
         suffixes: of the files, in lower case; case does not matter.
-
-    Raises:
-        ValueError: the name of a file is no Unicode, and could be no id.
     """
     entered: set[str] = set()
     for root, folders, names in os.walk(os.fspath(folder), followlinks=True):
@@ -50,7 +49,7 @@ def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[P
             if name[0] != '.' and os.path.realpath(os.path.join(root, name)) not in entered
         ]
         for name in sorted(names):
-            stem, suffix = os.path.splitext(_unicode(name))
+            stem, suffix = os.path.splitext(name)
             if suffix.lower() in suffixes and name[0] != '.' and not stem.endswith('.tmp'):
                 yield Path(root, name)
 

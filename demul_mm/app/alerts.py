@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,8 +73,12 @@ class Alerts:
         self.library, self._wait, self._clock = library, wait, clock
         # Of a file or an address that failed: how long it rests, and until when.
         self._rests: dict[str, tuple[float, float]] = {}
-        self._db = sqlite3.connect(library.path / FILE, timeout=60)
-        self._db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;' + SCHEMA)
+
+    @cached_property
+    def _db(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.library.path / FILE, timeout=60)
+        db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;' + SCHEMA)
+        return db
 
     def add(
         self,
@@ -140,6 +145,8 @@ class Alerts:
             All moments that passed.
         """
         events: list[Event] = []
+        if not (self.library.path / FILE).is_file():  # there never was any
+            return events
         videos = self.library.catalogue.videos('indexed')
         for alert in self.all():
             asked = {
@@ -201,11 +208,6 @@ class Alerts:
             'INSERT OR IGNORE INTO asked SELECT id, ? FROM alerts WHERE id = ?',
             [(key, number) for key in keys],
         )
-
-
-def has_alerts(library: Library) -> bool:
-    """Whether any alert was ever added."""
-    return (library.path / FILE).is_file()
 
 
 def _place(alert: Alert) -> str:

@@ -1,5 +1,6 @@
 """A library: folders of videos, kept up to date in an index."""
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from mmengine.logging import MMLogger
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.sight import Sight, sight_of
-from demul_mm.app.sources import covers, find_videos, resolve, state_keys
+from demul_mm.app.sources import covers, find_videos, look_at, resolve
 from demul_mm.files import write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from demul_mm.app.cluster import ClusterEncoder
 
 
+# Errors of a disk that are no fault of a video.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 class Report(NamedTuple):
     """What an update did; ``broken`` are paths and why they could not be read."""
 
@@ -31,6 +36,10 @@ class Report(NamedTuple):
     kept: int
     forgotten: int
     broken: list[tuple[str, str]]
+
+
+class BusyError(ValueError):
+    """Another process updates the library."""
 
 
 class Library(Searchable):
@@ -178,13 +187,15 @@ class Library(Searchable):
 
         Raises:
             FileNotFoundError: a source is missing; nothing is forgotten then.
-            ValueError: there is no source, or another process updates the library.
+            ValueError: there is no source.
+            BusyError: another process updates the library.
+            OSError: the disk is full.
         """
         try:
             with FileLock(self.path / 'update.lock', timeout=0):
                 return self._update(sources, retry, progress, ready, cluster)
         except Timeout:
-            raise ValueError(f'another process is updating {self.path}; wait for it') from None
+            raise BusyError(f'another process is updating {self.path}; wait for it') from None
 
     def _update(
         self,
@@ -197,11 +208,10 @@ class Library(Searchable):
         roots = self._roots(sources)
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
-        keys = state_keys(files)
-        todo = [path for path in files if _is_new(known.get(path), keys[path], retry)]
-        if ready is not None:
-            todo = [path for path in todo if ready(path, keys[path])]
-        lost = [path for path in known if path not in keys]
+        keys, unseen = look_at(files)
+        new = [path for path in keys if _is_new(known.get(path), keys[path], retry)]
+        todo = [path for path in new if ready is None or ready(path, keys[path])]
+        lost = [path for path in known if path not in keys and path not in unseen]
         gone = [path for path in lost if any(covers(root, path) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
@@ -217,8 +227,9 @@ class Library(Searchable):
             for row in self.catalogue.videos('broken')
             if row.path in keys
         ]
-        failed = sum(path in todo for path, _ in broken)
-        return Report(len(todo) - failed, len(files) - len(todo), len(gone), broken)
+        failed = len({path for path, _ in broken}.intersection(todo))
+        broken += [(_shown(path), error) for path, error in unseen.items()]
+        return Report(len(todo) - failed, len(keys) - len(new), len(gone), broken)
 
     def _roots(self, sources: str | Path | Sequence[str | Path]) -> list[Path]:
         before = self.catalogue.setting('roots', [])
@@ -254,6 +265,8 @@ class Library(Searchable):
             _, duration = sight.frames(file)
             lines = spoken_lines(path)
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise OSError(f'{self.path} cannot grow: {error.strerror}') from error
             self.catalogue.put(path, key, None, error=str(error))
         else:
             self.catalogue.put(path, key, duration, lines)
@@ -372,6 +385,11 @@ def _tell_share(
     tell: Callable[[str, float, int, int], None], path: str, done: int, total: int, share: float
 ) -> None:
     tell(path, share, done, total)
+
+
+def _shown(path: str) -> str:
+    """Also of a name that is no Unicode."""
+    return path.encode(errors='backslashreplace').decode()
 
 
 def is_library(path: str | Path) -> bool:

@@ -45,7 +45,11 @@ def progress(hidden: bool) -> Iterator[Callable[[str, float, int, int], None]]:
     console = Console(stderr=True)
     columns = (TextColumn('{task.description}'), BarColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=console, disable=hidden or not console.is_terminal, transient=True
+        *columns,
+        console=console,
+        disable=hidden or not console.is_terminal,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # what goes into a file must not go to the console
     ) as bar:
         task = bar.add_task('', total=1)
 
@@ -56,20 +60,21 @@ def progress(hidden: bool) -> Iterator[Callable[[str, float, int, int], None]]:
         yield tell
 
 
-def report(
-    report: Report, library: Library, alerts: Sequence[Event], as_json: bool, quiet: bool
-) -> None:
-    """What an update did, and what alerts found in it; broken files come last."""
-    if as_json:
-        content = report._asdict()
-        content['broken'] = [dict(path=path, error=error) for path, error in report.broken]
-        content['alerts'] = [asdict(one) for one in alerts]
-        _json(content)
-        return
+def report_as_json(report: Report, alerts: Sequence[Event], one_line: bool) -> None:
+    """What an update did, and what alerts found in it; one line where more may follow."""
+    content = report._asdict()
+    content['broken'] = [dict(path=path, error=error) for path, error in report.broken]
+    content['alerts'] = [asdict(one) for one in alerts]
+    _json(content, None if one_line else 1)
+
+
+def report(report: Report, library: Library, quiet: bool) -> None:
+    """What an update did; broken files come last."""
     if not quiet:
         print(
             f'{report.added} added, {report.kept} as before, {report.forgotten} forgotten: '
-            f'{len(library.catalogue.videos("indexed"))} videos in {library.path}'
+            f'{len(library.catalogue.videos("indexed"))} videos in {library.path}',
+            flush=True,
         )
     if report.broken:
         print(f'{len(report.broken)} cannot be read:', file=sys.stderr)
@@ -111,8 +116,8 @@ def event(found: Event) -> None:
     print(f'alert {found.alert} "{found.sentence}": {name} {span} ({found.score})', flush=True)
 
 
-def facts(found: Mapping[str, Any], as_json: bool) -> None:
-    """Names and values."""
+def facts(found: Mapping[str, Any], as_json: bool, nothing: str = 'none') -> None:
+    """Names and values, and what stands for None."""
     if as_json:
         _json(found)
         return
@@ -122,7 +127,7 @@ def facts(found: Mapping[str, Any], as_json: bool) -> None:
             value = '\n'.join(f'{key}: {item}' for key, item in value.items()) or 'none'
         elif isinstance(value, list):
             value = '\n'.join(map(str, value)) or 'none'
-        lines = ('missing' if value is None else str(value)).splitlines()
+        lines = (nothing if value is None else str(value)).splitlines()
         for number, line in enumerate(lines):
             print(f'{name.replace("_", " ") if not number else "":{width}}  {line}')
 
@@ -139,7 +144,7 @@ def table(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     for name in rows[0]:
         shown.add_column(name, no_wrap=True)
     for row in rows:
-        shown.add_row(*map(str, row.values()))
+        shown.add_row(*('' if value is None else str(value) for value in row.values()))
     _console().print(shown)
 
 
@@ -168,7 +173,7 @@ def _public(hit: Hit) -> dict[str, Any]:
     )
 
 
-def _json(content: Any) -> None:
+def _json(content: Any, indent: int | None = 1) -> None:
     # What another console cannot show would be escaped as Python does, not JSON.
     plain = (sys.stdout.encoding or '').lower().replace('-', '') != 'utf8'
-    print(json.dumps(content, indent=1, ensure_ascii=plain))
+    print(json.dumps(content, indent=indent, ensure_ascii=plain), flush=True)

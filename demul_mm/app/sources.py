@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files
-from demul_mm.video.text import subtitles_in
+from demul_mm.video.text import subtitle_files, subtitles_in
 
 _GLOB = re.compile(r'\*\*/|\*\*|\*|\?|\[!?[^\]]+\]')
 
@@ -78,14 +78,29 @@ def _pattern(glob: str) -> re.Pattern[str]:
 
 def state_key(path: str | Path) -> str:
     """Stands for a video file, with the subtitles beside it, as long as none of them changes."""
-    return state_keys([str(path)])[str(path)]
+    return _key(str(path), subtitle_files(path))
 
 
-def state_keys(paths: Sequence[str]) -> dict[str, str]:
-    """The same of many by their paths; each folder is looked through once."""
-    beside = {folder: subtitles_in(folder) for folder in {Path(path).parent for path in paths}}
-    keys = {}
+def look_at(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The :func:`state_key` of many, and why some have none; what is gone is left out of both."""
+    keys, errors = {}, {}
+    beside: dict[Path, dict[str, list[Path]]] = {}
     for path in paths:
-        files = (path, *beside[Path(path).parent].get(Path(path).stem, ()))
-        keys[path] = hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]
-    return keys
+        folder, stem = Path(path).parent, Path(path).stem
+        try:
+            if folder not in beside:  # each is looked through once
+                beside[folder] = subtitles_in(folder)
+            keys[path] = _key(path, beside[folder].get(stem, ()))
+        except OSError as error:
+            if os.path.islink(path):
+                errors[path] = f'it is a link to {os.readlink(path)}, which is missing'
+            elif os.path.lexists(path):
+                errors[path] = f'it cannot be looked at ({error.strerror})'
+        except UnicodeEncodeError:
+            errors[path] = 'its name is no valid UTF-8; rename it'
+    return keys, errors
+
+
+def _key(path: str, subtitles: Sequence[Path]) -> str:
+    states = '\n'.join(map(file_state, (path, *subtitles)))
+    return hashlib.sha256(states.encode()).hexdigest()[:24]

@@ -1,10 +1,12 @@
 """Keeping a library up to date as its folders change."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from demul_mm.app.library import Library, Report
+from mmengine.logging import MMLogger
+
+from demul_mm.app.library import BusyError, Library, Report
 
 
 class Settled:
@@ -22,30 +24,36 @@ def watch(
     library: Library,
     sources: Sequence[str | Path],
     seconds: float,
-    done: Callable[[Report], None],
     progress: Callable[[str, float, int, int], None] | None = None,
+    retry: bool = False,
     wait: Callable[[float], None] = time.sleep,
-) -> None:
-    """Update a library again and again, until it is interrupted.
+) -> Iterator[Report]:
+    """Update a library again and again.
 
-    A file is added when two looks in a row find it the same. A folder that is not there for a while
-    is waited for.
+    A file is added when two looks in a row find it the same. What is not there for a while, after
+    the first look, is waited for, and so is another process that updates the library.
 
     Args:
         sources: see :meth:`~demul_mm.app.library.Library.update`.
         seconds: between two looks.
-        done: called after each update that changed something.
         progress: see :meth:`~demul_mm.app.library.Library.update`.
+        retry: try again once what was broken before.
+
+    Yields:
+        A report of each look, with what was not broken at the one before.
     """
-    settled, told = Settled(), False
+    settled, looks, problem = Settled(), 0, ''
+    broken: list[tuple[str, str]] = []
     while True:
         try:
-            report = library.update(sources, progress=progress, ready=settled)
-        except FileNotFoundError:
-            if not told:
+            report = library.update(sources, retry and looks < 2, progress, settled)
+        except (OSError, BusyError) as error:
+            if not looks and not isinstance(error, BusyError):
                 raise
+            if problem != str(error):
+                MMLogger.get_current_instance().warning(f'will look again: {error}')
+            problem = str(error)
         else:
-            if report.added or report.forgotten or not told:
-                done(report)
-            told = True
+            yield report._replace(broken=[one for one in report.broken if one not in broken])
+            looks, broken, problem = looks + 1, report.broken, ''
         wait(seconds)

@@ -81,4 +81,5 @@ def _is_final(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError) and 300 <= error.code < 400:
         return f'moved to {error.headers.get("Location")}: add the alert with that address'
-    return str(error) or type(error).__name__
+    cause = getattr(error, 'reason', error)  # what urllib has wrapped
+    return str(error if isinstance(error, HTTPError) else cause) or type(error).__name__

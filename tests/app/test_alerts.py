@@ -1,6 +1,8 @@
 """Standing queries tell of each video once; watching leaves alone what is being written."""
 
+import errno
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from mmengine.logging import MMLogger
 
 from demul_mm.app.alerts import Alerts, Event
-from demul_mm.app.library import Library, Report
+from demul_mm.app.library import Library
 from demul_mm.app.sources import base, find_videos, resolve
 from demul_mm.app.watch import watch
 from demul_mm.app.webhook import post
@@ -97,7 +101,7 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('demul_mm.app.webhook.TIMEOUT', 0.05)
     with Receiver(200) as silent, pytest.raises(OSError, match=r'127.0.0.1 did not .*timed out'):
         post(silent.address, {}, (0,))
-    with pytest.raises(OSError, match='refused'):
+    with pytest.raises(OSError, match=r'not take it \(\[Errno \d+\] Connection refused\)'):
         post(silent.address, {}, (0,))
 
 
@@ -189,20 +193,94 @@ def test_an_alert_may_be_removed_and_a_video_go_meanwhile(library: Library, tmp_
 def test_watching_waits_until_a_file_is_whole(tmp_path: Path) -> None:
     film = write_film(tmp_path / 'films/one.mp4', ['red', 'black']).read_bytes()
     library = Library(tmp_path / 'library', ColourEncoder)
-    parts, reports = [film[:900], film[:2000], film], list[Report]()
+    parts = [film[:900], film[:2000], film, film, film]
 
     def wait(seconds: float) -> None:
-        if len(reports) == 3:
-            raise KeyboardInterrupt
-        if parts:
-            (tmp_path / 'films/new.mp4').write_bytes(parts.pop(0))
+        if part := parts.pop(0):
+            (tmp_path / 'films/new.mp4').write_bytes(part)
+            os.utime(tmp_path / 'films/new.mp4', (len(part), len(part)))
 
-    with pytest.raises(KeyboardInterrupt):
-        watch(library, [tmp_path / 'films'], 0.1, reports.append, wait=wait)
-    assert [report.added for report in reports] == [0, 1, 1]
-    assert all(report.broken == [] for report in reports)
+    looks = watch(library, [tmp_path / 'films'], 0.1, wait=wait)
+    assert [next(looks) for _ in range(6)] == [
+        (0, 0, 0, []),
+        (1, 0, 0, []),
+        (0, 1, 0, []),
+        (0, 1, 0, []),
+        (1, 1, 0, []),
+        (0, 2, 0, []),
+    ]
     with pytest.raises(FileNotFoundError):
-        watch(library, [tmp_path / 'nowhere'], 0.1, reports.append)
+        next(watch(library, [tmp_path / 'nowhere'], 0.1))
+
+
+def test_watching_outlives_what_goes_wrong(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing folder, another update, a broken file, which is told and retried once."""
+    films, said = tmp_path / 'films', list[str]()
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    (films / 'broken.mp4').write_bytes(b'no film')
+    library.update()
+    busy = FileLock(library.path / 'update.lock')
+    happens = [
+        lambda: films.rename(tmp_path / 'away'),
+        lambda: None,
+        lambda: ((tmp_path / 'away').rename(films), busy.acquire()),
+        lambda: None,
+        lambda: (busy.release(), (films / 'broken.mp4').write_bytes(b'none')),
+        lambda: None,
+        lambda: None,
+    ]
+    puts, put = list[str](), library.catalogue.put
+    monkeypatch.setattr(
+        library.catalogue, 'put', lambda path, *a, **b: (puts.append(path), put(path, *a, **b))
+    )
+    looks = watch(library, [films], 0.1, wait=lambda seconds: happens.pop(0)())
+    told = [[Path(path).name for path, _ in next(looks).broken] for _ in range(4)]
+    assert told == [['broken.mp4'], [], ['broken.mp4'], []]
+    missing, other = said
+    assert missing == f'will look again: {films} is missing; nothing was changed'
+    assert other.startswith('will look again: another process is updating')
+    assert len(puts) == 1
+    again = watch(library, [films], 0.1, retry=True, wait=lambda seconds: None)
+    assert [len(next(again).broken) for _ in range(4)] == [1, 0, 0, 0]
+    assert len(puts) == 2
+
+
+def test_what_cannot_be_looked_at_is_listed(library: Library, tmp_path: Path) -> None:
+    """It stops nothing, and a link whose disk is away is not forgotten."""
+    films, elsewhere = tmp_path / 'films', write_film(tmp_path / 'disk/a.mp4', ['blue'])
+    (films / 'link.mp4').symlink_to(elsewhere)
+    (films / 'link.srt').symlink_to(tmp_path / 'nowhere.srt')
+    (films / os.fsdecode(b'link.caf\xe9.srt')).touch()
+    assert library.update() == (1, 1, 0, [])
+    (tmp_path / 'disk').rename(tmp_path / 'away')
+    (films / os.fsdecode(b'caf\xe9.mp4')).touch()
+    write_film(films / 'new.mp4', ['red'])
+    report = library.update()
+    assert report[:3] == (1, 1, 0)
+    assert [(Path(path).name, error) for path, error in report.broken] == [
+        ('caf\\udce9.mp4', 'its name is no valid UTF-8; rename it'),
+        ('link.mp4', f'it is a link to {elsewhere}, which is missing'),
+    ]
+    assert len(library.catalogue.videos('indexed')) == 3
+    (tmp_path / 'away').rename(tmp_path / 'disk')
+    (films / os.fsdecode(b'caf\xe9.mp4')).unlink()
+    assert library.update() == (0, 3, 0, [])
+
+
+def test_a_full_disk_is_no_fault_of_a_video(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    write_film(tmp_path / 'films/new.mp4', ['red'])
+    with monkeypatch.context() as patch:
+        patch.setattr('demul_mm.app.sight.FrameSight.write', write)
+        with pytest.raises(OSError, match='library cannot grow: No space left'):
+            library.update()
+    assert library.update() == (1, 1, 0, [])
 
 
 def test_globs(tmp_path: Path) -> None:

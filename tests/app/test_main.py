@@ -5,14 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
+from typer.testing import CliRunner
 
 from demul_mm.app import show
+from demul_mm.app.alerts import Alerts
+from demul_mm.app.library import Library, Report
+from demul_mm.app.main import app
 from tests.app.encoders import save_encoder
-from tests.app.films import write_film, write_subtitles
+from tests.app.films import ColourEncoder, write_film, write_subtitles
 from tests.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,6 +169,32 @@ def test_mistakes_are_one_line(home: Path, tmp_path: Path) -> None:
         assert told in done.stderr
         assert 'Traceback' not in done.stderr
     assert demul('search', cwd=tmp_path).returncode == 2
+
+
+def test_watching_tells_a_line_of_each_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, whoever reads it; looks that change nothing are not told."""
+    write_film(tmp_path / 'films/one.mp4', ['red', 'black'])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('demul_mm.app.models.load_encoder', lambda *_: ColourEncoder())
+
+    def watch(library: Library, sources: list[Path], *_: object) -> Iterator[Report]:
+        yield library.update(sources)
+        Alerts(library).add('red', 0.9, old=True)
+        yield Report(0, 1, 0, [])
+        yield Report(0, 1, 0, [])
+        yield Report(0, 1, 0, [('b.mp4', 'broken')])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('demul_mm.app.watch.watch', watch)
+    done = CliRunner().invoke(app, ['index', 'films', '--watch', '--json'])
+    assert done.exit_code == 130
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line['added'] for line in lines] == [1, 0, 0]
+    assert [len(line['alerts']) for line in lines] == [0, 1, 0]
+    assert lines[2]['broken'] == [dict(path='b.mp4', error='broken')]
+    assert done.stderr.endswith('the same command goes on from here\n')
 
 
 def test_small_tables(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The commands of ``demul``, by what they are about."""
