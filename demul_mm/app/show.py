@@ -124,7 +124,8 @@ def facts(found: Mapping[str, Any], as_json: bool, nothing: str = 'none') -> Non
     width = max(map(len, found))
     for name, value in found.items():
         if isinstance(value, Mapping):
-            value = '\n'.join(f'{key}: {item}' for key, item in value.items()) or 'none'
+            rows = (f'{key}: {str(item).removeprefix(f"{key}: ")}' for key, item in value.items())
+            value = '\n'.join(rows) or 'none'
         elif isinstance(value, list):
             value = '\n'.join(map(str, value)) or 'none'
         lines = (nothing if value is None else str(value)).splitlines()

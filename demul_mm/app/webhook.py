@@ -82,4 +82,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError) and 300 <= error.code < 400:
         return f'moved to {error.headers.get("Location")}: add the alert with that address'
     cause = getattr(error, 'reason', error)  # what urllib has wrapped
-    return str(error if isinstance(error, HTTPError) else cause) or type(error).__name__
+    text = str(error if isinstance(error, HTTPError) else cause)
+    return ' '.join(text.split()) or type(error).__name__

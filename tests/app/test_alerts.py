@@ -82,6 +82,7 @@ def receiver(*answers: int | bytes) -> Iterator[Receiver]:
         ((500, b'', b'no HTTP\r\n\r\n', 200), 4, None),
         ((429,), 4, 'Too Many Requests'),
         ((404,), 1, 'Not Found'),
+        ((b'no HTTP\r\n\r\n',), 4, r'\(no HTTP\)'),
         ((302,), 1, 'moved to /elsewhere'),
         ((307,), 1, 'moved to /elsewhere'),
     ],

@@ -122,6 +122,7 @@ def test_a_newcomers_way(home: Path) -> None:
     with av.open(str(home / 'cut.mp4')) as container:
         assert sum(1 for _ in container.decode(video=0)) == 12
 
+    assert demul('info', cwd=home).stdout.count('broken.mp4') == 1
     facts = json.loads(demul('info', '--json', cwd=home).stdout)
     assert (facts['videos'], facts['lines_of_text'], len(facts['broken'])) == (1, 1, 1)
 
