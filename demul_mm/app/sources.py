@@ -102,5 +102,5 @@ def look_at(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _key(path: str, subtitles: Sequence[Path]) -> str:
-    states = '\n'.join(map(file_state, (path, *subtitles)))
+    states = '\n'.join([file_state(path), *map(file_state, subtitles)])
     return hashlib.sha256(states.encode()).hexdigest()[:24]
