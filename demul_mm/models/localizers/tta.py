@@ -1,5 +1,6 @@
 """Multi-scale test: one video at several time scales, merged by voting."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -37,11 +38,17 @@ class MomentTTAModel(BaseTTAModel):
             raise ValueError(f'num_candidates={num_candidates}: give at least 1')
         test_cfg = dict(module.get('test_cfg') or {})
         merging = dict(test_cfg.get('nms') or dict(type='MomentNMS'))
+        nms = TASK_UTILS.build(merging)
+        if nms.of_probabilities:
+            nms = TASK_UTILS.build(dict(merging, vote_iou=vote_iou))
+        else:  # as many of each scale as of one alone
+            num_candidates, nms.num_candidates = (
+                min(num_candidates, nms.num_candidates),
+                sys.maxsize,
+            )
         test_cfg['nms'] = dict(type='MomentNMS', iou_thr=1.0, max_keep=num_candidates)
         super().__init__(MODELS.build({**module, 'test_cfg': test_cfg}))
-        self.nms = TASK_UTILS.build(merging)
-        if self.nms.of_probabilities:
-            self.nms = TASK_UTILS.build(dict(merging, vote_iou=vote_iou))
+        self.nms = nms
 
     def merge_preds(
         self, data_samples_list: Sequence[Sequence[MomentDataSample]]
