@@ -9,27 +9,7 @@ are imported when something is first built from the registry.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import INFERENCERS as MMENGINE_INFERENCERS
-from mmengine.registry import LOG_PROCESSORS as MMENGINE_LOG_PROCESSORS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
-from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
-from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
-from mmengine.registry import RUNNER_CONSTRUCTORS as MMENGINE_RUNNER_CONSTRUCTORS
-from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
-from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
-from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
-from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
+from mmengine import registry as roots
 from mmengine.registry import Registry
 
 SCOPE = 'demul_mm'
@@ -48,45 +28,42 @@ class ScopedRegistry(Registry):
             yield registry
 
 
-def _child(name: str, parent: Registry, *locations: str) -> Registry:
+def _child(parent: Registry, *locations: str) -> Registry:
     # A registry without modules of ours still needs a location, or mmengine guesses one.
-    return ScopedRegistry(
-        name, parent=parent, scope=SCOPE, locations=list(locations) or ['demul_mm']
-    )
+    places = list(locations) or ['demul_mm']
+    return ScopedRegistry(parent.name, parent=parent, scope=SCOPE, locations=places)
 
 
 # Data: data sets, their samplers, the steps of a pipeline.
-DATASETS = _child('dataset', MMENGINE_DATASETS, 'demul_mm.datasets')
-DATA_SAMPLERS = _child('data sampler', MMENGINE_DATA_SAMPLERS, 'demul_mm.datasets')
-TRANSFORMS = _child('transform', MMENGINE_TRANSFORMS, 'demul_mm.datasets')
+DATASETS = _child(roots.DATASETS, 'demul_mm.datasets')
+DATA_SAMPLERS = _child(roots.DATA_SAMPLERS, 'demul_mm.datasets')
+TRANSFORMS = _child(roots.TRANSFORMS, 'demul_mm.datasets')
 # Where pre-extracted features are kept: folder, HDF5, packed.
 FEATURE_STORES = ScopedRegistry('feature store', scope=SCOPE, locations=['demul_mm.datasets'])
 
 # Models: every nn.Module, and what they are made of that has no parameters.
-MODELS = _child('model', MMENGINE_MODELS, 'demul_mm.models')
-TASK_UTILS = _child('task util', MMENGINE_TASK_UTILS, 'demul_mm.models')
-MODEL_WRAPPERS = _child('model_wrapper', MMENGINE_MODEL_WRAPPERS, 'demul_mm.engine')
-WEIGHT_INITIALIZERS = _child('weight initializer', MMENGINE_WEIGHT_INITIALIZERS)
+MODELS = _child(roots.MODELS, 'demul_mm.models')
+TASK_UTILS = _child(roots.TASK_UTILS, 'demul_mm.models')
+MODEL_WRAPPERS = _child(roots.MODEL_WRAPPERS, 'demul_mm.engine')
+WEIGHT_INITIALIZERS = _child(roots.WEIGHT_INITIALIZERS)
 
 # Training and testing.
-RUNNERS = _child('runner', MMENGINE_RUNNERS)
-RUNNER_CONSTRUCTORS = _child('runner constructor', MMENGINE_RUNNER_CONSTRUCTORS)
-LOOPS = _child('loop', MMENGINE_LOOPS, 'demul_mm.engine')
-HOOKS = _child('hook', MMENGINE_HOOKS, 'demul_mm.engine')
-LOG_PROCESSORS = _child('log processor', MMENGINE_LOG_PROCESSORS)
-OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'demul_mm.engine')
-OPTIM_WRAPPERS = _child('optimizer wrapper', MMENGINE_OPTIM_WRAPPERS, 'demul_mm.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    'optimizer wrapper constructor', MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
-)
-PARAM_SCHEDULERS = _child('parameter scheduler', MMENGINE_PARAM_SCHEDULERS)
+RUNNERS = _child(roots.RUNNERS)
+RUNNER_CONSTRUCTORS = _child(roots.RUNNER_CONSTRUCTORS)
+LOOPS = _child(roots.LOOPS, 'demul_mm.engine')
+HOOKS = _child(roots.HOOKS, 'demul_mm.engine')
+LOG_PROCESSORS = _child(roots.LOG_PROCESSORS)
+OPTIMIZERS = _child(roots.OPTIMIZERS, 'demul_mm.engine')
+OPTIM_WRAPPERS = _child(roots.OPTIM_WRAPPERS, 'demul_mm.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(roots.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = _child(roots.PARAM_SCHEDULERS)
 
 # Evaluation, pictures, inference.
-EVALUATOR = _child('evaluator', MMENGINE_EVALUATOR)
-METRICS = _child('metric', MMENGINE_METRICS, 'demul_mm.evaluation')
-VISUALIZERS = _child('visualizer', MMENGINE_VISUALIZERS, 'demul_mm.visualization')
-VISBACKENDS = _child('vis_backend', MMENGINE_VISBACKENDS, 'demul_mm.visualization')
-INFERENCERS = _child('inferencer', MMENGINE_INFERENCERS, 'demul_mm.apis')
+EVALUATOR = _child(roots.EVALUATOR)
+METRICS = _child(roots.METRICS, 'demul_mm.evaluation')
+VISUALIZERS = _child(roots.VISUALIZERS, 'demul_mm.visualization')
+VISBACKENDS = _child(roots.VISBACKENDS, 'demul_mm.visualization')
+INFERENCERS = _child(roots.INFERENCERS, 'demul_mm.apis')
 
 # Corpus indexes: exact, FAISS, Milvus.
 INDEXES = ScopedRegistry('index', scope=SCOPE, locations=['demul_mm.index'])
