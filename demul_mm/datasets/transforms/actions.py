@@ -3,10 +3,10 @@
 from collections import defaultdict
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset
 
 from demul_mm.datasets.transforms.random import rng_of
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 
 # Seconds between a query's moment and the action it was written for: the files round to tenths.
@@ -14,7 +14,7 @@ TOLERANCE = 0.1
 
 
 @TRANSFORMS.register_module()
-class ActionQueries(BaseTransform):
+class ActionQueries(Step):
     """Ask for actions of a video that no query is about, in the words of other videos' queries.
 
     The moments of Charades-STA are actions of Charades (Sigurdsson et al., ECCV 2016), of which
@@ -72,9 +72,6 @@ class ActionQueries(BaseTransform):
             'query_ids': [*results['query_ids'], *ids],
             'gt_spans': [*results['gt_spans'], *(spans[i : i + 1] for i in chosen)],
         }
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(max_queries={self.max_queries})'
 
 
 def _actions(info: dict) -> tuple[list[str], np.ndarray]:

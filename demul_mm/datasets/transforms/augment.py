@@ -4,13 +4,11 @@ They belong between loading and resampling. Those that change time move all stre
 the extent and the duration together, and never lose a video's last query.
 """
 
-import inspect
-
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from demul_mm.datasets.transforms.random import rng_of
 from demul_mm.datasets.transforms.sample_queries import select_queries
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 
 
@@ -60,7 +58,7 @@ def clips_of(results: dict) -> int:
     return max(len(rows) for rows in results['streams'].values() if rows is not None)
 
 
-class Augmentation(BaseTransform):
+class Augmentation(Step):
     """A step that changes an item with some probability.
 
     Args:
@@ -78,11 +76,6 @@ class Augmentation(BaseTransform):
     def change(self, results: dict, rng: np.random.Generator) -> dict:
         """The changed item; ``results`` stays as it is."""
         raise NotImplementedError
-
-    def __repr__(self) -> str:
-        known = inspect.signature(type(self)).parameters
-        options = ', '.join(f'{key}={value!r}' for key, value in vars(self).items() if key in known)
-        return f'{type(self).__name__}({options})'
 
 
 @TRANSFORMS.register_module()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from demul_mm.datasets.stores.base import check_length
 from demul_mm.datasets.transforms.frame_folder import list_frames, read_frames, read_picture
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures import is_length
 from demul_mm.video.decoding import pictures_at, sound_timeline
@@ -104,33 +105,14 @@ def clip_times(
     return np.clip(middle[:, None] + offset, 0, duration)
 
 
-def decode_clips(
-    path: str,
-    *,
-    clip_seconds: float | None = None,
-    num_clips: int | None = None,
-    frames_per_clip: int = 4,
-    window_seconds: float | None = None,
-    size: int | tuple[int, int] | None = 64,
-    frame_rate: float | None = None,
-) -> tuple[np.ndarray, float]:
+def decode_clips(path: str, **clips: Any) -> tuple[np.ndarray, float]:
     """All clips of a video at once, (T, 3, t, H, W) uint8, and its duration; see `iter_clips`."""
-    parts = list(
-        iter_clips(
-            path,
-            clip_seconds=clip_seconds,
-            num_clips=num_clips,
-            frames_per_clip=frames_per_clip,
-            window_seconds=window_seconds,
-            size=size,
-            frame_rate=frame_rate,
-        )
-    )
+    parts = list(iter_clips(path, **clips))
     return np.concatenate([p for p, _ in parts]), parts[0][1]
 
 
 @TRANSFORMS.register_module()
-class LoadVideoClips(BaseTransform):
+class LoadVideoClips(Step):
     """Decode the frames of ``results['video_path']`` into ``results['streams']['frames']``.
 
     Adds an array (T, 3, t, H, W) uint8 RGB under ``stream``, and ``extent``: the seconds that the
@@ -194,10 +176,3 @@ class LoadVideoClips(BaseTransform):
         results.setdefault('streams', {})[self.stream] = clips
         results['extent'] = duration
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(clip_seconds={self.clip_seconds}, num_clips={self.num_clips}, '
-            f'frames_per_clip={self.frames_per_clip}, window_seconds={self.window_seconds}, '
-            f'size={self.size}, stream={self.stream!r}, frame_rate={self.frame_rate})'
-        )

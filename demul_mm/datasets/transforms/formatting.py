@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures import MomentDataSample, as_names
 
 
 @TRANSFORMS.register_module()
-class PackMomentInputs(BaseTransform):
+class PackMomentInputs(Step):
     """Make what the model takes: ``dict(inputs={stream: Tensor}, data_samples=...)``.
 
     Required keys: ``streams`` (None where the video lacks one), ``video_id``, ``duration``,
@@ -54,6 +54,3 @@ class PackMomentInputs(BaseTransform):
             for name, rows in results['streams'].items()
         }
         return {'inputs': inputs, 'data_samples': sample}
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(meta_keys={self.meta_keys})'

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures import as_names
 
 
 @TRANSFORMS.register_module()
-class NormalizeRows(BaseTransform):
+class NormalizeRows(Step):
     """Divide each row of features by its L2 norm; rows of zeros, where nothing is, stay.
 
     Modified keys: ``streams``. A stream that is None stays so.
@@ -30,6 +30,3 @@ class NormalizeRows(BaseTransform):
                 norms = np.linalg.norm(rows, axis=1, keepdims=True)
                 streams[name] = rows / np.where(norms > 0, norms, 1)
         return {**results, 'streams': streams}
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(streams={self.streams})'

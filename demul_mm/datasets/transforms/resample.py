@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures.names import as_names
 
@@ -44,7 +44,7 @@ def resample_rows(rows: np.ndarray, length: int, mode: str = 'mean') -> np.ndarr
 
 
 @TRANSFORMS.register_module()
-class ResampleClips(BaseTransform):
+class ResampleClips(Step):
     """Bring the clips of streams to a common number; their extent in seconds stays as it is.
 
     Modified keys: ``streams``. A stream that is None stays so.
@@ -98,9 +98,3 @@ class ResampleClips(BaseTransform):
         if self.keep_short:
             length = min(length, found)
         return max(1, round(length * self.scale))
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_clips={self.num_clips}, mode={self.mode!r}, '
-            f'keep_short={self.keep_short}, streams={self.streams}, scale={self.scale})'
-        )

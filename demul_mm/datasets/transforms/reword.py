@@ -1,17 +1,17 @@
 """False variants of queries."""
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset
 
 from demul_mm.datasets.rewording import END, START, WORD, SimilarWords, meanings
 from demul_mm.datasets.transforms.augment import check_range
 from demul_mm.datasets.transforms.random import rng_of
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class RewordQueries(BaseTransform):
+class RewordQueries(Step):
     """Add to some queries a false variant: one content word is replaced by another of its kind.
 
     'A man throws the ball' may become 'A man throws the knife'. Words of one kind are those that
@@ -95,9 +95,3 @@ class RewordQueries(BaseTransform):
                     other = other.capitalize()
                 return text[: match.start()] + other + text[match.end() :]
         return ''
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(prob={self.prob}, min_count={self.min_count}, '
-            f'num_similar={self.num_similar}, min_similarity={self.min_similarity})'
-        )

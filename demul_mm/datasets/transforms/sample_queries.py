@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-from mmcv.transforms import BaseTransform
-
 from demul_mm.datasets.transforms.random import rng_of
+from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 
 # What an item has for each of its queries; a pipeline need not set all of them.
@@ -18,7 +17,7 @@ def select_queries(results: dict, chosen: Iterable[int]) -> dict[str, list]:
 
 
 @TRANSFORMS.register_module()
-class SampleQueries(BaseTransform):
+class SampleQueries(Step):
     """Keep at most ``max_queries`` random queries of a video, in their order.
 
     Modified keys: ``queries``, ``query_ids``, ``gt_spans``, and ``hard_queries`` if it is there.
@@ -38,6 +37,3 @@ class SampleQueries(BaseTransform):
             chosen = rng_of(results).choice(count, size=self.max_queries, replace=False)
             results.update(select_queries(results, sorted(chosen)))
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(max_queries={self.max_queries})'
