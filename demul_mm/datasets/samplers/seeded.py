@@ -1,6 +1,6 @@
 """A sampler that makes the random steps of a pipeline repeatable."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 
 from mmengine.dataset import DefaultSampler
 
@@ -36,15 +36,6 @@ class SeededSampler(DefaultSampler):
         seed: the same in all processes; None: a common random one.
         round_up: repeat items so that each process gets equally many.
     """
-
-    def __init__(
-        self,
-        dataset: Sized,
-        shuffle: bool = True,
-        seed: int | None = None,
-        round_up: bool = True,
-    ) -> None:
-        super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
 
     def __iter__(self) -> Iterator[int]:
         entropy = (int(self.seed), int(self.epoch))
