@@ -5,6 +5,7 @@ the metrics report them beside the model.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -67,6 +68,7 @@ def best_windows(
     return windows[chosen]
 
 
+@dataclass
 class MomentFloors:
     """The floors of moment recall: the whole video, and the best constant windows.
 
@@ -78,15 +80,11 @@ class MomentFloors:
         num_windows: how many windows, for ``R@5``.
     """
 
-    def __init__(
-        self,
-        fit_on: Mapping[str, Any] | None = None,
-        step: float = 0.05,
-        num_windows: int = 5,
-    ) -> None:
-        self.fit_on = fit_on
-        self.step = step
-        self.num_windows = num_windows
+    fit_on: Mapping[str, Any] | None = None
+    step: float = 0.05
+    num_windows: int = 5
+
+    def __post_init__(self) -> None:
         self._fitted: dict[float, Tensor] = {}
         self.description = ''
 

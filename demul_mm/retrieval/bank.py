@@ -1,6 +1,7 @@
 """The videos of a corpus, encoded when they are asked for."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mmengine.dataset import pseudo_collate
@@ -83,6 +84,7 @@ class _Items(Dataset):
             return video_id, None, reason(error)
 
 
+@dataclass(eq=False)
 class VideoBank:
     """Encoded videos by id: from the cache, or read and encoded now.
 
@@ -96,19 +98,13 @@ class VideoBank:
         num_workers: processes that read them; 0 for none.
     """
 
-    def __init__(
-        self,
-        model: DeMUL,
-        source: VideoSource,
-        cache: EncodingCache,
-        batch_size: int = 16,
-        num_workers: int = 0,
-    ) -> None:
-        self.model = model
-        self.source = source
-        self.cache = cache
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+    model: DeMUL
+    source: VideoSource
+    cache: EncodingCache
+    batch_size: int = 16
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
         self.failures: dict[str, str] = {}
 
     def __call__(self, ids: Sequence[str]) -> dict[str, EncodedVideo]:

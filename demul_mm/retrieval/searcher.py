@@ -65,6 +65,7 @@ def encode_queries(model: DeMUL, sentences: Sequence[str], transfer: float = 0.0
     return queries._replace(shared=shared)
 
 
+@dataclass(eq=False)
 class CorpusSearcher:
     """Searches an index with a model.
 
@@ -77,17 +78,10 @@ class CorpusSearcher:
             suppression.
     """
 
-    def __init__(
-        self,
-        model: DeMUL,
-        index: MomentIndex,
-        encodings: GetEncodings | None,
-        nms: MomentNMS | None,
-    ) -> None:
-        self.model = model
-        self.index = index
-        self.encodings = encodings
-        self.nms = nms
+    model: DeMUL
+    index: MomentIndex
+    encodings: GetEncodings | None
+    nms: MomentNMS | None
 
     def search(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,7 @@ def iter_clips(
         FileNotFoundError: There is no such file.
         ValueError: The file is no readable video, ends early, or is damaged for the most part.
     """
-    if (clip_seconds is None) == (num_clips is None):
-        raise ValueError(
-            f'clip_seconds={clip_seconds}, num_clips={num_clips}: give exactly one of them'
-        )
+    _check_exactly_one(clip_seconds, num_clips)
     if clip_seconds is not None and not is_length(clip_seconds):
         raise ValueError(f'clip_seconds={clip_seconds}: must be seconds above 0')
     if num_clips is not None and num_clips <= 0:
@@ -88,6 +86,13 @@ def iter_clips(
             done += n
 
 
+def _check_exactly_one(clip_seconds: float | None, num_clips: int | None) -> None:
+    if (clip_seconds is None) == (num_clips is None):
+        raise ValueError(
+            f'clip_seconds={clip_seconds}, num_clips={num_clips}: give exactly one of them'
+        )
+
+
 def _clips(rows: list[np.ndarray], frames_per_clip: int) -> np.ndarray:
     """Pictures (n * t, H, W, 3) as clips (n, 3, t, H, W)."""
     clips = np.stack(rows).reshape(-1, frames_per_clip, *rows[0].shape)
@@ -112,6 +117,7 @@ def decode_clips(path: str, **clips: Any) -> tuple[np.ndarray, float]:
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False, repr=False)
 class LoadVideoClips(Step):
     """Decode the frames of ``results['video_path']`` into ``results['streams']['frames']``.
 
@@ -124,27 +130,16 @@ class LoadVideoClips(Step):
 
     optional = False
 
-    def __init__(
-        self,
-        clip_seconds: float | None = None,
-        num_clips: int | None = None,
-        frames_per_clip: int = 4,
-        window_seconds: float | None = None,
-        size: int | tuple[int, int] = 64,
-        stream: str = 'frames',
-        frame_rate: float | None = None,
-    ) -> None:
-        if (clip_seconds is None) == (num_clips is None):
-            raise ValueError(
-                f'clip_seconds={clip_seconds}, num_clips={num_clips}: give exactly one of them'
-            )
-        self.clip_seconds = clip_seconds
-        self.num_clips = num_clips
-        self.frames_per_clip = frames_per_clip
-        self.window_seconds = window_seconds
-        self.size = size
-        self.stream = stream
-        self.frame_rate = frame_rate
+    clip_seconds: float | None = None
+    num_clips: int | None = None
+    frames_per_clip: int = 4
+    window_seconds: float | None = None
+    size: int | tuple[int, int] = 64
+    stream: str = 'frames'
+    frame_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_exactly_one(self.clip_seconds, self.num_clips)
 
     def lacks(self, item: dict) -> str | None:
         """Why there is no file to decode; None when there is one."""

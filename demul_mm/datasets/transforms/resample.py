@@ -1,6 +1,7 @@
 """Bringing a sequence of clips to another length."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,6 +45,7 @@ def resample_rows(rows: np.ndarray, length: int, mode: str = 'mean') -> np.ndarr
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False, repr=False)
 class ResampleClips(Step):
     """Bring the clips of streams to a common number; their extent in seconds stays as it is.
 
@@ -59,25 +61,20 @@ class ResampleClips(Step):
             a test.
     """
 
-    def __init__(
-        self,
-        num_clips: int | None,
-        mode: str = 'mean',
-        keep_short: bool = True,
-        streams: Sequence[str] = ('visual',),
-        scale: float = 1.0,
-    ) -> None:
-        if num_clips is not None and num_clips < 1:
-            raise ValueError(f'num_clips={num_clips}: give at least 1, or None to keep all')
-        if mode not in MODES:
-            raise ValueError(f'mode is {mode!r}; allowed: {", ".join(map(repr, MODES))}')
-        if scale <= 0:
-            raise ValueError(f'scale={scale}: give a number above 0')
-        self.num_clips = num_clips
-        self.mode = mode
-        self.keep_short = keep_short
-        self.streams = tuple(as_names(streams, 'streams'))
-        self.scale = scale
+    num_clips: int | None
+    mode: str = 'mean'
+    keep_short: bool = True
+    streams: Sequence[str] = ('visual',)
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_clips is not None and self.num_clips < 1:
+            raise ValueError(f'num_clips={self.num_clips}: give at least 1, or None to keep all')
+        if self.mode not in MODES:
+            raise ValueError(f'mode is {self.mode!r}; allowed: {", ".join(map(repr, MODES))}')
+        if self.scale <= 0:
+            raise ValueError(f'scale={self.scale}: give a number above 0')
+        self.streams = tuple(as_names(self.streams, 'streams'))
 
     def transform(self, results: dict) -> dict:
         streams = dict(results['streams'])

@@ -1,5 +1,7 @@
 """False variants of queries."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from mmengine.dataset import BaseDataset
 
@@ -11,6 +13,7 @@ from demul_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False, repr=False)
 class RewordQueries(Step):
     """Add to some queries a false variant: one content word is replaced by another of its kind.
 
@@ -28,22 +31,17 @@ class RewordQueries(Step):
         min_similarity: the least similarity of the two, in [0, 1].
     """
 
-    def __init__(
-        self,
-        prob: float = 0.5,
-        min_count: int = 5,
-        num_similar: int = 20,
-        min_similarity: float = 0.4,
-    ) -> None:
-        check_range('prob', prob, 0, 1)
-        check_range('min_similarity', min_similarity, 0, 1)
-        for name, value in (('min_count', min_count), ('num_similar', num_similar)):
-            if value < 1:
-                raise ValueError(f'{name}={value}: give at least 1')
-        self.prob = prob
-        self.min_count = min_count
-        self.num_similar = num_similar
-        self.min_similarity = min_similarity
+    prob: float = 0.5
+    min_count: int = 5
+    num_similar: int = 20
+    min_similarity: float = 0.4
+
+    def __post_init__(self) -> None:
+        check_range('prob', self.prob, 0, 1)
+        check_range('min_similarity', self.min_similarity, 0, 1)
+        for name in ('min_count', 'num_similar'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name}={getattr(self, name)}: give at least 1')
         self._dataset: BaseDataset | None = None
         self._words: SimilarWords | None = None
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ class MinedVideo(NamedTuple):
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class HardVideoMiningHook(Hook):
     """Before an epoch, tell the ``HardVideoSampler`` which videos the model takes for each other.
 
@@ -45,17 +47,10 @@ class HardVideoMiningHook(Hook):
     # After the epoch's seed is set.
     priority = 'HIGH'
 
-    def __init__(
-        self,
-        begin: int = 2,
-        num_rivals: int = 8,
-        num_prototypes: int = 6,
-        too_alike: float = 0.8,
-    ) -> None:
-        self.begin = begin
-        self.num_rivals = num_rivals
-        self.num_prototypes = num_prototypes
-        self.too_alike = too_alike
+    begin: int = 2
+    num_rivals: int = 8
+    num_prototypes: int = 6
+    too_alike: float = 0.8
 
     def before_train(self, runner: Runner) -> None:
         sampler = runner.train_dataloader.sampler

@@ -1,6 +1,7 @@
 """Fit how much the likeness of query and video weighs in the joint score, by searching a corpus."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from mmengine.dist import all_gather_object
@@ -22,6 +23,7 @@ VIDEO = TERMS.index('video')
 
 
 @HOOKS.register_module()
+@dataclass(eq=False)
 class VideoWeightHook(Hook):
     """Before each validation, search the held-out videos and fit ``JointScore.video_weight``.
 
@@ -41,10 +43,9 @@ class VideoWeightHook(Hook):
     # After the EMA hook has put the averaged weights in place.
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, num_rivals: int = 10, max_queries: int = 300, iou_thr: float = 0.5) -> None:
-        self.num_rivals = num_rivals
-        self.max_queries = max_queries
-        self.iou_thr = iou_thr
+    num_rivals: int = 10
+    max_queries: int = 300
+    iou_thr: float = 0.5
 
     def before_val_epoch(self, runner: Runner) -> None:
         model = unwrapped(runner.model)

@@ -1,5 +1,7 @@
 """Which candidates answer for which true moment."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,7 @@ def assign_by_iou(
 
 
 @TASK_UTILS.register_module()
+@dataclass
 class ScaleAssigner:
     """Assign points to moments by scale and by distance to the centre.
 
@@ -45,12 +48,9 @@ class ScaleAssigner:
         max_cost: limit.
     """
 
-    def __init__(
-        self, span_strides: float = 4.0, center_weight: float = 0.5, max_cost: float = 1.25
-    ) -> None:
-        self.span_strides = span_strides
-        self.center_weight = center_weight
-        self.max_cost = max_cost
+    span_strides: float = 4.0
+    center_weight: float = 0.5
+    max_cost: float = 1.25
 
     def __call__(
         self, points: PyramidPoints, mask: Tensor, spans: Tensor, span_mask: Tensor
