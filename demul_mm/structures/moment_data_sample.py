@@ -1,6 +1,7 @@
 """The data sample: one video with all (or, in training, some) of its queries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
@@ -8,6 +9,30 @@ from torch import Tensor
 
 from demul_mm.structures.encodings import PhraseMap
 from demul_mm.structures.names import as_names
+
+Value = TypeVar('Value')
+
+
+class Field(property, Generic[Value]):
+    """A data field with a value for each query, brought into its form when it is set.
+
+    Args:
+        name: of the field.
+        form: makes the list that is kept of what is given.
+    """
+
+    def __init__(self, name: str, form: Callable[[Any], list[Value]]) -> None:
+        kept_as = f'_{name}'  # so mmengine finds a property's value
+        super().__init__(
+            lambda sample: getattr(sample, kept_as),
+            lambda sample, value: sample.set_field(form(value), kept_as, dtype=list),
+            lambda sample: delattr(sample, kept_as),
+        )
+
+    def __get__(  # type: ignore[override]  # of samples alone
+        self, sample: Any, owner: type | None = None
+    ) -> list[Value]:
+        return super().__get__(sample, owner)
 
 
 class MomentDataSample(BaseDataElement):
@@ -38,63 +63,12 @@ class MomentDataSample(BaseDataElement):
         pred_videos (list[list[str]]): for each query the best videos of the corpus, best first.
     """
 
-    @property
-    def queries(self) -> list[str]:
-        return self._queries
+    queries = Field[str]('queries', lambda value: as_names(value, 'queries'))
+    gt_spans = Field[Tensor]('gt_spans', lambda value: [_as_spans(spans) for spans in value])
+    hard_queries = Field[str]('hard_queries', lambda value: as_names(value, 'hard_queries'))
+    pred_moments = Field[InstanceData]('pred_moments', list)
+    pred_phrases = Field[PhraseMap]('pred_phrases', list)
 
-    @queries.setter
-    def queries(self, value: Sequence[str]) -> None:
-        self.set_field(as_names(value, 'queries'), '_queries', dtype=list)
 
-    @queries.deleter
-    def queries(self) -> None:
-        del self._queries
-
-    @property
-    def gt_spans(self) -> list[Tensor]:
-        return self._gt_spans
-
-    @gt_spans.setter
-    def gt_spans(self, value: Sequence[Tensor]) -> None:
-        spans = [torch.as_tensor(v, dtype=torch.float32).reshape(-1, 2) for v in value]
-        self.set_field(spans, '_gt_spans', dtype=list)
-
-    @gt_spans.deleter
-    def gt_spans(self) -> None:
-        del self._gt_spans
-
-    @property
-    def hard_queries(self) -> list[str]:
-        return self._hard_queries
-
-    @hard_queries.setter
-    def hard_queries(self, value: Sequence[str]) -> None:
-        self.set_field(as_names(value, 'hard_queries'), '_hard_queries', dtype=list)
-
-    @hard_queries.deleter
-    def hard_queries(self) -> None:
-        del self._hard_queries
-
-    @property
-    def pred_moments(self) -> list[InstanceData]:
-        return self._pred_moments
-
-    @pred_moments.setter
-    def pred_moments(self, value: Sequence[InstanceData]) -> None:
-        self.set_field(list(value), '_pred_moments', dtype=list)
-
-    @pred_moments.deleter
-    def pred_moments(self) -> None:
-        del self._pred_moments
-
-    @property
-    def pred_phrases(self) -> list[PhraseMap]:
-        return self._pred_phrases
-
-    @pred_phrases.setter
-    def pred_phrases(self, value: Sequence[PhraseMap]) -> None:
-        self.set_field(list(value), '_pred_phrases', dtype=list)
-
-    @pred_phrases.deleter
-    def pred_phrases(self) -> None:
-        del self._pred_phrases
+def _as_spans(spans: Tensor) -> Tensor:
+    return torch.as_tensor(spans, dtype=torch.float32).reshape(-1, 2)
