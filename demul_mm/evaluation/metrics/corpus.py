@@ -60,12 +60,14 @@ class CorpusMomentMetric(EntryMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         check_options(topk, ious, iou_op)
-        self.topk = tuple(topk)
-        self.ious = tuple(ious)
-        self.iou_op = iou_op
-        self.float32 = float32
-        self.max_pred = max_pred
-        self.min_agree = min_agree
+        self.options: dict[str, Any] = dict(
+            topk=tuple(topk),
+            ious=tuple(ious),
+            iou_op=iou_op,
+            float32=float32,
+            max_pred=max_pred,
+            min_agree=min_agree,
+        )
         self.floors = floors
 
     def compute_entries(self, entries: Sequence[PredictionEntry]) -> dict[str, float]:
@@ -85,41 +87,26 @@ class CorpusMomentMetric(EntryMetric):
     def _hits(self, entries: Sequence[PredictionEntry]) -> dict[str, Tensor]:
         """Which queries each metric counts as found, VR and SVMR by the lists of their own."""
         answers = {entry['query_id']: entry['corpus'] for entry in entries if 'corpus' in entry}
-        hits = self._hits_of(answers, entries)
+        hits = corpus_hits(answers, entries, **self.options)
         for task, key, rows_of in (('VR/', 'videos', _video_rows), ('SVMR/', 'pred', _own_rows)):
             own = {entry['query_id']: rows_of(entry) for entry in entries if entry.get(key)}
             if own:
-                found = self._hits_of({**answers, **own}, entries)
+                found = corpus_hits({**answers, **own}, entries, **self.options)
                 hits.update({k: v for k, v in found.items() if k.startswith(task)})
         return hits
 
-    def _hits_of(
-        self, answers: Mapping[str, Rows], entries: Sequence[PredictionEntry]
-    ) -> dict[str, Tensor]:
-        return corpus_hits(
-            answers,
-            entries,
-            topk=self.topk,
-            ious=self.ious,
-            iou_op=self.iou_op,
-            float32=self.float32,
-            max_pred=self.max_pred,
-            min_agree=self.min_agree,
-        )
-
     def _floors(self, entries: Sequence[PredictionEntry]) -> dict[str, dict[str, float]]:
         """VR and VCMR of the most asked-about videos, SVMR of constant windows in the right one."""
-        windows = best_windows(pad_entries(entries), iou=self.ious[0]).tolist()
+        windows = best_windows(pad_entries(entries), iou=self.options['ious'][0]).tolist()
         counts = Counter(entry['video_id'] for entry in entries)
         durations = {entry['video_id']: entry['duration'] for entry in entries}
         start, end = windows[0]
         frequent = [
             [video, start * durations[video], end * durations[video], 0.0]
-            for video, _ in counts.most_common(self.max_pred)
+            for video, _ in counts.most_common(self.options['max_pred'])
         ]
-        searched = percent(
-            self._hits_of({entry['query_id']: frequent for entry in entries}, entries)
-        )
+        frequent_for_all = {entry['query_id']: frequent for entry in entries}
+        searched = self.calculate(frequent_for_all, entries, **self.options)
         given = {
             entry['query_id']: [
                 [entry['video_id'], s * entry['duration'], e * entry['duration'], 0.0]
@@ -127,7 +114,7 @@ class CorpusMomentMetric(EntryMetric):
             ]
             for entry in entries
         }
-        known = percent(self._hits_of(given, entries))
+        known = self.calculate(given, entries, **self.options)
         return {
             'floor/frequent_videos': {k: v for k, v in searched.items() if k[:4] != 'SVMR'},
             'floor/constant_window': {k: v for k, v in known.items() if k[:4] == 'SVMR'},

@@ -78,11 +78,10 @@ class MomentRecall(EntryMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         check_options(topk, ious, iou_op)
-        self.topk = tuple(topk)
         self.ious = tuple(ious)
-        self.iou_op = iou_op
-        self.tolerance = tolerance
-        self.float32 = float32
+        self.options: dict[str, Any] = dict(
+            topk=tuple(topk), ious=self.ious, iou_op=iou_op, tolerance=tolerance, float32=float32
+        )
         options = dict(floors) if isinstance(floors, Mapping) else {}
         self.floors = MomentFloors(**options) if floors is not False else None
 
@@ -91,44 +90,32 @@ class MomentRecall(EntryMetric):
         if not entries:
             return {}
         moments = pad_entries(entries)
-        metrics = self._score(moments)
+        metrics = self.calculate(*moments[:4], **self.options)
         if self.floors is None:
             return metrics
         rows = {'model': metrics}
-        for name, floor in self.floors.predictions(moments, iou=self._middle_iou()).items():
-            rows[name] = self._score(floor, tolerance=0.0)
+        middle = self.ious[len(self.ious) // 2]
+        for name, floor in self.floors.predictions(moments, iou=middle).items():
+            rows[name] = self.calculate(*floor[:4], **{**self.options, 'tolerance': 0.0})
         if moments.pred_mask.any():
             rows['oracle'] = self._oracle(moments)
-        title = f'{len(entries)} queries, iou_op={self.iou_op!r}; {self.floors.description}'
+        title = (
+            f'{len(entries)} queries, iou_op={self.options["iou_op"]!r}; {self.floors.description}'
+        )
         return self.beside(rows, title)
 
     def query_values(self, entries: Sequence[PredictionEntry]) -> dict[str, np.ndarray]:
-        options = (self.topk, self.ious, self.iou_op, self.tolerance, self.float32)
-        found = per_query(pad_entries(entries), *options)
+        found = per_query(pad_entries(entries), **self.options)
         return {key: value.numpy() for key, value in found.items()}
-
-    def _middle_iou(self) -> float:
-        return self.ious[len(self.ious) // 2]
-
-    def _score(self, moments: PaddedMoments, tolerance: float | None = None) -> dict[str, float]:
-        return self.calculate(
-            *moments[:4],
-            topk=self.topk,
-            ious=self.ious,
-            iou_op=self.iou_op,
-            tolerance=self.tolerance if tolerance is None else tolerance,
-            float32=self.float32,
-        )
 
     def _oracle(self, moments: PaddedMoments) -> dict[str, float]:
         """What a perfect ranking of the model's own predictions would score."""
-        best = best_iou(moments, self.float32)
+        best = best_iou(moments, self.options['float32'])
         index = best.argmax(-1)[:, None]
         pred = moments.pred.gather(1, index.unsqueeze(-1).expand(-1, -1, 2))
         chosen = moments._replace(pred=pred, pred_mask=moments.pred_mask.gather(1, index))
-        return {
-            key: value for key, value in self._score(chosen).items() if key[:4] in ('R@1,', 'mIoU')
-        }
+        found = self.calculate(*chosen[:4], **self.options)
+        return {key: value for key, value in found.items() if key[:4] in ('R@1,', 'mIoU')}
 
     @staticmethod
     def calculate(
