@@ -16,25 +16,9 @@ from demul_mm.registry import MODELS
 
 # What determines the encodings of videos and queries, in the config and among the weights. The
 # rest (fusion, head, suppression, calibration, losses) can change without a new index.
-ENCODER_KEYS = (
-    'data_preprocessor',
-    'language',
-    'frame_encoder',
-    'streams',
-    'pyramid',
-    'decoupler',
-    'aligned',
-    'proposal',
-)
-ENCODER_WEIGHTS = (
-    'language',
-    'frame_encoder',
-    'towers',
-    'pyramid',
-    'decoupler',
-    'aligned',
-    'proposal',
-)
+ENCODERS = ('language', 'frame_encoder', 'pyramid', 'decoupler', 'aligned', 'proposal')
+ENCODER_KEYS = (*ENCODERS, 'data_preprocessor', 'streams')
+ENCODER_WEIGHTS = (*ENCODERS, 'towers')
 
 
 class LoadedModel(NamedTuple):
