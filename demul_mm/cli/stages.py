@@ -33,33 +33,31 @@ QUIET_SECONDS = 10
 
 def bar(label: str, begin: float = 0.0, end: float = 1.0) -> Counter:
     """Reads a bar of tqdm, which spans the part from ``begin`` to ``end`` of its stage."""
-    pattern = re.compile(rf'{label}: .*\| (\d+)/(\d+) \[')
-
-    def read(line: str) -> float | None:
-        found = pattern.search(line)
-        return found and begin + (end - begin) * int(found[1]) / int(found[2])
-
-    return read
+    return _reader(
+        rf'{label}: .*\| (\d+)/(\d+) \[', lambda done, total: begin + (end - begin) * done / total
+    )
 
 
 def epochs(count: int) -> Counter:
     """Reads the log of a training of so many epochs."""
-    pattern = re.compile(r'Epoch\(train\) +\[(\d+)\]\[ *(\d+)/(\d+)\]')
-
-    def read(line: str) -> float | None:
-        found = pattern.search(line)
-        return found and (int(found[1]) - 1 + int(found[2]) / int(found[3])) / count
-
-    return read
+    return _reader(
+        r'Epoch\(train\) +\[(\d+)\]\[ *(\d+)/(\d+)\]',
+        lambda epoch, step, steps: (epoch - 1 + step / steps) / count,
+    )
 
 
 def batches() -> Counter:
     """Reads the log of a test."""
-    pattern = re.compile(r'Epoch\(test\) +\[ *(\d+)/(\d+)\]')
+    return _reader(r'Epoch\(test\) +\[ *(\d+)/(\d+)\]', lambda step, steps: step / steps)
+
+
+def _reader(pattern: str, share: Callable[..., float]) -> Counter:
+    """Reads lines of a form, whose numbers tell the share."""
+    form = re.compile(pattern)
 
     def read(line: str) -> float | None:
-        found = pattern.search(line)
-        return found and int(found[1]) / int(found[2])
+        found = form.search(line)
+        return found and share(*map(int, found.groups()))
 
     return read
 
