@@ -111,21 +111,17 @@ class Catalogue:
 
     def videos(self, state: str | None = None) -> list[VideoRow]:
         """The videos, or those in one state, by path."""
-        rows = self._db.execute(
-            'SELECT id, path, key, state, duration, error FROM videos '
-            'WHERE ?1 IS NULL OR state = ?1 ORDER BY path',
-            (state,),
-        )
-        return [VideoRow(*row) for row in rows]
+        return self._select('WHERE ?1 IS NULL OR state = ?1 ORDER BY path', state)
 
     def by_key(self, keys: Iterable[str]) -> dict[str, VideoRow]:
         """Those of some videos that are in the index."""
-        rows = self._db.execute(
-            'SELECT id, path, key, state, duration, error FROM videos '
-            "WHERE state = 'indexed' AND key IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(keys)),),
-        )
-        return {row[2]: VideoRow(*row) for row in rows}
+        which = "WHERE state = 'indexed' AND key IN (SELECT value FROM json_each(?))"
+        return {row.key: row for row in self._select(which, json.dumps(list(keys)))}
+
+    def _select(self, which: str, value: str | None) -> list[VideoRow]:
+        columns = 'id, path, key, state, duration, error'
+        rows = self._db.execute(f'SELECT {columns} FROM videos {which}', (value,))
+        return [VideoRow(*row) for row in rows]
 
     def put(
         self,
@@ -153,14 +149,12 @@ class Catalogue:
 
     def unheard(self, model: str) -> list[VideoRow]:
         """Videos without subtitles that this model has not listened to, by path."""
-        rows = self._db.execute(
-            'SELECT id, path, key, state, duration, error FROM videos '
+        return self._select(
             "LEFT JOIN heard ON heard.video = id WHERE state != 'broken' AND CASE "
             'WHEN model IS NULL THEN id NOT IN (SELECT video FROM lines) ELSE model != ? END '
             'ORDER BY path',
-            (model,),
+            model,
         )
-        return [VideoRow(*row) for row in rows]
 
     def put_speech(self, video: int, model: str, lines: Sequence[TimedLine]) -> None:
         """What a model heard in a video, in place of what another one did."""
