@@ -84,9 +84,7 @@ def best_cells(model: DeMUL, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
     video = batch.owner[query]
     clips = batch.videos.num_clips[video][:, None]
     truth = torch.stack([span for _, span in rows]).to(device) * clips  # (n, 2)
-    cells = batch.videos.mask.shape[1]
-    length = cells * model.points.divisor // (2 * model.points.divisor - 1)
-    borders = model.points(length, device).cell_spans()  # (M, 2)
+    borders = model.points(model.padded_clips(batch.videos), device).cell_spans()  # (M, 2)
     iou = span_iou(truth[:, None], borders[None])  # (n, M)
     return query, iou.masked_fill(~batch.videos.mask[video], -1).argmax(1)
 

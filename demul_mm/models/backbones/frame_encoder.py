@@ -64,15 +64,8 @@ class FrameEncoder(nn.Module):
 
     def _encode(self, x: Tensor) -> Tensor:
         x = (x.float() - self.mean) / self.std  # (B, 3, t, H, W)
-        if self.per_frame:
-            batch, _, frames = x.shape[:3]
-            x = self.backbone(x.transpose(1, 2).flatten(0, 1))  # (B * t, ...)
-            x = x[-1] if isinstance(x, tuple) else x
-            return (
-                x.flatten(2).mean(2).view(batch, frames, -1).mean(1)
-                if x.ndim > 2
-                else (x.view(batch, frames, -1).mean(1))
-            )
-        x = self.backbone(x)
+        batch, _, frames = x.shape[:3]
+        x = self.backbone(x.transpose(1, 2).flatten(0, 1) if self.per_frame else x)
         x = x[-1] if isinstance(x, tuple) else x
-        return x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, d)
+        x = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, d), or (B * t, d) per frame
+        return x.view(batch, frames, -1).mean(1) if self.per_frame else x

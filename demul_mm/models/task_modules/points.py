@@ -74,20 +74,17 @@ class PointGenerator:
         """Points for ``length`` padded clips, a multiple of ``divisor``."""
         if length % self.divisor:
             raise ValueError(f'{length} clips are not a multiple of {self.divisor}: pad them first')
-        centers, strides, levels, left, right = [], [], [], [], []
-        for level, size in enumerate(self.level_sizes(length)):
-            cell = torch.arange(size, device=device)
-            stride = 2**level
-            centers.append((cell + 0.5) * stride)
-            strides.append(torch.full((size,), float(stride), device=device))
-            levels.append(torch.full((size,), level, device=device))
-            left.append(cell > 0)
-            right.append(cell < size - 1)
+        sizes = self.level_sizes(length)
+        cell = torch.cat([torch.arange(size, device=device) for size in sizes])
+        levels = torch.cat(
+            [torch.full((size,), level, device=device) for level, size in enumerate(sizes)]
+        )
+        strides = (2**levels).float()
         return PyramidPoints(
-            centers=torch.cat(centers),
-            strides=torch.cat(strides),
-            levels=torch.cat(levels),
-            has_left=torch.cat(left),
-            has_right=torch.cat(right),
-            level_sizes=tuple(self.level_sizes(length)),
+            centers=(cell + 0.5) * strides,
+            strides=strides,
+            levels=levels,
+            has_left=cell > 0,
+            has_right=cell < length / strides - 1,
+            level_sizes=tuple(sizes),
         )
