@@ -1,11 +1,11 @@
 """What a user said, applied: to the query, and to the moments that were found."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -93,7 +93,7 @@ def rescore(moments: Sequence[Moment], vectors: MomentVectors, offset: Tensor) -
     rows = [vectors(m.video_id, np.array([[m.start, m.end]]))[0] for m in fused]
     gains = torch.stack(rows) @ offset
     shifts = (gains - gains.mean()).tolist()
-    moved = [replace(m, score=_sigmoid(_logit(m.score) + s)) for m, s in zip(fused, shifts)]
+    moved = [replace(m, score=float(expit(_logit(m.score) + s))) for m, s in zip(fused, shifts)]
     return sorted(moved, key=lambda moment: -moment.score) + others
 
 
@@ -123,9 +123,4 @@ def pick_occurrences(moments: Sequence[Moment], number: int, tolerance: float) -
 
 
 def _logit(probability: float) -> float:
-    clipped = min(max(probability, 1e-6), 1 - 1e-6)
-    return math.log(clipped / (1 - clipped))
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit))
+    return float(logit(min(max(probability, 1e-6), 1 - 1e-6)))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from demul_mm.models.task_modules.tokenizer import check_sentences
 from demul_mm.registry import TASK_UTILS
@@ -39,9 +39,7 @@ class WordTokenizer:
         """``Q`` sentences to ids ``(Q, L)`` int64 (0: padding) and mask ``(Q, L)`` bool."""
         check_sentences(sentences)
         rows = [[word_id(word) for word in self.words(sentence)] for sentence in sentences]
-        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
+        ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
         return ids, ids > 0
 
     def words(self, sentence: str) -> list[str]:
