@@ -198,12 +198,12 @@ class MilvusIndex(MomentIndex):
         else:
             listing = held.listing(number)
         held.delete_from(number)
-        known = set(zip(listing.rows['id'].to_pylist(), listing.checks))
+        named = list(zip(listing.rows['id'].to_pylist(), listing.checks))
         truth = table.to_table(['id', 'check'])
         wanted = set(zip(truth['id'].to_pylist(), truth['check'].to_pylist()))
-        gone = np.array([one not in wanted for one in _named(listing)], bool)
+        gone = np.array([one not in wanted for one in named], bool)
         held.delete(listing, gone, info)
-        new = pa.array([name for name, _ in wanted - known], pa.string())
+        new = pa.array([name for name, _ in wanted.difference(named)], pa.string())
         codec = codec_of(info)
         for fragment in self.store.fragments(table, verify=True) if len(new) else ():
             for rows in scan(fragment):
@@ -280,10 +280,6 @@ class MilvusIndex(MomentIndex):
                 query = asked.queries[i : i + 1]
                 found[i] = exhaustive_candidates(snapshot, query, depth, allowed)[0]
         return found
-
-
-def _named(listing: Any) -> zip:
-    return zip(listing.rows['id'].to_pylist(), listing.checks)
 
 
 def _split(address: str | Path) -> tuple[str, str]:

@@ -17,7 +17,6 @@ COLOURS = {
     'white': (240, 240, 240),
 }
 SHAPES = ('disc', 'square', 'triangle', 'cross')
-SIDES = ('left', 'right', 'top', 'bottom')
 ACTIONS = (
     'move_left',
     'move_right',

@@ -19,8 +19,6 @@ class TwoStageHook(Hook):
         share: of the epochs, in [0, 1): those without fusion come first.
     """
 
-    priority = 'NORMAL'
-
     def __init__(self, share: float = 0.5) -> None:
         if not 0 <= share < 1:
             raise ValueError(f'share is {share}; it must be in [0, 1)')
