@@ -3,6 +3,7 @@
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ SMALL = (1_000, 10_000, 100_000)
 FULL = 1 << 20
 
 
+@dataclass(eq=False, repr=False)
 class MomentIndex(Searcher):
     """A corpus of videos in which moments are searched by vectors.
 
@@ -55,40 +57,36 @@ class MomentIndex(Searcher):
         feature_fingerprint: of the features they were made from.
     """
 
-    def __init__(
-        self,
-        path: str | Path | None = None,
-        num_prototypes: int = 24,
-        level2: str = 'int8',
-        segment_videos: int = 50_000,
-        model_fingerprint: str = '',
-        feature_fingerprint: str = '',
-    ) -> None:
-        if level2 not in LEVEL2:
-            raise ValueError(f'level2 is {level2!r}; it must be one of {", ".join(LEVEL2)}')
-        for name, value in dict(
-            num_prototypes=num_prototypes, segment_videos=segment_videos
-        ).items():
-            if value < 1:
-                raise ValueError(f'{name} is {value}; it must be at least 1')
-        if path is None:
+    path: Any = None
+    num_prototypes: int = 24
+    level2: str = 'int8'
+    segment_videos: int = 50_000
+    model_fingerprint: str = ''
+    feature_fingerprint: str = ''
+
+    def __post_init__(self) -> None:
+        if self.level2 not in LEVEL2:
+            raise ValueError(f'level2 is {self.level2!r}; it must be one of {", ".join(LEVEL2)}')
+        for name in ('num_prototypes', 'segment_videos'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1')
+        if self.path is None:
             self._folder = tempfile.TemporaryDirectory(prefix='demul_index_')
-            path = self._folder.name
-        self.store = Store(path)
-        self.path: str | Path = Path(self.store.uri) if self.store.local else self.store.uri
-        self.segment_videos = segment_videos
+            self.path = self._folder.name
+        self.store = Store(self.path)
+        self.path = Path(self.store.uri) if self.store.local else self.store.uri
         self._settings: dict[str, Any] = dict(
-            num_prototypes=num_prototypes,
-            level2=level2,
-            model_fingerprint=model_fingerprint,
-            feature_fingerprint=feature_fingerprint,
+            num_prototypes=self.num_prototypes,
+            level2=self.level2,
+            model_fingerprint=self.model_fingerprint,
+            feature_fingerprint=self.feature_fingerprint,
         )
         # Replaced as a whole, so that a search in another thread sees one version.
         self._state: tuple[Any, Any] | None = None
 
     # What a backend provides, beside Searcher._candidates.
 
-    longest_text: float = math.inf  # bytes of an id, or of a video's metadata as JSON
+    longest_text = math.inf  # bytes of an id, or of a video's metadata as JSON
 
     def options(self) -> dict[str, Any]:
         """Constructor options of the backend alone, to be written down; never a secret."""

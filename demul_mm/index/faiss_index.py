@@ -1,6 +1,7 @@
 """Level 1 by FAISS: flat, a graph, or inverted lists; a structure for each fragment."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ class _Part(NamedTuple):
 
 
 @INDEXES.register_module()
+@dataclass(eq=False, repr=False)
 class FaissIndex(MomentIndex):
     """Level 1 in FAISS, in this process.
 
@@ -51,32 +53,16 @@ class FaissIndex(MomentIndex):
     Search options: ``nprobe`` (lists to probe), ``ef_search`` (breadth in the graph).
     """
 
-    def __init__(
-        self,
-        path: Any = None,
-        num_prototypes: int = 24,
-        level2: str = 'int8',
-        segment_videos: int = 50_000,
-        model_fingerprint: str = '',
-        feature_fingerprint: str = '',
-        kind: str = 'auto',
-        target_recall: float = 0.98,
-    ) -> None:
-        super().__init__(
-            path=path,
-            num_prototypes=num_prototypes,
-            level2=level2,
-            segment_videos=segment_videos,
-            model_fingerprint=model_fingerprint,
-            feature_fingerprint=feature_fingerprint,
-        )
-        if kind not in KINDS:
-            raise ValueError(f'kind is {kind!r}; allowed: {", ".join(KINDS)}')
-        if not 0 < target_recall <= 1:
-            raise ValueError(f'target_recall is {target_recall}; it must be in (0, 1]')
+    kind: str = 'auto'
+    target_recall: float = 0.98
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in KINDS:
+            raise ValueError(f'kind is {self.kind!r}; allowed: {", ".join(KINDS)}')
+        if not 0 < self.target_recall <= 1:
+            raise ValueError(f'target_recall is {self.target_recall}; it must be in (0, 1]')
         import_faiss()
-        self.kind = kind
-        self.target_recall = target_recall
 
     def options(self) -> dict[str, Any]:
         return dict(kind=self.kind, target_recall=self.target_recall)

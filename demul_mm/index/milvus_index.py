@@ -1,6 +1,7 @@
 """Both levels in Milvus: a Milvus Lite file, or a Milvus standalone or cluster."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -91,6 +92,7 @@ class MilvusSnapshot(Snapshot):
 
 
 @INDEXES.register_module()
+@dataclass(eq=False, repr=False)
 class MilvusIndex(MomentIndex):
     """Both levels in Milvus, where processes on any number of machines search them.
 
@@ -120,35 +122,17 @@ class MilvusIndex(MomentIndex):
 
     longest_text = TEXT
 
-    def __init__(
-        self,
-        path: Any = None,
-        num_prototypes: int = 24,
-        level2: str = 'int8',
-        segment_videos: int = 50_000,
-        model_fingerprint: str = '',
-        feature_fingerprint: str = '',
-        uri: str | None = None,
-        collection: str = 'demul_index',
-        index_type: str = 'FLAT',
-        token: str | None = None,
-    ) -> None:
-        super().__init__(
-            path=path,
-            num_prototypes=num_prototypes,
-            level2=level2,
-            segment_videos=segment_videos,
-            model_fingerprint=model_fingerprint,
-            feature_fingerprint=feature_fingerprint,
-        )
-        self.served = str(path).startswith(('http://', 'https://'))
+    uri: str | None = None
+    collection: str = 'demul_index'
+    index_type: str = 'FLAT'
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.served = str(self.path).startswith(('http://', 'https://'))
         if self.served:
-            self.store = _ServerStore(path)
-            uri, collection = _split(path)
-        self.uri = uri
-        self.collection = collection
-        self.index_type = index_type
-        self._token = token
+            self.store = _ServerStore(self.path)
+            self.uri, self.collection = _split(self.path)
         self._made: Collections | None = None
 
     def options(self) -> dict[str, Any]:
@@ -171,7 +155,7 @@ class MilvusIndex(MomentIndex):
         """What Milvus holds, connected to when it is first asked for."""
         if self._made is None:
             uri = self.uri or str((self.store.home / 'milvus.db').resolve())
-            self._made = Collections(uri, self.collection, self._token)
+            self._made = Collections(uri, self.collection, self.token)
         return self._made
 
     def drop(self) -> None:
