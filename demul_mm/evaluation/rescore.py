@@ -1,6 +1,6 @@
 """Score predictions again: with any metric, and by groups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.evaluator import BaseMetric
 
@@ -57,30 +57,19 @@ def own_video_metric(config: Mapping) -> tuple[EntryMetric, str]:
     return metric, chosen if chosen in keys else keys[-1]
 
 
-def _group_of(value: float, groups: Sequence[tuple[float, str]]) -> str:
-    return next(name for bound, name in groups if value < bound)
+GROUPINGS = {'length': LENGTH_GROUPS, 'duration': DURATION_GROUPS, 'tags': None}
 
 
-def _by_length(entry: PredictionEntry) -> list[str]:
-    lengths = [end - start for start, end in entry['gt']]
-    if not lengths:
-        return []
-    return [_group_of(sum(lengths) / len(lengths) / entry['duration'], LENGTH_GROUPS)]
-
-
-def _by_duration(entry: PredictionEntry) -> list[str]:
-    return [_group_of(entry['duration'], DURATION_GROUPS)]
-
-
-def _by_tags(entry: PredictionEntry) -> list[str]:
-    return list(entry.get('tags', ()))
-
-
-GROUPINGS: dict[str, Callable[[PredictionEntry], list[str]]] = {
-    'length': _by_length,
-    'duration': _by_duration,
-    'tags': _by_tags,
-}
+def _groups_of(entry: PredictionEntry, by: str) -> list[str]:
+    if by == 'tags':
+        return list(entry.get('tags', ()))
+    value = entry['duration']
+    if by == 'length':
+        lengths = [end - start for start, end in entry['gt']]
+        if not lengths:
+            return []
+        value = sum(lengths) / len(lengths) / entry['duration']
+    return [next(name for bound, name in GROUPINGS[by] or () if value < bound)]
 
 
 def group_entries(entries: Sequence[PredictionEntry], by: str) -> dict[str, list[PredictionEntry]]:
@@ -94,10 +83,10 @@ def group_entries(entries: Sequence[PredictionEntry], by: str) -> dict[str, list
         raise ValueError(f'cannot group by {by!r}; allowed: {", ".join(GROUPINGS)}')
     groups: dict[str, list[PredictionEntry]] = {}
     for entry in entries:
-        for name in GROUPINGS[by](entry):
+        for name in _groups_of(entry, by):
             groups.setdefault(name, []).append(entry)
     if not groups:
         raise ValueError(f'no query has a group by {by!r}: the file has no {by}')
-    bounds = {'length': LENGTH_GROUPS, 'duration': DURATION_GROUPS}.get(by)
+    bounds = GROUPINGS[by]
     order = [name for _, name in bounds] if bounds else sorted(groups)
     return {name: groups[name] for name in order if name in groups}

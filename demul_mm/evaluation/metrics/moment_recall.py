@@ -123,11 +123,7 @@ class MomentRecall(EntryMetric):
         pred_mask: Tensor,
         gt: Tensor,
         gt_mask: Tensor,
-        topk: Sequence[int] = (1, 5),
-        ious: Sequence[float] = (0.3, 0.5, 0.7),
-        iou_op: str = 'ge',
-        tolerance: float = TIE,
-        float32: bool = False,
+        **options: Any,
     ) -> dict[str, float]:
         """The metric of padded arrays.
 
@@ -136,28 +132,28 @@ class MomentRecall(EntryMetric):
             pred_mask: ``(Q, N)`` bool, True = valid.
             gt: ``(Q, G, 2)`` true moments.
             gt_mask: ``(Q, G)`` bool, True = valid.
-            topk, ious, iou_op, tolerance, float32: as for the class.
+            options: ``topk``, ``ious``, ``iou_op``, ``tolerance``, ``float32``, as for the class.
 
         Returns:
             ``R@n,IoU=m`` for each n and m, and ``mIoU``, in percent; nothing for ``Q = 0``.
         """
-        check_options(topk, ious, iou_op)
+        moments = PaddedMoments(pred, pred_mask, gt, gt_mask, torch.zeros(len(pred)))
+        values = per_query(moments, **options)
         if not len(pred):
             return {}
-        moments = PaddedMoments(pred, pred_mask, gt, gt_mask, torch.zeros(len(pred)))
-        values = per_query(moments, topk, ious, iou_op, tolerance, float32)
         return {key: 100 * float(value.sum()) / len(pred) for key, value in values.items()}
 
 
 def per_query(
     moments: PaddedMoments,
-    topk: Sequence[int],
-    ious: Sequence[float],
+    topk: Sequence[int] = (1, 5),
+    ious: Sequence[float] = (0.3, 0.5, 0.7),
     iou_op: str = 'ge',
     tolerance: float = TIE,
     float32: bool = False,
 ) -> dict[str, Tensor]:
     """What each query adds to :class:`MomentRecall`: metric key to ``(Q,)`` float64 in [0, 1]."""
+    check_options(topk, ious, iou_op)
     best = best_iou(moments, float32)  # (Q, N)
     values = {}
     for n in topk:
