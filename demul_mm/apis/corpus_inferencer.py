@@ -136,13 +136,21 @@ class CorpusInferencer(Pretrained):
             overwrite: replace an index that is there.
             progress: called with a number of videos as they pass.
         """
-        config = dict(index or dict(type='FaissIndex'))
-        recipe = recipe_fingerprint(self.config.test_dataloader.dataset, levels)
-        config.update(model_fingerprint=self.fingerprint, feature_fingerprint=recipe)
-        built: MomentIndex = INDEXES.build(config)
-        built.build(BankEntries(self.bank, levels), resume, overwrite, progress)
+        entries, fingerprints = self.entries(levels)
+        built: MomentIndex = INDEXES.build({**(index or dict(type='FaissIndex')), **fingerprints})
+        built.build(entries, resume, overwrite, progress)
         self.index = built
         return built
+
+    def entries(self, levels: Sequence[int] | None) -> tuple[BankEntries, dict[str, str]]:
+        """What an index is built from, and its ``model_fingerprint`` and ``feature_fingerprint``.
+
+        Args:
+            levels: see :meth:`build_index`.
+        """
+        recipe = recipe_fingerprint(self.config.test_dataloader.dataset, levels)
+        fingerprints = dict(model_fingerprint=self.fingerprint, feature_fingerprint=recipe)
+        return BankEntries(self.bank, levels), fingerprints
 
     def __call__(
         self,
@@ -222,26 +230,11 @@ def load_entry_source(
     config: str | Path | Config,
     checkpoint: str | Path,
     levels: Sequence[int] | None = None,
-    device: str | None = None,
-    batch_size: int = 16,
     num_workers: int = 0,
 ) -> tuple[BankEntries, dict[str, str]]:
-    """The videos of a config's test data set, to build an index from or to add to one.
-
-    Args:
-        levels: levels of the pyramid that are indexed, finest 0; None for all.
-        device: where the model runs; None: a GPU where there is one.
-
-    Returns:
-        The entries, and ``model_fingerprint`` and ``feature_fingerprint`` of the index.
-    """
-    loaded = load_model(config, checkpoint, device)
-    cache = EncodingCache(loaded.fingerprint, max_videos=0)
-    source = dataset_videos(loaded.config)
-    bank = VideoBank(loaded.model, source, cache, batch_size, num_workers)
-    recipe = recipe_fingerprint(loaded.config.test_dataloader.dataset, levels)
-    fingerprints = dict(model_fingerprint=loaded.fingerprint, feature_fingerprint=recipe)
-    return BankEntries(bank, levels), fingerprints
+    """The videos of a config's test data set, as :meth:`CorpusInferencer.entries` gives them."""
+    made = CorpusInferencer(config, checkpoint, cache_videos=0, num_workers=num_workers)
+    return made.entries(levels)
 
 
 def load_query_encoder(
