@@ -14,49 +14,47 @@ from demul_mm.registry import HOOKS
 from demul_mm.sentences import warn_cut
 
 
-@HOOKS.register_module()
-class SentenceLengthHook(Hook):
-    """Before training and testing, one line for each data set with sentences that are cut."""
+class DatasetsHook(Hook):
+    """Is shown the data sets of a run before the first step."""
 
     def before_train(self, runner: Runner) -> None:
-        self._check(runner, runner.train_dataloader.dataset)
+        datasets = list(_moment_datasets(runner.train_dataloader.dataset))
         if runner.val_loop is not None:
-            self._check(runner, runner.val_dataloader.dataset)
+            datasets += _moment_datasets(runner.val_dataloader.dataset)
+        self.see(runner, datasets)
 
     def before_test(self, runner: Runner) -> None:
-        self._check(runner, runner.test_dataloader.dataset)
+        self.see(runner, list(_moment_datasets(runner.test_dataloader.dataset)))
+
+    def see(self, runner: Runner, datasets: list[MomentDataset]) -> None:
+        """Do what there is to do with them."""
+        raise NotImplementedError
+
+
+@HOOKS.register_module()
+class SentenceLengthHook(DatasetsHook):
+    """Before training and testing, one line for each data set with sentences that are cut."""
 
     @master_only
-    def _check(self, runner: Runner, dataset: Any) -> None:
+    def see(self, runner: Runner, datasets: list[MomentDataset]) -> None:
         tokenizer = getattr(unwrapped(runner.model).data_preprocessor, 'tokenizer', None)
-        for one in _moment_datasets(dataset):
+        for one in datasets:
             name = f'sentences of {one.metainfo["dataset_name"]} {one.split}'
             warn_cut(tokenizer, list(one.sentences()), name)
 
 
 @HOOKS.register_module()
-class ReadAheadHook(Hook):
+class ReadAheadHook(DatasetsHook):
     """Let a frozen language model read all sentences at once, each process its share of them.
 
     Step by step it would meet a few new sentences at a time, which costs as much as many, and
     every process would meet nearly all of them.
     """
 
-    def before_train(self, runner: Runner) -> None:
-        datasets = [runner.train_dataloader.dataset]
-        if runner.val_loop is not None:
-            datasets.append(runner.val_dataloader.dataset)
-        self._read(runner, datasets)
-
-    def before_test(self, runner: Runner) -> None:
-        self._read(runner, [runner.test_dataloader.dataset])
-
-    def _read(self, runner: Runner, datasets: list) -> None:
+    def see(self, runner: Runner, datasets: list[MomentDataset]) -> None:
         model = unwrapped(runner.model)
         readers = [m for m in model.modules() if isinstance(m, TransformersLM)]
-        sentences = [
-            text for d in datasets for one in _moment_datasets(d) for text in one.sentences()
-        ]
+        sentences = [text for one in datasets for text in one.sentences()]
         if readers and sentences:
             words = model.data_preprocessor.tokenize(sentences)
             for reader in readers:
