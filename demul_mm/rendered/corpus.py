@@ -166,15 +166,10 @@ def _film_all(tasks: list, workers: int) -> Iterator[None]:
 def render_corpus(
     out_dir: str | Path,
     *,
-    train: int = 400,
-    val: int = 80,
-    seed: int = 0,
-    min_seconds: float = 20.0,
-    max_seconds: float = 90.0,
-    test: int = 0,
     workers: int = 1,
     videos: bool = True,
     progress: bool = False,
+    **content: Any,
 ) -> Path:
     """Write a corpus, or finish or enlarge one that was begun with the same arguments.
 
@@ -185,6 +180,7 @@ def render_corpus(
             ``truth/*.jsonl``, ``videos/`` and ``manifest.json``.
         workers: Processes that render. The result does not depend on it.
         videos: Whether to render; without it only the annotations are written, in seconds.
+        content: Of :class:`CorpusConfig`.
 
     Returns:
         ``out_dir``.
@@ -192,7 +188,7 @@ def render_corpus(
     Raises:
         ValueError: When the folder holds a corpus made with other arguments, or a larger one.
     """
-    config = CorpusConfig(train, val, seed, min_seconds, max_seconds, test)
+    config = CorpusConfig(**content)
     out = Path(out_dir)
     _check_manifest(out, config)
     (out / 'videos').mkdir(parents=True, exist_ok=True)
