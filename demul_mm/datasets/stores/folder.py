@@ -22,8 +22,7 @@ class FolderStore(FeatureStore):
 
     Args:
         path: the folder.
-        dim: see :class:`FeatureStore`.
-        clip_seconds: see :class:`FeatureStore`.
+        dim, clip_seconds: see :class:`FeatureStore`.
         key: name of the array in files that hold several, see :func:`read_file`.
         name: file name without suffix, made of ``{video_id}`` or ``{stem}`` (the video id without
             its own suffix: ``s13-d21`` for ``s13-d21.avi``).

@@ -25,8 +25,7 @@ class HDF5Store(FeatureStore):
 
     Args:
         path: the file.
-        dim: see :class:`FeatureStore`.
-        clip_seconds: see :class:`FeatureStore`.
+        dim, clip_seconds: see :class:`FeatureStore`.
         key: path of a video's array, made of ``{video_id}`` or ``{stem}`` (the video id without
             its own suffix): ``'{video_id}/c3d_features'`` for the C3D features of ActivityNet.
             A group at that path stands for the array ``features``, ``feats`` or ``arr_0`` in it.

@@ -47,8 +47,7 @@ class LMDBStore(FeatureStore):
 
     Args:
         path: the folder that holds ``data.mdb``, or such a file itself.
-        dim: see :class:`FeatureStore`.
-        clip_seconds: see :class:`FeatureStore`.
+        dim, clip_seconds: see :class:`FeatureStore`.
         key: of a value that is an .npz of several arrays, see :func:`read_file`.
         name: the key of a video in the environment, made of ``{video_id}`` or ``{stem}`` (the
             video id without its own suffix).
