@@ -16,10 +16,10 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from demul_mm.apis.extractor import Backbone, load_weights, stream_features
+from demul_mm.apis.extractor import Backbone, load_weights
 from demul_mm.cluster import Cluster
 from demul_mm.datasets import PackedWriter
-from demul_mm.datasets.transforms.decode_clips import iter_clips
+from demul_mm.datasets.transforms.decode_clips import iter_clips, stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import inside, read_text, replacing
 from demul_mm.registry import MODELS

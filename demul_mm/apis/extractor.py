@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from demul_mm.datasets.transforms.decode_clips import iter_clips
+from demul_mm.datasets.transforms.decode_clips import stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.models.backbones import FrameEncoder
 from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
 
-# Clips encoded at once.
-BATCH = 128
 # Called with the share of a video that is done.
 Progress = Callable[[float], None]
 
@@ -36,10 +34,10 @@ class Backbone(NamedTuple):
     device: str
 
     @torch.inference_mode()
-    def encode(self, clips: torch.Tensor) -> np.ndarray:
+    def encode(self, clips: np.ndarray | torch.Tensor) -> np.ndarray:
         """Features ``(n, d)`` float32 of clips ``(n, 3, t, H, W)`` uint8."""
         with autocast('auto', self.device):
-            clips = clips.to(self.device)
+            clips = torch.as_tensor(clips).to(self.device)
             whole = isinstance(self.model, FrameEncoder)
             features = self.model([clips])[0] if whole else self.model(clips)
         if features.ndim > 2:
@@ -115,31 +113,3 @@ class FeatureExtractor:
             progress: called with the share of it that is done.
         """
         return stream_features(str(path), self.clips, self._encode, progress)
-
-
-def stream_features(
-    path: str,
-    clips: Mapping[str, Any],
-    encode: Callable[[torch.Tensor], np.ndarray],
-    progress: Progress | None = None,
-    batch: int = BATCH,
-) -> tuple[np.ndarray, float]:
-    """Features ``(T, d)`` float32 of a video file, and its seconds.
-
-    Of its pictures no more than a batch of clips is in memory, however long it is.
-
-    Args:
-        path: of the file.
-        clips: how they are cut, arguments of :func:`iter_clips`.
-        encode: from clips ``(n, 3, t, H, W)`` uint8 to ``(n, d)``.
-        progress: called with the share of the file that is done.
-        batch: clips encoded at once.
-    """
-    parts, seconds, done = [], 0.0, 0
-    for rows, seconds in iter_clips(path, batch=batch, **clips):
-        parts.append(encode(torch.from_numpy(rows)))
-        done += len(rows)
-        if progress is not None:
-            total = clips.get('num_clips') or seconds / clips['clip_seconds']
-            progress(min(1.0, done / max(total, 1.0)))
-    return np.concatenate(parts), seconds

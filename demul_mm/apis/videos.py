@@ -14,12 +14,13 @@ from mmengine.dataset import Compose
 from torch import Tensor
 
 from demul_mm.apis.arguments import Video, as_features
-from demul_mm.apis.extractor import FeatureExtractor, Progress, stream_features
+from demul_mm.apis.extractor import FeatureExtractor, Progress
 from demul_mm.datasets.base import resolve_store
 from demul_mm.datasets.stores import FeatureStore
 from demul_mm.datasets.stores.arrays import SUFFIXES as FEATURE_SUFFIXES
 from demul_mm.datasets.stores.arrays import read_file
 from demul_mm.datasets.stores.base import check_length
+from demul_mm.datasets.transforms.decode_clips import stream_features
 from demul_mm.datasets.transforms.frame_folder import is_frame_folder
 from demul_mm.datasets.transforms.load_feature import cover_extent
 from demul_mm.files import VIDEO_SUFFIXES, file_state, ids_of
@@ -198,10 +199,10 @@ class VideoReader:
         return self._rest(results)
 
     @torch.inference_mode()
-    def _see(self, clips: Tensor) -> np.ndarray:
+    def _see(self, clips: np.ndarray) -> np.ndarray:
         assert self._frame_encoder is not None
         device = next(self._frame_encoder.parameters()).device
-        return self._frame_encoder([clips.to(device)])[0].float().cpu().numpy()
+        return self._frame_encoder([torch.from_numpy(clips).to(device)])[0].float().cpu().numpy()
 
     def _duration(self, spec: VideoSpec, results: dict) -> float:
         """Seconds of the video: as given, if that fits what its features or file cover."""

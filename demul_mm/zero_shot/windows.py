@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from demul_mm.datasets.transforms.decode_clips import iter_clips
+from demul_mm.datasets.transforms.decode_clips import stream_features
 
 # Frames in memory at once, as large as the video's.
 BATCH = 4
@@ -31,15 +31,13 @@ def frame_vectors(
     Raises:
         FileNotFoundError, ValueError: the file cannot be read.
     """
-    parts: list[np.ndarray] = []
-    done, duration = 0, 0.0
-    clips = iter_clips(path, clip_seconds=seconds, frames_per_clip=1, size=None, batch=BATCH)
-    for chunk, duration in clips:
-        parts.append(encode([picture for picture in chunk[:, :, 0].transpose(0, 2, 3, 1)]))
-        done += len(chunk)
-        if progress is not None:
-            progress(min(1.0, done * seconds / max(duration, seconds)))
-    return np.concatenate(parts).astype(np.float32), duration
+    clips = dict(clip_seconds=seconds, frames_per_clip=1, size=None)
+
+    def encode_pictures(chunk: np.ndarray) -> np.ndarray:
+        return encode([picture for picture in chunk[:, :, 0].transpose(0, 2, 3, 1)])
+
+    rows, duration = stream_features(path, clips, encode_pictures, progress, BATCH)
+    return rows.astype(np.float32), duration
 
 
 def window_spans(num_frames: int, shots: Sequence[int] = (0,)) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,34 @@ def decode_clips(path: str, **clips: Any) -> tuple[np.ndarray, float]:
     """All clips of a video at once, (T, 3, t, H, W) uint8, and its duration; see `iter_clips`."""
     parts = list(iter_clips(path, **clips))
     return np.concatenate([p for p, _ in parts]), parts[0][1]
+
+
+def stream_features(
+    path: str,
+    clips: Mapping[str, Any],
+    encode: Callable[[np.ndarray], np.ndarray],
+    progress: Callable[[float], None] | None = None,
+    batch: int = 128,
+) -> tuple[np.ndarray, float]:
+    """Features ``(T, d)`` of a video file, and its seconds.
+
+    Of its pictures no more than a batch of clips is in memory, however long it is.
+
+    Args:
+        path: of the file.
+        clips: how they are cut, arguments of :func:`iter_clips`.
+        encode: from clips ``(n, 3, t, H, W)`` uint8 to ``(n, d)``.
+        progress: called with the share of the file that is done.
+        batch: clips encoded at once.
+    """
+    parts, seconds, done = [], 0.0, 0
+    for rows, seconds in iter_clips(path, batch=batch, **clips):
+        parts.append(encode(rows))
+        done += len(rows)
+        if progress is not None:
+            total = clips.get('num_clips') or seconds / clips['clip_seconds']
+            progress(min(1.0, done / max(total, 1.0)))
+    return np.concatenate(parts), seconds
 
 
 @TRANSFORMS.register_module()
