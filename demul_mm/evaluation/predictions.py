@@ -19,6 +19,9 @@ from demul_mm.structures import PhraseMap, is_length
 
 FORMAT = 'demul_mm.predictions'
 VERSION = 1
+# What a sample may hold for each of its queries.
+PREDICTED = ('pred_moments', 'pred_phrases', 'pred_corpus', 'pred_videos', 'pred_saliency')
+PER_QUERY = ('query_ids', 'gt_spans', *PREDICTED)
 REQUIRED_KEYS = ('query_id', 'video_id', 'duration', 'gt', 'pred')
 
 
@@ -99,20 +102,9 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             f'video {sample["video_id"]!r} has neither pred_moments nor pred_corpus; metrics take '
             "the data samples that the model's mode='predict' returns"
         )
-    per_query = {
-        key: sample.get(key)
-        for key in (
-            'query_ids',
-            'gt_spans',
-            'pred_moments',
-            'pred_phrases',
-            'pred_corpus',
-            'pred_videos',
-            'pred_saliency',
-        )
-    }
-    for key, value in per_query.items():
-        if value is not None and len(value) != num_queries:
+    given = {key: sample[key] for key in PER_QUERY if sample.get(key) is not None}
+    for key, value in given.items():
+        if len(value) != num_queries:
             raise ValueError(
                 f'video {sample["video_id"]!r} has {num_queries} queries but {len(value)} in '
                 f'{key!r}; give one for each query, empty where there is none'
@@ -135,18 +127,18 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             entry['pred'], order = _pred_rows(moments)
             if 'terms' in moments:
                 entry['terms'] = [[round(v, 4) for v in moments.terms[i].tolist()] for i in order]
-            if per_query['pred_phrases'] is not None:
+            if 'pred_phrases' in given:
                 extent = plain_floats([sample.get('extent', sample['duration'])])[0]
                 spans = moments.spans[order] / extent
                 entry['phrases'] = _phrases(sample['pred_phrases'][q], spans)
                 entry['extent'] = extent
-        if per_query['pred_corpus'] is not None:
+        if 'pred_corpus' in given:
             entry['corpus'] = [_corpus_row(row) for row in sample['pred_corpus'][q]]
-        if per_query['pred_videos'] is not None:
+        if 'pred_videos' in given:
             entry['videos'] = [str(video) for video in sample['pred_videos'][q]]
         if query_ids[q] in saliency:
             entry['saliency'] = saliency[query_ids[q]]
-        if per_query['pred_saliency'] is not None:
+        if 'pred_saliency' in given:
             entry['pred_saliency'] = plain_floats(sample['pred_saliency'][q])
         if tags or types:
             own_type = [types[query_ids[q]]] if query_ids[q] in types else []
