@@ -1,7 +1,6 @@
 """Searching a corpus: videos encoded one by one, the index, fusion of the survivors."""
 
 from demul_mm.retrieval.bank import BankEntries, DatasetVideos, VideoBank, VideoSource
-from demul_mm.retrieval.constraints import Ordinal, Relation, TimeWindow, parse_constraints
 from demul_mm.retrieval.dialogue import Dialogue
 from demul_mm.retrieval.encoding_cache import EncodingCache
 from demul_mm.retrieval.encodings import (
@@ -16,7 +15,7 @@ from demul_mm.retrieval.options import SearchOptions
 from demul_mm.retrieval.refining import FeedbackWeights, refine_query
 from demul_mm.retrieval.searcher import CorpusAnswer, CorpusSearcher, encode_queries
 from demul_mm.retrieval.session import SearchSession
-from demul_mm.retrieval.session_state import MomentRef, SearchState, SessionOptions
+from demul_mm.retrieval.session_state import MomentRef, SessionOptions
 
 __all__ = [
     'BankEntries',
@@ -28,20 +27,15 @@ __all__ = [
     'EncodingCache',
     'FeedbackWeights',
     'MomentRef',
-    'Ordinal',
-    'Relation',
     'SearchOptions',
     'SearchSession',
-    'SearchState',
     'SessionOptions',
-    'TimeWindow',
     'VideoBank',
     'VideoSource',
     'encode_batch',
     'encode_queries',
     'localize_pairs',
     'make_entry',
-    'parse_constraints',
     'refine_query',
     'split_encoding',
     'stack_encodings',
