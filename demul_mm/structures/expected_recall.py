@@ -26,8 +26,8 @@ class ExpectedRecall:
     the first has not hit yet. The best candidate alone is not the best answer when others agree on
     a place beside it, and suppression by a fixed IoU either repeats itself or goes astray. This is
     minimum Bayes risk (Kumar & Byrne, NAACL 2004; Premachandran et al., "Empirical Minimum Bayes
-    Risk Prediction", CVPR 2014) for recall@k, chosen greedily: within 1 - 1/e of the best set,
-    since expected recall is submodular.
+    Risk Prediction", CVPR 2014) for recall@k, chosen greedily: since expected recall is submodular,
+    that has at least 1 - 1/e of what the best choice has.
 
     Moments of different videos do not hit each other: sorted together by their scores, they are
     what the same choice over all videos would keep.

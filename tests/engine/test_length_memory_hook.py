@@ -54,6 +54,7 @@ def test_the_rows_are_all_candidates_of_the_own_video() -> None:
     data = tiny_data()
     rows = LengthMemoryHook(iou_thr=0.3).rows(model, [data])
     assert len(rows) == 5
+    assert len(LengthMemoryHook(max_queries=4).rows(model, [data, data, data])) == 5
     everything = dict(type='MomentNMS', iou_thr=1.0, max_keep=1000)
     plain = tiny_model(test_cfg=dict(nms=everything))  # without the memory, the same weights
     found = [m for sample in predictions_of(plain, data) for m in sample.pred_moments]

@@ -32,13 +32,15 @@ class LengthMemoryHook(Hook):
 
     Args:
         iou_thr: the IoU at which a candidate hits.
+        max_queries: so many queries of the validation split, the first of each process, are enough.
     """
 
     # After the EMA hook has put the averaged weights in place.
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, iou_thr: float = 0.7) -> None:
+    def __init__(self, iou_thr: float = 0.7, max_queries: int = 1000) -> None:
         self.iou_thr = iou_thr
+        self.max_queries = max_queries
 
     def before_val_epoch(self, runner: Runner) -> None:
         model = unwrapped(runner.model)
@@ -85,8 +87,10 @@ class LengthMemoryHook(Hook):
         The score is the one without the memory.
         """
         memory = memory_of(model)
-        found = []
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
         for batch in loader:
+            if len(found) >= self.max_queries:
+                break
             data = model.data_preprocessor(batch, False)
             samples = data['data_samples']
             truth = [spans for sample in samples for spans in sample.gt_spans]
@@ -100,12 +104,12 @@ class LengthMemoryHook(Hook):
                 length = (seconds[..., 1] - seconds[..., 0]).clamp(min=0)
                 told = memory.log_likelihood(queries.meaning[rows], length)
                 for i, spans in enumerate(truth[rows]):
+                    if not len(spans):
+                        continue
                     valid = candidates.mask[i]
-                    places = seconds[i, valid].cpu()
-                    iou = span_iou(places[:, None], spans[None]).amax(1) if len(spans) else None
-                    if iou is not None:
-                        score = candidates.scores[i, valid].cpu().double()
-                        found.append((score, told[i, valid].cpu().double(), iou >= self.iou_thr))
+                    iou = span_iou(seconds[i, valid].cpu()[:, None], spans[None]).amax(1)
+                    score = candidates.scores[i, valid].cpu().double()
+                    found.append((score, told[i, valid].cpu().double(), iou >= self.iou_thr))
         return found
 
 
