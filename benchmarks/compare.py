@@ -117,6 +117,8 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
         tried = rates(config, epochs, work_dir / 'trials' / name, args, options)
         options['optim_wrapper.optimizer.lr'] = max(tried, key=lambda rate: tried[rate])
     options['train_cfg.max_epochs'] = epochs
+    # However short, each is validated, which chooses its checkpoint and fits what is fitted there.
+    options['train_cfg.val_begin'] = min(epochs, load_config(config).train_cfg.get('val_begin', 1))
     found = cross_validate(config, work_dir / name, args, options)
     loaded = load_config(str(work_dir / name / f'{name}.py'))
     runs = [

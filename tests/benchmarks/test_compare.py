@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 FOLDS = """
 _base_ = ['{base}']
+train_cfg = dict(val_begin=3)
 videos = dict(ann_file='all.jsonl', split='train', holdout_fraction=0.4)
 train_dataloader = dict(num_workers=0, dataset=dict(
     videos, subset='fit', folds=dict(num=2, test=0, part='train')))
@@ -57,6 +58,8 @@ def test_one_table(tmp_path: Path, configs: list[str]) -> None:
         assert result['cost']['epochs'] == 1
         assert result['cost']['params M'] > 0
         assert result['cost']['train s'] > 0
+        name = Path(result['config']).stem  # validated, though it ended before the recipe would
+        assert list((work_dir / name / 'seed_0_fold_1').glob('best_*.pth'))
     text = (work_dir / 'table.md').read_text()
     for row in ('| demul |', '| tan2d |', '| floor/constant_window |', '| oracle of tan2d |'):
         assert row in text
