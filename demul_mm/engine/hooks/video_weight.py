@@ -80,14 +80,14 @@ class VideoWeightHook(Hook):
         alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
         own = torch.tensor([owner for _, owner, _ in asked], device=alike.device)[:, None]
         best = alike.topk(min(self.num_rivals + 1, len(videos)), 1).indices  # (Q, K)
-        hit = (best == own).any(1).nonzero()[:, 0]
-        if not len(hit):
+        rows = (best == own).any(1).nonzero()[:, 0]
+        if not len(rows):
             return []
-        first = alike.scatter(1, own, torch.inf)[hit]  # the own video comes first
+        first = alike.scatter(1, own, torch.inf)[rows]  # the own video comes first
         wanted = first.topk(best.shape[1], 1).indices.tolist()
         weight = model.head.joint.video_weight.item()
-        found = localize_pairs(model, videos, queries.select(hit), wanted)
-        truths = [asked[i][2] for i in hit.tolist()]
+        found = localize_pairs(model, videos, queries.select(rows), wanted)
+        truths = [asked[i][2] for i in rows.tolist()]
         return [self._row(moments, truth, weight) for moments, truth in zip(found, truths)]
 
     def _row(

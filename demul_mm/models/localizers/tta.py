@@ -1,4 +1,4 @@
-"""Multi-scale test: one video at several time scales, merged by voting."""
+"""Multi-scale test: one video at several time scales, merged into one answer."""
 
 import sys
 from collections.abc import Sequence
@@ -42,10 +42,8 @@ class MomentTTAModel(BaseTTAModel):
         if nms.of_probabilities:
             nms = TASK_UTILS.build(dict(merging, vote_iou=vote_iou))
         else:  # as many of each scale as of one alone
-            num_candidates, nms.num_candidates = (
-                min(num_candidates, nms.num_candidates),
-                sys.maxsize,
-            )
+            num_candidates = min(num_candidates, nms.num_candidates)
+            nms.num_candidates = sys.maxsize
         test_cfg['nms'] = dict(type='MomentNMS', iou_thr=1.0, max_keep=num_candidates)
         super().__init__(MODELS.build({**module, 'test_cfg': test_cfg}))
         self.nms = nms

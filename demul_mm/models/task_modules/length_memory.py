@@ -89,10 +89,12 @@ class LengthMemory(nn.Module):
 
     def log_likelihood(self, captions: Tensor, seconds: Tensor) -> Tensor:
         """The same before it is weighted."""
-        known, lengths = self.captions[: int(self.count)], self.lengths[: int(self.count), None]
-        share = (captions.float() @ known.T / self.temperature).softmax(1)  # (R, N)
+        number = int(self.count)
+        alike = captions.float() @ self.captions[:number].T  # (R, N)
+        share = (alike / self.temperature).softmax(1)
         grid = GRID.to(share)
-        kernel = (-0.5 * ((grid - lengths) / self.bandwidth) ** 2).exp()  # (N, G)
+        off = (grid - self.lengths[:number, None]) / self.bandwidth
+        kernel = (-0.5 * off**2).exp()  # (N, G)
         likelihood = share @ kernel  # (R, G)
         step = (grid[-1] - grid[0]) / (len(grid) - 1)
         place = (seconds.float().clamp(min=1e-6).log() - grid[0]) / step
