@@ -141,6 +141,7 @@ def reference_moments(
             scores=score.numpy(),
             videos=[corpus.name(int(v)) for v in video],
             video_scores=video_score.numpy(),
+            word_scores=np.zeros(len(video), np.float32),
             candidates=corpus.size,
         )
         for place, score, video, video_score in zip(

@@ -72,9 +72,11 @@ def evaluate(trained: 'Trained', weight: float, mode: str, num_fused: int) -> di
     answers, videos = {}, {}
     for start in tqdm(range(0, len(trained.queries), BATCH), desc=f'{weight:g}', leave=False):
         part = trained.queries[start : start + BATCH]
-        queries = encode_queries(trained.model, [asked.text for asked in part], weight)
+        sentences = [asked.text for asked in part]
         found, _ = trained.searcher.search(
-            queries, SearchOptions(mode, num_moments=100, num_fused=num_fused)
+            encode_queries(trained.model, sentences, weight),
+            SearchOptions(mode, num_moments=100, num_fused=num_fused),
+            sentences=sentences,
         )
         for asked, answer in zip(part, found):
             rows = [[m.video_id, m.start, m.end, m.score] for m in answer.moments]

@@ -24,6 +24,7 @@ test_pipeline = [
 
 videos = dict(
     ann_file='annotations/highlight_val_release.jsonl',
+    texts='annotations/captions_val.zip',
     split='val',
     features=dict(text=dict(type='PackedStore', path='features/captions', dim=384)))
 train_dataloader = dict(

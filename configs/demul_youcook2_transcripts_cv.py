@@ -32,6 +32,7 @@ videos = dict(
     data_root=data_root,
     name='youcook2_transcripts',
     ann_file='annotations/videos.jsonl',
+    texts='annotations/videos.jsonl',
     split='all',
     features=dict(
         text=dict(type='PackedStore', path='features/speech', dim=384),

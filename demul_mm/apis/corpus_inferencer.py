@@ -187,7 +187,7 @@ class CorpusInferencer(Pretrained):
         clock = time.perf_counter()
         encoded = encode_queries(self.model, sentences, transfer)
         clock = time.perf_counter() - clock
-        answers, timings = searcher.search(encoded, chosen)
+        answers, timings = searcher.search(encoded, chosen, sentences=sentences)
         self.timings = dict(encode_queries=clock, **timings)
         return [
             _as_dict(sentence, answer, no_moment_threshold)

@@ -13,6 +13,7 @@ from demul_mm.datasets.annotations import Cleaner, RawVideo
 from demul_mm.datasets.availability import find_missing
 from demul_mm.datasets.folds import hash_subset, read_folds, stable_unit
 from demul_mm.datasets.samplers.seeded import SeededIndex
+from demul_mm.datasets.subtitles import read_timed_text
 from demul_mm.files import VIDEO_SUFFIXES
 from demul_mm.registry import TRANSFORMS
 
@@ -36,6 +37,9 @@ class MomentDataset(BaseDataset):
         features: for each stream the config of its feature store, for the ``LoadVideoFeature``
             steps of the pipeline that name none: ``dict(visual=dict(type='PackedStore', ...))``.
             A relative ``path`` is taken from ``data_root``, and ``{split}`` in it is the split.
+        texts: file or folder, relative to ``data_root``, of what is said or written in the videos,
+            as ``tools/data/encode_subtitles.py`` reads it. It becomes ``meta['text']``, and a
+            search of the corpus holds its words against those of a sentence.
         pipeline: transforms.
         folds: of a cross-validation by video, ``dict(num=5, test=0, part='train')``: the part to
             keep (see :class:`Folds`); None: all videos.
@@ -73,6 +77,7 @@ class MomentDataset(BaseDataset):
         data_prefix: dict | None = None,
         name: str | None = None,
         features: dict | None = None,
+        texts: str | None = None,
         pipeline: Sequence = (),
         folds: Mapping | None = None,
         subset: str = 'all',
@@ -103,6 +108,7 @@ class MomentDataset(BaseDataset):
             os.path.join(data_root, file)
             for file in ([info_file] if isinstance(info_file, str) else info_file or [])
         ]
+        self.texts = None if texts is None else os.path.join(data_root, texts)
         self.features = {
             stream: resolve_store(store, data_root, split)
             for stream, store in (features or {}).items()
@@ -158,7 +164,7 @@ class MomentDataset(BaseDataset):
                 f'{name} {self.split}: no video is left (folds={self.folds}, '
                 f'subset={self.subset!r}, missing={self.missing!r}); see the lines above'
             )
-        return items
+        return items if self.texts is None else add_texts(items, self.texts)
 
     def full_init(self) -> None:
         """Load the annotations, and show the data set to the steps that draw from all of it.
@@ -217,6 +223,35 @@ class MomentDataset(BaseDataset):
         MMLogger.get_current_instance().warning(f"{text}; left out (missing='skip')")
         faulty = set().union(*found.faults.values())
         return [item for item in items if item['video_id'] not in faulty]
+
+
+def add_texts(items: list[dict], path: str) -> list[dict]:
+    """Items with what is said in each video as ``meta['text']``, where it is known.
+
+    Args:
+        path: see :func:`read_timed_text`.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"there is no {path}, the data set's texts; make it, or set texts=None: a corpus is "
+            'then searched without words'
+        )
+    told, faults = {}, []
+    for video in read_timed_text(path, clip_seconds=1.0):  # when it is said does not matter
+        faults += [video.fault] if video.fault else []
+        told[video.video_id] = ' '.join(subtitle.text for subtitle in video.subtitles)
+    logger = MMLogger.get_current_instance()
+    if faults:
+        logger.warning(f'{len(faults):,} texts of {path} are left out: {faults[0]}, ...')
+    words = [told.get(item['video_id'], '') for item in items]
+    logger.info(f'{sum(map(bool, words)):,} of {len(items):,} videos have a text in {path}')
+    return [
+        {**item, 'meta': {**item['meta'], 'text': text}} if text else item
+        for item, text in zip(items, words)
+    ]
 
 
 def resolve_store(store: dict, data_root: str, split: str) -> dict:

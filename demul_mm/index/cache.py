@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,7 @@ from demul_mm.index.codecs import Codec
 from demul_mm.index.errors import IndexDamagedError
 from demul_mm.index.prototypes import select_prototypes
 from demul_mm.index.store import MEND, checksum, lance_errors, row_checks
+from demul_mm.index.words import Postings, texts_of
 
 if TYPE_CHECKING:
     from lance.fragment import LanceFragment
@@ -184,6 +186,21 @@ class Fragment:
             for start in range(0, len(block.rows), 256):
                 rows = range(start, min(start + 256, len(block.rows)))
                 yield np.concatenate(block.prototypes(rows, self.num_prototypes))
+
+    def postings(self) -> Postings:
+        """The words of its videos."""
+
+        def read(path: Path) -> Postings:
+            with pa.memory_map(str(path)) as file:
+                return Postings(pa.ipc.open_file(file).get_batch(0), self.num_videos)
+
+        def make(path: Path) -> None:
+            columns = (block.rows['metadata'].to_pylist() for block in self.blocks)
+            table = Postings.of(texts_of(chain.from_iterable(columns))).table
+            with open(path, 'wb') as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_batch(table)
+
+        return self.cached('.words', True, read, make)
 
     def cached(
         self, suffix: str, verify: bool, read: Callable[[Path], Any], make: Callable[[Path], None]

@@ -18,7 +18,8 @@ class VideoEntry:
         moments: ``(M, S)`` float, L2-normalised, M >= 1.
         spans: ``(M, 2)`` seconds, end >= start.
         duration: seconds.
-        metadata: JSON values by name (a date, tags, ...) that searches can filter on.
+        metadata: JSON values by name (a date, tags, ...) that searches can filter on; ``text``,
+            what is said or written in it, is also searched by words.
     """
 
     video_id: str

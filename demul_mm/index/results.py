@@ -12,9 +12,10 @@ class MomentHits:
     Attributes:
         video_ids: of the N best moments.
         spans: ``(N, 2)`` float32 seconds.
-        scores: ``(N,)`` float32, inner products, best first.
+        scores: ``(N,)`` float32, inner products, and what words add; best first.
         videos: ids of the videos that survived level 2, by their best moment, best first.
         video_scores: their scores.
+        word_scores: what of each is due to words that it shares with the query.
         candidates: how many videos level 1 handed over.
         candidate_ids: their ids, if the search was asked to keep them.
     """
@@ -24,6 +25,7 @@ class MomentHits:
     scores: np.ndarray
     videos: list[str]
     video_scores: np.ndarray
+    word_scores: np.ndarray
     candidates: int
     candidate_ids: list[str] | None = None
 

@@ -1,5 +1,6 @@
 """The steps of a search that every backend shares."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,8 @@ class Searcher(ABC):
         nms: Suppression | None = None,
         options: dict[str, Any] | None = None,
         keep_candidates: bool = False,
+        words: Sequence[str] | None = None,
+        words_weight: float = 0.0,
     ) -> SearchResult:
         """Find the best moments for each query.
 
@@ -79,26 +82,26 @@ class Searcher(ABC):
             nms: suppression inside each video.
             options: of the backend's level 1, as ``dict(nprobe=64)``.
             keep_candidates: name the candidates of level 1 in the result.
+            words: the ``Q`` sentences themselves; None: vectors alone are compared.
+            words_weight: of BM25 between a sentence and a video's metadata ``text``, which is
+                added to the inner products of all of the video's moments; 0 for none.
         """
         vectors = torch.as_tensor(np.asarray(queries, np.float32))
         snapshot, level1 = self._opened()
         depth = 8 * num_videos if num_candidates is None else num_candidates
         check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
+        check_words(words, words_weight, len(vectors))
         clock = [time.perf_counter()]
         allowed = snapshot.alive if where is None else snapshot.alive & where.mask(snapshot)
         clock.append(time.perf_counter())
-        count = int(allowed.sum())
-        if mode == 'fast' and count > max(depth, SCAN_UP_TO):
-            asked = Asked(snapshot, level1, vectors, depth, allowed, options or {})
-            candidates = self._candidates(asked)
-        elif count <= depth:
-            candidates = [np.flatnonzero(allowed)] * len(vectors)
-        else:
-            candidates = exhaustive_candidates(snapshot, vectors, num_videos, allowed)
+        told = words if words_weight else None
+        bonus = word_bonus(snapshot, told, words_weight, len(vectors))
+        asked = Asked(snapshot, level1, vectors, depth, allowed, options or {})
+        candidates = self._chosen(asked, mode, num_videos, bonus)
         clock.append(time.perf_counter())
         found = [
             best(snapshot, *scored, num_videos, num_moments, nms)
-            for scored in score_candidates(snapshot, vectors, candidates)
+            for scored in score_candidates(snapshot, vectors, candidates, bonus)
         ]
         clock.append(time.perf_counter())
         hits = [
@@ -108,14 +111,31 @@ class Searcher(ABC):
                 scores=scores,
                 videos=snapshot.video_ids(videos),
                 video_scores=video_scores,
+                word_scores=row[videos],
                 candidates=len(ordinals),
                 candidate_ids=snapshot.video_ids(ordinals) if keep_candidates else None,
             )
-            for (videos, video_scores, moments, spans, scores), ordinals in zip(found, candidates)
+            for (videos, video_scores, moments, spans, scores), ordinals, row in zip(
+                found, candidates, bonus
+            )
         ]
         clock.append(time.perf_counter())
         steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
         return SearchResult(hits=hits, timings=steps)
+
+    def _chosen(
+        self, asked: Asked, mode: str, num_videos: int, bonus: np.ndarray
+    ) -> list[np.ndarray]:
+        """The videos that level 2 scores for each query, in any order."""
+        allowed, queries = asked.allowed, asked.queries
+        count = int(allowed.sum())
+        if mode == 'fast' and count > max(asked.depth, SCAN_UP_TO):
+            told = (best_told(row, allowed, num_videos) for row in bonus)
+            found = zip(self._candidates(asked), told)
+            return [np.union1d(near, words) if len(words) else near for near, words in found]
+        if count <= asked.depth:
+            return [np.flatnonzero(allowed)] * len(queries)
+        return exhaustive_candidates(asked.snapshot, queries, num_videos, allowed, bonus)
 
 
 def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, int]) -> None:
@@ -133,14 +153,42 @@ def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, i
         )
 
 
+def check_words(words: Sequence[str] | None, weight: float, count: int) -> None:
+    """Refuse sentences that are not one for each of ``count`` queries, or their weight."""
+    if words is not None and (isinstance(words, str) or len(words) != count):
+        raise ValueError(f'words are {words!r}; give a list of {count} sentences, one a query')
+    if not 0 <= weight < math.inf:
+        raise ValueError(f'words_weight is {weight}; give a number of at least 0')
+
+
+def word_bonus(
+    snapshot: Snapshot, words: Sequence[str] | None, weight: float, count: int
+) -> np.ndarray:
+    """What words add to the score of each video: ``(Q, num_videos)``, for ``count`` queries."""
+    if words is None:
+        return np.broadcast_to(np.float32(0), (count, snapshot.num_videos))
+    return np.float32(weight) * np.stack([snapshot.words.scores(one) for one in words])
+
+
+def best_told(scores: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
+    """Ordinals of at most ``depth`` allowed videos whose ``scores (V,)`` by words are best."""
+    told = np.flatnonzero(allowed & (scores > 0))
+    return told[np.argsort(-scores[told], kind='stable')[:depth]]
+
+
 def exhaustive_candidates(
-    snapshot: Snapshot, queries: Tensor, depth: int, allowed: np.ndarray
+    snapshot: Snapshot,
+    queries: Tensor,
+    depth: int,
+    allowed: np.ndarray,
+    bonus: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """The best videos by their best moment, found by scoring every moment of every video.
 
     Args:
         queries: ``(Q, S)`` float32.
         allowed: ``(num_videos,)`` bool, A of them True: what to look at.
+        bonus: ``(Q, num_videos)``, added to the scores of a video; None for none.
 
     Returns:
         For each query ``(min(depth, A),)`` ordinals, best first, equal scores by ordinal; which of
@@ -154,6 +202,8 @@ def exhaustive_candidates(
         codes, offsets = snapshot.gather(part)
         scores = snapshot.codec.scores(codes, queries).T.numpy()  # (Q, N)
         videos = torch.from_numpy(np.maximum.reduceat(scores, offsets[:-1], axis=1))
+        if bonus is not None:
+            videos += torch.from_numpy(bonus[:, part])
         best = torch.cat([best, videos], 1)
         who = torch.cat([who, torch.from_numpy(part).expand(len(queries), -1)], 1)
         if best.shape[1] > depth:
@@ -167,7 +217,7 @@ def exhaustive_candidates(
 
 
 def score_candidates(
-    snapshot: Snapshot, queries: Tensor, candidates: Sequence[np.ndarray]
+    snapshot: Snapshot, queries: Tensor, candidates: Sequence[np.ndarray], bonus: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Level 2: score every moment of each query's candidates exactly.
 
@@ -177,6 +227,7 @@ def score_candidates(
     Args:
         queries: ``(Q, S)`` float32.
         candidates: for each query ``(C,)`` ordinals, in any order.
+        bonus: ``(Q, num_videos)``, added to the scores of all moments of a video.
 
     Yields:
         For each query its candidates in ascending order, ``(C,)`` how many moments each has, and
@@ -187,10 +238,12 @@ def score_candidates(
         union = np.unique(np.concatenate(part))
         codes, offsets = snapshot.gather(union)
         scores = snapshot.codec.scores(codes, queries[start : start + TOGETHER])  # (N, q)
-        for ordinals, column in zip(part, scores.T.contiguous().numpy()):
+        columns = scores.T.contiguous().numpy()
+        for ordinals, column, added in zip(part, columns, bonus[start:]):
             places = np.searchsorted(union, ordinals)
             starts, ends = offsets[places], offsets[places + 1]
-            yield ordinals, ends - starts, column[expand_ranges(starts, ends)]
+            own = column[expand_ranges(starts, ends)]
+            yield ordinals, ends - starts, own + np.repeat(added[ordinals], ends - starts)
 
 
 def best(

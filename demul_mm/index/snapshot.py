@@ -21,6 +21,7 @@ from demul_mm.index.cache import Block, Fragment
 from demul_mm.index.codecs import Codec, make_codec
 from demul_mm.index.entry import VideoEntry
 from demul_mm.index.store import Store, read_info
+from demul_mm.index.words import Postings, WordIndex, texts_of
 
 if TYPE_CHECKING:
     import lance
@@ -134,6 +135,14 @@ class Snapshot(ABC):
         texts = (text for batch in self.rows for text in batch['metadata'].to_pylist())
         return [json.loads(text) if text else {} for text in texts]
 
+    @cached_property
+    def words(self) -> WordIndex:
+        """The words of all videos, of those that have any."""
+        return WordIndex(self._postings(), self.alive)
+
+    def _postings(self) -> list[Postings]:
+        return [Postings.of(texts_of(batch['metadata'].to_pylist())) for batch in self.rows]
+
     def column(self, key: str) -> pa.Array:
         """One metadata value of all videos by ordinal, null where absent, of one type.
 
@@ -194,6 +203,9 @@ class MappedSnapshot(Snapshot):
         self.fragment_bases = np.cumsum([0] + [f.num_videos for f in self.fragments])
         self.num_bytes = sum(fragment.bytes for fragment in self.fragments)
         self.num_segments = len(self.fragments)
+
+    def _postings(self) -> list[Postings]:
+        return [fragment.postings() for fragment in self.fragments]
 
     def gather(self, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.structures import InstanceData
 
 from demul_mm.index import MomentHits, MomentIndex
@@ -89,6 +90,7 @@ class CorpusSearcher:
         options: SearchOptions,
         keep_candidates: bool = False,
         vectors: np.ndarray | None = None,
+        sentences: Sequence[str] | None = None,
     ) -> tuple[list[CorpusAnswer], dict[str, float]]:
         """Find the best moments of the corpus for each query.
 
@@ -96,6 +98,8 @@ class CorpusSearcher:
             queries: ``Q`` encoded queries.
             keep_candidates: name the candidates of level 1 in the hits.
             vectors: ``(Q, S)`` that the index is asked with; None: those of ``queries``.
+            sentences: the ``Q`` queries in words, held against the texts of the videos; None:
+                words do not count.
 
         Returns:
             An answer for each query, and the seconds that each step took for the whole batch.
@@ -118,6 +122,8 @@ class CorpusSearcher:
             nms=self._limited(options.per_video) if fast else best_only,
             options=dict(options.index_options or {}),
             keep_candidates=keep_candidates,
+            words=sentences,
+            words_weight=self.model.head.joint.words_weight.item(),
         )
         timings = dict(found.timings)
         if fast:
@@ -152,7 +158,8 @@ class CorpusSearcher:
         answers = []
         for h, choice, moments in zip(hits, wanted, found):
             fused = [names[v] for v in choice]
-            rows = self._merge(fused, moments, options.per_video)
+            told = dict(zip(h.videos, h.word_scores.tolist()))
+            rows = self._merge(fused, moments, options.per_video, told)
             rows += [moment for moment in _plain(h) if moment.video_id not in fused]
             ranking = list(dict.fromkeys(row.video_id for row in rows))
             answers.append(CorpusAnswer(rows[: options.num_moments], ranking, h, fused))
@@ -167,20 +174,40 @@ class CorpusSearcher:
         return MomentNMS(iou_thr=self.nms.iou_thr if self.nms else 1.0, max_keep=per_video)
 
     def _merge(
-        self, ids: Sequence[str], moments: Sequence[InstanceData], per_video: int | None
+        self,
+        ids: Sequence[str],
+        moments: Sequence[InstanceData],
+        per_video: int | None,
+        told: Mapping[str, float],
     ) -> list[Moment]:
-        """A query's fused moments on one scale; equal scores in the order of the index."""
+        """A query's fused moments on one scale; equal scores in the order of the index.
+
+        Words say which video, not which moment: the probability, of a moment in its video, is
+        without them.
+
+        Args:
+            told: of each video, how much likelier its words make it.
+        """
         rows = []
-        device = self.model.calibrator.scale.device
+        calibrator = self.model.calibrator
+        scale, bias = calibrator.scale.item(), calibrator.bias.item()
+        weight = self.model.head.joint.weights[TERMS.index('video')].item()
         for video_id, found in zip(ids, moments):
+            chance = calibrator(found.joint.to(calibrator.scale)).cpu()
             # The score is this too, unless soft suppression has lowered it.
-            chance = self.model.calibrator(found.joint.to(device)).tolist()
-            spans, scores = found.spans.tolist(), found.scores.tolist()
+            lowered = found.scores / chance.clamp(min=1e-30)
+            words = weight * told[video_id]
+            # A logarithm: words may bring many probabilities so close to 1 that they look the same.
+            ranks = F.logsigmoid(scale * (found.joint.double() + words) + bias) + lowered.log()
+            spans, scores = found.spans.tolist(), ranks.exp().tolist()
             for i in range(min(len(scores), per_video or len(scores))):
                 terms = dict(zip(TERMS, found.terms[i].tolist()))
+                if words:
+                    terms['words'] = words
                 start, end = spans[i]
-                rows.append(Moment(video_id, start, end, scores[i], chance[i], terms))
-        return sorted(rows, key=lambda row: -row.score)
+                moment = Moment(video_id, start, end, scores[i], chance[i].item(), terms)
+                rows.append((ranks[i].item(), moment))
+        return [moment for _, moment in sorted(rows, key=lambda row: -row[0])]
 
 
 def _plain(hits: MomentHits) -> list[Moment]:

@@ -264,6 +264,7 @@ class SearchSession:
                 where=state.where(),
             ),
             vectors=refined[None].numpy(),
+            sentences=[self.text],
         )
         moments = answers[0].moments
         if bool(offset.any()):

@@ -15,7 +15,8 @@ class Moment:
         score: by which the moments of one origin are ranked: the calibrated (and, with soft
             suppression, decayed) joint score of a fused moment, else the inner product.
         probability: that its IoU with the truth is at least .5; None for what was not fused.
-        terms: what each term of the joint score gave; empty for what was not fused.
+        terms: what each term of the joint score gave, and ``words`` where those of the video's text
+            count; empty for what was not fused.
     """
 
     video_id: str

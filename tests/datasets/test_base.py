@@ -360,3 +360,17 @@ def test_sampler_is_the_default_one_but_for_the_seed(tmp_path):
     ours, theirs = (cls(range(10), shuffle=True, seed=5) for cls in (SeededSampler, DefaultSampler))
     assert list(ours) == list(theirs)
     assert torch.tensor(list(ours)).sum() == 45
+
+
+def test_texts_of_the_videos(tmp_path):
+    said = [[0, 2, 'cut the onion'], [3, 4, 'and fry it']]
+    rows = [video('a', subtitles=said, meta={'camera': 'top'}), video('b')]
+    dataset = build(tmp_path, rows, texts=str(tmp_path / 'a.jsonl'))
+    metas = [dataset.get_data_info(i)['meta'] for i in range(2)]
+    assert metas == [{'camera': 'top', 'text': 'cut the onion and fry it'}, {}]
+    assert build(tmp_path, rows).get_data_info(0)['meta'] == {'camera': 'top'}
+
+
+def test_texts_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no .*said.jsonl, .*set texts=None'):
+        build(tmp_path, [video()], data_root=str(tmp_path), texts='said.jsonl').full_init()

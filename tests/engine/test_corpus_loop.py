@@ -1,9 +1,11 @@
 """The corpus test loop against a slow reference that scores every pair."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,6 +17,7 @@ from demul_mm.engine.loops.corpus_test import exchange, step_recall
 from demul_mm.evaluation import predictions
 from demul_mm.evaluation.metrics import CorpusMomentMetric
 from demul_mm.index import MomentIndex
+from demul_mm.index.words import WordIndex
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import MODELS
 from demul_mm.retrieval import EncodedVideo, encode_batch
@@ -50,7 +53,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_runner(config: Path, work_dir: Path, plain: bool = False, **options: Any) -> Runner:
+def make_runner(
+    config: Path,
+    work_dir: Path,
+    plain: bool = False,
+    dataset: dict[str, Any] | None = None,
+    **options: Any,
+) -> Runner:
     """The corpus test with these options, or the plain test of known videos."""
     cfg = Config.fromfile(config)
     for part in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
@@ -58,6 +67,7 @@ def make_runner(config: Path, work_dir: Path, plain: bool = False, **options: An
     for part in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg.pop(part)
     cfg.test_cfg.update(options)
+    cfg.test_dataloader.dataset.update(dataset or {})
     if plain:
         cfg.test_cfg, cfg.test_evaluator = dict(type='TestLoop'), cfg.test_evaluator[1]
     cfg.update(work_dir=str(work_dir), experiment_name=work_dir.name)
@@ -105,6 +115,32 @@ def slow_nms(spans: Tensor, scores: Tensor) -> list[int]:
         if scores[i] > -torch.inf and clear:
             kept.append(i)
     return kept[:5]
+
+
+def test_words_that_outweigh_all_decide(config: Path, tmp_path: Path) -> None:
+    """Each video is told in its own queries' words; the ranking of videos is then that of BM25."""
+    lines = Path(config.parent, 'data', 'val.jsonl').read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    texts = [' '.join(query['query'] for query in row['queries']) for row in rows]
+    told = [dict(video_id=r['video_id'], subtitles=[[0, 5, t]]) for r, t in zip(rows, texts)]
+    file = tmp_path / 'texts.jsonl'
+    file.write_text(''.join(json.dumps(row) + '\n' for row in told))
+    words = WordIndex.of(texts)
+    best = [
+        [words.scores(q['query']).argmax() == v for q in r['queries']] for v, r in enumerate(rows)
+    ]
+    found = {}
+    for mode in ('fast', 'full'):
+        for weight in (0.0, 1000.0):
+            work_dir = tmp_path / f'{mode}_{weight:g}'
+            runner = make_runner(config, work_dir, dataset=dict(texts=str(file)), mode=mode)
+            runner.load_checkpoint(runner._load_from)
+            runner._load_from = None
+            runner.model.head.joint.words_weight.fill_(weight)
+            found[mode, weight] = runner.test()['VR/R@1']
+    expected = pytest.approx(100 * np.mean(best))
+    assert found['fast', 1000.0] == found['full', 1000.0] == expected
+    assert max(found['fast', 0.0], found['full', 0.0]) < 100 * np.mean(best)
 
 
 def test_same_numbers_as_scoring_every_pair(config: Path, tmp_path: Path) -> None:

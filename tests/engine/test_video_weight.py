@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from demul_mm.engine.hooks import VideoWeightHook
-from demul_mm.engine.hooks.video_weight import _likeness, best_weight
-from demul_mm.retrieval import encode_batch, encode_queries
+from demul_mm.engine.hooks.video_weight import best_weight, best_words
 from tests.models.tiny import tiny_data, tiny_model
 
 
@@ -44,7 +43,8 @@ def test_the_hook_fits_what_it_searches_whatever_the_weight_was() -> None:
     for start in (1.0, 20.0):
         model.head.joint.video_weight.fill_(start)
         found.append(hook.fit(model, loader))
-    assert found[0] == pytest.approx(found[1], rel=0.05)
+    assert found[0].video == pytest.approx(found[1].video, rel=0.05)
+    assert found[0].words == found[1].words == 0  # no video has a text
     runner = SimpleNamespace(
         model=model,
         hooks=[],
@@ -52,23 +52,55 @@ def test_the_hook_fits_what_it_searches_whatever_the_weight_was() -> None:
         logger=SimpleNamespace(info=lambda line: None),
     )
     hook.before_val_epoch(runner)
-    assert model.head.joint.video_weight.item() == pytest.approx(found[1], rel=1e-4)
+    assert model.head.joint.video_weight.item() == pytest.approx(found[1].video, rel=1e-4)
 
 
 def test_queries_whose_video_is_not_found_say_nothing() -> None:
     """Among rivals that were chosen for being liker than the own video, likeness would mislead."""
     model = tiny_model().eval()
     data = tiny_data((13, 8, 20, 9, 15), (2, 2, 2, 2, 2))
-    videos = encode_batch(model, data)
-    asked = [
-        (text, v, spans)
-        for v, sample in enumerate(data['data_samples'])
-        for text, spans in zip(sample.queries, sample.gt_spans)
-    ]
-    queries = encode_queries(model, [text for text, _, _ in asked])
-    alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
-    rank = [int((row > row[v]).sum()) for row, (_, v, _) in zip(alike, asked)]
+    corpus = VideoWeightHook()._encode(model, [data])
+    assert corpus is not None
+    assert torch.equal(corpus.own, torch.arange(5).repeat_interleave(2))
+    own = corpus.alike.gather(1, corpus.own[:, None])
+    rank = (corpus.alike > own).sum(1).tolist()
     for rivals in (0, 1, 4):
-        rows = VideoWeightHook(num_rivals=rivals)._search(model, videos, asked)
+        rows = VideoWeightHook(num_rivals=rivals)._search(model, corpus, 0.0)
         assert len(rows) == sum(r <= rivals for r in rank)
     assert 0 < sum(r <= 1 for r in rank) < len(rank)
+
+
+@pytest.mark.parametrize('weight', [0.0, 0.05])
+def test_the_weight_of_words_that_made_the_videos_is_found(weight: float) -> None:
+    """Whatever the scale: videos are drawn from a softmax of ``20 (alike + weight words)``."""
+    rng = torch.Generator().manual_seed(0)
+    alike = torch.rand(3000, 12, generator=rng)
+    words = 20 * torch.rand(3000, 12, generator=rng)
+    share = (20 * (alike + weight * words)).softmax(1)
+    own = torch.multinomial(share, 1, generator=rng)[:, 0]
+    half = slice(0, 1500), slice(1500, None)
+    found = best_words([(alike[part], words[part], own[part]) for part in half])
+    assert found == pytest.approx(weight, abs=0.003)
+
+
+def test_without_texts_words_weigh_nothing() -> None:
+    assert best_words([]) == 0
+    assert best_words([(torch.rand(4, 3), torch.zeros(4, 3), torch.zeros(4).long())]) == 0
+
+
+def test_words_weigh_where_they_say_which_video_it_is() -> None:
+    """Each video has its own queries' words as its text: they are worth more than the vectors."""
+    model = tiny_model().eval()
+    data = tiny_data((13, 8, 20, 9, 15), (2, 2, 2, 2, 2))
+    for sample in data['data_samples']:
+        sample.set_metainfo({'meta': {'text': ' '.join(sample.queries)}})
+    hook = VideoWeightHook(num_rivals=1, iou_thr=0.0)
+    found = hook.fit(model, [data])
+    corpus = hook._encode(model, [data])
+    assert found is not None
+    assert corpus is not None
+    assert found.words > 0.01
+    ranked = (corpus.alike + found.words * corpus.words).argmax(1)
+    assert (ranked == corpus.own).float().mean() > (
+        corpus.alike.argmax(1) == corpus.own
+    ).float().mean()

@@ -252,6 +252,19 @@ def test_a_writer_that_is_killed(served: Pair, step: str, monkeypatch: pytest.Mo
     same(faiss, reader)
 
 
+def test_words_are_searched_there_too(served: Pair) -> None:
+    told = [
+        dataclasses.replace(entry, metadata=dict(text=f'an onion {"and salt " * (number % 4)}'))
+        for number, entry in enumerate(make_entries(25, 'told'))
+    ]
+    for index in served:
+        index.add(told)
+    words = ['salt', 'the onion', 'told', '']
+    same(*served, words=words, words_weight=0.5)
+    hits = served[1].search(make_queries(4), words=words, words_weight=0.5).hits
+    assert [bool(one.word_scores.any()) for one in hits] == [True, True, False, False]
+
+
 def test_a_long_video_takes_several_rows(served: Pair) -> None:
     rng = np.random.default_rng(0)
     count = 3 * PIECE // DIM

@@ -1,38 +1,75 @@
-"""Fit how much the likeness of query and video weighs in the joint score, by searching a corpus."""
+"""Fit how much likeness and words weigh in saying which video a query means, by searching."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.index.words import TEXT, WordIndex
 from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import HOOKS
 from demul_mm.retrieval import EncodedVideo, encode_batch, encode_queries, localize_pairs
-from demul_mm.structures import span_iou
+from demul_mm.structures import QueryEncoding, span_iou
 
 VIDEO = TERMS.index('video')
+
+
+class Weights(NamedTuple):
+    """What is fitted: how much a video's likeness weighs, and its words within that."""
+
+    video: float
+    words: float
+
+
+class Corpus(NamedTuple):
+    """Videos, and queries that are searched among them.
+
+    Attributes:
+        videos: ``V`` of them.
+        queries: ``Q`` of them.
+        own: ``(Q,)``, the video that each is about.
+        truths: of each, its moments ``(G, 2)`` in seconds.
+        alike: ``(Q, V)``, likeness.
+        words: ``(Q, V)``, BM25; 0 without texts.
+    """
+
+    videos: list[EncodedVideo]
+    queries: QueryEncoding
+    own: Tensor
+    truths: Sequence[Tensor]
+    alike: Tensor
+    words: Tensor
 
 
 @HOOKS.register_module()
 @dataclass(eq=False)
 class VideoWeightHook(Hook):
-    """Before each validation, search the held-out videos and fit ``JointScore.video_weight``.
+    """Before each validation, search the held-out videos and fit what says which video it is.
 
     Rivals of a training batch say little of it: they are chosen for being like the query, and the
-    model has seen all of them. So the one number is fitted where it is used: queries of the
-    validation split, which must be held-out train videos, are fused with the videos that the shared
-    space finds for them, and the likelihood of their moments among all of these is maximised. As in
-    a search, a query whose own video is not found says nothing: were its own added, all others
-    would be liker by choice, and likeness would seem to mislead. Nothing is fitted while testing.
+    model has seen all of them. So two numbers are fitted where they are used, on queries of the
+    validation split, which must be held-out train videos:
+
+    - ``JointScore.words_weight``, of BM25 beside the likeness of query and video: the likelihood of
+      a query's video among all of them is maximised. Without texts it is 0.
+    - ``JointScore.video_weight``, of both: queries are fused with the videos that are likest, and
+      the likelihood of their moments among all of these is maximised. As in a search, a query
+      whose own video is not found says nothing: were its own added, all others would be liker by
+      choice, and likeness would seem to mislead.
+
+    Nothing is fitted while testing.
 
     Args:
         num_rivals: videos beside its own that a query is fused with.
@@ -50,16 +87,30 @@ class VideoWeightHook(Hook):
     def before_val_epoch(self, runner: Runner) -> None:
         model = unwrapped(runner.model)
         model.eval()
-        weight = self.fit(model, runner.val_loop.dataloader)
-        if weight is None:
+        weights = self.fit(model, runner.val_loop.dataloader)
+        if weights is None:
             return
         for each in models_of(runner):
-            each.head.joint.video_weight.fill_(weight)
-        runner.logger.info(f'the likeness of query and video weighs {weight:.2f}')
+            each.head.joint.video_weight.fill_(weights.video)
+            each.head.joint.words_weight.fill_(weights.words)
+        runner.logger.info(
+            f'the likeness of query and video weighs {weights.video:.2f}, and within it a point of '
+            f'BM25 {weights.words:.4f}'
+        )
 
     @torch.no_grad()
-    def fit(self, model: DeMUL, loader: DataLoader) -> float | None:
-        """The weight that suits the videos and queries of ``loader``; None without a hit at all."""
+    def fit(self, model: DeMUL, loader: DataLoader) -> Weights | None:
+        """What suits the videos and queries of ``loader``; None without a hit at all."""
+        corpus = self._encode(model, loader)
+        told = [] if corpus is None else [(corpus.alike, corpus.words, corpus.own)]
+        # All ranks fit the same, each having searched the videos of its own share.
+        words = best_words([part for each in all_gather_object(told) for part in each])
+        rows = [] if corpus is None else self._search(model, corpus, words)
+        video = best_weight([row for each in all_gather_object(rows) for row in each])
+        return None if video is None else Weights(video, words)
+
+    def _encode(self, model: DeMUL, loader: DataLoader) -> Corpus | None:
+        """The videos and some of their queries; None where there is nothing to choose from."""
         videos: list[EncodedVideo] = []
         asked: list[tuple[str, int, Tensor]] = []  # sentence, its video, true moments in seconds
         for batch in loader:
@@ -68,40 +119,50 @@ class VideoWeightHook(Hook):
                 asked += [(text, len(videos), spans) for text, spans in moments]
                 videos.append(video)
         asked = asked[:: max(1, -(-len(asked) // self.max_queries))]
-        mine = self._search(model, videos, asked) if len(videos) > 1 and asked else []
-        # All ranks fit one number, each having searched the videos of its own share.
-        return best_weight([row for part in all_gather_object(mine) for row in part])
+        if len(videos) < 2 or not asked:
+            return None
+        sentences, owners, truths = zip(*asked)
+        queries = encode_queries(model, sentences)
+        index = WordIndex.of([str(video.meta.get(TEXT, '')) for video in videos])
+        words = np.stack([index.scores(sentence) for sentence in sentences])
+        alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
+        own = torch.tensor(owners)
+        return Corpus(videos, queries, own, truths, alike.cpu(), torch.from_numpy(words))
 
     def _search(
-        self, model: DeMUL, videos: Sequence[EncodedVideo], asked: Sequence[tuple[str, int, Tensor]]
+        self, model: DeMUL, corpus: Corpus, words: float
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Fuse each query with the videos that are likest, if its own is among them."""
-        queries = encode_queries(model, [text for text, _, _ in asked])
-        alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
-        own = torch.tensor([owner for _, owner, _ in asked], device=alike.device)[:, None]
-        best = alike.topk(min(self.num_rivals + 1, len(videos)), 1).indices  # (Q, K)
+        told = words * corpus.words
+        alike, own = corpus.alike + told, corpus.own[:, None]
+        best = alike.topk(min(self.num_rivals + 1, len(corpus.videos)), 1).indices  # (Q, K)
         rows = (best == own).any(1).nonzero()[:, 0]
         if not len(rows):
             return []
         first = alike.scatter(1, own, torch.inf)[rows]  # the own video comes first
-        wanted = first.topk(best.shape[1], 1).indices.tolist()
+        wanted = first.topk(best.shape[1], 1).indices
         weight = model.head.joint.video_weight.item()
-        found = localize_pairs(model, videos, queries.select(rows), wanted)
-        truths = [asked[i][2] for i in rows.tolist()]
-        return [self._row(moments, truth, weight) for moments, truth in zip(found, truths)]
+        queries = corpus.queries.select(rows.to(corpus.queries.shared.device))
+        found = localize_pairs(model, corpus.videos, queries, wanted.tolist())
+        return [
+            self._row(moments, corpus.truths[row], weight, told[row, choice])
+            for row, moments, choice in zip(rows.tolist(), found, wanted)
+        ]
 
     def _row(
-        self, moments: Sequence[InstanceData], truth: Tensor, weight: float
+        self, moments: Sequence[InstanceData], truth: Tensor, weight: float, told: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Score without the likeness, likeness and hit of all moments of one query."""
         joint = torch.cat([found.joint for found in moments]).double()
         video = torch.cat([found.terms[:, VIDEO] for found in moments]).double()
+        counts = torch.tensor([len(found.joint) for found in moments])
+        likeness = video / weight + told.double().repeat_interleave(counts).to(video.device)
         hit = torch.zeros(len(joint), dtype=torch.bool)
         own = moments[0].spans
         if len(truth) and len(own):
             best = span_iou(own[:, None].double(), truth.double()[None]).amax(1)
             hit[: len(own)] = best >= self.iou_thr
-        return joint - video, video / weight, hit
+        return joint - video, likeness, hit
 
 
 def _likeness(model: DeMUL, shared: Tensor, video: EncodedVideo) -> Tensor:
@@ -136,3 +197,37 @@ def best_weight(
 
     bounds = torch.tensor([low, high]).log().tolist()
     return float(torch.tensor(minimize_scalar(surprise, bounds=bounds, method='bounded').x).exp())
+
+
+def best_words(
+    parts: Sequence[tuple[Tensor, Tensor, Tensor]], low: float = 1.0, high: float = 1000.0
+) -> float:
+    """The weight ``w`` of words that makes the right videos likeliest.
+
+    With a scale ``a`` in ``[low, high]`` that is fitted too, under a softmax over the videos of
+    ``a (alike + w words)``.
+
+    Args:
+        parts: corpora of ``V`` videos, each ``alike (Q, V)``, ``words (Q, V)`` and the right
+            videos ``(Q,)``.
+
+    Returns:
+        the weight; 0 where words say nothing.
+    """
+    if not any(bool(words.any()) for _, words, _ in parts):
+        return 0.0
+    total = sum(len(own) for _, _, own in parts)
+
+    def surprise(x: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = torch.tensor(x, requires_grad=True)
+        loss = weights.sum() * 0
+        for alike, words, own in parts:
+            scores = weights[0] * alike.double() + weights[1] * words.double()
+            loss = loss + F.cross_entropy(scores, own, reduction='sum') / total
+        (gradient,) = torch.autograd.grad(loss, weights)
+        return loss.item(), gradient.numpy()
+
+    with torch.enable_grad():  # convex in a and a w
+        start, bounds = np.array([low, 0.0]), [(low, high), (0.0, high)]
+        scale, words = minimize(surprise, start, jac=True, bounds=bounds).x
+    return float(words / scale)

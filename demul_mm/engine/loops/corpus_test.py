@@ -185,7 +185,9 @@ class CorpusTestLoop(TestLoop):
         for block in self._blocks(samples):
             sentences = [sample.queries[q] for sample, q in block]
             queries = encode_queries(self.model, sentences, self.transfer)
-            answers, _ = searcher.search(queries, self.search_options, keep_candidates=True)
+            answers, _ = searcher.search(
+                queries, self.search_options, keep_candidates=True, sentences=sentences
+            )
             owners = [videos[str(sample.video_id)] for sample, _ in block]
             self._locate_own(queries, block, owners)
             for (sample, q), answer in zip(block, answers):

@@ -18,6 +18,9 @@ class JointScore(nn.Module):
     buffer, which :class:`~demul_mm.engine.hooks.VideoWeightHook` fits by searching held-out
     videos. This is what "unified" means: candidates of different videos compete on one scale.
 
+    Where videos of a corpus compete and their text is known, BM25 between it and the sentence is
+    added to a video's likeness, ``words_weight`` times; that is fitted likewise.
+
     Args:
         init: weights at the start, in the order of ``TERMS``. The likeness starts at one over the
             temperature of the contrast that trains it, where it is a log-probability.
@@ -26,6 +29,7 @@ class JointScore(nn.Module):
 
     used: Tensor
     video_weight: Tensor
+    words_weight: Tensor
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class JointScore(nn.Module):
         start = torch.tensor(init[:-1], dtype=torch.float32)
         self.raw = nn.Parameter(start.expm1().log())  # the inverse of softplus
         self.register_buffer('video_weight', torch.tensor(float(init[-1])))
+        self.register_buffer('words_weight', torch.tensor(0.0))
         used = torch.tensor([term in terms for term in TERMS])
         self.register_buffer('used', used, persistent=False)
 
