@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -237,20 +237,31 @@ def load_entry_source(
     return made.entries(levels)
 
 
+class QueryEncoder(NamedTuple):
+    """What asks an index with sentences.
+
+    Attributes:
+        encode: from ``Q`` sentences to vectors ``(Q, S)``.
+        fingerprint: that the index must have.
+        words_weight: of the sentences' words beside the vectors, see :meth:`MomentIndex.search`.
+    """
+
+    encode: Callable[[Sequence[str]], np.ndarray]
+    fingerprint: str
+    words_weight: float
+
+
 def load_query_encoder(
     config: str | Path | Config,
     checkpoint: str | Path,
     device: str | None = None,
     transfer: float = 0.0,
-) -> tuple[Callable[[Sequence[str]], np.ndarray], str]:
+) -> QueryEncoder:
     """From sentences to the vectors ``(Q, S)`` that an index is asked with.
 
     Args:
         device: where the model runs; None: a GPU where there is one.
         transfer: weight of the semantic memory; 0 for none.
-
-    Returns:
-        The encoder, and the fingerprint that the index must have.
     """
     model, _, fingerprint = load_model(config, checkpoint, device)
 
@@ -259,7 +270,7 @@ def load_query_encoder(
         warn_cut(model.data_preprocessor.tokenizer, sentences, 'queries')
         return encode_queries(model, sentences, transfer).shared.float().cpu().numpy()
 
-    return encode, fingerprint
+    return QueryEncoder(encode, fingerprint, model.head.joint.words_weight.item())
 
 
 def dataset_videos(config: Config, dataset: MomentDataset | None = None) -> DatasetVideos:

@@ -99,9 +99,10 @@ class WordIndex:
         total = np.zeros(len(self.told), np.float32)
         for word, times in Counter(words_of(query)).items():
             found = [part(word) for part in self.parts]
-            videos = np.concatenate([base + v for base, (v, _) in zip(self.bases, found)] or [[]])
-            counts = np.concatenate([c for _, c in found] or [[]])
-            kept = self.told[videos := videos.astype(np.int64)]
+            owners = [base + videos for base, (videos, _) in zip(self.bases, found)]
+            videos = np.concatenate([np.zeros(0, np.int64), *owners])
+            counts = np.concatenate([np.zeros(0, np.int32), *(counts for _, counts in found)])
+            kept = self.told[videos]
             videos, counts = videos[kept], counts[kept]
             rarity = np.log1p((self.count - len(videos) + 0.5) / (len(videos) + 0.5))
             total[videos] += times * rarity * counts * (K1 + 1) / (counts + self.slowness[videos])

@@ -278,7 +278,8 @@ def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer)
     source, prints = load_entry_source(corpus.config, corpus.checkpoint)
     index: MomentIndex = INDEXES.build(dict(INDEX, **prints))
     index.build(source)
-    encode, fingerprint = load_query_encoder(corpus.config, corpus.checkpoint)
+    encode, fingerprint, words_weight = load_query_encoder(corpus.config, corpus.checkpoint)
+    assert words_weight == 0
     assert prints['model_fingerprint'] == fingerprint == search.fingerprint
     hits = index.search(encode(SENTENCES[:2]), num_moments=5).hits
     expected = search.index.search(

@@ -16,7 +16,7 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import DictAction
 
@@ -82,22 +82,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_queries(args: argparse.Namespace) -> tuple['np.ndarray', list[str], str | None]:
-    """Vectors, names to show, and the fingerprint that the index must have."""
+def make_queries(
+    args: argparse.Namespace,
+) -> tuple['np.ndarray', list[str], str | None, dict[str, Any]]:
+    """Vectors, names to show, the fingerprint that the index must have, and what words add."""
     if bool(args.queries) == bool(args.text):
         raise ValueError('give either --queries FILE, or --text with CONFIG and CHECKPOINT')
     if args.queries:
         from demul_mm.index.vectors import read_queries
 
         vectors = read_queries(args.queries)
-        return vectors, [f'query {i}' for i in range(len(vectors))], None
+        return vectors, [f'query {i}' for i in range(len(vectors))], None, {}
     if not args.checkpoint:
         raise ValueError('--text needs CONFIG and CHECKPOINT, to encode the sentences')
     from demul_mm.apis import load_query_encoder
 
     config = load_config(args.config, args.cfg_options)
-    encode, fingerprint = load_query_encoder(config, args.checkpoint, transfer=args.transfer)
-    return encode(args.text), args.text, fingerprint
+    encoder = load_query_encoder(config, args.checkpoint, transfer=args.transfer)
+    words = dict(words=args.text, words_weight=encoder.words_weight)
+    return encoder.encode(args.text), args.text, encoder.fingerprint, words
 
 
 def make_search(args: argparse.Namespace) -> 'CorpusInferencer':
@@ -200,7 +203,7 @@ def search_vectors(args: argparse.Namespace, where: 'SearchFilter | None') -> No
     refuse(args, 'the index alone, which fuses nothing', 'num_fused', 'cache_dir')
     if args.queries:
         refuse(args, '--queries, which are vectors', 'transfer', 'checkpoint')
-    vectors, names, fingerprint = make_queries(args)
+    vectors, names, fingerprint, words = make_queries(args)
     index = MomentIndex.open(args.index, expected_fingerprint=fingerprint)
     result = index.search(
         vectors,
@@ -211,6 +214,7 @@ def search_vectors(args: argparse.Namespace, where: 'SearchFilter | None') -> No
         where=where,
         nms=suppression(args),
         options=args.options,
+        **words,
     )
     if args.out:
         write(args.out, [as_json(*pair) for pair in zip(names, result.hits)])
