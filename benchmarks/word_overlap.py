@@ -3,8 +3,8 @@
 Clips and queries are compared by TF-IDF, whose document frequencies are those of the clips. The
 likeness of clips to a query is smoothed, and a window is as good as the sum of what its clips stand
 above the video's mean, divided by the square root of its length; of windows that overlap by more
-than half, the best is kept. A video is as good as its best clip, or as its whole text. Nothing is
-learned from any query: there are no folds.
+than half, the best is kept. A video is as good as its best clip, or as its whole text, by TF-IDF or
+by the BM25 that an index adds to vectors. Nothing is learned from any query: there are no folds.
 
 Examples:
     python benchmarks/word_overlap.py configs/demul_qvhighlights_captions_cv.py captions_val.zip
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.index.words import WordIndex
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -59,7 +60,9 @@ class WordOverlap:
         self.of_clips = TfidfVectorizer(stop_words='english', sublinear_tf=True)
         self.clips = self.of_clips.fit_transform(texts)
         self.of_videos = TfidfVectorizer(stop_words='english', sublinear_tf=True)
-        self.whole = self.of_videos.fit_transform(map(' '.join, clips.values()))
+        whole = [' '.join(of_video) for of_video in clips.values()]
+        self.whole = self.of_videos.fit_transform(whole)
+        self.bm25 = WordIndex.of(whole)
 
     def in_video(self, query: str, video_id: str) -> np.ndarray:
         """Likeness of a query and each clip of a video: ``(T,)``."""
@@ -71,7 +74,11 @@ class WordOverlap:
         """Likeness of a query and each video ``(V,)``, by the way of telling it."""
         clips = (self.clips @ self.of_clips.transform([query]).T).toarray()[:, 0]
         whole = (self.whole @ self.of_videos.transform([query]).T).toarray()[:, 0]
-        return {'best clip': np.maximum.reduceat(clips, self.first[:-1]), 'whole text': whole}
+        return {
+            'best clip': np.maximum.reduceat(clips, self.first[:-1]),
+            'whole text': whole,
+            'whole text, BM25': self.bm25.scores(query),
+        }
 
 
 class Windows(NamedTuple):
