@@ -7,7 +7,8 @@ than half, the best is kept. A video is as good as its best clip, or as its whol
 by the BM25 that an index adds to vectors. Nothing is learned from any query: there are no folds.
 
 Examples:
-    python benchmarks/word_overlap.py configs/demul_qvhighlights_captions_cv.py captions_val.zip
+    python benchmarks/word_overlap.py configs/demul_qvhighlights_captions_cv.py \\
+        data/qvhighlights/annotations/captions_val.zip
     python benchmarks/word_overlap.py configs/demul_youcook2_transcripts_cv.py \\
         data/youcook2/annotations/videos.jsonl --out work_dirs/youcook2_words.json
 """
