@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from demul_mm.index import MomentHits
+from demul_mm.precision import choose_precision
 
 TOP_VIDEOS = 100
 # Clips that are scored at once, so that scores of a batch stay in the cache's reach.
@@ -23,10 +24,10 @@ class ExhaustiveClips:
     As XML searches (Lei et al., "TVR", ECCV 2020): query times clips, the best clip is the video's
     score, and in the 100 best videos two small convolutions over the clip scores give start and
     end. XML's own contexts are eight times as wide (256 numbers for two streams, twice); this is
-    the same search at our width, as fast as we could make it: bfloat16, which these processors
-    multiply fastest; as many clips for every video, so that the best is a plain maximum (shorter
-    videos repeat their last clip, longer ones lose theirs); the clip scores of the best videos are
-    computed again, because keeping all of them costs more.
+    the same search at our width, as fast as we could make it: bfloat16 where the hardware
+    multiplies it, else float32; as many clips for every video, so that the best is a plain maximum
+    (shorter videos repeat their last clip, longer ones lose theirs); the clip scores of the best
+    videos are computed again, because keeping all of them costs more.
 
     Args:
         corpus: whose clips, the moments of the finest scale, are to be added by :meth:`add`.
@@ -35,7 +36,8 @@ class ExhaustiveClips:
     def __init__(self, corpus: Corpus) -> None:
         counts = [entry.clips for entry in corpus.block(0)]
         self.width = int(np.median(counts))
-        self.clips = torch.empty(corpus.size, self.width, corpus.dim, dtype=torch.bfloat16)
+        dtype = choose_precision('auto', 'cpu')
+        self.clips = torch.empty(corpus.size, self.width, corpus.dim, dtype=dtype)
         self._filled = 0
         self._kernel = torch.tensor([[[-1.0, 0, 1, 0, 0]], [[0.0, 0, 1, 0, -1]]])  # start, end
 
@@ -56,7 +58,7 @@ class ExhaustiveClips:
 
     def search(self, queries: Tensor) -> Tensor:
         """Start and end scores in the best videos of each query ``(Q, videos, 2, T)``."""
-        vectors = queries.bfloat16()
+        vectors = queries.to(self.clips.dtype)
         step = max(1, CHUNK // self.width)
         best = torch.cat(
             [
@@ -78,7 +80,7 @@ class ExhaustiveClips:
         percentiles: Callable[[list[float]], dict[str, float]],
     ) -> dict[str, Any]:
         """Latencies for one query and for a batch, and bytes of the clips."""
-        measured: dict[str, Any] = dict(bytes=self.clips.numel() * 2, clips=self.width)
+        measured: dict[str, Any] = dict(bytes=self.clips.nbytes, clips=self.width)
         for name, size, count in (('one', 1, 15), ('batch', batch, 4)):
             seconds = []
             for i in range(count + 1):

@@ -7,6 +7,8 @@ of corpus_data.py, with 29 moments a video.
 Examples:
     git worktree add ../before COMMIT
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/storage.py ../before . --size 10000
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/storage.py ../before . \\
+        --size 100000 --rounds 1 --repeats 30
 """
 
 import argparse
@@ -73,7 +75,7 @@ def searches(
     }
 
 
-def measure(size: int, root: Path) -> dict[str, float]:
+def measure(size: int, repeats: int, root: Path) -> dict[str, float]:
     """One round of the checkout that this process runs."""
     from corpus_data import SyntheticCorpus
 
@@ -89,10 +91,10 @@ def measure(size: int, root: Path) -> dict[str, float]:
     result['kb_a_video'] = held / size / 1000
     result['verify_s'] = timed(lambda: MomentIndex.open(root))[0]
     result['open_s'], _, index = timed(lambda: MomentIndex.open(root, verify=False))
-    result |= searches(index, vectors, 1, 60, 'one')
-    result |= searches(index, vectors, 64, 4, 'batch')
+    result |= searches(index, vectors, 1, repeats, 'one')
+    result |= searches(index, vectors, 64, max(repeats // 15, 1), 'batch')
     exact = index.search(vectors, mode='exact').hits
-    result |= searches(index, vectors, 1, 15, 'exact', 'exact')
+    result |= searches(index, vectors, 1, max(repeats // 4, 1), 'exact', 'exact')
     found = index.search(vectors).hits
     shares = [np.isin(e.videos[:200], f.videos).mean() for e, f in zip(exact, found)]
     result['recall_200'] = float(np.mean(shares))
@@ -101,7 +103,7 @@ def measure(size: int, root: Path) -> dict[str, float]:
         for e in corpus.block(size // 1000 + 7)
     ]
     result['add_s'] = timed(lambda: index.add(new))[0]
-    result['after_p50_ms'] = searches(index, vectors, 1, 40, 'after')['after_p50_ms']
+    result['after_p50_ms'] = searches(index, vectors, 1, repeats, 'after')['after_p50_ms']
     result['remove_s'] = timed(lambda: index.remove([e.video_id for e in new]))[0]
     result['compact_s'] = timed(index.compact)[0]
     result['memory_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
@@ -113,16 +115,23 @@ def main() -> None:
     parser.add_argument('checkouts', type=Path, nargs='+', help='folders, the first for reference')
     parser.add_argument('--size', type=int, default=10_000, help='videos (default 10,000)')
     parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=60,
+        help='timed single queries; a fifteenth of them batches, a quarter exact ones (default 60)',
+    )
     parser.add_argument('--worker', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(measure(args.size, args.worker)))
+        print(json.dumps(measure(args.size, args.repeats, args.worker)))
         return
     rounds: list[list[dict[str, float]]] = [[] for _ in args.checkouts]
     for _ in range(args.rounds):
         for checkout, results in zip(args.checkouts, rounds):
             folder = Path(tempfile.mkdtemp(prefix='demul_storage_'))
-            options = ['--size', str(args.size), '--worker', str(folder / 'index'), '.']
+            options = ['--size', str(args.size), '--repeats', str(args.repeats)]
+            options += ['--worker', str(folder / 'index'), '.']
             done = subprocess.check_output(
                 [sys.executable, str(Path(__file__).resolve()), *options],
                 env=dict(os.environ, PYTHONPATH=str(checkout.resolve())),
