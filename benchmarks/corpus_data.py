@@ -40,7 +40,7 @@ class Corpus(ABC):
 
     Args:
         size: number of videos.
-        seed: of everything.
+        seed: decides everything.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -106,7 +106,7 @@ class SyntheticCorpus(Corpus):
 
     Args:
         size: number of videos.
-        seed: of everything.
+        seed: decides everything.
         dim: S.
         clips: T.
         scales: (window, step) in clips.
@@ -182,7 +182,7 @@ class EnlargedCorpus(Corpus):
 
     Args:
         size: number of videos in all.
-        seed: of everything.
+        seed: decides everything.
         folder: moment vectors, see :mod:`demul_mm.index.vectors`.
         queries: safetensors with ``queries (Q, S)`` and their truth, see
             :func:`demul_mm.index.vectors.write_queries`; None: blurred moments of the real videos.

@@ -20,7 +20,7 @@ def measure_fusion(
     Args:
         config: file.
         checkpoint: file.
-        options: of the config.
+        options: changes of the config.
         repeats: queries.
         num_fused: videos fused for each.
 

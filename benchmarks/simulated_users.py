@@ -26,7 +26,7 @@ class Likeness:
 
     Args:
         trained: with the captions.
-        minimum: of a caption's likeness to the query.
+        minimum: least likeness of a caption to the query.
     """
 
     def __init__(self, trained: Trained, minimum: float = 0.6) -> None:

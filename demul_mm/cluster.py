@@ -22,8 +22,8 @@ class Cluster:
     """The machines of a Ray cluster.
 
     Args:
-        address: of the cluster, as ``ray start`` prints it; 'auto': that of this machine.
-        gpus: of a worker; a part lets several share one.
+        address: where the cluster is, as ``ray start`` prints it; 'auto': that of this machine.
+        gpus: how many a worker has; a part lets several share one.
 
     Raises:
         ConnectionError: there is none.

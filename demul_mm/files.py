@@ -17,7 +17,7 @@ def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, 
     """The files of a folder and its sub-folders by id: the path in it without suffix, ``cat/000``.
 
     Args:
-        suffixes: of the files; see :func:`find_files`.
+        suffixes: how names of the files end; see :func:`find_files`.
 
     Returns:
         Paths relative to the folder, in the order of the ids.
@@ -38,7 +38,7 @@ def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[P
     Hidden files and folders are left out, and what :func:`replacing` has not finished.
 
     Args:
-        suffixes: of the files, in lower case; case does not matter.
+        suffixes: how names of the files end, in lower case; case does not matter.
     """
     entered: set[str] = set()
     for root, folders, names in os.walk(os.fspath(folder), followlinks=True):
@@ -175,7 +175,7 @@ def open_text(
 
     Args:
         newline: see :func:`open`.
-        encoding: of a file in another one.
+        encoding: how a file in another one is written.
 
     Raises:
         NotText: it is neither.

@@ -24,7 +24,7 @@ def fetch(
 
     Args:
         revision: branch, tag or commit on huggingface.co; None: its main branch.
-        patterns: of the files that are wanted.
+        patterns: names of the files that are wanted.
 
     Raises:
         FileNotFoundError: it is not at hand and cannot be downloaded.
@@ -60,8 +60,8 @@ def download_notice(info: Any, patterns: Sequence[str] = PATTERNS) -> str:
     """What is about to be downloaded.
 
     Args:
-        info: of the repository, with the sizes of its files (``HfApi().model_info``).
-        patterns: of the files that are wanted.
+        info: what is known of the repository, with the sizes of its files (``HfApi().model_info``).
+        patterns: names of the files that are wanted.
     """
     from huggingface_hub.utils import filter_repo_objects
 

@@ -94,7 +94,7 @@ class Workers:
     """Carry out runs, each in processes of its own.
 
     Args:
-        epochs: of a training.
+        epochs: how long a training is.
         threads: that each process computes with; None: as it likes.
     """
 

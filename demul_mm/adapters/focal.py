@@ -16,7 +16,7 @@ def sigmoid_focal_loss(
 
     Args:
         inputs: logits of any shape.
-        targets: of the same shape, in [0, 1].
+        targets: what is wanted, of the same shape, in [0, 1].
         alpha: weight of the positives against the negatives in [0, 1]; negative: no weights.
         gamma: exponent of the modulating factor.
         reduction: 'none', 'mean' or 'sum'.

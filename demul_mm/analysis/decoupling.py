@@ -46,7 +46,7 @@ def collect(model: DeMUL, batches: Iterable[dict], seed: int = 0) -> Outcome:
     """Encode a split, and localise each query in its own video.
 
     Args:
-        batches: of the split's data loader.
+        batches: all that the split's data loader gives.
     """
     rng = torch.Generator().manual_seed(seed)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ProbeVectors._fields[:-1]}
@@ -199,7 +199,7 @@ def shared_retrieval(
     A video counts with its cell that is most like the query, as in the index.
 
     Args:
-        batches: of the split's data loader.
+        batches: all that the split's data loader gives.
         queries: ``(N, S)`` shared parts.
         video_ids: the right video of each.
 
@@ -229,7 +229,7 @@ def replaced_private(
     """While it lasts, private parts say nothing about the video or query they belong to.
 
     Args:
-        pools: of each modality, from :func:`collect`.
+        pools: vectors of each modality, from :func:`collect`.
         how: 'mean': all are the mean of their modality; 'drawn': each is one of another cell, or
             query, drawn by chance, so that the model sees values as it knows them.
 
@@ -272,7 +272,7 @@ def without_private(
     """Localise each query in its own video with the private parts replaced.
 
     Args:
-        batches: of the split's data loader.
+        batches: all that the split's data loader gives.
         pools, how, seed: see :func:`replaced_private`.
     """
     entries: list[PredictionEntry] = []

@@ -60,7 +60,7 @@ def exit_curve(
 
     Args:
         model: in eval mode, with a fusion neck of two or more stages.
-        batches: of the split's data loader.
+        batches: all that the split's data loader gives.
         thresholds: probabilities from which a pair skips the following stages; ``None`` for never,
             which is added if it is not there.
         repeats: timed passes of each batch.

@@ -72,7 +72,7 @@ def no_match_scores(
 
     Args:
         model: in eval mode, calibrated.
-        batches: of the split's data loader.
+        batches: all that the split's data loader gives.
         too_alike: see :func:`draw_others`.
     """
     videos, queries, owner, ids = _gather(model, batches)

@@ -168,9 +168,9 @@ class CorpusInferencer(Pretrained):
             transfer: weight of the semantic memory; 0 for none.
             no_moment_threshold: moments less probable than this are left out, and with them all
                 that were not fused.
-            options: of the search, see :class:`~demul_mm.retrieval.SearchOptions`: ``mode``,
-                ``num_moments``, ``num_fused``, ``num_videos``, ``num_candidates``, ``per_video``,
-                ``where``, ``index_options``. An unknown one raises TypeError.
+            options: settings of the search, see :class:`~demul_mm.retrieval.SearchOptions`:
+                ``mode``, ``num_moments``, ``num_fused``, ``num_videos``, ``num_candidates``,
+                ``per_video``, ``where``, ``index_options``. An unknown one raises TypeError.
 
         Returns:
             For each query a dict: ``query``, ``no_moment`` (none is left) and ``moments``, best
@@ -207,7 +207,7 @@ class CorpusInferencer(Pretrained):
         Args:
             transfer: weight of the semantic memory; 0 for none.
             options: see :class:`~demul_mm.retrieval.SessionOptions`, as ``dict(mode='fast')``.
-            weights: of feedback, see :class:`~demul_mm.retrieval.FeedbackWeights`.
+            weights: what feedback counts, see :class:`~demul_mm.retrieval.FeedbackWeights`.
         """
         (query,) = as_sentences([query], 'query')
         warn_cut(self.model.data_preprocessor.tokenizer, [query], 'queries')

@@ -109,7 +109,7 @@ class FeatureExtractor:
         """Features ``(T, d)`` float32 of a video file, and its seconds, which they cover.
 
         Args:
-            path: of the file.
+            path: the file.
             progress: called with the share of it that is done.
         """
         return stream_features(str(path), self.clips, self._encode, progress)

@@ -83,7 +83,7 @@ def recipe_fingerprint(dataset: Any, levels: Any = None) -> str:
     It does not change when videos are added to the features, nor when they are packed.
 
     Args:
-        levels: of the pyramid that are indexed.
+        levels: scales of the pyramid that are indexed.
     """
     elsewhere = ('path', 'type', 'key', 'name')  # of a store: how it keeps the same numbers
     features = {

@@ -56,7 +56,7 @@ class Pretrained:
             name: folder, or name on huggingface.co.
             revision: branch, tag or commit on huggingface.co; None: its main branch.
             offline: never download; otherwise what is downloaded is logged first.
-            options: of the class, but ``model`` and ``weights``.
+            options: arguments of the class, but ``model`` and ``weights``.
         """
         make: Callable[..., Self] = cls
         return make(*read_published(name, revision, offline), **options)

@@ -88,7 +88,7 @@ def publish(
         extractor: the backbone that made its features, with which it reads video files; None: that
             of the config, if it names one.
         name: what it is called; None: as the folder.
-        licence: of the weights, as huggingface.co abbreviates it; None: not stated.
+        licence: that of the weights, as huggingface.co abbreviates it; None: not stated.
         longest: seconds of the videos that it was trained for; longer ones are searched in parts of
             that length by ``demul``. None: the config's ``longest_seconds``.
 
@@ -167,7 +167,7 @@ def needs(content: Mapping[str, Any]) -> list[str]:
     """What the model must be given, a line each.
 
     Args:
-        content: of :func:`as_data`.
+        content: what :func:`as_data` returned.
     """
     lines = []
     dataset = content['test_dataloader']['dataset']

@@ -91,8 +91,8 @@ class Alerts:
         """A new one, for the videos that are added from now on.
 
         Args:
-            threshold: of a moment's score: with a trained model its calibrated probability, else
-                the cosine of the sentence and a window of frames, as ``search`` shows them.
+            threshold: least score of a moment: with a trained model its calibrated probability,
+                else the cosine of the sentence and a window of frames, as ``search`` shows them.
             file: to which a line of JSON is added for each moment.
             webhook: address that each moment is posted to as JSON.
             old: ask the videos too that are there already.

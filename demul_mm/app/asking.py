@@ -30,7 +30,7 @@ class Searchable(ABC):
     """What a library is asked; it says where its index is, and what is kept of each video.
 
     Attributes:
-        catalogue: of its videos, and of what is said in them.
+        catalogue: its videos, and what is said in them.
         seconds: between the frames that are encoded.
     """
 
@@ -68,7 +68,7 @@ class Searchable(ABC):
         Pictures and what is said are searched apart and fused by reciprocal rank.
 
         Args:
-            number: of moments, at most.
+            number: how many moments, at most.
             kinds: what is searched, of 'picture' and 'text'.
             liked: moments that are right; what looks like them rises.
             disliked: moments that are wrong; they are left out, and what looks like them sinks.
@@ -149,8 +149,8 @@ def ask(
     Args:
         encoder: gives what :class:`~demul_mm.app.library.Library` has for one, when it is needed.
         seconds: between the frames that are encoded.
-        number: of moments, at most.
-        scorer: of :data:`~demul_mm.zero_shot.scorers.SCORERS`; a trained model has its own way.
+        number: how many moments, at most.
+        scorer: one of :data:`~demul_mm.zero_shot.scorers.SCORERS`; a trained model has its own way.
         known: the file in which a video's key is kept, if it is.
 
     Raises:

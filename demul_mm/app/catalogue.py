@@ -66,7 +66,7 @@ class Catalogue:
     Threads may share it.
 
     Args:
-        path: of the file, which is made if there is none.
+        path: the file, which is made if there is none.
         shared: whether other machines are to use a new one, which takes longer to write.
 
     Raises:

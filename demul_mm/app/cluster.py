@@ -28,7 +28,7 @@ class ClusterEncoder:
 
         Args:
             videos: paths.
-            name, fingerprint: of the library's encoder.
+            name, fingerprint: those of the library's encoder.
             seconds: between frames.
             shots: whether moments keep to shots.
 

@@ -17,12 +17,12 @@ class Clip(NamedTuple):
     """A moment in whole frames of its file.
 
     Attributes:
-        path: of the video.
+        path: the video's file.
         label: what it is.
         rate: frames a second.
         first: frame it begins with, from 0.
         frames: how many it has.
-        timecode: of the file's frame 0, in frames, as the camera wrote it.
+        timecode: time of the file's frame 0, in frames, as the camera wrote it.
         total: frames of the file.
         size: width and height.
     """

@@ -24,7 +24,7 @@ class Sight(Protocol):
     """Videos as one kind of model sees them; what it keeps of each is a file.
 
     Attributes:
-        suffix: of these files.
+        suffix: how the names of these files end.
         recipe: what else than the model they depend on.
     """
 
@@ -138,7 +138,7 @@ def suppress(
     Args:
         spans: ``(M, 2)``.
         scores: ``(M,)``.
-        number: of moments, at most.
+        number: how many moments, at most.
         overlap: IoU above which two moments are one.
     """
     given, rates = (torch.as_tensor(np.asarray(a, np.float64))[None] for a in (spans, scores))

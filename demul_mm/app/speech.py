@@ -43,7 +43,7 @@ class SpeechRecognizer:
         """Lines of what is said, in seconds from the first frame; none where there is no sound.
 
         Args:
-            path: of a video file.
+            path: a video file.
             progress: called with the share of the video that is done.
 
         Raises:

@@ -67,7 +67,7 @@ class Stage:
     """Something to do.
 
     Attributes:
-        name: of its log and in the record.
+        name: what its log, and its row in the record, are called.
         title: what the reader is told.
         work: the words of a command, which this Python runs, or a function, whose result is shown.
             A word may be a function too, where it is known only once the stage begins.

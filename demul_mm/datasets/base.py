@@ -41,8 +41,8 @@ class MomentDataset(BaseDataset):
             as ``tools/data/encode_subtitles.py`` reads it. It becomes ``meta['text']``, and a
             search of the corpus holds its words against those of a sentence.
         pipeline: transforms.
-        folds: of a cross-validation by video, ``dict(num=5, test=0, part='train')``: the part to
-            keep (see :class:`Folds`); None: all videos.
+        folds: parts of a cross-validation by video, ``dict(num=5, test=0, part='train')``: the part
+            to keep (see :class:`Folds`); None: all videos.
         subset: ``'all'``, or ``'fit'`` / ``'holdout'`` for the two parts that ``holdout_fraction``
             divides the videos (of the folds) into, by a hash of the video id.
         holdout_fraction: share of the held-out part, in (0, 1).

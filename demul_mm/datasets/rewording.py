@@ -96,7 +96,7 @@ class SimilarWords:
     counting: 'red' is like 'blue', 'throws' like 'lifts', 'up' like 'down'.
 
     Args:
-        sentences: of the split.
+        sentences: all that the split asks.
         min_count: rarer words neither are replaced nor replace.
         num_similar: most words known for each.
         min_similarity: the least of them, in [0, 1].

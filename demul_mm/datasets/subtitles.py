@@ -35,9 +35,9 @@ class TimedText(NamedTuple):
     """What is said in a video.
 
     Attributes:
-        video_id: of the video, or the place of a line that has none.
+        video_id: name of the video, or the place of a line that has none.
         subtitles: in the order of their source.
-        duration: of the video in seconds; 0 where the source does not tell.
+        duration: length of the video in seconds; 0 where the source does not tell.
         fault: what is wrong with the source; '' for nothing.
     """
 
@@ -56,7 +56,7 @@ def read_timed_text(
         path: a folder for :func:`read_srt_folder`, a ZIP file for :func:`read_caption_zip`, or a
             file for :func:`read_subtitle_lines`.
         clip_seconds: length of a clip that has a caption.
-        encoding: of the files of a folder; None: UTF-8, or UTF-16 where they say so.
+        encoding: how the files of a folder are written; None: UTF-8, or UTF-16 where they say so.
     """
     if os.path.isdir(path):
         source = read_srt_folder(path, encoding)
@@ -221,7 +221,7 @@ def clip_rows(
     Args:
         subtitles: ``N``, at least one.
         features: ``(N, d)``, of each text.
-        duration: of the video in seconds, if that is known.
+        duration: length of the video in seconds, if that is known.
 
     Returns:
         ``(T, d)`` float32: the mean of what is said in a clip, each text counted by the seconds for

@@ -58,7 +58,7 @@ def check_features_of(
     times ``clip_seconds`` differ from the duration by more than a tenth and two clips).
 
     Args:
-        items: of the data set: ``video_id``, ``duration``.
+        items: all of the data set: ``video_id``, ``duration``.
         workers: processes; 0: this one.
         progress: called with the number of videos done since the last call.
 

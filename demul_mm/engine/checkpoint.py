@@ -67,7 +67,7 @@ def read_checkpoint(path: str | Path) -> dict:
     """Open a checkpoint; its tensors are memory-mapped, so this is cheap.
 
     Args:
-        path: of mmengine or torch, or of weights alone in ``.safetensors``.
+        path: a file of mmengine or torch, or of weights alone in ``.safetensors``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -103,7 +103,7 @@ def latest_checkpoint(work_dir: str | Path, folder: str | Path | None = None) ->
     a work dir that was copied or moved is another one, whose files are not this run's.
 
     Args:
-        folder: of its checkpoints, if they are not in the work dir.
+        folder: where its checkpoints are, if not in the work dir.
 
     Raises:
         FileNotFoundError: the checkpoint is not among the files of the run.

@@ -47,7 +47,7 @@ def best_windows(
     Args:
         moments: truth and durations; predictions are not looked at.
         iou: the threshold of a hit.
-        step: of the grid of relative times.
+        step: width of the grid of relative times.
 
     Returns:
         ``(num, 2)`` relative windows, best first.
@@ -76,7 +76,7 @@ class MomentFloors:
         fit_on: config of the data set whose annotations the windows are searched on, normally the
             train split. By default they are searched on the very queries that are scored, which is
             the most that constant windows can reach there, so a stricter floor.
-        step: of the grid of relative times.
+        step: width of the grid of relative times.
         num_windows: how many windows, for ``R@5``.
     """
 

@@ -16,8 +16,8 @@ class QueryValues(NamedTuple):
     """What each of Q queries adds to some metrics.
 
     Attributes:
-        query_ids: of the queries.
-        video_ids: of the video that each belongs to.
+        query_ids: names of the queries.
+        video_ids: the video that each belongs to.
         values: metric key to ``(Q,)`` float64; NaN where the metric does not count the query.
     """
 

@@ -41,7 +41,7 @@ class KnownSentences:
     """What the sentences of a training set are made of.
 
     Args:
-        sentences: of the training set.
+        sentences: all that the training set asks.
     """
 
     def __init__(self, sentences: Iterable[str]) -> None:

@@ -34,8 +34,8 @@ def pooled_report(
     """Each metric over the queries of all folds, beside its floors.
 
     Args:
-        seeds: of each training seed, the entries of its folds.
-        rounds: of the bootstrap over videos.
+        seeds: for each training seed, the entries of its folds.
+        rounds: draws of the bootstrap over videos.
 
     Returns:
         For each metric ``mean`` over queries and seeds, ``low`` and ``high`` (its 95 % interval

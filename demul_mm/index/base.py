@@ -53,8 +53,8 @@ class MomentIndex(Searcher):
         level2: how moment vectors are kept: 'int8'; 'fp16'; or product-quantised on the first
             videos, 'pq2' with a byte for two dimensions, 'pq4' with one for four.
         segment_videos: a killed build loses at most this many videos' work.
-        model_fingerprint: of the weights and config that made the vectors.
-        feature_fingerprint: of the features they were made from.
+        model_fingerprint: mark of the weights and config that made the vectors.
+        feature_fingerprint: mark of the features they were made from.
     """
 
     path: Any = None
@@ -129,8 +129,8 @@ class MomentIndex(Searcher):
         Args:
             path: its folder, its address in an object store, or, of a :class:`MilvusIndex`, that
                 of its server.
-            expected_fingerprint: of the weights that will encode the queries.
-            expected_features: of the features that will be added.
+            expected_fingerprint: mark of the weights that will encode the queries.
+            expected_features: mark of the features that will be added.
             verify: compare all checksums.
 
         Raises:
@@ -302,7 +302,7 @@ class MomentIndex(Searcher):
         """Write a compacted copy into another folder, and open it.
 
         Args:
-            options: of the backend, where the copy's are others.
+            options: settings of the backend, where the copy's are others.
         """
         options = dict(self.options(), **options)
         copy = type(self)(

@@ -46,10 +46,10 @@ def open_or_make(
     """What ``read`` makes of the file of that name, which ``make`` has written if need be.
 
     Args:
-        name: of the file; its checksum is added.
+        name: how the file's name begins; its checksum is added.
         suffix: with its dots; it has no hyphen.
         verify: compare the checksum of a file that is there.
-        read: of a path; raises what a damaged file may raise.
+        read: opens a path; raises what a damaged file may raise.
     """
 
     def found() -> Opened | None:
@@ -98,8 +98,8 @@ class Block:
     """Some videos of a fragment, mapped.
 
     Args:
-        rows: of the data set.
-        codec: of level 2.
+        rows: some of the data set.
+        codec: reads level 2.
     """
 
     def __init__(self, rows: pa.RecordBatch, codec: Codec) -> None:
@@ -128,10 +128,10 @@ class Fragment:
     """A fragment of the data set, mapped from its copy.
 
     Args:
-        source: of the data set.
-        folder: of the caches.
-        codec: of level 2.
-        num_prototypes: of a video, at most.
+        source: a fragment of the data set.
+        folder: where the caches are.
+        codec: reads level 2.
+        num_prototypes: how many a video has, at most.
         verify: compare checksums.
 
     Raises:

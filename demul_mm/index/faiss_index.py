@@ -47,7 +47,7 @@ class FaissIndex(MomentIndex):
         kind: 'flat'; 'hnsw', a graph; 'ivf_sq', inverted lists of bytes; 'ivf_pq', inverted lists
             of product-quantised vectors, a fourth of that; or 'auto', flat up to 150 thousand
             prototypes in a fragment and 'ivf_sq' beyond.
-        target_recall: of the flat scan's best 200 prototypes that probing the lists must find;
+        target_recall: share of the flat scan's best 200 prototypes that probing must find;
             the number of lists to probe is measured for it on perturbed prototypes after training.
 
     Search options: ``nprobe`` (lists to probe), ``ef_search`` (breadth in the graph).

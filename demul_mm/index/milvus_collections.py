@@ -69,7 +69,7 @@ class Collections:
     """The two collections of an index.
 
     Args:
-        uri: of the server, or a file of Milvus Lite.
+        uri: address of the server, or a file of Milvus Lite.
         name: what the names of the two begin with.
         token: the environment variable ``MILVUS_TOKEN`` unless given.
     """

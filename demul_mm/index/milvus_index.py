@@ -49,7 +49,7 @@ class MilvusSnapshot(Snapshot):
     """The videos of one version, their moments in Milvus.
 
     Args:
-        collections: of the index.
+        collections: what Milvus holds of the index.
         info: that was published with the version.
     """
 
@@ -110,10 +110,11 @@ class MilvusIndex(MomentIndex):
         path: see :class:`MomentIndex`, or ``http://host:19530/collection``.
         num_prototypes, level2, segment_videos, model_fingerprint, feature_fingerprint: see
             :class:`MomentIndex`.
-        uri: of the server, as ``http://host:19530``; None: ``milvus.db`` in the folder.
+        uri: address of the server, as ``http://host:19530``; None: ``milvus.db`` in the folder.
         collection: what the names of its two collections begin with; on a server each index needs
             one of its own.
-        index_type: of Milvus, for level 1, as 'FLAT', 'HNSW', 'IVF_FLAT' or 'AUTOINDEX'.
+        index_type: kind of Milvus's index, for level 1, as 'FLAT', 'HNSW', 'IVF_FLAT' or
+            'AUTOINDEX'.
         token: ``user:password`` or an API key; the environment variable ``MILVUS_TOKEN`` unless
             given. It is not written into the index.
 

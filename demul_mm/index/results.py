@@ -10,7 +10,7 @@ class MomentHits:
     """The answer to one query.
 
     Attributes:
-        video_ids: of the N best moments.
+        video_ids: where the N best moments are.
         spans: ``(N, 2)`` float32 seconds.
         scores: ``(N,)`` float32, inner products, and what words add; best first.
         videos: ids of the videos that survived level 2, by their best moment, best first.

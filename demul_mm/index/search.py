@@ -28,12 +28,12 @@ class Asked(NamedTuple):
     """What level 1 is asked.
 
     Attributes:
-        snapshot: of the index.
+        snapshot: the index as it is searched.
         level1: what the backend opened for it.
         queries: ``(Q, S)`` float32.
         depth: how many videos for each query; fewer than are allowed.
         allowed: ``(num_videos,)`` bool.
-        options: of this search, as ``nprobe``.
+        options: settings of this search, as ``nprobe``.
     """
 
     snapshot: Snapshot
@@ -80,7 +80,7 @@ class Searcher(ABC):
                 unless said.
             mode: 'fast' asks the backend; 'exact' scores every moment of every video.
             nms: suppression inside each video.
-            options: of the backend's level 1, as ``dict(nprobe=64)``.
+            options: settings of the backend's level 1, as ``dict(nprobe=64)``.
             keep_candidates: name the candidates of level 1 in the result.
             words: the ``Q`` sentences themselves; None: vectors alone are compared.
             words_weight: of BM25 between a sentence and a video's metadata ``text``, which is
@@ -258,7 +258,7 @@ def best(
     """The best videos by their best moment, and the best moments of those.
 
     Args:
-        candidates, lengths, scores: of :func:`score_candidates`.
+        candidates, lengths, scores: what :func:`score_candidates` yields.
         num_moments: how many moments.
         nms: suppression inside each video, or None.
 

@@ -37,7 +37,7 @@ class Snapshot(ABC):
     """The videos of one version, their moments out of sight.
 
     Args:
-        info: of the index.
+        info: what is known of the index.
         version: its number.
         rows: ``id``, ``duration`` and ``metadata`` of the videos, some in each batch.
         alive: ``(num_videos,)`` bool.
@@ -170,7 +170,7 @@ class MappedSnapshot(Snapshot):
 
     Args:
         table: the data set, of that version.
-        store: of the index.
+        store: where the index is kept.
         verify: compare checksums.
         known: another snapshot, whose open fragments are used again.
     """

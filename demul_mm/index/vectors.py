@@ -37,10 +37,10 @@ def write_vectors(
     """Write one packed file; returns the number of videos.
 
     Args:
-        path: of the file, ending in ``.safetensors``; its folder is what the tools take.
+        path: the file, ending in ``.safetensors``; its folder is what the tools take.
         entries: some videos; they are held in memory, so split a large corpus into files.
-        model_fingerprint: of the weights and config that made the vectors.
-        feature_fingerprint: of the features they were made from.
+        model_fingerprint: mark of the weights and config that made the vectors.
+        feature_fingerprint: mark of the features they were made from.
     """
     videos = list(entries)
     tensors = dict(
@@ -162,10 +162,10 @@ def write_queries(
     """Write query vectors with what they are about.
 
     Args:
-        path: of the file; not in a folder of moment vectors.
+        path: the file; not in a folder of moment vectors.
         vectors: ``(Q, S)``.
         truth: for each its video and the start and end of its moment in seconds.
-        model_fingerprint: of the weights and config that made the vectors.
+        model_fingerprint: mark of the weights and config that made the vectors.
     """
     header = dict(
         sentences=json.dumps(as_names(sentences, 'sentences')),

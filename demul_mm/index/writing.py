@@ -43,10 +43,10 @@ class PendingVideos:
     """The videos of an operation that is under way.
 
     Args:
-        store: of the index.
+        store: where the index is kept.
         operation: 'build' or 'add'.
-        info: of the index: ``settings``, ``segment_videos``; ``dim`` and ``codebook``, None where
-            not yet known.
+        info: what is known of the index: ``settings``, ``segment_videos``; ``dim`` and
+            ``codebook``, None where not yet known.
         resume: go on after what a killed run has written; False: throw it away.
         longest_text: that the backend can keep; see :meth:`VideoEntry.check`.
 

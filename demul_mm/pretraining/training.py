@@ -171,7 +171,7 @@ def pretrain(
         out: the checkpoint; ``<out>.state`` beside it holds the training while it goes on, and a
             call with the same arguments takes it from there.
         dim: d, width of the features.
-        widths: of the backbone's convolutions.
+        widths: channels of the backbone's convolutions.
 
     Raises:
         ValueError: the state is of another training.

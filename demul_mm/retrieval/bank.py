@@ -92,8 +92,8 @@ class VideoBank:
 
     Args:
         model: in eval mode.
-        source: of the videos.
-        cache: of their encodings.
+        source: where the videos come from.
+        cache: keeps their encodings.
         batch_size: videos encoded at once.
         num_workers: processes that read them; 0 for none.
     """
@@ -155,8 +155,8 @@ class BankEntries:
     """The videos of a bank as an :class:`~demul_mm.index.EntrySource` to build an index from.
 
     Args:
-        bank: of the videos.
-        levels: of the pyramid that are indexed; see :func:`make_entry`.
+        bank: encodes the videos.
+        levels: scales of the pyramid that are indexed; see :func:`make_entry`.
     """
 
     def __init__(self, bank: VideoBank, levels: Sequence[int] | None = None) -> None:

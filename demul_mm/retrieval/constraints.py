@@ -48,9 +48,9 @@ class Relation:
 
     Attributes:
         side: 'after' or 'before'.
-        video_id: of that moment.
-        start: of it, seconds.
-        end: of it, seconds.
+        video_id: where that moment is.
+        start: where it begins, seconds.
+        end: where it ends, seconds.
     """
 
     side: str
@@ -164,9 +164,9 @@ def occurrence(
     weaker than the strongest; they are counted in time.
 
     Args:
-        moments: of one video, in any order.
+        moments: those of one video, in any order.
         span: start and end of one.
-        strength: of one.
+        strength: weight of one constraint.
         number: 1 the first, -1 the last.
         tolerance: in units of ``strength``.
 

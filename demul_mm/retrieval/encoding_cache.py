@@ -22,9 +22,9 @@ class EncodingCache:
     even when it has just been encoded: the same video always gives the same scores.
 
     Args:
-        fingerprint: of the model; encodings of another one are never returned.
+        fingerprint: that of the model; encodings of another one are never returned.
         max_videos: videos kept in memory.
-        folder: of the encodings on the disk, one safetensors file for each video; None: memory
+        folder: where encodings are on the disk, one safetensors file for each video; None: memory
             only.
     """
 

@@ -18,9 +18,9 @@ def make_entry(
     """An encoded video as an index entry: its cells' shared vectors and query-free spans.
 
     Args:
-        num_levels: of the model's pyramid.
-        levels: of the pyramid whose cells become moments, finest 0; None: all of them. A video of
-            128 clips has 252 cells on 6 levels, of which levels 2 to 5 are 60.
+        num_levels: how many the model's pyramid has.
+        levels: scales of the pyramid whose cells become moments, finest 0; None: all of them. A
+            video of 128 clips has 252 cells on 6 levels, of which levels 2 to 5 are 60.
 
     Raises:
         ValueError: the pyramid has no such level.

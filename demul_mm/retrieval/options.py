@@ -24,7 +24,7 @@ class SearchOptions:
         num_candidates: videos that level 1 hands to level 2; None: eight times ``num_videos``.
         per_video: moments of one video, at most; None: as many as suppression leaves.
         where: only videos that pass.
-        index_options: of the index's level 1, as ``dict(nprobe=64)``.
+        index_options: settings of the index's level 1, as ``dict(nprobe=64)``.
 
     Raises:
         TypeError, ValueError: a number is none, or less than 1; the mode is unknown.

@@ -19,8 +19,8 @@ class FeedbackWeights:
     """How strongly feedback moves a query.
 
     Attributes:
-        liked: of each liked moment, where the query's own weight is 1.
-        disliked: of each disliked moment.
+        liked: weight of each liked moment, where the query's own weight is 1.
+        disliked: weight of each disliked moment.
         fused: by how much the logit of a fused moment rises for each unit by which the feedback
             raises its similarity.
     """
@@ -60,7 +60,7 @@ class MomentVectors:
     """Vectors of moments that an index holds, by video and span.
 
     Args:
-        index: of the corpus.
+        index: the corpus's.
     """
 
     def __init__(self, index: MomentIndex) -> None:

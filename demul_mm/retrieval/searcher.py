@@ -72,7 +72,7 @@ class CorpusSearcher:
 
     Args:
         model: in eval mode, the one that made the index.
-        index: of the corpus.
+        index: the corpus's.
         encodings: where the encodings of the videos to fuse come from; may be None if only mode
             'fast' is used.
         nms: suppression inside a video in mode 'fast', where no fused score is at hand; None: no

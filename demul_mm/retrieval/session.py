@@ -38,10 +38,10 @@ class SearchSession:
     exactly what was there.
 
     Args:
-        searcher: of the corpus.
+        searcher: finds moments in the corpus.
         text: the sentence.
         options: how to search.
-        weights: of feedback.
+        weights: what feedback counts.
         transfer: weight of the semantic memory; 0 for none.
         query: the sentence encoded; None: the searcher's model encodes it.
     """
@@ -154,7 +154,8 @@ class SearchSession:
         """Go on with a saved session.
 
         Args:
-            searcher: of the corpus; searches again, so that the results are those of its index.
+            searcher: finds moments in the corpus; searches again, so that the results are those of
+                its index.
             query: see :class:`SearchSession`.
 
         Raises:

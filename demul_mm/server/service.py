@@ -65,7 +65,7 @@ class Service:
     """A library that several threads ask, by the ids of its videos and never by paths.
 
     Args:
-        path: of the library; it is made if it is missing and something is allowed.
+        path: the library's folder; it is made if it is missing and something is allowed.
         encoder: see :class:`~demul_mm.app.library.Library`.
         allowed: folders below which folders may be added.
 

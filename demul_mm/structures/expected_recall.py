@@ -35,7 +35,7 @@ class ExpectedRecall:
     Args:
         ious: thresholds whose recalls count alike, each in (0, 1].
         max_keep: how many moments a query keeps.
-        temperature: of the softmax; higher trusts the scores less.
+        temperature: divisor in the softmax; higher trusts the scores less.
         num_candidates: the best by score that count; bounds time and memory, which grow with its
             square.
     """

@@ -9,7 +9,7 @@ class Moment:
     """A moment of a video.
 
     Attributes:
-        video_id: of its video.
+        video_id: its video.
         start: seconds.
         end: seconds.
         score: by which the moments of one origin are ranked: the calibrated (and, with soft

@@ -17,7 +17,7 @@ class Field(property, Generic[Value]):
     """A data field with a value for each query, brought into its form when it is set.
 
     Args:
-        name: of the field.
+        name: what the field is called.
         form: makes the list that is kept of what is given.
     """
 

@@ -129,11 +129,11 @@ class SoftNMS(_Suppressor):
     must not be negative: give probabilities, not logits.
 
     Args:
-        sigma: of the Gaussian, positive; smaller suppresses more.
+        sigma: width of the Gaussian, positive; smaller suppresses more.
         method: 'gaussian' or 'linear'.
         min_score: moments whose decayed score is lower are not returned.
         max_keep: how many moments a query keeps.
-        iou_thr: of the linear decay, in [0, 1].
+        iou_thr: where the linear decay begins, in [0, 1].
         vote_iou: as in :class:`MomentNMS`.
     """
 

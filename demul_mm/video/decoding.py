@@ -37,10 +37,10 @@ def pictures_at(
     warning says how much.
 
     Args:
-        path: of a video file.
+        path: a video file.
         times: (N,) seconds from the first frame, ascending; past the end, the last frame is shown.
         size: height and width, the picture is stretched; None: those of the first picture.
-        timeline: of the file, see :func:`sound_timeline`.
+        timeline: times of the file's frames, see :func:`sound_timeline`.
 
     Yields:
         N pictures (H, W, 3) uint8 RGB.

@@ -28,7 +28,7 @@ def read_key_frames(path: str | Path, times: Sequence[float], height: int = 90) 
     Args:
         path: video file.
         times: seconds; a time past the last frame gives the last frame.
-        height: of the pictures in pixels; the width follows.
+        height: that of the pictures in pixels; the width follows.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -84,7 +84,7 @@ def sprite_sheet(path: str | Path, times: Sequence[float], height: int = 90) -> 
     Args:
         path: video file.
         times: seconds, at least one; see :func:`read_key_frames`, which also says what is raised.
-        height: of the pictures in pixels; each is as wide as the others.
+        height: that of the pictures in pixels; each is as wide as the others.
     """
     frames = read_key_frames(path, times, height)
     return encode_jpeg(np.hstack([frame.image for frame in frames]))

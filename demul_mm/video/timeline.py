@@ -19,7 +19,7 @@ class Timeline(NamedTuple):
         origin: timestamp of the first frame, seconds.
         duration: seconds from there to the end of the last frame.
         promised: seconds that the header promises; 0 where it does not say.
-        num_packets: of the stream.
+        num_packets: how many the stream has.
     """
 
     origin: float

@@ -26,7 +26,7 @@ def run_pipeline(
     """The results of the pipeline just before they are packed.
 
     Args:
-        only: of all augmentations use these, and surely; None: all, as they are.
+        only: the augmentations to use, and surely; None: all, as they are.
     """
     results = dataset.get_data_info(index)
     results['rng'] = np.random.default_rng([seed, index])

@@ -69,7 +69,7 @@ def draw_timeline(
     """Key frames over a time line with, for each query, its true and predicted moments.
 
     Args:
-        duration: of the video in seconds.
+        duration: length of the video in seconds.
         frames: pictures at even times.
         term_names: names of the joint score's terms; bars of them are drawn where rows have terms.
     """

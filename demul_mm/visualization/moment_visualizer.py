@@ -21,7 +21,7 @@ class MomentVisualizer(Visualizer):
     the query's row.
 
     Args:
-        name: of the instance.
+        name: what the instance is called.
         vis_backends: configs of the backends that keep the pictures.
         save_dir: where the backends write.
         num_frames: key frames over the time line.

@@ -47,7 +47,7 @@ def draw_phrases(
 
     Args:
         rows: the words; what speaks against a clip is as light as what says nothing of it.
-        duration: of the video in seconds.
+        duration: length of the video in seconds.
         truth: true moments ``[[start, end], ...]``.
         best: the best prediction ``[start, end, ...]``.
     """

@@ -11,7 +11,7 @@ class Recommended(NamedTuple):
         licence: as its authors state it.
         dim: width of its vectors.
         parameters: millions, of both sides.
-        side: of the pictures it sees, in pixels.
+        side: pixels of an edge of the pictures it sees.
     """
 
     name: str

@@ -51,7 +51,7 @@ def diwan(
     Args:
         curve: ``(T,)``.
         frames: ``(T, S)`` unit vectors.
-        share: of the way from the worst shot's mean to the best one's.
+        share: part of the way from the worst shot's mean to the best one's.
     """
     borders = shots(frames)
     parts = np.stack([borders[:-1], borders[1:]], 1)
@@ -144,7 +144,7 @@ def coherent_clusters(
 
     Args:
         frames: ``(T, S)``.
-        number: of clusters, at most.
+        number: how many clusters, at most.
         window: frames whose distances are averaged.
         rounds: at most.
     """

@@ -69,8 +69,8 @@ class ZeroShot(OwnVideoLocalizer):
     Args:
         language: config of :class:`SentenceVectors`.
         streams: see :class:`OwnVideoLocalizer`; one, of as many values as a sentence's vector.
-        scorer: of :data:`demul_mm.zero_shot.scorers.SCORERS`.
-        num_spans: of each query, before suppression.
+        scorer: one of :data:`demul_mm.zero_shot.scorers.SCORERS`.
+        num_spans: how many for each query, before suppression.
         test_cfg, data_preprocessor: see :class:`OwnVideoLocalizer`.
     """
 

@@ -43,7 +43,7 @@ class Conquer(XML):
         dim: as of XML.
         num_negatives: wrong videos beside the right one in training, those of the batch that XML
             finds most like the query.
-        shared_weight: of the loss of borders that compete over these videos.
+        shared_weight: weight of the loss of borders that compete over these videos.
         **kwargs: as of XML.
     """
 

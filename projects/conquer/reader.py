@@ -35,7 +35,7 @@ class BorderReader(nn.Module):
 
     Args:
         dim: width ``D``, even.
-        dropout: of what the recurrent nets read.
+        dropout: rate on what the recurrent nets read.
     """
 
     def __init__(self, dim: int, dropout: float = 0.1) -> None:

@@ -24,8 +24,8 @@ class PairScorer(nn.Module):
     """Score and offsets of a window and a sentence.
 
     Args:
-        visual_dim: of a window with its context.
-        text_dim: of a sentence.
+        visual_dim: size of a window with its context.
+        text_dim: size of a sentence.
         dim: width that both are brought to, as unit vectors.
         hidden: width between product, sum and both, and the three values.
     """
@@ -69,11 +69,11 @@ class CTRL(OwnVideoLocalizer):
         streams: see :class:`OwnVideoLocalizer`.
         text_dim: width of the language.
         hidden_dim: width that windows and sentences are brought to.
-        lengths: of the windows, in seconds; 64 to 512 frames at 25 a second.
-        overlap: of a window with the next.
+        lengths: how long windows are, in seconds; 64 to 512 frames at 25 a second.
+        overlap: share of a window that the next has too.
         min_iou: from which a window may stand for a moment.
-        unit: of the offsets, in seconds; 16 frames.
-        offset_weight: of the loss of offsets.
+        unit: what offsets are counted in, in seconds; 16 frames.
+        offset_weight: weight of the loss of offsets.
         test_cfg, data_preprocessor, init_cfg: see :class:`OwnVideoLocalizer`.
     """
 

@@ -41,7 +41,7 @@ class MomentDETR(OwnVideoLocalizer):
         language: config of :class:`WordProjection` or alike, of width ``dim``.
         streams: see :class:`OwnVideoLocalizer`.
         dim: width.
-        num_heads: of every attention.
+        num_heads: heads of every attention.
         num_encoder: encoder layers.
         num_decoder: decoder layers.
         num_moments: moments that are predicted for each query.

@@ -54,7 +54,7 @@ class QDDETR(MomentDETR):
         language: see :class:`MomentDETR`.
         streams: see there.
         dim: width.
-        num_heads: of every attention.
+        num_heads: heads of every attention.
         num_moments: moments that are predicted for each query.
         dropout: within the transformer.
         num_reading: layers in which clips read words.

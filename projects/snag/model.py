@@ -19,8 +19,8 @@ class LateFusion(nn.Module):
 
     Args:
         dim: width.
-        num_heads: of the attention.
-        dropout: of the feed-forward net.
+        num_heads: heads of the attention.
+        dropout: rate on the feed-forward net.
     """
 
     def __init__(self, dim: int, num_heads: int = 4, dropout: float = 0.1) -> None:

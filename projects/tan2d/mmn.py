@@ -32,7 +32,7 @@ class MMN(MapLocalizer):
         text_dim: width of the language.
         dim: channels of the map.
         shared_dim: width of the joint spaces.
-        scale: of the cosine that stands for the IoU.
+        scale: factor of the cosine that stands for the IoU.
         margin: that a right pair must win by.
         negative_iou: moments of the own video below it are wrong ones.
         contrast: config of the contrastive loss.

@@ -27,7 +27,7 @@ class MapLocalizer(OwnVideoLocalizer):
         dim: channels of the map.
         num_clips: equal parts that a video is divided into.
         num_layers: convolutions on the map.
-        kernel_size: of each.
+        kernel_size: width of each.
         low: IoU up to which a moment is wrong.
         high: IoU from which it is right.
         test_cfg, data_preprocessor, init_cfg: see :class:`OwnVideoLocalizer`.

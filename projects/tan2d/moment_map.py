@@ -85,7 +85,7 @@ class MapConvolutions(nn.Module):
     Args:
         dim: channels.
         num_layers: convolutions.
-        kernel_size: of each, odd.
+        kernel_size: width of each, odd.
     """
 
     def __init__(self, dim: int, num_layers: int, kernel_size: int) -> None:

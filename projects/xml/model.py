@@ -49,13 +49,13 @@ class XML(OwnVideoLocalizer):
         language: config of :class:`WordProjection` or alike, of width ``dim``.
         streams: see :class:`OwnVideoLocalizer`.
         dim: width.
-        num_heads: of the attention.
-        dropout: of the input and within.
-        kernel_size: of the convolutions that detect starts and ends, odd.
+        num_heads: heads of the attention.
+        dropout: rate on the input and within.
+        kernel_size: width of the convolutions that detect starts and ends, odd.
         max_clips: longest moment.
         margin: by which the right video, and the right query, should win.
-        border_weight: of the loss of borders.
-        video_weight: of the likeness against borders, where videos compete.
+        border_weight: weight of the loss of borders.
+        video_weight: weight of the likeness against borders, where videos compete.
         contrast: config of ReLoCLNet's contrast of videos with queries, beside the hinge; None for
             none.
         clip_contrast: config of ReLoCLNet's contrast of clips inside and outside the moment; None
@@ -221,9 +221,9 @@ class XML(OwnVideoLocalizer):
         """All moments of the ``N`` videos that each query is looked for in, as :meth:`moments`.
 
         Args:
-            text: of ``Q`` queries, as the language part tells them.
+            text: the words of ``Q`` queries, as the language part tells them.
             query: ``(Q, D)`` of :meth:`encode_words`.
-            videos: of the corpus.
+            videos: all of the corpus.
             index: ``(Q, N)`` videos; pairs are in its order.
         """
         pairs = index.flatten()

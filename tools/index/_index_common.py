@@ -20,7 +20,7 @@ def add_source_arguments(
     """Where the moment vectors come from.
 
     Args:
-        parser: of the tool.
+        parser: the tool's.
         target: name of what is written.
         what: it is.
         files: vectors may come from files instead of a model.

@@ -16,7 +16,7 @@ class SimulationConfig:
 
     Attributes:
         dim: width of the features.
-        seed: of the fixed function and of all draws.
+        seed: decides the fixed function and all draws.
         clip_seconds: seconds for each row, stretched where ``max_rows`` would be exceeded.
         max_rows: most rows for a video.
         parts: windows over the words of a sentence, shown one after the other.

@@ -31,11 +31,11 @@ def read_file(
 
     Args:
         file: one of :data:`SUFFIXES`; what it is is told by its content.
-        key: of the array in a file that holds several; None: the only one, or the one that is
+        key: name of the array in a file that holds several; None: the only one, or the one that is
             called ``features``, ``feats``, ``feature`` or ``arr_0``.
         name: what it is, for messages.
-        take: of each axis between the first and the last, as the layers and tokens of ``(T, k, P,
-            C)``: the index to take, or None for the mean. Axes of length 1 need none.
+        take: index on each axis between the first and the last, as the layers and tokens of ``(T,
+            k, P, C)``: the index to take, or None for the mean. Axes of length 1 need none.
 
     Raises:
         ValueError: it cannot be read. Nothing is ever unpickled.

@@ -26,7 +26,7 @@ class FolderStore(FeatureStore):
         key: name of the array in files that hold several, see :func:`read_file`.
         name: file name without suffix, made of ``{video_id}`` or ``{stem}`` (the video id without
             its own suffix: ``s13-d21`` for ``s13-d21.avi``).
-        take: of layers and tokens, see :func:`read_file`.
+        take: which of layers and tokens, see :func:`read_file`.
     """
 
     def __init__(

@@ -48,11 +48,11 @@ class LMDBStore(FeatureStore):
     Args:
         path: the folder that holds ``data.mdb``, or such a file itself.
         dim, clip_seconds: see :class:`FeatureStore`.
-        key: of a value that is an .npz of several arrays, see :func:`read_file`.
+        key: the array in a value that is an .npz of several arrays, see :func:`read_file`.
         name: the key of a video in the environment, made of ``{video_id}`` or ``{stem}`` (the
             video id without its own suffix).
-        dtype: of values that are bare numbers, ``dim`` of them in a row, as ``'float32'``; None
-            where they are files.
+        dtype: type of values that are bare numbers, ``dim`` of them in a row, as ``'float32'``;
+            None where they are files.
     """
 
     def __init__(

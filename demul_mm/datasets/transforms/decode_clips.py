@@ -128,7 +128,7 @@ def stream_features(
     Of its pictures no more than a batch of clips is in memory, however long it is.
 
     Args:
-        path: of the file.
+        path: the file.
         clips: how they are cut, arguments of :func:`iter_clips`.
         encode: from clips ``(n, 3, t, H, W)`` uint8 to ``(n, d)``.
         progress: called with the share of the file that is done.

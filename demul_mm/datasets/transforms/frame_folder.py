@@ -18,7 +18,7 @@ def list_frames(folder: str, rate: float | None) -> tuple[list[str], float]:
     """The frames of a folder, in the order of the last number in their names, and its seconds.
 
     Args:
-        folder: of the frames.
+        folder: where the frames are.
         rate: frames a second.
 
     Raises:
@@ -77,8 +77,8 @@ def read_frames(
         files: all of the video, one after the other.
         times: ``(T, t)`` seconds.
         rate: frames a second.
-        height: of a frame; the picture is stretched.
-        width: of a frame.
+        height: pixels of a frame; the picture is stretched.
+        width: pixels of a frame.
 
     Returns:
         ``(T, 3, t, height, width)`` uint8 RGB.

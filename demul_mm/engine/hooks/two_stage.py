@@ -16,7 +16,7 @@ class TwoStageHook(Hook):
     neck. The gates of the neck are closed when its training begins, so nothing jumps.
 
     Args:
-        share: of the epochs, in [0, 1): those without fusion come first.
+        share: part of the epochs, in [0, 1): those without fusion come first.
     """
 
     def __init__(self, share: float = 0.5) -> None:

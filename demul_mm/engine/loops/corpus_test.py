@@ -49,8 +49,8 @@ class CorpusTestLoop(TestLoop):
 
     Args:
         runner: the runner.
-        dataloader: of the test split, without shuffling.
-        evaluator: of the test.
+        dataloader: reads the test split, without shuffling.
+        evaluator: the metrics.
         index: config of the index; with a ``path`` it is kept (and replaced by the next test).
         levels: levels of the pyramid that are indexed, finest 0; None for all.
         mode: 'fast', 'full' or 'exact'; see :class:`~demul_mm.retrieval.SearchOptions`.

@@ -52,13 +52,13 @@ class MuonAdamW(Optimizer):
         params: parameters or groups of them.
         lr: learning rate of both.
         weight_decay: decoupled, of both.
-        momentum: of Muon, with Nesterov's correction.
-        betas: of AdamW.
-        eps: of AdamW.
+        momentum: that of Muon, with Nesterov's correction.
+        betas: decay rates of AdamW's two means.
+        eps: what AdamW adds to its divisor.
         min_size: matrices with a smaller side are left to AdamW.
         kernels: whether the kernels of convolutions are such matrices too, with a row for each
             output.
-        precision: of the orthogonalisation; float16 lacks the range for it.
+        precision: type of the orthogonalisation's products; float16 lacks the range for it.
         shared: in a distributed run, each process orthogonalises its share of the matrices and
             tells the others, to the same result. All must have the same gradients, as
             ``DistributedDataParallel`` leaves them.

@@ -83,7 +83,7 @@ class EntryMetric(BaseMetric):
         """What each query adds to the metric, for intervals.
 
         Args:
-            entries: of Q queries, whose true moments are known.
+            entries: predictions for Q queries, whose true moments are known.
 
         Returns:
             Metric name to ``(Q,)`` float64, NaN where the query is not counted; the mean over

@@ -49,7 +49,7 @@ class MomentRecall(EntryMetric):
         ious: the values of ``m``, in (0, 1].
         iou_op: 'ge' counts ``IoU >= m`` (MMN, VSLNet, SnAG, Moment-DETR, TVR), 'gt' counts
             ``IoU > m`` (2D-TAN, TGN, mmaction2's RecallatTopK). Papers differ, and so do results.
-        tolerance: of 'gt' only: an IoU must exceed ``m`` by more than this. The default makes a
+        tolerance: for 'gt' only: an IoU must exceed ``m`` by more than this. The default makes a
             tie a miss even where rounding lifts it over ``m``, as adding 1e-8 to the denominator
             does in TGN's script; 0 is the plain comparison of 2D-TAN's.
         float32: compare in single precision, as the TVR script does.

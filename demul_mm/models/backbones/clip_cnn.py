@@ -27,7 +27,7 @@ class ClipCNN(BaseModule):
         embed_dim: width of the cells' vectors.
         widths: channels of the convolutions, which look at a 4th, an 8th and an 8th of the
             resolution.
-        sharpness: of the soft maximum over cells.
+        sharpness: factor in the soft maximum over cells.
         init_cfg: as in mmengine, e.g. ``dict(type='Pretrained', checkpoint='backbone.pth')``.
     """
 

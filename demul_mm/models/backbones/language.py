@@ -33,7 +33,7 @@ class LanguageEncoder(nn.Module):
         dim: model width ``D``.
         num_phrases: slots ``K``.
         ngrams: widths of the convolutions, odd.
-        dropout: of the projected words.
+        dropout: rate on the projected words.
         word_drop: share of the words that are left out of each sentence in training, after the
             token model has read it whole: so its features can still be kept from epoch to epoch.
             The first token, which stands for the sentence, stays.

@@ -19,7 +19,7 @@ class TemporalTower(nn.Module):
         depth: temporal blocks.
         num_heads: attention heads.
         radius: attention window to either side, in clips.
-        dropout: of the input features and inside the blocks.
+        dropout: rate on the input features and inside the blocks.
         num_bands: frequencies of the relative position in the video; 0 for none.
     """
 

@@ -28,7 +28,7 @@ def read_word_vectors(path: str, max_words: int | None = None) -> tuple[Tensor, 
     Args:
         path: text as GloVe has it, a word and its numbers on each line, common words first, or
             ``.safetensors`` made of it by :func:`write_word_vectors`.
-        max_words: of a text, so many of its first words; None for all.
+        max_words: so many of a text's first words; None for all.
 
     Raises:
         FileNotFoundError: no such file; the message says where to get it.

@@ -28,7 +28,7 @@ class Candidates(NamedTuple):
 class HeadOutput(NamedTuple):
     """What the head says of ``R`` pairs; spans and distances in clips."""
 
-    semantic: Tensor  # (R, K) logit: does the candidate match the query
+    semantic: Tensor  # (R, K) logit: is the candidate what the query asks for
     similarity: Tensor  # (R, K) cosine of query and candidate's cell in the shared space
     dense_logit: Tensor  # (R, M) the same for every cell, after the first stage
     stage_logits: Tensor  # (R, stages, K) the same after each fusion stage
@@ -69,7 +69,7 @@ def with_spans(
     """Append spans, which are as similar and as likely as their clips on average.
 
     Args:
-        candidates: of ``R`` pairs.
+        candidates: those of ``R`` pairs.
         further: features ``(R, P, D)``, spans ``(R, P, 2)`` in clips and mask ``(R, P)`` of each
             kind (see :mod:`demul_mm.models.heads.span_candidates`).
         similarity: ``(R, T)`` of the clips, zeros where invalid.

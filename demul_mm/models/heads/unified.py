@@ -32,7 +32,7 @@ class UnifiedMomentHead(nn.Module):
         num_curves: further curves without a meaning of their own, for the profile.
         joint: config of the joint score.
         smoothing: share of its own value that a clip of the inside curve keeps; 1 for none.
-        dropout: of the hidden layer.
+        dropout: rate on the hidden layer.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class TemporalBlock(nn.Module):
         num_heads: attention heads.
         radius: attention window to either side, in clips of the level.
         ffn_ratio: width of the feed-forward net over ``dim``.
-        dropout: of both residual branches.
+        dropout: rate on both residual branches.
     """
 
     def __init__(

@@ -130,8 +130,8 @@ class DeMUL(MomentLocalizer):
         """Encode ``V`` videos without any query.
 
         Args:
-            inputs: of the data preprocessor: ``streams`` ``{name: ((V, T, d), (V, T) mask)}``
-                and, with a frame encoder, ``frames`` ``[(T_v, 3, t, H, W), ...]``.
+            inputs: what the data preprocessor made: ``streams`` ``{name: ((V, T, d), (V, T)
+                mask)}`` and, with a frame encoder, ``frames`` ``[(T_v, 3, t, H, W), ...]``.
         """
         streams = dict(inputs['streams'])
         if self.frame_encoder is not None and inputs.get('frames') is not None:

@@ -82,7 +82,7 @@ class OwnVideoLocalizer(MomentLocalizer):
         """Losses, in float32.
 
         Args:
-            out: of :meth:`run`, in float32.
+            out: what :meth:`run` returned, in float32.
             batch: what it was given.
             spans: ``(Q, G, 2)`` true moments in [0, 1] of the clip axis.
             span_mask: ``(Q, G)``.

@@ -28,10 +28,10 @@ WEIGHTS = dict(
     phrases=0.1,  # phrases are kept apart
     decorrelation=0.0,  # shared and private parts are unrelated
     confusion=0.0,  # the shared part does not tell its modality
-    semantic=1.0,  # does a candidate match the query
+    semantic=1.0,  # is a candidate what the query asks for
     span=1.0,  # where its borders are
     quality=1.0,  # how well they fit
-    stages=0.25,  # does it match, after each stage of fusion before the last
+    stages=0.25,  # is it, after each stage of fusion before the last
     boundary=0.1,  # curves of start and end
     inside=0.5,  # curve of the clips that belong to the moment
     joint=1.0,  # the joint score over all videos of a query
@@ -57,7 +57,7 @@ class MomentCriterion(nn.Module):
 
     Args:
         dim: width ``S`` of the shared part that is learned.
-        weights: of the terms in ``WEIGHTS`` that weigh something else here.
+        weights: terms of ``WEIGHTS`` that weigh something else here.
         assigner: config of what assigns cells to moments.
         contrast: config of the contrast in the shared space.
         semantic: config of the classification loss.
@@ -124,10 +124,10 @@ class MomentCriterion(nn.Module):
 
         Args:
             batch: before fusion.
-            targets: of its ``Q`` queries, each with its own video.
+            targets: what its ``Q`` queries ask for, each with its own video.
             out: what the head says of these pairs and, behind them, of those with rival videos.
             scores: ``(R, K)`` joint scores of its candidates.
-            memory: of earlier batches; this one is added.
+            memory: vectors of earlier batches; this one is added.
         """
         terms = self.shared_terms(batch, targets, memory)
         with_rivals = targets.with_rivals(len(scores) - len(batch.owner))
@@ -186,9 +186,9 @@ class MomentCriterion(nn.Module):
         """What is learned from the ``R`` pairs that were fused.
 
         Args:
-            out: of the head.
+            out: what the head returned.
             scores: ``(R, K)`` joint scores of its candidates.
-            targets: of the same pairs.
+            targets: truth of the same pairs.
         """
         clips = out.num_clips[:, None, None].to(targets.spans.dtype)
         positive = targets.positive.gather(1, out.cell)

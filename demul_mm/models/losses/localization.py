@@ -64,7 +64,7 @@ class ListwiseLoss(nn.Module):
     candidates' IoU, so several good candidates share it.
 
     Args:
-        temperature: of the target's softmax over IoU; smaller is stricter.
+        temperature: divisor in the target's softmax over IoU; smaller is stricter.
         min_iou: candidates below it get no target.
     """
 
@@ -104,8 +104,8 @@ class FusionDistillation(nn.Module):
     CVPR 2021, section 3.3).
 
     Args:
-        temperature: of the similarities, as in the contrast that trains them.
-        teacher_temperature: of the joint scores.
+        temperature: divisor of the similarities, as in the contrast that trains them.
+        teacher_temperature: divisor of the joint scores.
     """
 
     def __init__(self, temperature: float = 0.07, teacher_temperature: float = 1.0) -> None:

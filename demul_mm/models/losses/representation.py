@@ -16,7 +16,7 @@ class MultiPositiveInfoNCE(nn.Module):
     Soft labels in [0, 1] take likely false negatives out of the denominator in part.
 
     Args:
-        temperature: of the softmax.
+        temperature: divisor in the softmax.
         loss_weight: factor of the result.
     """
 

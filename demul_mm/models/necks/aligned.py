@@ -23,7 +23,7 @@ class AlignedStream(nn.Module):
     Args:
         stream: name of the stream.
         in_dim: width ``E`` of its features and of the sentences' meaning.
-        share: of the cosine that this space has at first, in (0, 1); it is trained.
+        share: part of the cosine that this space has at first, in (0, 1); it is trained.
         words: config of the token model whose mean over a sentence meets the stream, as
             ``BareWords``; None for the language encoder's meaning.
     """

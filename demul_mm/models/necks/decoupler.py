@@ -37,13 +37,13 @@ class SemanticDecoupler(nn.Module):
         shared_dim: ``S``.
         private_dim: ``P``; 0 for no private part.
         streams: names of the video's streams, each a modality beside language.
-        dropout: of the way into the shared space.
+        dropout: rate on the way into the shared space.
         bypass: whether the features that fusion sees also hold what came in, beside both parts.
             Without it the two parts have to carry everything, each its own share.
-        momentum: of the running means of both modalities in the shared space, which are taken off
-            before its vectors are brought to unit length; 0 for none. What tells the modalities
-            apart there is little more than the difference of these means (Liang et al., "Mind the
-            Gap", 2022).
+        momentum: share of the new in the running means of both modalities in the shared space,
+            which are taken off before its vectors are brought to unit length; 0 for none. What
+            tells the modalities apart there is little more than the difference of these means
+            (Liang et al., "Mind the Gap", 2022).
     """
 
     video_mean: Tensor

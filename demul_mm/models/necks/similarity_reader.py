@@ -28,9 +28,9 @@ class SimilarityReader(nn.Module):
         dim: width ``D`` of the cells.
         spaces: number of aligned spaces, a curve each.
         learned: whether the curve of the learned space is read too.
-        width: of the convolutions.
-        dilations: of the layers along the clips, each five clips wide.
-        dropout: of the residual branches.
+        width: channels of the convolutions.
+        dilations: steps of the layers along the clips, each five clips wide.
+        dropout: rate on the residual branches.
     """
 
     def __init__(

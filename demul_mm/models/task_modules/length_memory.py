@@ -33,8 +33,8 @@ class LengthMemory(nn.Module):
 
     Args:
         caption_dim: width ``E`` of the sentences' vectors.
-        size: of how many moments it remembers the length at most.
-        temperature: of the cosine of two sentences; smaller listens to fewer of them.
+        size: how many moments it remembers at most.
+        temperature: divisor of the cosine of two sentences; smaller listens to fewer of them.
         bandwidth: in which two lengths are alike, in logarithms of seconds.
     """
 
