@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.sax.saxutils import quoteattr
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 
 class Clip(NamedTuple):
@@ -152,59 +152,37 @@ def _edl(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
 
 def _fcpxml(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
     clips = _clips(query, moments)
-    assets: dict[str, str] = {}
-    formats: dict[tuple[Fraction, tuple[int, int]], str] = {}
-    resources, spine = [], []
+    resources, spine = Element('resources'), Element('spine')
+    ids: dict[Any, str] = {}  # of formats and assets
     offset = Fraction(0)
     for clip in clips:
-        kind = formats.get((clip.rate, clip.size))
-        if kind is None:
-            kind = formats[clip.rate, clip.size] = f'r{len(formats) + len(assets) + 1}'
-            width, height = clip.size
-            resources.append(
-                f'    <format id="{kind}" frameDuration="{_seconds(1 / clip.rate)}" '
-                f'width="{width}" height="{height}"/>'
-            )
-        name, start = quoteattr(Path(clip.path).name), _seconds(clip.timecode / clip.rate)
-        if clip.path not in assets:
-            assets[clip.path] = f'r{len(formats) + len(assets) + 1}'
-            resources.append(
-                f'    <asset id="{assets[clip.path]}" name={name} start="{start}" '
-                f'duration="{_seconds(clip.total / clip.rate)}" hasVideo="1" format="{kind}">\n'
-                f'      <media-rep kind="original-media" src={quoteattr(_uri(clip.path))}/>\n'
-                '    </asset>'
-            )
+        kind, name = (clip.rate, clip.size), Path(clip.path).name
+        if kind not in ids:
+            ids[kind] = f'r{len(ids) + 1}'
+            width, height = map(str, clip.size)
+            one = dict(frameDuration=_seconds(1 / clip.rate), width=width, height=height)
+            SubElement(resources, 'format', id=ids[kind], **one)
+        if clip.path not in ids:
+            ids[clip.path] = f'r{len(ids) + 1}'
+            start, duration = clip.timecode / clip.rate, clip.total / clip.rate
+            one = dict(name=name, start=_seconds(start), duration=_seconds(duration))
+            one.update(hasVideo='1', format=ids[kind])
+            asset = SubElement(resources, 'asset', id=ids[clip.path], **one)
+            SubElement(asset, 'media-rep', kind='original-media', src=_uri(clip.path))
+        start = (clip.timecode + clip.first) / clip.rate
         length = Fraction(_at_rate(clip, clips[0].rate)) / clips[0].rate
-        inside = _seconds((clip.timecode + clip.first) / clip.rate)
-        spine.append(
-            f'            <asset-clip ref="{assets[clip.path]}" name={name} '
-            f'offset="{_seconds(offset)}" start="{inside}" '
-            f'duration="{_seconds(length)}"/>'
-        )
+        one = dict(offset=_seconds(offset), start=_seconds(start), duration=_seconds(length))
+        SubElement(spine, 'asset-clip', ref=ids[clip.path], name=name, **one)
         offset += length
-    first = formats[clips[0].rate, clips[0].size] if clips else ''
-    return '\n'.join(
-        [
-            '<?xml version="1.0" encoding="UTF-8"?>',
-            '<!DOCTYPE fcpxml>',
-            '<fcpxml version="1.10">',
-            '  <resources>',
-            *resources,
-            '  </resources>',
-            '  <library>',
-            f'    <event name={quoteattr(query)}>',
-            f'      <project name={quoteattr(query)}>',
-            f'        <sequence format="{first}" duration="{_seconds(offset)}">',
-            '          <spine>',
-            *spine,
-            '          </spine>',
-            '        </sequence>',
-            '      </project>',
-            '    </event>',
-            '  </library>',
-            '</fcpxml>\n',
-        ]
-    )
+    root = Element('fcpxml', version='1.10')
+    root.append(resources)
+    event = SubElement(SubElement(root, 'library'), 'event', name=query)
+    first = ids[clips[0].rate, clips[0].size] if clips else ''
+    project = SubElement(event, 'project', name=query)
+    SubElement(project, 'sequence', format=first, duration=_seconds(offset)).append(spine)
+    indent(root)
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n'
+    return head + tostring(root, encoding='unicode') + '\n'
 
 
 def _otio(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
