@@ -29,7 +29,7 @@ faiss_index.FEW = 100
 # Before and after each of these; what happens inside of them, SIGKILL by the clock meets.
 STEPS = [
     (lance, 'write_dataset'),
-    (lance.LanceDataset, 'delete'),
+    (lance.dataset.MergeInsertBuilder, 'execute'),
     (lance.LanceDataset, 'drop'),
     (lance.LanceDataset, 'cleanup_old_versions'),
     (DatasetOptimizer, 'compact_files'),
