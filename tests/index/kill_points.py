@@ -18,7 +18,7 @@ os.environ['OMP_NUM_THREADS'] = '1'
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import lance
-from lance.dataset import DatasetOptimizer
+from lance.dataset import DatasetOptimizer, MergeInsertBuilder
 
 from demul_mm.index import FaissIndex, MomentIndex, faiss_index
 from tests.index.corpus import Source, assert_same_hits, make_entries, make_queries
@@ -29,7 +29,7 @@ faiss_index.FEW = 100
 # Before and after each of these; what happens inside of them, SIGKILL by the clock meets.
 STEPS = [
     (lance, 'write_dataset'),
-    (lance.dataset.MergeInsertBuilder, 'execute'),
+    (MergeInsertBuilder, 'execute'),
     (lance.LanceDataset, 'drop'),
     (lance.LanceDataset, 'cleanup_old_versions'),
     (DatasetOptimizer, 'compact_files'),
