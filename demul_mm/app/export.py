@@ -160,19 +160,19 @@ def _fcpxml(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
         if kind not in ids:
             ids[kind] = f'r{len(ids) + 1}'
             width, height = map(str, clip.size)
-            one = dict(frameDuration=_seconds(1 / clip.rate), width=width, height=height)
-            SubElement(resources, 'format', id=ids[kind], **one)
+            one = dict(id=ids[kind], frameDuration=_seconds(1 / clip.rate))
+            SubElement(resources, 'format', one, width=width, height=height)
         if clip.path not in ids:
             ids[clip.path] = f'r{len(ids) + 1}'
             start, duration = clip.timecode / clip.rate, clip.total / clip.rate
-            one = dict(name=name, start=_seconds(start), duration=_seconds(duration))
-            one.update(hasVideo='1', format=ids[kind])
-            asset = SubElement(resources, 'asset', id=ids[clip.path], **one)
+            one = dict(id=ids[clip.path], name=name, start=_seconds(start))
+            one.update(duration=_seconds(duration), hasVideo='1', format=ids[kind])
+            asset = SubElement(resources, 'asset', one)
             SubElement(asset, 'media-rep', kind='original-media', src=_uri(clip.path))
         start = (clip.timecode + clip.first) / clip.rate
         length = Fraction(_at_rate(clip, clips[0].rate)) / clips[0].rate
-        one = dict(offset=_seconds(offset), start=_seconds(start), duration=_seconds(length))
-        SubElement(spine, 'asset-clip', ref=ids[clip.path], name=name, **one)
+        one = dict(ref=ids[clip.path], name=name, offset=_seconds(offset))
+        SubElement(spine, 'asset-clip', one, start=_seconds(start), duration=_seconds(length))
         offset += length
     root = Element('fcpxml', version='1.10')
     root.append(resources)
