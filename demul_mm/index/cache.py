@@ -29,8 +29,11 @@ from demul_mm.index.words import Postings, texts_of
 if TYPE_CHECKING:
     from lance.fragment import LanceFragment
 
-# Videos that are read from the data set, and of which prototypes are chosen, together.
+# Videos that are read from the data set together.
 BLOCK = 4096
+# Videos whose prototypes are in memory together.
+TOGETHER = 256
+SEED = 0
 LOCK = '.lock'
 Opened = TypeVar('Opened')
 
@@ -183,8 +186,8 @@ class Fragment:
     def prototypes(self) -> Iterator[np.ndarray]:
         """The prototypes ``(P, S)`` float32, some videos at a time."""
         for block in self.blocks:
-            for start in range(0, len(block.rows), 256):
-                rows = range(start, min(start + 256, len(block.rows)))
+            for start in range(0, len(block.rows), TOGETHER):
+                rows = range(start, min(start + TOGETHER, len(block.rows)))
                 yield np.concatenate(block.prototypes(rows, self.num_prototypes))
 
     def postings(self) -> Postings:
@@ -201,6 +204,16 @@ class Fragment:
                 writer.write_batch(table)
 
         return self.cached('.words', True, read, make)
+
+    def sample(self, number: int) -> np.ndarray:
+        """So many prototypes ``(P, S)``, or all, in their order; a fixed seed draws them."""
+        drawn = np.zeros(len(self.owners), bool)
+        drawn[np.random.default_rng(SEED).permutation(len(drawn))[:number]] = True
+        parts, done = [], 0
+        for part in self.prototypes():
+            parts.append(part[drawn[done : done + len(part)]])
+            done += len(part)
+        return np.concatenate(parts)
 
     def cached(
         self, suffix: str, verify: bool, read: Callable[[Path], Any], make: Callable[[Path], None]

@@ -94,8 +94,7 @@ class FaissIndex(MomentIndex):
             return index
 
         def make(path: Path) -> None:
-            prototypes = np.concatenate(list(fragment.prototypes()))
-            faiss.write_index(make_structure(kind, prototypes, self.target_recall), str(path))
+            faiss.write_index(make_structure(kind, fragment, self.target_recall), str(path))
 
         return fragment.cached(f'.{kind}.faiss', verify, read, make)
 
@@ -136,56 +135,65 @@ class FaissIndex(MomentIndex):
             wanted *= 2
 
 
-def make_structure(kind: str, prototypes: np.ndarray, target_recall: float) -> Any:
-    """A structure of that kind over ``prototypes (P, S)``, which knows how deep to search."""
+def make_structure(kind: str, fragment: Fragment, target_recall: float) -> Any:
+    """A structure of that kind over the prototypes, which knows how deep to search.
+
+    Prototypes are passed some at a time: those of a million videos are 12 GB.
+    """
     faiss = import_faiss()
-    total, dim = prototypes.shape
-    rng = np.random.default_rng(SEED)
-    order = rng.permutation(total)
+    total = len(fragment.owners)
     lists = 1 << max(0, round(math.log2(0.75 * math.sqrt(total))))
+    inverted = kind.startswith('ivf')
+    sample = fragment.sample(40 * max(lists, 256) if inverted else 1 << 16)
+    dim = sample.shape[1]
     parts = next(m for m in range(max(1, dim // 4), 0, -1) if dim % m == 0)
     recipe = dict(
         flat='SQ8', hnsw='HNSW32_SQ8', ivf_sq=f'IVF{lists},SQ8', ivf_pq=f'IVF{lists},PQ{parts}'
     )[kind]
     index = faiss.index_factory(dim, recipe, faiss.METRIC_INNER_PRODUCT)
-    sample = 1 << 16
-    if kind == 'hnsw':
-        index.hnsw.efConstruction = 80
-    elif kind != 'flat':
+    if inverted:
         index.cp.niter, index.cp.seed = 10, SEED
-        sample = 40 * max(lists, 256)
-    index.train(prototypes[order[:sample]])
-    index.add(prototypes)
+    elif kind == 'hnsw':
+        index.hnsw.efConstruction = 80
+    index.train(sample)
+    queries = perturbed(sample)
+    best = faiss.ResultHeap(len(queries), min(TUNE_BEST, total), keep_max=True)
+    for part in [sample] if len(sample) == total else fragment.prototypes():
+        if kind != 'flat':
+            found = faiss.knn(queries, part, min(best.k, len(part)), faiss.METRIC_INNER_PRODUCT)
+            best.add_result(found[0], found[1] + index.ntotal)
+        index.add(part)
     if kind != 'flat':
-        tune(index, prototypes[order[:TUNE_QUERIES]], prototypes, target_recall, rng)
+        tune(index, queries, best.I, target_recall)
     return index
 
 
-def tune(
-    index: Any,
-    origins: np.ndarray,
-    prototypes: np.ndarray,
-    target_recall: float,
-    rng: np.random.Generator,
-) -> None:
+def perturbed(prototypes: np.ndarray) -> np.ndarray:
+    """Some of ``(P, S)``, moved to a cosine of about .5 with themselves: so a sentence stands to
+    its moment."""
+    rng = np.random.default_rng(SEED)
+    origins = prototypes[rng.permutation(len(prototypes))[:TUNE_QUERIES]]
+    noise = rng.standard_normal(origins.shape, np.float32)
+    return origins + noise * (math.sqrt(3) / np.linalg.norm(noise, axis=1, keepdims=True))
+
+
+def tune(index: Any, queries: np.ndarray, truth: np.ndarray, target_recall: float) -> None:
     """Set the least depth that finds what a flat scan finds.
 
-    Queries are stored prototypes perturbed to a cosine of about .5 with the original, roughly
-    where a sentence stands to its moment. Counted is how many of the flat scan's best 200 are
-    among the 800 that the structure returns, because level 2 sees that many.
+    Counted is how many of the flat scan's best 200 are among the 800 that the structure returns,
+    because level 2 sees that many.
+
+    Args:
+        queries: ``(Q, S)``.
+        truth: ``(Q, best)``, numbers of what the flat scan finds.
     """
-    noise = rng.standard_normal(origins.shape, np.float32)
-    noise *= math.sqrt(3) / np.linalg.norm(noise, axis=1, keepdims=True)
-    queries = origins + noise
-    best = min(TUNE_BEST, len(prototypes))
     faiss = import_faiss()
-    truth = faiss.knn(queries, prototypes, best, faiss.METRIC_INNER_PRODUCT)[1]
     for depth in DEPTHS:
         if isinstance(index, faiss.IndexIVF):
             index.nprobe = min(depth, index.nlist)
         else:
             index.hnsw.efSearch = depth
-        found = index.search(queries, min(4 * best, len(prototypes)))[1]
+        found = index.search(queries, min(4 * truth.shape[1], index.ntotal))[1]
         if np.mean([np.isin(t, f).mean() for t, f in zip(truth, found)]) >= target_recall:
             return
 

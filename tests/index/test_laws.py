@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from demul_mm.index import (
     VideoEntry,
     parse_condition,
 )
+from demul_mm.index.faiss_index import make_structure
 from demul_mm.registry import INDEXES
 from demul_mm.structures import pairwise_iou
 from demul_mm.structures.nms import MomentNMS
@@ -323,6 +326,43 @@ def test_every_fragment_has_a_structure_of_its_own(
     grown = index.search(queries, num_videos=NUMBER // 4).hits
     exact = index.search(queries, mode='exact').hits
     assert [h.video_ids[:20] for h in grown] == [h.video_ids[:20] for h in exact]
+
+
+@pytest.mark.parametrize('kind', ['flat', 'ivf_sq'])
+def test_a_structure_is_made_of_some_prototypes_at_a_time(kind: str) -> None:
+    faiss = pytest.importorskip('faiss')
+    rng = np.random.default_rng(0)
+    whole = unit(rng.standard_normal((200_000, DIM)).astype(np.float32))
+
+    def source(step: int) -> SimpleNamespace:
+        parts = range(0, len(whole), step)
+        return SimpleNamespace(
+            owners=np.arange(len(whole)),
+            sample=lambda number: whole[:number],
+            prototypes=lambda: (whole[i : i + step].copy() for i in parts),
+        )
+
+    tracemalloc.start()
+    made = make_structure(kind, source(1000), 0.98)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < whole.nbytes / 4
+    once = make_structure(kind, source(len(whole)), 0.98)
+    assert np.array_equal(faiss.serialize_index(made), faiss.serialize_index(once))
+
+
+def test_a_sample_of_prototypes(entries: list[VideoEntry]) -> None:
+    index = FaissIndex(num_prototypes=2)
+    index.build(entries)
+    (fragment,) = index.snapshot.fragments
+    whole = np.concatenate(list(fragment.prototypes()))
+    assert len(whole) == len(fragment.owners) == 2 * NUMBER
+    assert np.array_equal(fragment.sample(3 * NUMBER), whole)
+    some = fragment.sample(500)
+    places = [int((whole == row).all(1).argmax()) for row in some]
+    assert np.array_equal(whole[places], some)
+    assert places == sorted(set(places))
+    assert len(some) == 500
 
 
 def test_registry_and_source(entries: list[VideoEntry]) -> None:
