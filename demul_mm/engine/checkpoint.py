@@ -18,6 +18,7 @@ from demul_mm.files import read_text, write_atomically
 # Buffers that older checkpoints lack, and that are of no harm as they start.
 ADDED_LATER = (
     'calibrator.match_levels',
+    'joint.words_weight',
     *(f'length_memory.{name}' for name in ('captions', 'lengths', 'count', 'weight')),
 )
 TRAINED_WITH = 'criterion.'  # nothing is tested with it
