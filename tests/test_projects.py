@@ -21,18 +21,29 @@ PROJECTS = [
 ]
 
 
-@pytest.fixture(params=PROJECTS)
-def config(request: pytest.FixtureRequest) -> Iterator[Config]:
+@pytest.fixture(params=PROJECTS, scope='module')
+def built(request: pytest.FixtureRequest) -> tuple[Config, OwnVideoLocalizer, dict[str, Tensor]]:
+    """A config, its model, and the weights that it begins with."""
     skip_without(request.param)
     config = Config.fromfile(request.param)
+    torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(config.default_scope):
-        yield config
+        model = MODELS.build(shrunk(config.model.to_dict())).eval()
+    return config, model, copy.deepcopy(model.state_dict())
 
 
 @pytest.fixture
-def model(config: Config) -> OwnVideoLocalizer:
-    torch.manual_seed(0)
-    return MODELS.build(shrunk(config.model.to_dict())).eval()
+def config(built: tuple) -> Iterator[Config]:
+    with DefaultScope.overwrite_default_scope(built[0].default_scope):
+        yield built[0]
+
+
+@pytest.fixture
+def model(built: tuple) -> OwnVideoLocalizer:
+    _, model, weights = built
+    model.load_state_dict(weights)
+    model.zero_grad()
+    return model.eval()
 
 
 def batch_of(config: Config, *seeds: int) -> dict:
@@ -103,7 +114,7 @@ def test_it_learns(config: Config, model: OwnVideoLocalizer) -> None:
     batch = batch_of(config, 0, 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     totals = []
-    for _ in range(30):
+    for _ in range(15):
         total, _ = model.parse_losses(losses_of(model, batch))
         optimizer.zero_grad()
         total.backward()
