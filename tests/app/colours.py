@@ -35,7 +35,7 @@ class ColourEye(nn.Module):
         return ((x.float().mean((2, 3, 4)) - 80)[..., None] * self.mix).flatten(1) / 64
 
 
-def colour_films(number: int = 24) -> dict:
+def colour_films(number: int = 12) -> dict:
     """Films of six colours for three seconds each, with a sentence for each that comes once."""
     draw, eye = random.Random(0), ColourEye()
     inputs, samples = [], []
@@ -53,7 +53,7 @@ def colour_films(number: int = 24) -> dict:
     return dict(inputs=dict(visual=inputs), data_samples=samples)
 
 
-def save_colour_model(folder: Path, steps: int = 120, longest: float | None = None) -> Path:
+def save_colour_model(folder: Path, steps: int = 60, longest: float | None = None) -> Path:
     """Write ``config.py``, ``weights.pth`` and ``backbone.pth`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     model = tiny_model()

@@ -1,6 +1,5 @@
 """A library is what its folders hold, whatever happens while it is made."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -18,6 +17,7 @@ from demul_mm.app.rank_fusion import Hit
 from demul_mm.app.sources import find_videos, state_key
 from demul_mm.index import MomentIndex
 from tests.app.films import ColourEncoder, write_film, write_subtitles
+from tests.warm import SERVER
 
 
 @pytest.fixture
@@ -238,12 +238,9 @@ def test_killed_at_any_moment_it_loses_nothing(tmp_path: Path) -> None:
     draw = random.Random(0)
     for i in range(12):
         write_film(tmp_path / f'films/{i:02d}.mp4', ['red', 'blue'] if i % 2 else ['green'], 2)
-    # Processes begin with all imports done and no threads, which those of this one would lack.
-    server = multiprocessing.get_context('forkserver')
-    server.set_forkserver_preload(['tests.app.test_library'])
     for _ in range(2):  # the first starts the server
         shutil.rmtree(tmp_path / 'whole', ignore_errors=True)
-        process = server.Process(target=update, args=(tmp_path / 'whole', tmp_path / 'films'))
+        process = SERVER.Process(target=update, args=(tmp_path / 'whole', tmp_path / 'films'))
         start = time.perf_counter()
         process.start()
         process.join()
@@ -251,7 +248,7 @@ def test_killed_at_any_moment_it_loses_nothing(tmp_path: Path) -> None:
         assert process.exitcode == 0
     killed = 0
     for attempt in range(20):
-        process = server.Process(target=update, args=(tmp_path / 'library', tmp_path / 'films'))
+        process = SERVER.Process(target=update, args=(tmp_path / 'library', tmp_path / 'films'))
         process.start()
         process.join(draw.uniform(0, took) / 3)
         if process.is_alive():

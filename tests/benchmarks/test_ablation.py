@@ -10,6 +10,7 @@ import pytest
 
 from tests.engine.tiny import write_tiny_demul
 from tests.tools.running import Done, call
+from tests.warm import warm  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / 'benchmarks' / 'ablation.py')
@@ -83,6 +84,7 @@ def test_suites_name_configs_that_exist(script: dict) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('warm')
 def test_runs_are_kept_and_the_table_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

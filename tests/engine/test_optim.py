@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
 from demul_mm.engine.optim import AutocastOptimWrapper, MuonAdamW
 from demul_mm.engine.optim.muon import orthogonalize
 from demul_mm.precision import multiplies_bfloat16
+from tests.warm import run_ranks
 
 
 def wrapper(model: nn.Module, lr: float = 0.1, **options: object) -> AutocastOptimWrapper:
@@ -194,7 +195,7 @@ def _shared_steps(rank: int, folder: str, world: int) -> None:
 
 
 def test_sharing_the_orthogonalisation_changes_nothing(tmp_path: Path):
-    multiprocessing.spawn(_shared_steps, args=(str(tmp_path), 2), nprocs=2)
+    run_ranks(_shared_steps, str(tmp_path), 2)
     _shared_steps(0, str(tmp_path), 1)
     alone, first, second = (
         torch.load(tmp_path / f'{name}.pt', weights_only=True) for name in ('1_0', '2_0', '2_1')

@@ -7,12 +7,13 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from demul_mm.evaluation.metrics import DumpPredictions, MomentRecall
 from demul_mm.evaluation.predictions import load_predictions
 from demul_mm.registry import METRICS
 from tests.evaluation.helpers import make_sample
+from tests.warm import run_ranks
 
 NUM_SAMPLES = 5
 
@@ -80,7 +81,7 @@ def _rank_main(rank: int, world: int, folder: str) -> None:
 @pytest.mark.slow
 def test_two_processes_write_and_score_the_same_as_one(tmp_path):
     alone = _evaluate(tmp_path / 'alone.json', _samples())
-    multiprocessing.spawn(_rank_main, args=(2, str(tmp_path)), nprocs=2)
+    run_ranks(_rank_main, 2, str(tmp_path))
     for rank in range(2):
         assert json.loads((tmp_path / f'metrics_{rank}.json').read_text()) == alone
     assert (tmp_path / 'ddp.json').read_text() == (tmp_path / 'alone.json').read_text()

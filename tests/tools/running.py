@@ -5,6 +5,7 @@ import io
 import json
 import os
 import runpy
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.warm import run_warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +72,13 @@ def run(
     )
     assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
     return done
+
+
+def run_warm_script(script: str, *arguments: str) -> None:
+    """Run the one Python program that a shell script starts, and its ranks, warm."""
+    command = run(script, *arguments, python='echo').stdout
+    done = run_warm(sys.executable, *shlex.split(command), env=environment())
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 def free_port() -> int:

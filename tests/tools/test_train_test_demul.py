@@ -12,7 +12,8 @@ import torch
 
 from demul_mm.engine.checkpoint import allow_mmengine_checkpoints
 from tests.engine.tiny import write_tiny_demul
-from tests.tools.running import ROOT, environment, measured, run, run_in_process
+from tests.tools.running import ROOT, environment, measured, run_in_process, run_warm_script
+from tests.warm import Program
 
 allow_mmengine_checkpoints()
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def whole(config: str) -> Path:
 
 def kill_in_epoch(epoch: int, *command: str) -> None:
     """Start a tool and send it SIGKILL after the second iteration of an epoch."""
-    process = subprocess.Popen(
+    process = Program(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -42,7 +43,6 @@ def kill_in_epoch(epoch: int, *command: str) -> None:
         env=environment(),
         start_new_session=True,
     )
-    assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -77,7 +77,8 @@ def last_metrics(work_dir: Path) -> dict:
 def test_two_processes_train_and_measure_what_one_does(config: str, tmp_path: Path) -> None:
     """Five videos do not divide by two: the one that is repeated is not counted twice."""
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
-    run('tools/dist_train.sh', config, '2', '--work-dir', str(tmp_path / 'two'), *options)
+    arguments = [config, '2', '--work-dir', str(tmp_path / 'two'), *options]
+    run_warm_script('tools/dist_train.sh', *arguments)
     checkpoint = str(tmp_path / 'two' / 'epoch_1.pth')
     run_in_process('tools/test.py', config, checkpoint, '--work-dir', str(tmp_path / 'one'))
     one, two = measured(tmp_path / 'one'), last_metrics(tmp_path / 'two')

@@ -15,6 +15,7 @@ from demul_mm.models.backbones.language_model import TokenCache
 from demul_mm.models.losses import phrase_overlap
 from demul_mm.registry import MODELS
 from tests.models.tiny import DIM, TOKENS, TinyTokenizer
+from tests.warm import run_ranks
 
 LAYERS = 3
 
@@ -143,7 +144,7 @@ def _read_share(rank: int, folder: str, out: str, known: int) -> None:
 @pytest.mark.parametrize('known', [0, 3])
 def test_each_process_reads_a_share_and_knows_all(folder: str, tmp_path: Path, known: int):
     """Whatever one of them has read alone before."""
-    torch.multiprocessing.spawn(_read_share, args=(folder, str(tmp_path), known), nprocs=2)
+    run_ranks(_read_share, folder, str(tmp_path), known)
     found = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(2)]
     assert sorted(count for count, _ in found) == [3, 4]
     for _, features in found:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
 from demul_mm.models.task_modules import SemanticMemory
+from tests.warm import run_ranks
 
 
 def numbered(*numbers: int) -> tuple[Tensor, Tensor]:
@@ -49,7 +50,7 @@ def _rank_main(rank: int, folder: str) -> None:
 
 
 def test_all_ranks_keep_the_pairs_of_all(tmp_path: Path):
-    multiprocessing.spawn(_rank_main, args=(str(tmp_path),), nprocs=2)
+    run_ranks(_rank_main, str(tmp_path))
     found = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(2)]
     assert found[0] == found[1] == ([1, 2, 3], [1, 2, 3, 5, 6, 7])
 
