@@ -45,7 +45,7 @@ def test_growth_is_that_of_the_longest_over_the_shortest() -> None:
 
 @pytest.mark.usefixtures('warm')
 def test_costs_are_compared_with_the_first(tmp_path: Path) -> None:
-    config, out = write_tiny_demul(tmp_path / 'data'), tmp_path / 'cost.md'
+    config, out = write_tiny_demul(tmp_path / 'data', width=128), tmp_path / 'cost.md'
     plain = tmp_path / 'data' / 'plain.py'
     plain.write_text(f"_base_ = ['{config}']\nmodel = dict(neck=None)\n")
     options = ['--steps', '3', '--warm-up', '1', '--out', str(out)]

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from demul_mm.datasets.samplers import HardVideoSampler
 from demul_mm.engine.hooks.hard_video_mining import mine_rivals
 from demul_mm.registry import HOOKS
-from tests.engine.tiny import write_tiny_demul
+from tests.engine.tiny import WIDTH, write_tiny_demul
 
 
 @HOOKS.register_module(force=True)
@@ -97,8 +97,8 @@ def test_rivals_are_mined_from_the_given_epoch_on(folder: Path, monkeypatch) -> 
     assert len(mined) == 2
     assert runner.model.training
     for video in mined[0]:
-        assert video.prototypes.shape == (2, 128)
-        assert video.queries.shape == (3, 128)
+        assert video.prototypes.shape == (2, WIDTH)
+        assert video.queries.shape == (3, WIDTH)
 
 
 @HOOKS.register_module(force=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 DIM = 16
+WIDTH = 32
 CONFIG = """
 _base_ = [
     '{root}/configs/_base_/datasets/rendered.py',
@@ -19,14 +20,18 @@ train_dataloader = dict(batch_size=2, num_workers=1, dataset=part)
 val_dataloader = dict(batch_size=2, num_workers=0, dataset=part)
 test_dataloader = dict(
     batch_size=2, num_workers=0, dataset=dict(part, ann_file='val.jsonl', split='val'))
-model = dict(streams=dict(visual=dict(in_dim={dim})))
+width = dict(dim={width})
+model = dict(
+    language=width, streams=dict(visual=dict(width, in_dim={dim})), pyramid=width,
+    decoupler=dict(width, shared_dim={width}), proposal=width, neck=width,
+    head=dict(width, profile=width))
 train_cfg = dict(max_epochs=3)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=5))
 """
 WORDS = ['red', 'blue', 'green', 'disc', 'square', 'cross', 'enters', 'leaves', 'spins', 'grows']
 
 
-def write_tiny_demul(folder: Path, schedule: str = 'muon_20e') -> str:
+def write_tiny_demul(folder: Path, schedule: str = 'muon_20e', width: int = WIDTH) -> str:
     """Write 7 train and 5 val videos with their features, and a config; returns its path."""
     rng = np.random.default_rng(0)
     (folder / 'features').mkdir(parents=True)
@@ -46,5 +51,7 @@ def write_tiny_demul(folder: Path, schedule: str = 'muon_20e') -> str:
             lines.append(json.dumps(dict(video_id=video_id, duration=duration, queries=queries)))
         (folder / f'{split}.jsonl').write_text('\n'.join(lines) + '\n')
     path = folder / f'tiny_{folder.name}.py'
-    path.write_text(CONFIG.format(root=ROOT, folder=folder, dim=DIM, schedule=schedule))
+    path.write_text(
+        CONFIG.format(root=ROOT, folder=folder, dim=DIM, schedule=schedule, width=width)
+    )
     return str(path)
