@@ -97,7 +97,9 @@ class Program:
             self.stdin.close()
         with ThreadPoolExecutor() as readers:
             both = [f and readers.submit(f.read) for f in (self.stdout, self.stderr)]
-            self.wait(timeout)
+            if self.wait(timeout) is None:
+                self.kill()
+                raise subprocess.TimeoutExpired(list(map(str, self.args)), timeout or 0)
             out, err = (one and one.result() for one in both)
         return out, err
 

@@ -13,6 +13,7 @@ from demul_mm.app.library import Library
 from demul_mm.index import MilvusIndex
 from tests.app.films import ColourEncoder, write_film
 from tests.index.milvus_server import milvus_server
+from tests.warm import Program
 
 pytest.importorskip('pymilvus', reason='pip install demul-mm[milvus]')
 pytest.importorskip('milvus_lite', reason='pip install demul-mm[milvus]')
@@ -36,9 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield uri
 
 
-def answers(process: subprocess.Popen, sentence: str) -> list[str]:
-    assert process.stdin is not None
-    assert process.stdout is not None
+def answers(process: Program, sentence: str) -> list[str]:
     process.stdin.write(f'{sentence}\n')
     process.stdin.flush()
     return list(iter(process.stdout.readline, 'done\n'))
@@ -55,7 +54,7 @@ def test_another_process_searches_while_videos_come_and_go(server: str, tmp_path
     elsewhere = dict(os.environ, HOME=str(tmp_path / 'home'))
     pipe = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     command = [sys.executable, '-c', SEARCH, str(library.path)]
-    other = subprocess.Popen(command, env=elsewhere, **pipe)
+    other = Program(command, env=elsewhere, **pipe)
 
     def same() -> None:
         for sentence in ('something red', 'something green'):

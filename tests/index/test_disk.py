@@ -4,7 +4,6 @@ import errno
 import json
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -30,6 +29,7 @@ from demul_mm.index import (
     store,
 )
 from demul_mm.index.store import Store
+from tests.warm import Program
 
 from .corpus import Source, assert_same_hits, make_entries, make_queries
 
@@ -279,15 +279,14 @@ def test_two_writing_processes(root: Path) -> None:
         '    print("held", flush=True)\n'
         '    time.sleep(600)\n'
     )
-    child = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+    child = Program([sys.executable, '-c', code], stdout=subprocess.PIPE)
     try:
-        assert child.stdout is not None
         assert child.stdout.read(4) == b'held'
         index = MomentIndex.open(root)
         with pytest.raises(IndexLockedError, match=f'written by process {child.pid} on'):
             index.add(make_entries(1, 'new'))
     finally:
-        child.send_signal(signal.SIGKILL)
+        child.kill()
         child.wait()
     index.add(make_entries(1, 'new'))  # the lock went with the process
 
@@ -410,7 +409,7 @@ def test_two_readers_beside_a_writer(root: Path) -> None:
         '    assert all(len(h.videos) == 200 for h in hits)\n'
     )
     readers = [
-        subprocess.Popen(
+        Program(
             [sys.executable, '-c', code],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -419,7 +418,6 @@ def test_two_readers_beside_a_writer(root: Path) -> None:
         for _ in range(2)
     ]
     for reader in readers:
-        assert reader.stdout is not None
         assert reader.stdout.read(5) == b'ready'
     index = MomentIndex.open(root)
     for number in range(6):

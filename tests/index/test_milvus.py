@@ -23,6 +23,7 @@ from demul_mm.index import (
 )
 from demul_mm.index.milvus_collections import PIECE, Collections
 from demul_mm.structures.nms import MomentNMS
+from tests.warm import Program, run_warm
 
 from .corpus import DIM, assert_same_hits, make_entries, make_queries, unit
 from .milvus_server import milvus_server
@@ -129,7 +130,7 @@ def test_one_process_at_a_time_has_a_file(tmp_path: Path) -> None:
         'except RuntimeError as error:\n'
         '    print(error)\n'
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    done = run_warm(sys.executable, '-c', code)
     assert 'can be open in one process only' in done.stdout
 
 
@@ -156,7 +157,7 @@ def test_processes_without_the_folder_search_at_once(pair: Pair, tmp_path: Path)
     home = dict(os.environ, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path), MILVUS_TOKEN='')
     pipe = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     command = [sys.executable, '-c', SEARCH, address(milvus)]
-    searchers = [subprocess.Popen(command, env=home, **pipe) for _ in range(2)]
+    searchers = [Program(command, env=home, **pipe) for _ in range(2)]
     odd = SearchFilter(conditions=[('views', '>', 100)])
     assert [process.stdout.readline() for process in searchers] == ['opened\n'] * 2
     for number in range(2):

@@ -18,6 +18,7 @@ from tests.app.encoders import save_encoder
 from tests.app.films import ColourEncoder
 from tests.app.test_main import ROOT, RUN, demul
 from tests.server.homes import make_home
+from tests.warm import Program
 
 TOKEN = 'a-token-of-enough-letters'
 
@@ -82,11 +83,9 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path) -> None:
     demul('index', 'films', '--encoder', 'encoder', '--device', 'cpu', cwd=tmp_path)
     command = [sys.executable, '-c', RUN, 'serve', '--port', '0', '--device', 'cpu']
     environment = dict(os.environ, PYTHONPATH=str(ROOT), DEMUL_TOKEN=TOKEN)
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
+    pipe = subprocess.PIPE
+    with Program(command, cwd=tmp_path, env=environment, stdout=pipe, text=True) as process:
         try:
-            assert process.stdout is not None
             page = process.stdout.readline().split()[1]
             assert page.endswith(f'/?token={TOKEN}')
             asked = urllib.request.Request(page.split('?')[0] + 'api/library')
@@ -94,5 +93,5 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path) -> None:
             with urllib.request.urlopen(asked, timeout=60) as answer:
                 assert json.load(answer)['videos'] == 2
         finally:
-            process.send_signal(signal.SIGINT)
+            os.kill(process.pid, signal.SIGINT)
     assert process.returncode == 0

@@ -17,6 +17,7 @@ import torch
 from demul_mm.datasets import FolderStore, PackedStore
 from demul_mm.rendered import render_corpus
 from tests.tools.running import environment
+from tests.warm import Program
 
 pytest.importorskip('av')
 
@@ -115,7 +116,7 @@ def test_two_processes_share_the_videos(corpus: Path, checkpoint: Path, tmp_path
     job = dict(environment(), SLURM_NTASKS='2', MASTER_ADDR='127.0.0.1')
     job['MASTER_PORT'] = job['PORT']
     processes = [
-        subprocess.Popen(
+        Program(
             [sys.executable, *map(str, command)],
             cwd=ROOT,
             env=dict(job, SLURM_PROCID=rank, SLURM_LOCALID=rank),
