@@ -11,7 +11,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 os.environ['OMP_NUM_THREADS'] = '1'
@@ -23,7 +24,7 @@ from lance.dataset import DatasetOptimizer, MergeInsertBuilder
 from demul_mm.index import FaissIndex, MomentIndex, faiss_index
 from tests.index.corpus import Source, assert_same_hits, make_entries, make_queries
 
-OLD, NEW = make_entries(90), make_entries(70, 'new')
+OLD, NEW = make_entries(45), make_entries(35, 'new')
 QUERIES = make_queries(2)
 faiss_index.FEW = 100
 # Before and after each of these; what happens inside of them, SIGKILL by the clock meets.
@@ -89,23 +90,43 @@ def die_at(point: int, count_file: Path | None) -> None:
 
 
 def make(root: Path) -> FaissIndex:
-    return FaissIndex(root, kind='hnsw', segment_videos=30)
+    return FaissIndex(root, kind='hnsw', segment_videos=15)
 
 
 OPERATIONS: dict[str, Callable[[Path], object]] = {
     'build': lambda root: make(root).build(Source(OLD)),
     'add': lambda root: MomentIndex.open(root).add(Source(NEW), on_existing='replace'),
     'remove': lambda root: MomentIndex.open(root).remove(
-        [f'v{i}' for i in range(20)], missing='ignore'
+        [f'v{i}' for i in range(10)], missing='ignore'
     ),
     'compact': lambda root: MomentIndex.open(root).compact(),
 }
 
 
-def check(root: Path, before: Path | None, after: Path) -> None:
+def checker(root: Path, before: Path | None, after: Path) -> tuple[int, Connection]:
+    """A process that checks ``root`` whenever it is sent something, and answers if all is well.
+
+    One for an operation, for it must not be this process that computes.
+    """
+    ours, theirs = Pipe()
+
+    def serve() -> None:
+        ours.close()
+        good = [
+            MomentIndex.open(p).search(QUERIES, mode='exact').hits for p in (before, after) if p
+        ]
+        while theirs.recv():
+            check(root, before, after, good)
+            theirs.send(True)
+
+    pid = start(serve)
+    theirs.close()
+    return pid, ours
+
+
+def check(root: Path, before: Path | None, after: Path, good: list) -> None:
     """What is left is the index before or the one after, whole; again, and it is the one after."""
     name = root.name
-    good = [MomentIndex.open(p).search(QUERIES, mode='exact').hits for p in (before, after) if p]
     built = bool(list((root / 'videos.lance').glob('_versions/*.manifest')))
     if before or built:
         found = MomentIndex.open(root).search(QUERIES, mode='exact').hits
@@ -164,14 +185,19 @@ def main(folder: Path) -> None:
         events = int(count_file.read_text()) + 1
         points = [(point, 0.0) for point in range(events)]
         points += [(-1, seconds * (i + 1) / (TIMES + 1)) for i in range(TIMES)]
-        killed = 0
+        killed, (pid, checks) = 0, checker(root, before, after)
         for point, delay in points:
             status, _ = attempt(name, root, before, point, None, delay)
             assert status in (-signal.SIGKILL, 0), f'{name} failed at {point}, {delay}: {status}'
             assert status or delay, f'{name} did not die at point {point}'
             killed += status != 0
-            status = wait(start(partial(check, root, before, after)))
-            assert status == 0, f'{name}, point {point}, {delay:.2f} s'
+            checks.send(True)
+            try:
+                checks.recv()
+            except EOFError:
+                raise AssertionError(f'{name}, point {point}, {delay:.2f} s') from None
+        checks.send(False)
+        assert wait(pid) == 0
         counts[name] = killed
         before = after
     print(json.dumps(counts))
