@@ -10,6 +10,7 @@ import pytest
 from demul_mm.rendered import contact_sheet, render_corpus
 from demul_mm.rendered.world import COLOURS, FPS, held_out_combinations
 from tests.tools.running import Done, call
+from tests.warm import warm  # noqa: F401
 
 av = pytest.importorskip('av')
 
@@ -271,6 +272,7 @@ def test_more_films_change_no_other(tmp_path: Path) -> None:
         render_corpus(tmp_path, train=3, val=2, test=1, seed=2, videos=False)
 
 
+@pytest.mark.usefixtures('warm')
 def test_films_do_not_depend_on_the_number_of_workers(corpus: Path, tmp_path: Path) -> None:
     other = render_corpus(tmp_path / 'other', workers=2, **SHORT)
     names = sorted(p.name for p in (corpus / 'videos').iterdir())
