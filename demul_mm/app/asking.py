@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from demul_mm.app.catalogue import Catalogue
-from demul_mm.app.rank_fusion import Found, Hit, fuse, iou
+from demul_mm.app.rank_fusion import Found, Hit, answer, fuse, iou
 from demul_mm.app.sight import OVERLAP, Sight, sight_of
 from demul_mm.app.sources import state_key
 from demul_mm.index import MomentIndex
@@ -86,7 +86,7 @@ class Searchable(ABC):
             lists.append(self._pictures(sentence, liked, disliked))
         if 'text' in kinds:
             lists.append(self._lines(sentence))
-        wrong = [Found(*span, kind='', why='', score=0.0) for span in disliked]
+        wrong = [Found(*span, kind='', why='', score=0.0, terms={}) for span in disliked]
         found = [
             hit
             for hit in fuse(lists, SAID_OVERLAP)
@@ -107,15 +107,23 @@ class Searchable(ABC):
             vector = refined(index, vector[0], liked, disliked)[None]
         hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
         found = [
-            Found(key, float(start), float(end), 'picture', f'picture {score:.3f}', float(score))
-            for key, (start, end), score in zip(hits.video_ids, hits.spans, hits.scores)
+            Found(key, start, end, 'picture', f'picture {score:.3f}', score, dict(picture=score))
+            for key, (start, end), score in zip(
+                hits.video_ids, hits.spans.tolist(), hits.scores.tolist()
+            )
         ]
         return self.sight.refine(sentence, found, self._file)
 
     def _lines(self, sentence: str) -> list[Found]:
         return [
             Found(
-                line.key, line.start, line.end, 'text', f'{line.source}: "{line.text}"', -line.rank
+                line.key,
+                line.start,
+                line.end,
+                'text',
+                f'{line.source}: "{line.text}"',
+                -line.rank,
+                dict(text=-line.rank),
             )
             for line in self.catalogue.find_lines(sentence, DEPTH)
         ]
@@ -169,7 +177,7 @@ def ask(
             file = Path(folder, key + sight.suffix)
             sight.write(path, file)
         found = sight.ask(sentence, file, number, scorer)
-    return [Hit(key, path, one.start, one.end, one.score, (one.why,)) for one in found]
+    return [answer([one], one.score)._replace(key=key, path=path) for one in found]
 
 
 def refined(

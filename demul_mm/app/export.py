@@ -62,7 +62,8 @@ def export(
     """The moments in one of ``FORMS``.
 
     Args:
-        moments: each a dict of ``video`` (a path), ``start``, ``end`` and, optionally, ``score``.
+        moments: each a dict of ``video`` (a path), ``start``, ``end`` and, optionally, ``score``,
+            ``probability`` and ``why``.
         form: 'json', 'csv', 'vtt', 'edl', 'fcpxml' or 'otio'.
         padding: seconds added on both sides, as far as there are any.
 
@@ -111,10 +112,11 @@ def _json(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
 def _csv(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['query', 'video', 'start', 'end', 'score', 'why'])
+    values = ('video', 'start', 'end', 'score', 'probability')
+    writer.writerow(['query', *values, 'why'])
     for row in moments:
         why = '; '.join(row.get('why', ()))
-        writer.writerow([query, row['video'], row['start'], row['end'], row.get('score'), why])
+        writer.writerow([query, *map(row.get, values), why])
     return file.getvalue()
 
 

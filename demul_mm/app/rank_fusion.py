@@ -1,7 +1,7 @@
 """Fusing what pictures and what words found, by rank alone."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 # Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank
 # Learning Methods", SIGIR 2009: 1 / (60 + rank), summed.
@@ -9,7 +9,12 @@ CONSTANT = 60
 
 
 class Found(NamedTuple):
-    """A moment that one kind of search found; ``why`` is for people."""
+    """A moment that one kind of search found; ``why`` is for people.
+
+    Attributes:
+        terms: what it was rated by.
+        probability: that it is right; None where nothing was calibrated.
+    """
 
     key: str
     start: float
@@ -17,10 +22,12 @@ class Found(NamedTuple):
     kind: str
     why: str
     score: float
+    terms: Mapping[str, float]
+    probability: float | None = None
 
 
 class Hit(NamedTuple):
-    """A moment that is an answer, and all that speaks for it."""
+    """A moment that is an answer, and all that speaks for it; see :class:`Found`."""
 
     key: str
     path: str
@@ -28,6 +35,34 @@ class Hit(NamedTuple):
     end: float
     score: float
     why: tuple[str, ...]
+    terms: Mapping[str, float]
+    probability: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """All but the video, for JSON."""
+        return dict(
+            start=round(self.start, 3),
+            end=round(self.end, 3),
+            score=round(self.score, 6),
+            probability=None if self.probability is None else round(self.probability, 4),
+            terms={name: round(value, 4) for name, value in self.terms.items()},
+            why=list(self.why),
+        )
+
+
+def answer(votes: Sequence[Found], score: float) -> Hit:
+    """One moment by what found it; the first says where it is."""
+    first, *_ = votes
+    return Hit(
+        first.key,
+        '',
+        first.start,
+        first.end,
+        score,
+        tuple(one.why for one in votes),
+        {name: value for one in votes for name, value in one.terms.items()},
+        next((one.probability for one in votes if one.probability is not None), None),
+    )
 
 
 def fuse(lists: Sequence[Sequence[Found]], overlap: float) -> list[Hit]:
@@ -44,27 +79,24 @@ def fuse(lists: Sequence[Sequence[Found]], overlap: float) -> list[Hit]:
         ((rank, found) for one in lists for rank, found in enumerate(one, 1)),
         key=lambda item: item[0],
     )
-    answers: list[tuple[Found, dict[str, tuple[int, str]]]] = []
-    of_video: dict[str, list[tuple[Found, dict[str, tuple[int, str]]]]] = {}
+    answers: list[dict[str, tuple[int, Found]]] = []
+    of_video: dict[str, list[dict[str, tuple[int, Found]]]] = {}
     for rank, found in by_rank:
         known = of_video.setdefault(found.key, [])
-        for first, votes in known:
+        for votes in known:
+            _, first = next(iter(votes.values()))
             if first.kind != found.kind and iou(first, found) > overlap:
-                votes.setdefault(found.kind, (rank, found.why))
+                votes.setdefault(found.kind, (rank, found))
                 break
         else:
-            known.append((found, {found.kind: (rank, found.why)}))
+            known.append({found.kind: (rank, found)})
             answers.append(known[-1])
     hits = [
-        Hit(
-            first.key,
-            '',
-            first.start,
-            first.end,
+        answer(
+            [found for _, found in votes.values()],
             sum(1 / (CONSTANT + rank) for rank, _ in votes.values()),
-            tuple(why for _, why in votes.values()),
         )
-        for first, votes in answers
+        for votes in answers
     ]
     return sorted(hits, key=lambda hit: -hit.score)
 

@@ -85,7 +85,7 @@ def report(report: Report, library: Library, quiet: bool) -> None:
 def hits(found: Sequence[Hit], sentence: str, as_json: bool) -> None:
     """Moments, best first."""
     if as_json:
-        rows = [dict(rank=rank, **_public(hit)) for rank, hit in enumerate(found, 1)]
+        rows = [dict(rank=rank, video=hit.path, **hit.plain()) for rank, hit in enumerate(found, 1)]
         _json(dict(query=sentence, moments=rows))
         return
     if not found:
@@ -162,16 +162,6 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     head = f'{hours}:{minutes:02d}' if hours else f'{minutes}'
     return f'{head}:{rest // 10:02d}.{rest % 10}'
-
-
-def _public(hit: Hit) -> dict[str, Any]:
-    return dict(
-        video=hit.path,
-        start=round(hit.start, 3),
-        end=round(hit.end, 3),
-        score=round(hit.score, 6),
-        why=list(hit.why),
-    )
 
 
 def _json(content: Any, indent: int | None = 1) -> None:

@@ -106,10 +106,11 @@ class FrameSight:
         frames, duration = self.frames(file)
         curve = frames @ self.encoder.encode_texts([sentence])[0]
         spans, scores = SCORERS[scorer](curve, frames)
-        kept = suppress(spans * (duration / len(frames)), scores, number)
+        spans = spans * (duration / len(frames))
+        kept = suppress(spans, scores, number)
         return [
-            Found('', start, end, 'picture', f'{scorer} {score:.3f}', score)
-            for start, end, score in kept
+            Found('', start, end, 'picture', f'{scorer} {score:.3f}', score, {scorer: score})
+            for (start, end), score in zip(spans[kept].tolist(), scores[kept].tolist())
         ]
 
 
@@ -132,8 +133,8 @@ def sight_of(encoder: Any, seconds: float, shots: bool = False) -> Sight:
 
 def suppress(
     spans: np.ndarray, scores: np.ndarray, number: int, overlap: float = OVERLAP
-) -> Sequence[tuple[float, float, float]]:
-    """The best of moments that overlap: start, end and score, best first.
+) -> np.ndarray:
+    """Which of moments that overlap are the best: indices, best first.
 
     Args:
         spans: ``(M, 2)``.
@@ -143,5 +144,5 @@ def suppress(
     """
     given, rates = (torch.as_tensor(np.asarray(a, np.float64))[None] for a in (spans, scores))
     nms = MomentNMS(overlap, number)
-    best, score, valid, _ = nms(given, rates, torch.ones_like(rates, dtype=torch.bool))
-    return [(*span, value) for span, value in zip(best[valid].tolist(), score[valid].tolist())]
+    _, _, valid, best = nms(given, rates, torch.ones_like(rates, dtype=torch.bool))
+    return best[valid].numpy()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.structures import InstanceData
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -166,21 +167,42 @@ class TrainedSight:
         owners = [(key, at) for key, (_, offsets, _) in read.items() for at in offsets]
         queries = self._encode([sentence])
         (moments,) = localize_pairs(self.model, videos, queries, [range(len(videos))])
-        spans: dict[str, list[np.ndarray]] = {key: [] for key in files}
-        scores: dict[str, list[np.ndarray]] = {key: [] for key in files}
+        found: dict[str, list[Found]] = {key: [] for key in files}
         likeness = dict.fromkeys(files, -np.inf)
         for (key, at), one in zip(owners, moments):
-            spans[key].append(one.spans.numpy() + at)
-            scores[key].append(one.scores.numpy())
+            found[key] += self._found(key, at, read[key][2], one)
             if len(one.terms):
                 likeness[key] = max(likeness[key], float(one.terms[0, TERMS.index('video')]))
         return [
-            Found(key, start, min(end, read[key][2]), 'picture', f'probability {score:.3f}', score)
+            found[key][best]
             for key in files
             if self._match(likeness[key]) >= no_match
-            for start, end, score in suppress(
-                np.concatenate(spans[key]), np.concatenate(scores[key]), number, OVERLAP
+            for best in suppress(
+                np.array([one[1:3] for one in found[key]]).reshape(-1, 2),
+                np.array([one.score for one in found[key]]),
+                number,
+                OVERLAP,
             )
+        ]
+
+    def _found(self, key: str, at: float, duration: float, moments: InstanceData) -> list[Found]:
+        """Moments of a part that begins at second ``at``."""
+        # The score is this too, unless soft suppression has lowered it.
+        calibrator = self.model.calibrator
+        chances = calibrator(moments.joint.to(calibrator.scale.device)).tolist()
+        spans, scores, terms = (moments[name].tolist() for name in ('spans', 'scores', 'terms'))
+        return [
+            Found(
+                key,
+                at + start,
+                min(at + end, duration),
+                'picture',
+                f'probability {chance:.3f}',
+                score,
+                dict(zip(TERMS, row)),
+                chance,
+            )
+            for (start, end), score, chance, row in zip(spans, scores, chances, terms)
         ]
 
     def _match(self, likeness: float) -> float:

@@ -48,6 +48,8 @@ class Answer(Moment):
     path: str
     duration: float | None
     score: float
+    probability: float | None
+    terms: dict[str, float]
     why: list[str]
 
 
@@ -85,6 +87,7 @@ class ExportedMoment(Moment):
     """A moment of a selection."""
 
     score: float | None = None
+    probability: float | None = None
     why: list[str] = []
 
 

@@ -140,10 +140,7 @@ class Service:
                 name=Path(hit.path).name,
                 path=hit.path,
                 duration=rows[hit.key].duration,
-                start=round(hit.start, 3),
-                end=round(hit.end, 3),
-                score=round(hit.score, 6),
-                why=list(hit.why),
+                **hit.plain(),
             )
             for rank, hit in enumerate(hits, 1)
             if hit.key in rows

@@ -152,6 +152,9 @@ def test_pictures_and_words_speak_for_one_moment(tmp_path: Path, folder: Path) -
     assert [why.split()[0] for why in best.why] == ['picture', 'one.srt:']
     assert best.why[1] == 'one.srt: "It is all red"'
     assert best.score == pytest.approx(2 / 61)
+    assert list(best.terms) == ['picture', 'text']
+    assert best.why[0] == f'picture {best.terms["picture"]:.3f}'
+    assert best.probability is None  # nothing was calibrated
     (said,) = lib.search('goodbye, red', kinds=['text'])[1:]
     assert (said.start, said.end) == (3.5, 5)
     write_subtitles(folder / 'one.srt', [(1, 2, 'other words')])

@@ -106,6 +106,8 @@ def test_a_newcomers_way(home: Path) -> None:
     answer = json.loads(found.stdout)
     assert answer['query'] == 'the dog'
     assert [moment['rank'] for moment in answer['moments']] == [1, 2, 3]
+    assert [moment['probability'] for moment in answer['moments']] == [None] * 3
+    assert {*answer['moments'][0]['terms']} <= {'picture', 'text'}
     assert any('one.srt: "a dog leaves"' in moment['why'] for moment in answer['moments'])
     shown = demul('search', 'the dog', '--only', 'text', cwd=home)
     assert shown.stdout.splitlines()[-1].split()[:4] == ['1', 'one.mp4', '0:01.0', '0:02.0']

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from demul_mm.apis import MomentInferencer, published
 from demul_mm.apis.publishing import publish
@@ -14,6 +15,7 @@ from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
 from demul_mm.app.models import load_encoder
 from demul_mm.app.trained import TrainedSight, part_starts
+from demul_mm.models.heads.joint_score import TERMS
 from tests.app.colours import save_colour_model
 from tests.app.films import write_film
 from tests.app.test_main import demul
@@ -49,7 +51,9 @@ def test_it_finds_what_it_was_trained_for(home: Path, sight: TrainedSight, tmp_p
         best = library.search(f'something {colour}')[0]
         assert Path(best.path).name == name
         assert iou((best.start, best.end), (start, start + 3)) > 0.5
-        assert best.why[0].startswith('probability 0.')
+        assert best.why[0] == f'probability {best.probability:.3f}'
+        joint = torch.tensor(sum(best.terms.values()))
+        assert float(sight.model.calibrator(joint)) == pytest.approx(best.probability, abs=1e-4)
         own = library.ask(best.path, f'something {colour}')[0]
         assert iou((own.start, own.end), (start, start + 3)) > 0.5
     kept = list((library.path / 'frames').rglob('*.safetensors'))
@@ -134,7 +138,8 @@ def test_the_same_commands(home: Path, tmp_path: Path) -> None:
     found = demul('search', 'something red', '--json', '--device', 'cpu', cwd=tmp_path)
     best = json.loads(found.stdout)['moments'][0]
     assert best['video'].endswith('one.mp4')
-    assert best['why'][0].startswith('probability')
+    assert best['why'][0] == f'probability {best["probability"]:.3f}'
+    assert set(best['terms']) == {*TERMS}
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
     film = home / 'films/one.mp4'

@@ -64,6 +64,7 @@ def test_a_search_is_that_of_the_library(client: TestClient, service: Service, k
         (hit.key, hit.path, list(hit.why)) for hit in hits
     ]
     for one, hit in zip(found, hits):
+        assert (one['probability'], one['terms'].keys()) == (None, hit.terms.keys())
         assert (one['start'], one['end']) == pytest.approx((hit.start, hit.end), abs=1e-3)
     assert [one['rank'] for one in found] == list(range(1, len(hits) + 1))
 

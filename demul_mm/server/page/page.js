@@ -255,7 +255,14 @@ async function more() {
 async function exportChosen() {
   const rows = [...chosen.values()];
   const title = [...new Set(rows.map((one) => one.query))].join(' / ').slice(0, 1000);
-  const moments = rows.map(({ video, start, end, score, why }) => ({ video, start, end, score, why }));
+  const moments = rows.map(({ video, start, end, score, probability, why }) => ({
+    video,
+    start,
+    end,
+    score,
+    probability,
+    why,
+  }));
   const form = $('form').value;
   try {
     const body = { query: title, moments, form, padding: Number($('padding').value) || 0 };
