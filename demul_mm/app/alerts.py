@@ -3,10 +3,11 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 from mmengine.logging import MMLogger
@@ -26,6 +27,8 @@ CREATE TABLE IF NOT EXISTS asked (
 """
 # Seconds for which a file or an address that failed is left alone: at first, and at most.
 REST, LONGEST_REST = 60.0, 600.0
+# Seconds between two looks whether an address has answered.
+GLANCE = 0.1
 
 
 class Alert(NamedTuple):
@@ -50,13 +53,50 @@ class Event:
     score: float
 
 
+class Letter(NamedTuple):
+    """What an alert found in one video."""
+
+    alert: Alert
+    key: str
+    events: list[Event]
+
+
+class Posting(Thread):
+    """Letters on their way to one address, in order up to the first that it does not take.
+
+    A thread that ends with the process: an address that hangs holds nobody up.
+
+    Attributes:
+        taken: the letters that arrived.
+        error: why not all did.
+    """
+
+    def __init__(
+        self, letters: Sequence[Letter], pauses: tuple[float, ...], wait: Callable[[float], None]
+    ) -> None:
+        super().__init__(daemon=True)
+        self.letters, self._pauses, self._wait = letters, pauses, wait
+        self.taken: list[Letter] = []
+        self.error: OSError | None = None
+
+    def run(self) -> None:
+        """Post them."""
+        try:
+            for letter in self.letters:
+                for event in letter.events:
+                    post(letter.alert.webhook or '', asdict(event), self._pauses, self._wait)
+                self.taken.append(letter)
+        except OSError as error:
+            self.error = error
+
+
 class Alerts:
     """The standing queries of a library.
 
     Each asks a video once: whatever a killed run did not tell is told by the next, at worst twice.
 
-    A file or an address that takes nothing is left alone for a while, longer each time; meanwhile
-    other alerts go on.
+    A file or an address that takes nothing is left alone for a while, longer each time; meanwhile,
+    and while an address has not answered, other alerts go on.
 
     Args:
         library: whose videos are asked.
@@ -73,6 +113,7 @@ class Alerts:
         self.library, self._wait, self._clock = library, wait, clock
         # Of a file or an address that failed: how long it rests, and until when.
         self._rests: dict[str, tuple[float, float]] = {}
+        self._postings: dict[str, Posting] = {}
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
@@ -135,32 +176,47 @@ class Alerts:
                 known = ', '.join(str(alert.id) for alert in self.all()) or 'none'
                 raise ValueError(f'there is no alert {number}; there are: {known}')
 
-    def run(self, tell: Callable[[Event], None]) -> list[Event]:
+    def run(
+        self,
+        tell: Callable[[Event], None],
+        patience: float | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> list[Event]:
         """Ask what was not asked yet.
 
         Args:
             tell: called with each moment whose alert has neither file nor webhook.
+            patience: seconds in which addresses may answer; what they take later is in what the
+                next run returns. None: all that they need.
+            check: called now and then; what it raises ends the run.
 
         Returns:
-            All moments that passed.
+            All moments that were told.
         """
         events: list[Event] = []
         if not (self.library.path / FILE).is_file():  # there never was any
             return events
         videos = self.library.catalogue.videos('indexed')
+        letters: dict[str, list[Letter]] = {}
         for alert in self.all():
             asked = {
                 k for (k,) in self._db.execute('SELECT key FROM asked WHERE alert = ?', alert[:1])
             }
             for row in videos:
-                if row.key in asked or self._rests_now(alert):
+                if row.key in asked or self._is_away(alert):
                     continue
-                found = self._ask(alert, row)
-                if self._send(alert, found, tell):
-                    with self._db:
-                        self._mark(alert.id, [row.key])
-                    events += found
-        return events
+                check()
+                letter = Letter(alert, row.key, self._ask(alert, row))
+                if letter.events and alert.webhook is not None:
+                    letters.setdefault(alert.webhook, []).append(letter)
+                else:
+                    events += self._told(letter, tell)
+        for address, batch in letters.items():
+            rested = address in self._rests
+            posting = Posting(batch, () if rested else PAUSES, self._wait)
+            posting.start()
+            self._postings[address] = posting
+        return events + self._answered(tell, patience, check)
 
     def _ask(self, alert: Alert, row: VideoRow) -> list[Event]:
         """The best moment of a video, if it is good enough."""
@@ -175,32 +231,56 @@ class Alerts:
             if m.score >= alert.threshold
         ]
 
-    def _send(self, alert: Alert, events: list[Event], tell: Callable[[Event], None]) -> bool:
-        """Whether all were told."""
-        rest, _ = self._rests.get(_place(alert), (0.0, 0.0))
+    def _answered(
+        self, tell: Callable[[Event], None], patience: float | None, check: Callable[[], None]
+    ) -> list[Event]:
+        """What addresses have taken."""
+        events: list[Event] = []
+        until = float('inf') if patience is None else time.monotonic() + patience
+        for address, posting in list(self._postings.items()):
+            while posting.is_alive() and time.monotonic() < until:
+                check()
+                posting.join(GLANCE)
+            if posting.is_alive():
+                continue
+            del self._postings[address]
+            for letter in posting.taken:
+                events += self._told(letter, tell)
+            if posting.error is not None:
+                self._let_rest(posting.letters[len(posting.taken)].alert, posting.error)
+        return events
+
+    def _told(self, letter: Letter, tell: Callable[[Event], None]) -> list[Event]:
+        """The moments, where they are told and so noted; its address has taken them before."""
+        alert = letter.alert
         try:
-            for event in events:
-                if alert.webhook is not None:
-                    post(alert.webhook, asdict(event), () if rest else PAUSES, self._wait)
+            for event in letter.events:
                 if alert.file is not None:
                     with open(alert.file, 'a', encoding='utf-8') as file:
                         file.write(json.dumps(asdict(event), ensure_ascii=False) + '\n')
-                if alert.file is None and alert.webhook is None:
+                elif alert.webhook is None:
                     tell(event)
         except OSError as error:
-            rest = min(2 * rest or REST, LONGEST_REST)
-            self._rests[_place(alert)] = rest, self._clock() + rest
-            MMLogger.get_current_instance().warning(
-                f'alert {alert.id} could not be told, the next run tries again: {error}'
-            )
-            return False
-        if events:
+            self._let_rest(alert, error)
+            return []
+        with self._db:
+            self._mark(alert.id, [letter.key])
+        if letter.events:
             self._rests.pop(_place(alert), None)
-        return True
+        return letter.events
 
-    def _rests_now(self, alert: Alert) -> bool:
+    def _let_rest(self, alert: Alert, error: OSError) -> None:
+        before, _ = self._rests.get(_place(alert), (0.0, 0.0))
+        rest = min(2 * before or REST, LONGEST_REST)
+        self._rests[_place(alert)] = rest, self._clock() + rest
+        MMLogger.get_current_instance().warning(
+            f'alert {alert.id} could not be told, the next run tries again: {error}'
+        )
+
+    def _is_away(self, alert: Alert) -> bool:
+        """Whether its file or address rests, or has not answered yet."""
         _, until = self._rests.get(_place(alert), (0.0, float('-inf')))
-        return self._clock() < until
+        return _place(alert) in self._postings or self._clock() < until
 
     def _mark(self, number: int, keys: list[str]) -> None:
         """Of an alert that may have been removed meanwhile."""

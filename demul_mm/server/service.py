@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from demul_mm.app.alerts import Event
 from demul_mm.app.asking import Span
 from demul_mm.app.catalogue import VideoRow
 from demul_mm.app.export import export
@@ -68,6 +69,7 @@ class Service:
         path: the library's folder; it is made if it is missing and something is allowed.
         encoder: see :class:`~demul_mm.app.library.Library`.
         allowed: folders below which folders may be added.
+        tell: see :class:`~demul_mm.server.updates.Updates`.
 
     Raises:
         FileNotFoundError: there is no library, or no such folder.
@@ -78,6 +80,7 @@ class Service:
         path: str | Path,
         encoder: Callable[[str | None], Any],
         allowed: Iterable[str | Path] = (),
+        tell: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self._lock = threading.Lock()
         self._make = encoder
@@ -85,7 +88,7 @@ class Service:
         roots = [Path(folder).resolve(strict=True) for folder in allowed]
         make = Library if roots and not is_library(path) else Library.open
         self.library = make(path, self._encoder)
-        self.updates = Updates(self.library, roots)
+        self.updates = Updates(self.library, roots, tell)
         self._sheet = lru_cache(SHEETS)(self._draw)
         self._decoders = threading.BoundedSemaphore(DECODERS)
         self._folder = Path(tempfile.mkdtemp(prefix='demul_'))

@@ -1,12 +1,14 @@
 """Updating a library while it is searched."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.logging import MMLogger
 
+from demul_mm.app.alerts import Alerts, Event
 from demul_mm.app.library import Library
 
 
@@ -20,10 +22,13 @@ class Updates:
     Args:
         library: what is updated.
         allowed: folders below which folders may be added, without links.
+        tell: called with what alerts without file or webhook find in what was added.
     """
 
-    def __init__(self, library: Library, allowed: Sequence[Path]) -> None:
-        self.library, self.allowed = library, list(allowed)
+    def __init__(
+        self, library: Library, allowed: Sequence[Path], tell: Callable[[Event], None]
+    ) -> None:
+        self.library, self.allowed, self._tell_event = library, list(allowed), tell
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -70,8 +75,10 @@ class Updates:
         ended: dict[str, Any]
         try:
             report = self.library.update(sources, progress=self._tell)
+            events = Alerts(self.library).run(self._tell_event, check=self._check)
             broken = [dict(path=path, error=error) for path, error in report.broken]
-            ended = dict(report=dict(report._asdict(), broken=broken))
+            alerts = [asdict(event) for event in events]
+            ended = dict(report=dict(report._asdict(), broken=broken, alerts=alerts))
         except Stopped:
             ended = dict(error='stopped; the next update goes on from there')
         except Exception as error:  # whatever it is, the page must be told
@@ -79,7 +86,10 @@ class Updates:
             ended = dict(error=str(error))
         self._state = dict(self._state, **ended)
 
-    def _tell(self, path: str, share: float, done: int, total: int) -> None:
+    def _check(self) -> None:
         if self._stop.is_set():
             raise Stopped
+
+    def _tell(self, path: str, share: float, done: int, total: int) -> None:
+        self._check()
         self._state = dict(file=Path(path).name, done=done, total=total, share=round(share, 3))

@@ -37,6 +37,8 @@ class Receiver(HTTPServer):
 
     def __init__(self, *answers: int | bytes) -> None:
         self.answers, self.taken, self.asked = list(answers), list[dict](), 0
+        self.awake = threading.Event()
+        self.awake.set()
         super().__init__(('127.0.0.1', 0), _Answer)
         self.address = f'http://127.0.0.1:{self.server_port}/secret'
 
@@ -48,6 +50,7 @@ class _Answer(BaseHTTPRequestHandler):
         content = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
         answers = self.server.answers
         self.server.asked += 1
+        self.server.awake.wait()
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, bytes):
             self.wfile.write(answer)
@@ -181,6 +184,46 @@ def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path:
         assert len(alerts.run(told.append)) == 4
         assert (hook.asked, waits) == (9, [1.0, 4.0])
     assert len((tmp_path / 'both.jsonl').read_text().splitlines()) == 2  # not once for each try
+
+
+def test_an_address_that_hangs_holds_nobody_up(library: Library, tmp_path: Path) -> None:
+    """What it takes late is in what a later run returns, and is posted once."""
+    write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
+    library.update()
+    alerts, told = Alerts(library), list[Event]()
+    with receiver(200) as hook:
+        hook.awake.clear()
+        alerts.add('something red', 0.9, tmp_path / 'late.jsonl', hook.address, old=True)
+        alerts.add('red', 0.9, old=True)
+        assert alerts.run(told.append, patience=0) == told
+        assert [event.alert for event in told] == [2, 2]
+        assert alerts.run(told.append, patience=0) == []
+        assert not (tmp_path / 'late.jsonl').exists()
+        hook.awake.set()
+        assert [event.alert for event in alerts.run(told.append)] == [1, 1]
+        assert hook.asked == len(hook.taken) == 2
+    assert len((tmp_path / 'late.jsonl').read_text().splitlines()) == 2
+    assert Alerts(library).run(told.append) == []
+    assert len(told) == 2
+
+
+def test_telling_can_be_ended(library: Library) -> None:
+    def check() -> None:
+        if hook.asked:
+            raise InterruptedError
+
+    alerts = Alerts(library)
+    with receiver(200) as hook:
+        hook.awake.clear()
+        alerts.add('something red', 0.9, webhook=hook.address, old=True)
+        with pytest.raises(InterruptedError):
+            alerts.run(lambda event: None, check=check)
+        hook.awake.set()
+    with receiver(200) as hook:
+        alerts.add('red', 0.9, old=True)
+        hook.asked = 1
+        with pytest.raises(InterruptedError):
+            alerts.run(lambda event: None, check=check)
 
 
 def test_an_alert_may_be_removed_and_a_video_go_meanwhile(library: Library, tmp_path: Path) -> None:

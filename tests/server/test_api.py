@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from demul_mm.app.alerts import Alerts, Event
 from demul_mm.server import api, guard, updates
 from demul_mm.server.service import Service
 from tests.app.films import ColourEncoder, write_film
@@ -301,11 +303,31 @@ def test_a_folder_is_added(tmp_path: Path) -> None:
         assert (facts['videos'], facts['allowed']) == (3, [str(home / 'more')])
 
 
+def test_alerts_are_asked_of_what_is_added(tmp_path: Path) -> None:
+    home, said = make_home(tmp_path), list[Event]()
+    open_service(home)
+    service = Service(home / 'library', ColourEncoder, [home / 'more'], said.append)
+    alerts = Alerts(service.library)
+    alerts.add('something green', 0.9)
+    alerts.add('red', 0.9, home / 'found.jsonl')
+    with TestClient(api.create_app(service), base_url=HERE) as client:
+        client.post('/api/update', json=dict(folders=[str(home / 'more')]))
+        found = wait(client)['report']['alerts']
+        assert [(one['alert'], Path(one['video']).name) for one in found] == [
+            (1, 'three.mp4'),
+            (2, 'three.mp4'),
+        ]
+        client.post('/api/update', json={})
+        assert wait(client)['report']['alerts'] == []
+    assert [asdict(event) for event in said] == found[:1]
+    assert json.loads((home / 'found.jsonl').read_text()) == found[1]
+
+
 def test_an_update_is_stopped_and_goes_on(tmp_path: Path) -> None:
     for i in range(3):
         write_film(tmp_path / f'films/{i}.mp4', ['red', 'blue'])
     service = Service(tmp_path / 'library', ColourEncoder, allowed=[tmp_path])
-    progress = updates.Updates(service.library, [tmp_path])
+    progress = updates.Updates(service.library, [tmp_path], print)
     progress.stop()
     with pytest.raises(updates.Stopped):
         service.library.update([tmp_path / 'films'], progress=progress._tell)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import uvicorn
 
+from demul_mm.app.alerts import Alerts
 from demul_mm.server import api
 from demul_mm.server.service import Service
 from tests.app.films import ColourEncoder, write_subtitles
@@ -72,6 +73,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(home: Path) -> Iterator[str]:
     service = Service(home / 'library', ColourEncoder, allowed=[home / 'more'])
     service.library.update([home / 'films'])
+    Alerts(service.library).add('a green meadow', 0.5)
     server = uvicorn.Server(uvicorn.Config(api.create_app(service), port=0, log_level='warning'))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -237,6 +239,7 @@ def test_a_folder_is_added(page: Page, home: Path) -> None:
     page.one('#folder').clear()
     page.one('#folder').send_keys(str(home / 'more'), Keys.ENTER)
     page.says('#progress-text', '1 added')
+    page.says('#progress-text', 'alert "a green meadow": holiday.mp4 0:00.0')
     page.says('#facts', '4 of')
     page.picture('folders')
     page.press(Keys.ESCAPE)

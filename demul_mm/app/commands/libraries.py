@@ -24,6 +24,9 @@ from demul_mm.app.commands.options import (
     need,
 )
 
+# Seconds that a watch waits for addresses that alerts are posted to.
+PATIENCE = 1.0
+
 if TYPE_CHECKING:
     from demul_mm.app.alerts import Alerts
     from demul_mm.app.library import Report
@@ -114,7 +117,7 @@ def index(
             for number, report in enumerate(looks):
                 broken = bool(report.broken)
                 changed = report.added or report.forgotten or broken or not number
-                _tell(alerts, report, bool(changed), json, quiet, one_line=watch)
+                _tell(alerts, report, bool(changed), json, quiet, watch)
     except KeyboardInterrupt:
         sys.stderr.write('stopped; what is encoded is kept, the same command goes on from here\n')
         raise
@@ -123,17 +126,18 @@ def index(
 
 
 def _tell(
-    alerts: Alerts, report: Report, changed: bool, json: bool, quiet: bool, one_line: bool
+    alerts: Alerts, report: Report, changed: bool, json: bool, quiet: bool, watch: bool
 ) -> None:
     """What an update did, if it changed anything, and what alerts find in what was added."""
+    patience = PATIENCE if watch else None
     if not json:
         if changed:
             show.report(report, alerts.library, quiet)
-        alerts.run(show.event)
+        alerts.run(show.event, patience)
         return
-    events = alerts.run(lambda event: None)
+    events = alerts.run(lambda event: None, patience)
     if changed or events:
-        show.report_as_json(report, events, one_line)
+        show.report_as_json(report, events, one_line=watch)
 
 
 def _cluster(address: str, make: Any, gpus: float) -> Any:

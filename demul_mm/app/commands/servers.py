@@ -50,7 +50,8 @@ def serve(
     from demul_mm.server.service import Service
 
     show.set_logging(quiet, verbose)
-    service = Service(index, make_encoder(encoder, device, offline, verbose, weights), allow or ())
+    make = make_encoder(encoder, device, offline, verbose, weights)
+    service = Service(index, make, allow or (), show.event)
     run.serve(service, host, port, token, lambda url: typer.echo(f'open {url}'))
 
 

@@ -54,10 +54,14 @@ async function follow() {
   }
   if (state.error) $('progress-text').textContent = state.error;
   if (state.report) {
-    const { added, kept, forgotten, broken } = state.report;
+    const { added, kept, forgotten, broken, alerts } = state.report;
     const bad = broken.length ? `, ${broken.length} cannot be read` : '';
+    const told = alerts.map(
+      ({ sentence, video, start, end }) =>
+        `\nalert "${sentence}": ${video.split(/[\\/]/).pop()} ${clock(start)} – ${clock(end)}`,
+    );
     $('progress-text').textContent =
-      `${added} added, ${kept} as before, ${forgotten} forgotten${bad}`;
+      `${added} added, ${kept} as before, ${forgotten} forgotten${bad}${told.join('')}`;
     await draw();
   }
 }
