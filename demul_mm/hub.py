@@ -47,8 +47,9 @@ def fetch(
                 + ('; leave --offline out to download it' if offline else '; names are OWNER/MODEL')
             ) from None
     try:
-        info = HfApi().model_info(name, revision=revision, files_metadata=True)
-        MMLogger.get_current_instance().info(download_notice(info, patterns))
+        hub = HfApi()
+        info = hub.model_info(name, revision=revision, files_metadata=True)
+        MMLogger.get_current_instance().info(download_notice(info, patterns, hub.endpoint))
         return snapshot_download(name, **wanted)
     except OSError as error:
         raise FileNotFoundError(
@@ -56,12 +57,15 @@ def fetch(
         ) from error
 
 
-def download_notice(info: Any, patterns: Sequence[str] = PATTERNS) -> str:
+def download_notice(
+    info: Any, patterns: Sequence[str] = PATTERNS, hub: str = 'https://huggingface.co'
+) -> str:
     """What is about to be downloaded.
 
     Args:
         info: what is known of the repository, with the sizes of its files (``HfApi().model_info``).
         patterns: names of the files that are wanted.
+        hub: address of what the model is downloaded from (``HF_ENDPOINT`` may name another).
     """
     from huggingface_hub.utils import filter_repo_objects
 
@@ -72,6 +76,6 @@ def download_notice(info: Any, patterns: Sequence[str] = PATTERNS) -> str:
     licence = (info.card_data or {}).get('license')
     known = {one.name: one.licence for one in RECOMMENDED}
     return (
-        f'downloading {info.id} from https://huggingface.co/{info.id}: {size / 1e6:,.0f} MB, '
+        f'downloading {info.id} from {hub}/{info.id}: {size / 1e6:,.0f} MB, '
         f'licence: {licence or known.get(info.id, "not stated, see its page")}'
     )
