@@ -206,3 +206,5 @@ def test_small_tables(tmp_path: Path) -> None:
     facts = json.loads(demul('doctor', '--json', cwd=tmp_path).stdout)
     assert facts['torch']
     assert facts['decoder'] == 'PyAV'
+    assert facts['billion_products_a_second'] > 0
+    assert facts['frames_decoded_a_second'] > 1

@@ -27,14 +27,15 @@ def load_quietly(folder: str) -> 'PreTrainedModel':
     from transformers import AutoModel
     from transformers.utils import logging as hf_logging
 
-    verbosity = hf_logging.get_verbosity()
+    verbosity, shows_bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
         lm = AutoModel.from_pretrained(folder, trust_remote_code=False)
     finally:
         hf_logging.set_verbosity(verbosity)
-        hf_logging.enable_progress_bar()
+        if shows_bars:
+            hf_logging.enable_progress_bar()
     if getattr(lm, 'pooler', None) is not None:
         lm.pooler = None
     return lm

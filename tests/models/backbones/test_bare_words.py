@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.utils import logging
 
 from demul_mm.models.backbones import BareWords
 from demul_mm.models.necks import AlignedStream
@@ -62,3 +63,14 @@ def test_other_vocabularies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr('demul_mm.models.backbones.bare_words.load_quietly', lambda _: Other())
     with pytest.raises(ValueError, match=r"'other' has 50,265 word pieces; .*30,522"):
         MODELS.build(dict(type='BareWords', name='other'))
+
+
+def test_progress_bars_stay_as_they_were() -> None:
+    before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        MODELS.build(dict(type='BareWords'))
+        assert not logging.is_progress_bar_enabled()
+    finally:
+        if before:
+            logging.enable_progress_bar()
