@@ -109,11 +109,22 @@ def events(found: Sequence[Event], as_json: bool) -> None:
         _json([asdict(one) for one in found])
 
 
-def event(found: Event) -> None:
+def event(found: Event, as_json: bool = False) -> None:
     """A moment of a new video that fits an alert, in one line."""
+    if as_json:
+        _json(asdict(found), None)
+        return
     span = f'{clock(found.start)} to {clock(found.end)}'
     name = Path(found.video).name
     print(f'alert {found.alert} "{found.sentence}": {name} {span} ({found.score})', flush=True)
+
+
+def address(url: str, as_json: bool) -> None:
+    """Where a server is to be opened, in one line."""
+    if as_json:
+        _json(dict(open=url), None)
+    else:
+        print(f'open {url}', flush=True)
 
 
 def facts(found: Mapping[str, Any], as_json: bool, nothing: str = 'none') -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from demul_mm.app import show
@@ -68,6 +69,18 @@ def test_help_is_light(tmp_path: Path) -> None:
         assert name in shown.stdout
 
 
+def test_every_command_has_json() -> None:
+    """But for the one that speaks a protocol in JSON."""
+    group = typer.main.get_command(app)
+    commands = {**group.commands.pop('alert').commands, **group.commands}
+    without = {
+        name
+        for name, command in commands.items()
+        if not any('--json' in option.opts for option in command.params)
+    }
+    assert without == {'mcp'}
+
+
 @pytest.mark.parametrize('encoding', ['utf-8', 'cp1252', 'ascii'])
 def test_json_is_json_on_every_console(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the entry prints what a console cannot show as an escape."""
@@ -116,8 +129,8 @@ def test_a_newcomers_way(home: Path) -> None:
     assert all(moment['video'].endswith('one.mp4') for moment in json.loads(own.stdout)['moments'])
     (home / 'found.json').write_text(found.stdout, encoding='utf-16')  # as PowerShell redirects
     for form in ('edl', 'otio'):
-        done = demul('export', f'cuts.{form}', '--moments', 'found.json', cwd=home)
-        assert done.returncode == 0, done.stderr
+        done = demul('export', f'cuts.{form}', '--moments', 'found.json', '--json', cwd=home)
+        assert json.loads(done.stdout) == dict(file=f'cuts.{form}', moments=3), done.stderr
         assert 'the dog' in (home / f'cuts.{form}').read_text()
     done = demul('cut', 'films/one.mp4', 1, 2.5, 'cut.mp4', '--json', cwd=home)
     assert json.loads(done.stdout) == dict(file='cut.mp4', start=1.0, end=2.5)

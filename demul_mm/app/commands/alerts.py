@@ -57,10 +57,13 @@ def list_alerts(index: Index = DEFAULT_INDEX, json: Json = False, debug: Debug =
 def remove_alert(
     number: Annotated[int, typer.Argument(help='As list shows it.')],
     index: Index = DEFAULT_INDEX,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Ask it no more."""
     _alerts(index, None).remove(number)
+    if json:
+        show.facts(dict(removed=number), json)
 
 
 @alerts.command('run')

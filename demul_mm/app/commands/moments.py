@@ -103,6 +103,7 @@ def export(
         Path, typer.Option(help="What search --json or ask --json printed; '-': what comes in.")
     ] = Path('-'),
     padding: Annotated[float, typer.Option(min=0, help='Seconds added on both sides.')] = 0.0,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write moments for editors: demul search "..." --json | demul export cuts.edl"""
@@ -115,3 +116,5 @@ def export(
     text = sys.stdin.read() if moments == Path('-') else read_text(moments)
     query, rows = read_moments(text)
     write_atomically(target, render(query, rows, target.suffix.lstrip('.').lower(), padding))
+    if json:
+        show.facts(dict(file=str(target), moments=len(rows)), json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from demul_mm.app.commands.options import (
     Device,
     Encoder,
     Index,
+    Json,
     Offline,
     Quiet,
     Verbose,
@@ -40,6 +42,7 @@ def serve(
     weights: Weights = None,
     device: Device = None,
     offline: Offline = False,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
@@ -51,8 +54,8 @@ def serve(
 
     show.set_logging(quiet, verbose)
     make = make_encoder(encoder, device, offline, verbose, weights)
-    service = Service(index, make, allow or (), show.event)
-    run.serve(service, host, port, token, lambda url: typer.echo(f'open {url}'))
+    service = Service(index, make, allow or (), partial(show.event, as_json=json))
+    run.serve(service, host, port, token, partial(show.address, as_json=json))
 
 
 def mcp(
