@@ -3,7 +3,8 @@
 Each scorer takes the curve ``(T,)`` and the frames' vectors ``(T, S)`` and gives spans ``(M, 2)``
 in frames, the end not included, with scores ``(M,)``, best first. They differ in what they take
 for a moment; scores of different videos cannot be compared. None is trained. What their authors
-published was reached with other features than a user's, and whole systems around them.
+published was reached with other features than a user's, and whole systems around them; figures
+are R@1 at IoU .3, .5 and .7 and mIoU of the whole test splits, from the authors' repositories.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,8 @@ def contrast(curve: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     The static score of Zheng et al., "Training-free Video Temporal Grounding using Large-scale
     Pre-trained Models" (ECCV 2024), whose system has a language model besides, that takes
-    sentences apart, and dynamic scores, which are left out here.
+    sentences apart, and dynamic scores, which are left out here. The whole of it, by BLIP-2:
+    67.0, 50.0, 24.3, 44.5 on Charades-STA; 49.3, 27.0, 13.4, 34.1 on ActivityNet Captions.
     """
     length = len(curve)
     if length <= EVERY_SPAN:
@@ -46,7 +48,8 @@ def diwan(
 
     After Diwan, Peng and Mooney, "Zero-shot Video Moment Retrieval With Off-the-Shelf Models"
     (2022), which detects shots in the pictures; here a shot ends where the vectors of two
-    neighbouring frames are unusually unlike, see :func:`shots`.
+    neighbouring frames are unusually unlike, see :func:`shots`. Published on QVHighlights, as at
+    least 2.5 times what zero-shot methods before it had, on all measures.
 
     Args:
         curve: ``(T,)``.
@@ -76,7 +79,8 @@ def tag(
     Temporal Grounding" (2025): vectors are averaged over their neighbours, clustered by k-means
     whose assignment looks at a window of time, and the curve, usually skewed, goes through a
     Box-Cox transform. Left out: dynamic scores, and the mask of frames below a similarity of .2,
-    which belongs to BLIP-2.
+    which belongs to BLIP-2. The whole of it, by BLIP-2: 67.8, 48.6, 26.7, 45.7 on Charades-STA;
+    51.9, 28.9, 15.1, 36.6 on ActivityNet Captions.
 
     Args:
         curve: ``(T,)``.
