@@ -24,6 +24,25 @@ Span = tuple[str, float, float]
 DEPTH = 100
 # A moment and what is said in it, which is short, are one answer if their IoU is above this.
 SAID_OVERLAP = 0.1
+# What an index is tried with.
+EVERYDAY = (
+    'a dog runs over the grass',
+    'two people talk at a table',
+    'somebody cooks in a kitchen',
+    'a car drives through the rain',
+    'children play with a ball',
+    'a man speaks into a microphone',
+    'a woman opens a door and leaves',
+    'the sun sets over the sea',
+    'a crowd cheers',
+    'text and figures on a slide',
+    'a close-up of hands',
+    'somebody rides a bicycle',
+    'a city at night',
+    'it snows in the mountains',
+    'a cat sleeps on a sofa',
+    'nothing happens',
+)
 
 
 class Searchable(ABC):
@@ -94,6 +113,24 @@ class Searchable(ABC):
         ]
         rows = self.catalogue.by_key({hit.key for hit in found})
         return [hit._replace(path=rows[hit.key].path) for hit in found if hit.key in rows][:number]
+
+    def recall(self, number: int = 10) -> float | None:
+        """Share of exact search's best moments that the index finds, over everyday sentences.
+
+        None of a library without moments.
+        """
+        index = self._open_index()
+        if index is None:
+            return None
+        vectors = self.encoder.encode_texts(EVERYDAY)
+        found, exact = (
+            [
+                {(key, *span) for key, span in zip(hits.video_ids, hits.spans.tolist())}
+                for hits in index.search(vectors, number, DEPTH, mode=mode).hits
+            ]
+            for mode in ('fast', 'exact')
+        )
+        return sum(len(a & b) / len(b) for a, b in zip(found, exact)) / len(exact)
 
     def _pictures(
         self, sentence: str, liked: Sequence[Span], disliked: Sequence[Span]

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +161,22 @@ def test_pictures_and_words_speak_for_one_moment(tmp_path: Path, folder: Path) -
     write_subtitles(folder / 'one.srt', [(1, 2, 'other words')])
     assert lib.update().added == 1  # what is said belongs to the video
     assert lib.search('goodbye', kinds=['text']) == []
+
+
+def test_the_recall_of_the_index(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lib = library(tmp_path)
+    assert lib.recall() is None
+    lib.update([folder])
+    assert lib.recall() == 1.0  # of so few videos all moments are scored
+    search = MomentIndex.search
+
+    def forget(self: MomentIndex, vectors: np.ndarray, number: int, *args: int, mode: str) -> Any:
+        return search(self, vectors, number // 2 if mode == 'fast' else number, *args, mode=mode)
+
+    monkeypatch.setattr(MomentIndex, 'search', forget)
+    assert lib.recall() == 0.5
 
 
 def test_what_is_said_of_moments_moves_the_next_search(tmp_path: Path, folder: Path) -> None:

@@ -148,11 +148,26 @@ def _cluster(address: str, make: Any, gpus: float) -> Any:
     return ClusterEncoder(Cluster(address, gpus), make)
 
 
-def info(index: Index = DEFAULT_INDEX, json: Json = False, debug: Debug = False) -> None:
+def info(
+    index: Index = DEFAULT_INDEX,
+    recall: Annotated[
+        bool,
+        typer.Option(
+            '--recall', help="The share of exact search's best ten moments that the index finds."
+        ),
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
     """What the library holds, and which files are broken."""
     from demul_mm.app.library import Library
 
-    show.facts(Library.open(index, make_encoder(None, None, True, False)).facts(), json)
+    show.set_logging(True, False)
+    library = Library.open(index, make_encoder(None, None, True, False))
+    facts = library.facts()
+    if recall:
+        facts['recall'] = library.recall()
+    show.facts(facts, json)
 
 
 def encoders(json: Json = False, debug: Debug = False) -> None:
