@@ -98,6 +98,21 @@ def test_a_long_film_is_seen_in_parts(
     assert 39 <= curve.argmax() / 2 <= 42
 
 
+def test_where_a_long_film_is_parted_changes_no_answer(
+    sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Borders of parts fall before, into and after the moment; one part at least has it whole."""
+    film = write_film(tmp_path / 'long.mp4', ['black'] * 13 + ['red'] + ['black'] * 6)
+    found = []
+    for longest in (16.0, 18.0, 20.0, 27.0, 80.0 / 3):
+        monkeypatch.setattr(sight, 'longest', longest)
+        sight.write(str(film), tmp_path / 'long.safetensors')
+        (best, *_) = sight.ask('something red', tmp_path / 'long.safetensors', 5, '')
+        found.append((best.start, best.end))
+    assert all(iou(span, (39, 42)) > 0.7 for span in found), found
+    np.testing.assert_allclose(found, np.broadcast_to(found[0], (5, 2)), atol=0.6)
+
+
 def test_parts_cover_the_whole() -> None:
     for length in range(1, 40):
         for size in range(1, length + 1):
