@@ -89,3 +89,25 @@ def test_opentimelineio_reads_it(moments: list[dict]) -> None:
         assert clip.media_reference.target_url == Path(moment['video']).as_uri()
         assert clip.available_range().contains(clip.source_range.start_time)
     assert set(FORMS) == {'json', 'csv', 'vtt', 'edl', 'fcpxml', 'otio'}
+
+
+@pytest.mark.parametrize(
+    ('form', 'adapter', 'options'),
+    [('edl', 'cmx_3600', dict(rate=25)), ('fcpxml', 'fcpx_xml', {})],
+)
+def test_opentimelineio_reads_what_editors_open(tmp_path: Path, form, adapter, options) -> None:
+    """Adapters count in one rate: of films of several they read what they take for gaps."""
+    otio = pytest.importorskip('opentimelineio')
+    pytest.importorskip('otio_cmx3600_adapter')
+    film = write_film(tmp_path / 'one.mp4', ['red'], 4, fps=25)
+    spans = [(1.01, 1.5), (0.0, 2.0), (3.02, 9.0)]
+    moments = [dict(video=str(film), start=start, end=end) for start, end in spans]
+    found = otio.adapters.read_from_string(export('a & b', moments, form), adapter, **options)
+    (timeline,) = found if adapter == 'fcpx_xml' else [found]
+    (track,) = timeline.tracks
+    assert timeline.name == 'a & b'
+    assert [(clip.name, clip.source_range.duration.rate) for clip in track] == [('one.mp4', 25)] * 3
+    assert [
+        (clip.source_range.start_time.value, clip.source_range.duration.value) for clip in track
+    ] == [(25, 13), (0, 50), (75, 25)]
+    assert [track.range_of_child(clip).start_time.value for clip in track] == [0, 13, 63]
