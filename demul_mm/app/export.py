@@ -23,6 +23,7 @@ class Clip(NamedTuple):
         first: frame it begins with, from 0.
         frames: how many it has.
         timecode: time of the file's frame 0, in frames, as the camera wrote it.
+        drop: whether its timecodes are drop frame.
         total: frames of the file.
         size: width and height.
     """
@@ -33,6 +34,7 @@ class Clip(NamedTuple):
     first: int
     frames: int
     timecode: int
+    drop: bool
     total: int
     size: tuple[int, int]
 
@@ -97,8 +99,8 @@ def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
         size = stream.width, stream.height
     first = min(math.floor(moment['start'] * rate + 1e-6), total - 1)
     end = min(max(math.ceil(moment['end'] * rate - 1e-6), first + 1), total)
-    timecode = _frames_of(written, rate) if written else 0
-    return Clip(path, label, rate, first, end - first, timecode, total, size)
+    timecode, drop = (frames_of(written, rate), ';' in written) if written else (0, False)
+    return Clip(path, label, rate, first, end - first, timecode, drop, total, size)
 
 
 def _clips(query: str, moments: Sequence[Mapping[str, Any]]) -> list[Clip]:
@@ -133,18 +135,19 @@ def _vtt(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _edl(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
-    """CMX 3600, without drop frames; the record side is at the rate of the first clip."""
+    """CMX 3600; the record side is at the rate of the first clip, and drop frame if it is."""
     clips = _clips(query, moments)
-    lines = [f'TITLE: {query}', 'FCM: NON-DROP FRAME', '']
+    drop = bool(clips) and clips[0].drop
+    lines = [f'TITLE: {query}', f'FCM: {"" if drop else "NON-"}DROP FRAME', '']
     place = 0
     for number, clip in enumerate(clips, 1):
         length = _at_rate(clip, clips[0].rate)
         inside = clip.timecode + clip.first
         times = [
-            _timecode(inside, clip.rate),
-            _timecode(inside + clip.frames, clip.rate),
-            _timecode(place, clips[0].rate),
-            _timecode(place + length, clips[0].rate),
+            as_timecode(inside, clip.rate, clip.drop),
+            as_timecode(inside + clip.frames, clip.rate, clip.drop),
+            as_timecode(place, clips[0].rate, drop),
+            as_timecode(place + length, clips[0].rate, drop),
         ]
         lines.append(f'{number:03d}  AX       V     C        {" ".join(times)}')
         lines.append(f'* FROM CLIP NAME: {Path(clip.path).name}')
@@ -223,16 +226,26 @@ def _at_rate(clip: Clip, rate: Fraction) -> int:
     return max(1, round(clip.frames / clip.rate * rate))
 
 
-def _timecode(frames: int, rate: Fraction) -> str:
-    """``HH:MM:SS:FF``, counted without drop frames."""
+def as_timecode(frames: int, rate: Fraction, drop: bool = False) -> str:
+    """``HH:MM:SS:FF``; with drop frame ``HH:MM:SS;FF``, of 29.97 or 59.94 frames a second."""
     base = round(rate)
+    if drop:
+        left_out = base // 15  # of each minute but the tenth ones
+        tens, rest = divmod(frames, 600 * base - 9 * left_out)
+        minutes = max(0, (rest - left_out) // (60 * base - left_out))
+        frames += left_out * (9 * tens + minutes)
     seconds, rest = divmod(frames, base)
-    return f'{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{rest:02d}'
+    sign = ';' if drop else ':'
+    minutes, seconds = divmod(seconds, 60)
+    return f'{minutes // 60 % 24:02d}:{minutes % 60:02d}:{seconds:02d}{sign}{rest:02d}'
 
 
-def _frames_of(timecode: str, rate: Fraction) -> int:
-    hours, minutes, seconds, frames = (int(part) for part in timecode.replace(';', ':').split(':'))
-    return ((hours * 60 + minutes) * 60 + seconds) * round(rate) + frames
+def frames_of(timecode: str, rate: Fraction) -> int:
+    """The frame that a timecode stands for; a ``;`` says that labels were left out."""
+    hours, minutes, seconds, frames = map(int, timecode.replace(';', ':').split(':'))
+    base, minutes = round(rate), 60 * hours + minutes
+    left_out = base // 15 * (minutes - minutes // 10) if ';' in timecode else 0
+    return (60 * minutes + seconds) * base + frames - left_out
 
 
 def _clock(seconds: float) -> str:

@@ -7,9 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
 
+import av
+import numpy as np
 import pytest
 
-from demul_mm.app.export import FORMS, as_clip, export, read_moments
+from demul_mm.app.export import FORMS, as_clip, as_timecode, export, frames_of, read_moments
 from tests.app.films import write_film
 
 
@@ -111,3 +113,52 @@ def test_opentimelineio_reads_what_editors_open(tmp_path: Path, form, adapter, o
         (clip.source_range.start_time.value, clip.source_range.duration.value) for clip in track
     ] == [(25, 13), (0, 50), (75, 25)]
     assert [track.range_of_child(clip).start_time.value for clip in track] == [0, 13, 63]
+
+
+def write_camera_film(path: Path, timecode: str, rate: Fraction) -> Path:
+    """Three seconds whose frame 0 has a timecode."""
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=rate)
+        stream.width = stream.height = 32
+        stream.metadata['timecode'] = timecode
+        for _ in range(3 * round(rate)):
+            picture = np.zeros((32, 32, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ('timecode', 'rate', 'cut'),
+    [
+        ('01:00:00:00', Fraction(25), ['01:00:01:00', '01:00:02:00']),
+        # Drop frame: of minutes that are no tens there are no labels 00 and 01.
+        ('00:58:59;00', Fraction(30000, 1001), ['00:59:00;02', '00:59:01;02']),
+        ('00:59:59;00', Fraction(30000, 1001), ['01:00:00;00', '01:00:01;00']),
+        ('00:58:59;00', Fraction(60000, 1001), ['00:59:00;04', '00:59:01;04']),
+    ],
+)
+def test_the_timecode_of_the_camera(tmp_path: Path, timecode: str, rate: Fraction, cut) -> None:
+    otio = pytest.importorskip('opentimelineio')
+    film = write_camera_film(tmp_path / 'camera.mp4', timecode, rate)
+    second = float(round(rate) / rate)
+    moments = [dict(video=str(film), start=second, end=2 * second)]
+    clip = as_clip(moments[0], '')
+    assert clip.timecode == otio.opentime.from_timecode(timecode, float(rate)).value
+    lines = export('red', moments, 'edl').splitlines()
+    assert lines[1] == ('FCM: DROP FRAME' if ';' in timecode else 'FCM: NON-DROP FRAME')
+    assert lines[3].split()[4:6] == cut
+    timeline = otio.adapters.read_from_string(export('red', moments, 'otio'), 'otio_json')
+    (read,) = timeline.find_clips()
+    assert read.source_range.start_time.to_timecode() == cut[0]
+
+
+def test_drop_frame_labels_are_those_of_opentimelineio() -> None:
+    otio = pytest.importorskip('opentimelineio')
+    for base in (30, 60):
+        rate = Fraction(1000 * base, 1001)
+        for frame in [*range(0, 20 * base), *range(base * 55, 2_589_000, 1777)]:
+            time = otio.opentime.RationalTime(frame, float(rate))
+            label = time.to_timecode(float(rate), drop_frame=True)
+            assert as_timecode(frame, rate, drop=True) == label
+            assert frames_of(label, rate) == frame
