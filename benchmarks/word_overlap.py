@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
-from demul_mm.index.words import WordIndex
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -54,6 +53,8 @@ class WordOverlap:
 
     def __init__(self, clips: Mapping[str, Sequence[str]]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
+
+        from demul_mm.index.words import WordIndex
 
         self.videos = {video_id: place for place, video_id in enumerate(clips)}
         self.first = np.cumsum([0, *map(len, clips.values())])

@@ -19,8 +19,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -283,9 +284,18 @@ def page(found: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+@contextmanager
+def exit_when_terminated() -> Iterator[None]:
+    """Make an exit of SIGTERM, so that the runs are ended too."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main() -> None:
     args = parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are ended too
     config = load_config(args.config, args.cfg_options, args.work_dir)
     num = number_of_folds(config)
     folds = sorted(set(args.folds or range(num)))
@@ -293,7 +303,8 @@ def main() -> None:
         raise ValueError(f'--folds {folds}: the config has folds 0 to {num - 1}')
     path = settle(config, Path(args.config).stem)
     runs = [Run(path, seed, fold) for seed in sorted(set(args.seeds)) for fold in folds]
-    carry_out(runs, args.jobs, config.train_cfg.max_epochs)
+    with exit_when_terminated():
+        carry_out(runs, args.jobs, config.train_cfg.max_epochs)
     MMLogger.get_current_instance().setLevel('WARNING')  # the tables are printed below
     found = report(config, runs, shlex.join(['python', 'tools/cross_validate.py', *sys.argv[1:]]))
     write_atomically(path.parent / 'report.json', json.dumps(found, indent=1) + '\n')

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from demul_mm.index import VideoEntry
+from demul_mm.models.heads import JointScore
 from demul_mm.registry import INDEXES
 from demul_mm.retrieval import (
     CorpusSearcher,
@@ -50,7 +52,12 @@ def query_of(vector: np.ndarray) -> QueryEncoding:
 def searcher_of(videos: list[VideoEntry]) -> CorpusSearcher:
     index = INDEXES.build(dict(type='ExactIndex', level2='fp16', model_fingerprint='m'))
     index.build(videos)
-    return CorpusSearcher(None, index, None, None)
+    return CorpusSearcher(wordless(), index, None, None)
+
+
+def wordless() -> Any:
+    """As much of a model as mode 'fast' looks at."""
+    return SimpleNamespace(head=SimpleNamespace(joint=JointScore()))
 
 
 def session_of(
@@ -298,7 +305,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     other = INDEXES.build(dict(type='ExactIndex', model_fingerprint='other'))
     other.build(VIDEOS[:2])
     with pytest.raises(ValueError, match='saved with model'):
-        SearchSession.load(path, CorpusSearcher(None, other, None, None))
+        SearchSession.load(path, CorpusSearcher(wordless(), other, None, None))
     path.write_text('{}')
     with pytest.raises(ValueError, match='no search session'):
         SearchSession.load(path, session.searcher)

@@ -1,6 +1,7 @@
 """Every fold is trained and tested once; a second call goes on where the first was stopped."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,8 @@ def test_a_run_that_fails_says_why(
     with pytest.raises(SystemExit):
         run_in_process(*command, '0', '--cfg-options', 'train_dataloader.dataset.features=None')
     assert 'train.log ends' in capsys.readouterr().err
+    # Who ran it in this process is ended by a signal as before.
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_config_without_folds_is_refused(config: Path, capsys: pytest.CaptureFixture) -> None:
