@@ -49,3 +49,11 @@ def _what_is_imported_stays() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs and processes begin with all imports done; see ``tests/warm.py``."""
+    from tests.warm import start_warm
+
+    start_warm(monkeypatch)

@@ -147,9 +147,8 @@ def run_ranks(function: Any, *args: object, ranks: int = 2) -> None:
     torch.multiprocessing.start_processes(function, args, ranks, start_method='forkserver')
 
 
-@pytest.fixture
-def warm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever Python program or process is started in a test, or by one that is, is warm."""
+def start_warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have whatever Python program or process is started, here or by one that is, be warm."""
     monkeypatch.setattr(subprocess, 'Popen', _popen(SERVER))
     get_context = multiprocessing.get_context
     monkeypatch.setattr(

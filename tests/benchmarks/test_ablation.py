@@ -10,7 +10,6 @@ import pytest
 
 from tests.engine.tiny import write_tiny_demul
 from tests.tools.running import Done, call
-from tests.warm import warm  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / 'benchmarks' / 'ablation.py')

@@ -8,7 +8,6 @@ import pytest
 
 from tests.engine.tiny import DIM, write_tiny_demul
 from tests.tools.running import run_in_process
-from tests.warm import warm  # noqa: F401
 
 pytestmark = pytest.mark.slow
 

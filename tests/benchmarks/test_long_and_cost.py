@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.tiny import write_tiny_demul
 from tests.tools.running import ROOT, call
-from tests.warm import run_warm, warm  # noqa: F401
+from tests.warm import run_warm
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,6 @@ import pytest
 from demul_mm.rendered import contact_sheet, render_corpus
 from demul_mm.rendered.world import COLOURS, FPS, held_out_combinations
 from tests.tools.running import Done, call
-from tests.warm import warm  # noqa: F401
 
 av = pytest.importorskip('av')
 
