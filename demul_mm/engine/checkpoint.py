@@ -18,6 +18,8 @@ from demul_mm.files import read_text, write_atomically
 # Buffers that older checkpoints lack, and that are of no harm as they start.
 ADDED_LATER = (
     'calibrator.match_levels',
+    'decoupler.query_means',
+    'decoupler.video_means',
     'joint.words_weight',
     *(f'length_memory.{name}' for name in ('captions', 'lengths', 'count', 'weight')),
 )

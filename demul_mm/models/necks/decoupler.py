@@ -1,5 +1,7 @@
 """The semantic decoupler: what both modalities can say, and what only one can."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce
@@ -40,14 +42,16 @@ class SemanticDecoupler(nn.Module):
         dropout: rate on the way into the shared space.
         bypass: whether the features that fusion sees also hold what came in, beside both parts.
             Without it the two parts have to carry everything, each its own share.
-        momentum: share of the new in the running means of both modalities in the shared space,
-            which are taken off before its vectors are brought to unit length; 0 for none. What
-            tells the modalities apart there is little more than the difference of these means
-            (Liang et al., "Mind the Gap", 2022).
+        momentum: share of the new in the running means of the queries and of each level of the
+            pyramid in the shared space, which are taken off before its vectors are brought to unit
+            length; 0 for none. What tells the modalities apart there is little more than the
+            difference of these means (Liang et al., "Mind the Gap", 2022), and what tells a level
+            from another is the larger part of it.
+        num_levels: levels of the pyramid.
     """
 
-    video_mean: Tensor
-    query_mean: Tensor
+    video_means: Tensor
+    query_means: Tensor
 
     def __init__(
         self,
@@ -58,14 +62,15 @@ class SemanticDecoupler(nn.Module):
         dropout: float = 0.1,
         bypass: bool = True,
         momentum: float = 0.0,
+        num_levels: int = 1,
     ) -> None:
         super().__init__()
         self.shared_dim = shared_dim
         self.private_dim = private_dim
         self.bypass = bypass
         self.momentum = momentum
-        self.register_buffer('video_mean', torch.zeros(shared_dim))
-        self.register_buffer('query_mean', torch.zeros(shared_dim))
+        self.register_buffer('video_means', torch.zeros(num_levels, shared_dim))
+        self.register_buffer('query_means', torch.zeros(1, shared_dim))
         self.projector = nn.Linear(dim, shared_dim)
         self.streams = nn.ModuleDict(
             {name: _Decoupled(dim, shared_dim, private_dim, dropout) for name in streams}
@@ -76,14 +81,19 @@ class SemanticDecoupler(nn.Module):
         self.stream_logit = nn.Parameter(weights) if len(streams) > 1 else None
 
     def encode_streams(
-        self, streams: dict[str, Tensor], stream_mask: Tensor, mask: Tensor | None = None
+        self,
+        streams: dict[str, Tensor],
+        stream_mask: Tensor,
+        mask: Tensor | None = None,
+        level_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decouple the pyramid of each stream.
 
         Args:
             streams: ``{name: (V, M, D)}`` in the order of ``self.streams``.
             stream_mask: ``(V, N)``.
-            mask: ``(V, M)`` the cells that count for the running mean; None: all.
+            mask: ``(V, M)`` the cells that count for the running means; None: all.
+            level_sizes: cells of each level, ``M`` in all; None: all are of one.
 
         Returns:
             features ``(V, N, M, D)``, private ``(V, N, M, P)``, and the shared unit vectors of all
@@ -102,13 +112,14 @@ class SemanticDecoupler(nn.Module):
             shared = torch.einsum('vn,vnms->vms', weight, torch.stack(shareds, 1).float())
         else:
             shared = shareds[0]
-        shared = self._centred(shared.float(), self.video_mean, mask)
+        shared = self._centred(shared.float(), self.video_means, mask, level_sizes)
         return torch.stack(features, 1), torch.stack(privates, 1), shared
 
     def encode_language(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``x (..., D)`` to shared unit vectors ``(..., S)`` and private ``(..., P)``."""
         shared, private = self._split(self.language, x)
-        return self._centred(shared.float(), self.query_mean), private
+        rows = shared.float()
+        return self._centred(rows.flatten(0, -2)[:, None], self.query_means).view_as(rows), private
 
     def recombine_language(self, x: Tensor, shared: Tensor, private: Tensor) -> Tensor:
         """Language features ``(..., D)`` for fusion, from both parts."""
@@ -124,15 +135,32 @@ class SemanticDecoupler(nn.Module):
         self.language.recombine.requires_grad_(False)
         self.language.norm.requires_grad_(False)
 
-    def _centred(self, x: Tensor, mean: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Unit vectors ``(..., S)`` of ``x`` without the running mean of its modality."""
-        if self.momentum and self.training:
+    def _centred(
+        self,
+        x: Tensor,
+        means: Tensor,
+        mask: Tensor | None = None,
+        level_sizes: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Unit vectors ``(V, M, S)`` of ``x`` without the mean of its modality and level.
+
+        In training that is the batch's own, through which gradients flow, as in batch
+        normalisation; the running means ``(levels, S)`` are for later.
+        """
+        if not self.momentum:
+            return F.normalize(x, dim=-1)
+        sizes = [x.shape[1]] if level_sizes is None else list(level_sizes)
+        if self.training:
+            keep = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
+            sums = (x * keep[..., None]).sum(0).split(sizes)
+            numbers = keep.sum(0).split(sizes)
+            now = torch.stack([s.sum(0) / n.sum().clamp(min=1) for s, n in zip(sums, numbers)])
             with torch.no_grad():
-                keep = x.new_ones(x.shape[:-1]) if mask is None else mask.to(x.dtype)
-                batch = torch.einsum('...s,...->s', x, keep) / keep.sum().clamp(min=1)
-                all_reduce(batch, op='mean')  # one mean for all ranks
-                mean.lerp_(batch, self.momentum)
-        return F.normalize(x - mean, dim=-1)
+                told = now.detach().clone()
+                all_reduce(told, op='mean')  # the same means for all ranks
+                means.lerp_(told, self.momentum)
+            means = now
+        return F.normalize(x - torch.cat([m.expand(n, -1) for m, n in zip(means, sizes)]), dim=-1)
 
     def _split(self, part: _Decoupled, x: Tensor) -> tuple[Tensor, Tensor]:
         private = x[..., :0] if part.private is None else part.private(x)

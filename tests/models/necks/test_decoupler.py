@@ -62,29 +62,48 @@ def test_both_parts_reach_the_features(decoupler: SemanticDecoupler):
         assert not torch.allclose(decoupler.recombine_language(x, *changed), before)
 
 
-def test_running_means_take_the_gap_between_the_modalities_away() -> None:
-    """Two modalities with a mean of their own end up around one centre."""
+def test_what_tells_modalities_and_levels_apart_is_taken_away() -> None:
+    """Queries and two levels, each with a mean of its own, end up around one centre."""
     torch.manual_seed(0)
-    decoupler = SemanticDecoupler(8, 6, 4, dropout=0.0, momentum=0.1)
+    decoupler = SemanticDecoupler(8, 6, 4, dropout=0.0, momentum=0.1, num_levels=2)
     video, query = torch.randn(64, 5, 8), torch.randn(64, 8) + 2
+    video[:, 3:] -= 2  # the second level
     mask = torch.ones(64, 5).bool()
-    mask[:, 3:] = False
+    mask[:, 2] = False
     stray = torch.where(mask[..., None], video, 50.0)  # what is masked does not count
 
-    def gap() -> float:
-        with torch.no_grad():
-            _, _, shared = decoupler.encode_streams({'visual': stray}, mask[:, :1], mask)
-            told, _ = decoupler.encode_language(query)
-        return float((shared[mask].mean(0) - told.mean(0)).norm())
+    def centres() -> list[torch.Tensor]:
+        _, _, shared = decoupler.encode_streams({'visual': stray}, mask[:, :1], mask, (3, 2))
+        told, _ = decoupler.encode_language(query)
+        return [
+            shared[:, :2].flatten(0, 1).mean(0),
+            shared[:, 3:].flatten(0, 1).mean(0),
+            told.mean(0),
+        ]
 
-    before = decoupler.eval() and gap()
-    decoupler.train()
-    for _ in range(60):
-        gap()
-    decoupler.eval()
-    after = gap()
-    assert after < 0.1 < before
-    assert gap() == after  # nothing moves in evaluation
+    with torch.no_grad():
+        assert all(centre.norm() > 0.5 for centre in decoupler.eval() and centres())
+        decoupler.train()
+        assert all(centre.norm() < 0.15 for centre in centres())  # the batch's own means
+        for _ in range(60):
+            centres()
+        after = decoupler.eval() and centres()
+        assert all(centre.norm() < 0.15 for centre in after)
+        again = centres()
+    assert all(torch.equal(a, b) for a, b in zip(after, again))  # nothing moves in evaluation
+
+
+def test_means_are_taken_in_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    decoupler = SemanticDecoupler(8, 6, 4, dropout=0.0, momentum=0.1).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        _, _, shared = decoupler.encode_streams(
+            {'visual': torch.randn(4, 5, 8)}, torch.ones(4, 1).bool()
+        )
+        told, _ = decoupler.encode_language(torch.randn(4, 8))
+    assert shared.dtype == told.dtype == torch.float32
+    assert decoupler.video_means.any()
+    assert decoupler.query_means.any()
 
 
 def test_without_the_bypass_fusion_sees_the_two_parts_alone() -> None:
