@@ -1,5 +1,6 @@
 """A pre-trained language model for the words, which remembers what it has read."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from demul_mm.models.backbones.frozen import put_together, read_frozen
+from demul_mm.models.backbones.frozen import PACKABLE, put_together, read_frozen
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import MODELS
@@ -41,9 +42,19 @@ def load_quietly(folder: str) -> 'PreTrainedModel':
     return lm
 
 
+def _layers(lm: 'PreTrainedModel') -> nn.ModuleList:
+    return max((m for m in lm.modules() if isinstance(m, nn.ModuleList)), key=len)
+
+
+def _cut(lm: 'PreTrainedModel', layers: Sequence[int]) -> None:
+    """Drop the layers behind the last one that is read, in models whose states stay the same."""
+    if min(layers) >= 0 and lm.config.model_type in PACKABLE:
+        del _layers(lm)[max(1, *layers) :]
+
+
 def _tune(lm: 'PreTrainedModel', tune: str | int) -> None:
     """Let gradients into all of the model, none of it, or its last layers."""
-    layers = max((m for m in lm.modules() if isinstance(m, nn.ModuleList)), key=len)
+    layers = _layers(lm)
     number = {'none': 0, 'all': len(layers)}.get(tune, tune) if isinstance(tune, str) else tune
     if type(number) is not int or not 0 <= number <= len(layers):
         raise ValueError(
@@ -102,7 +113,8 @@ class TransformersLM(nn.Module):
             network.
         tune: ``'none'``, ``'all'``, or the number of last layers to train.
         layers: the layers whose features are put side by side; 0 is what the words are without
-            their company, -1 the last layer. Two of them tell apart what one blends.
+            their company, -1 the last layer. Two of them tell apart what one blends. What lies
+            behind the last one that is named is not computed.
         cache_mb: memory for the features of a frozen model; sentences beyond it are recomputed.
         dtype: the precision in which a frozen model runs (see :mod:`demul_mm.precision`); bfloat16
             gives features at a cosine of .9999 to those of float32.
@@ -130,6 +142,7 @@ class TransformersLM(nn.Module):
         )
         self._cache_bytes = cache_mb * 2**20
         self._said_full = False
+        _cut(lm, self.layers)
         _tune(lm, tune)
         if self.frozen:
             self._hidden = _Shared([lm.eval()])

@@ -258,8 +258,17 @@ def test_tuned_and_frozen_models_start_alike(folder: str):
     ids, mask = sentences(5)
     with torch.no_grad():
         tuned = TransformersLM(folder, tune=2).eval()(ids, mask)
-    frozen = TransformersLM(folder)(ids, mask)
+    frozen = TransformersLM(folder, dtype='float32')(ids, mask)  # a tuned one has autocast
     torch.testing.assert_close(frozen[mask], tuned[mask], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('layers', [(0, 2), (1,), (0,)])
+def test_layers_that_nobody_reads_are_not_run(folder: str, layers: tuple[int, ...]):
+    ids, mask = sentences(5)
+    lm = TransformersLM(folder, layers=layers, dtype='float32')
+    assert len(lm._hidden[0].encoder.layer) == max(1, *layers)
+    whole = TransformersLM(folder, layers=(*layers, -1), dtype='float32')(ids, mask)
+    assert torch.equal(lm(ids, mask), whole[..., : lm.out_dim])
 
 
 @pytest.mark.parametrize('tune', ['some', -1, 4, True, 1.5])
