@@ -90,6 +90,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         'train_dataloader.dataset.pipeline': without('TemporalCrop', 'SpeedChange', 'ClipDrop')
     },
     'no_actions': {'train_dataloader.dataset.pipeline': without('ActionQueries')},
+    # The shared space as it is learned, with what tells modalities and levels apart in it.
+    'not_centred': {'model.decoupler.momentum': 0.0},
     # The curves of likeness are not read before fusion.
     'no_reader': {'model.reader': None},
     # How long such moments last elsewhere is not asked.
@@ -151,10 +153,12 @@ WHOLE_ONLY = (
     'no_quality',
     'not_augmented',
     'no_actions',
+    'not_centred',
     'no_reader',
     'no_lengths',
 )
 TEXT_ONLY = ('not_aligned',)  # of captions and speech
+LEFT_OUT = ('no_fusion', *WHOLE_ONLY, 'suppression', *TEXT_ONLY)
 
 
 def ablate(config: Config, changes: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Methods side by side: one command, resumed, with equal epochs or seconds, in one table."""
+"""Methods, and parts of one, side by side: one command, resumed, one table."""
 
 import json
 import runpy
@@ -88,3 +88,25 @@ def test_equal_seconds_and_rates(tmp_path: Path, configs: list[str]) -> None:
     assert sum(n for n, _ in trials['blocks'](trial)) == rows[-1]['iter']
     # One process does all, so its processor has no more time than the clock shows.
     assert all(0 < row['processor_time'] <= 1.05 * row['time'] for row in rows)
+
+
+@pytest.mark.usefixtures('warm')
+def test_what_parts_are_worth(
+    tmp_path: Path, configs: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    """One command, resumed: each part that the recipe has, with paired intervals."""
+    work_dir = tmp_path / 'runs'
+    command = ['benchmarks/ablation_cv.py', configs[0], '--folds', '1', '--seeds', '0']
+    command += ['--variants', 'no_fusion', 'no_actions', '--work-dir', str(work_dir)]
+    command += ['--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_begin=1']
+    run_in_process(*command)
+    assert 'no_actions changes nothing' in capsys.readouterr().out
+    page = (work_dir / 'page.md').read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith('| no_fusion |'))
+    assert row.count('[') == row.count('|') - 2  # every metric with its interval
+    assert '| no_actions |' not in page
+
+    kept = work_dir / 'demul_tiny_cv' / 'no_fusion' / 'seed_0_fold_1' / 'predictions.json'
+    before = kept.stat().st_mtime_ns
+    run_in_process(*command)  # goes on: nothing is left to do
+    assert kept.stat().st_mtime_ns == before

@@ -1,0 +1,153 @@
+"""What each part of a recipe is worth on real data: leave it out, test folds, compare in pairs.
+
+Each config, whole and without each part (benchmarks/ablations.py), goes through
+tools/cross_validate.py and trains as long as the recipe says. What is lost without a part is the
+mean over the same queries and seeds, with its 95 % interval over videos. The same command goes
+on where it was stopped, and writes the page anew after each variant. A part that a recipe does not
+have is left out of its table.
+
+Examples:
+    python benchmarks/ablation_cv.py configs/demul_charades_clip_cv.py \\
+        configs/demul_qvhighlights_captions_cv.py configs/demul_youcook2_transcripts_cv.py \\
+        --folds 0 1 --seeds 0 1 --jobs 2
+    python benchmarks/ablation_cv.py configs/demul_charades_clip_cv.py --variants no_reader
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablations import ABLATIONS, LEFT_OUT, ablate
+from trials import ROOT
+
+from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.files import write_atomically
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+WHOLE = 'whole'
+SHOWN = ('R@1,IoU=0.3', 'R@1,IoU=0.5', 'R@1,IoU=0.7', 'R@5,IoU=0.7', 'R1@0.5', 'R1@0.7')
+SHOWN += ('mIoU', 'mAP', 'VR/R@1', 'VR/R@10')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    parser.add_argument('configs', nargs='+', help='configs with folds')
+    parser.add_argument(
+        '--variants', nargs='+', choices=ABLATIONS, default=LEFT_OUT, help='default: %(default)s'
+    )
+    parser.add_argument('--folds', type=int, nargs='+', default=[0, 1], help='default: 0 1')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='default: 0 1')
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
+    parser.add_argument('--work-dir', default='work_dirs/ablation_cv', help='default: %(default)s')
+    parser.add_argument('--out', metavar='FILE.md', help='default: page.md of the work dir')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def changed(path: str, variant: str, args: argparse.Namespace) -> 'Config | None':
+    """The config without the part, or None where it has none."""
+    config = load_config(path, args.cfg_options)
+    if variant != WHOLE:
+        try:
+            ablate(config, ABLATIONS[variant])
+        except (KeyError, ValueError):
+            return None
+    return config
+
+
+def cross_validate(config: 'Config', folder: Path, args: argparse.Namespace) -> None:
+    """Train and test its folds, or go on with them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config.work_dir = None
+    path = folder.with_suffix('.py')
+    write_atomically(path, config.pretty_text)
+    command = [sys.executable, str(ROOT / 'tools/cross_validate.py'), str(path)]
+    command += ['--work-dir', str(folder), '--jobs', str(args.jobs)]
+    command += ['--seeds', *map(str, args.seeds), '--folds', *map(str, args.folds)]
+    with (folder / 'cross_validate.log').open('a') as log:
+        subprocess.run(command, stdout=log, check=True)
+
+
+def difference(config: str, whole: Path, other: Path) -> dict[str, str | float]:
+    """Row of the table: what is lost without the part, in points, and how sure that is."""
+    from demul_mm.evaluation.intervals import mean_values, paired_bootstrap, query_values
+    from demul_mm.evaluation.predictions import load_predictions
+    from demul_mm.evaluation.rescore import evaluator_metrics
+
+    metrics = evaluator_metrics(load_config(config).test_evaluator)
+    first, second = (
+        mean_values(
+            [
+                query_values(metrics, load_predictions(file)[1])
+                for file in sorted(folder.glob('seed_*.json'))
+            ]
+        )
+        for folder in (whole, other)
+    )
+    report = paired_bootstrap(first, second)
+    if whole == other:
+        return {key: row['first'] for key, row in report.items() if key in SHOWN}
+    return {
+        key: f'{row["difference"]:+.1f} [{row["low"]:.1f}, {row["high"]:.1f}]'
+        for key, row in report.items()
+        if key in SHOWN
+    }
+
+
+def page(tables: dict[str, dict[str, dict]], reports: dict[str, dict], command: str) -> str:
+    """All tables in Markdown."""
+    from demul_mm.evaluation.tables import format_markdown
+
+    lines = [
+        '# What each part is worth on real data',
+        '',
+        f'`{command}`. First row: the whole recipe, in percent. The others: the change without '
+        'a part, in points, with its 95 % interval by drawing videos, over the same queries and '
+        'the mean of the seeds. Each variant trains as long as the recipe; checkpoint and '
+        'calibration are chosen on held-out training videos.',
+    ]
+    for name, rows in tables.items():
+        told = reports[name]
+        lines += [
+            '',
+            f'## {name}',
+            '',
+            f'{told["queries"]:,} queries of {told["videos"]:,} videos, folds {told["folds"]}, '
+            f'seeds {told["seeds"]}, trained on {told["train_queries"]:,.0f} queries, commit '
+            f'`{told["commit"]}`.',
+            '',
+            format_markdown(rows),
+        ]
+    return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+    args = parse_args()
+    work_dir = Path(args.work_dir)
+    out = Path(args.out) if args.out else work_dir / 'page.md'
+    command = shlex.join(['python', 'benchmarks/ablation_cv.py', *sys.argv[1:]])
+    tables: dict[str, dict[str, dict]] = {}
+    reports: dict[str, dict] = {}
+    for path in args.configs:
+        name = Path(path).stem
+        for variant in (WHOLE, *args.variants):
+            config = changed(path, variant, args)
+            if config is None:
+                print(f'{name}: {variant} changes nothing of it')
+                continue
+            folder, whole = work_dir / name / variant, work_dir / name / WHOLE
+            cross_validate(config, folder, args)
+            tables.setdefault(name, {})[variant] = difference(path, whole, folder)
+            reports.setdefault(name, json.loads((whole / 'report.json').read_text()))
+            write_atomically(out, page(tables, reports, command))
+    print(out.read_text())
+
+
+if __name__ == '__main__':
+    run_tool(main)
