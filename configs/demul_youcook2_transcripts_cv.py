@@ -55,8 +55,9 @@ test_dataloader = dict(
 
 # So few queries: more dropout than where thousands are at hand.
 model = dict(
-    language=dict(dropout=0.3),
+    language=dict(lm=dict(layers=(0, -1)), dropout=0.3),  # features are of the last layer, too
     pyramid=dict(dropout=0.3),
+    decoupler=dict(momentum=0.0),  # little of this shared space is learned
     head=dict(dropout=0.3),
     streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5)),
     # The sentence encoder has read speech and queries alike; and cooks say the things by name.
@@ -70,7 +71,7 @@ model = dict(
     # Without fusion the scores of neighbours differ less than their likelihoods.
     test_cfg=dict(nms=dict(temperature=0.5)))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-train_cfg = dict(max_epochs=8, val_begin=3, val_interval=1)
+train_cfg = dict(max_epochs=16, val_begin=3, val_interval=1)
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))
 
 test_cfg = dict(type='CorpusTestLoop', num_videos=50, num_fused=20, num_moments=100)

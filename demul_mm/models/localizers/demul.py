@@ -91,8 +91,16 @@ class DeMUL(MomentLocalizer):
         self.frame_encoder = MODELS.build(frame_encoder) if frame_encoder else None
         self.towers = torch.nn.ModuleDict({k: MODELS.build(v) for k, v in streams.items()})
         self.pyramid = MODELS.build(pyramid)
-        self.decoupler = MODELS.build({'streams': tuple(streams), **decoupler})
+        self.decoupler = MODELS.build(
+            {'streams': tuple(streams), 'num_levels': self.pyramid.num_levels, **decoupler}
+        )
         spaces = torch.nn.ModuleList(MODELS.build(space) for space in aligned)
+        last = getattr(self.language.lm, 'layers', (-1,))[-1]
+        if last != -1 and any(space.words is None for space in spaces):
+            raise ValueError(
+                f'language.lm.layers ends with {last}, but an aligned stream holds what the last '
+                'layer tells: end them with -1'
+            )
         self.aligned = cast('list[AlignedStream]', spaces)
         self.reader = MODELS.build({'spaces': len(aligned), **reader}) if reader else None
         self.proposal = MODELS.build(proposal)
@@ -149,7 +157,9 @@ class DeMUL(MomentLocalizer):
         num_clips = valid.sum(1)
         points = self.points(valid.shape[1], valid.device)
         mask = points.valid(num_clips)
-        features, private, shared = self.decoupler.encode_streams(pyramids, stream_mask, mask)
+        features, private, shared = self.decoupler.encode_streams(
+            pyramids, stream_mask, mask, points.level_sizes
+        )
         for space in self.aligned:
             x, told = streams[space.stream]
             cells = self.pyramid.average(space.clips(x, told), told)
