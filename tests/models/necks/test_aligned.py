@@ -101,3 +101,12 @@ def prepared(model: DeMUL) -> dict:
 def test_a_share_outside_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match='share'):
         AlignedStream('text', E, share=share)
+
+
+def test_layers_that_no_aligned_stream_holds_are_refused() -> None:
+    config = tiny_config(
+        aligned=[dict(type='AlignedStream', stream='visual', in_dim=TOKENS, share=0.9)]
+    )
+    config['language']['lm'] = dict(type='TransformersLM', name='minilm', layers=(0, 4))
+    with pytest.raises(ValueError, match='end them with -1'):
+        MODELS.build(config)
