@@ -50,6 +50,11 @@ def read_rows(path: Path) -> dict[str, dict[str, float | str]]:
     return {row[0]: {k: v for k, v in zip(cells[0][1:], row[1:]) if v != '-'} for row in cells[2:]}
 
 
+def text_below(path: Path) -> str:
+    """What somebody wrote under the table."""
+    return path.read_text().rpartition('|\n')[2] if path.is_file() else ''
+
+
 def main() -> None:
     args = parse_args()
     import speed_measures
@@ -61,7 +66,8 @@ def main() -> None:
     kept = {k: v for k, v in read_rows(args.out).items() if k.rsplit(': ', 1)[0] not in own}
     table = format_markdown({**kept, **rows}, decimals=1)
     print(format_markdown(rows, decimals=1))
-    write_atomically(args.out, ABOUT.format(**speed_measures.SIZES._asdict()) + table + '\n')
+    about = ABOUT.format(**speed_measures.SIZES._asdict())
+    write_atomically(args.out, f'{about}{table}\n{text_below(args.out)}')
 
 
 if __name__ == '__main__':

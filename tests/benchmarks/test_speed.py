@@ -1,4 +1,4 @@
-"""The table of speeds: a machine's rows are replaced, those of others stay."""
+"""The table of speeds: a machine's rows are replaced; those of others, and text below, stay."""
 
 import sys
 from pathlib import Path
@@ -24,12 +24,15 @@ def test_rows_of_other_machines_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     first = measured('One, AVX2: float32 (auto)', training=3.0, commit='a')
     assert first == {'One, AVX2: float32 (auto)': {'training': '3.0', 'commit': 'a'}}
+    page = tmp_path / 'speed.md'
+    page.write_text(page.read_text() + '\nWhat somebody found.\n')
     measured('Two, AMX: bfloat16 (auto)', training=9.25, search=1.0, commit='b')
     rows = measured('One, AVX2: float32', training=4.0, commit='c')
     assert rows == {
         'Two, AMX: bfloat16 (auto)': {'training': '9.2', 'search': '1.0', 'commit': 'b'},
         'One, AVX2: float32': {'training': '4.0', 'commit': 'c'},
     }
+    assert page.read_text().endswith('|\n\nWhat somebody found.\n')
 
 
 @pytest.mark.slow
