@@ -28,9 +28,7 @@ train_dataloader = dict(
     dataset=dict(videos, folds=dict(num=5, test=0, part='train'), pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='train')))
 test_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='test')))
-model = dict(
-    language=dict(lm=dict(layers=(0, 3))),  # as good as later ones on the held-out videos of fold 1
-    streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
+model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
 default_hooks = dict(checkpoint=dict(save_best='mIoU'))
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
 train_cfg = dict(max_epochs=12, val_begin=8, val_interval=2)

@@ -36,7 +36,7 @@ test_dataloader = dict(
 
 # So few queries: more dropout than where thousands are at hand.
 model = dict(
-    language=dict(lm=dict(layers=(0, -1)), dropout=0.3),  # features are of the last layer, too
+    language=dict(dropout=0.3),
     pyramid=dict(dropout=0.3),
     head=dict(dropout=0.3),
     streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5)),

@@ -55,7 +55,7 @@ test_dataloader = dict(
 
 # So few queries: more dropout than where thousands are at hand.
 model = dict(
-    language=dict(lm=dict(layers=(0, -1)), dropout=0.3),  # features are of the last layer, too
+    language=dict(dropout=0.3),
     pyramid=dict(dropout=0.3),
     decoupler=dict(momentum=0.0),  # little of this shared space is learned
     head=dict(dropout=0.3),
