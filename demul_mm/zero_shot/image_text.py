@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demul_mm.hub import fetch
-from demul_mm.precision import autocast
+from demul_mm.precision import autocast, check_precision
 from demul_mm.sentences import longer_than, warn_cut
 from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
 
@@ -26,6 +26,7 @@ class ImageTextEncoder:
         device: where it runs; None: a GPU where there is one.
         offline: never download; otherwise what is downloaded is logged first.
         batch: pictures or sentences encoded at once.
+        dtype: the precision in which it runs (see :mod:`demul_mm.precision`).
 
     Raises:
         FileNotFoundError: there is no such folder, and no downloaded model of that name.
@@ -38,11 +39,12 @@ class ImageTextEncoder:
         device: str | torch.device | None = None,
         offline: bool = False,
         batch: int = 16,
+        dtype: str = 'auto',
     ) -> None:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
         folder = fetch(name, offline)
-        self.name, self.batch = name, batch
+        self.name, self.batch, self.dtype = name, batch, check_precision(dtype)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         local: dict[str, Any] = dict(local_files_only=True, trust_remote_code=False)
         model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
@@ -107,7 +109,7 @@ class ImageTextEncoder:
 
     @torch.inference_mode()
     def _features(self, encode: Any, inputs: Mapping[str, Tensor]) -> np.ndarray:
-        with autocast('auto', self.device):
+        with autocast(self.dtype, self.device):
             found = encode(**{key: value.to(self.device) for key, value in inputs.items()})
         features = getattr(found, 'pooler_output', found)
         return F.normalize(features.float(), dim=-1).cpu().numpy()

@@ -22,12 +22,12 @@ def numbers(table: str) -> dict[str, list[float]]:
 
 def test_long_videos(tmp_path: Path) -> None:
     config, out = write_tiny_demul(tmp_path / 'data'), tmp_path / 'long.md'
-    options = ['--clips', '128', '2048', '--queries', '2', '--out', str(out)]
+    options = ['--clips', '128', '16384', '--queries', '2', '--out', str(out)]
     done = run_warm(sys.executable, 'benchmarks/long_video.py', config, *options)
     assert done.returncode == 0, done.stderr
-    assert '2 queries, 16 x the clips: ' in done.stdout
+    assert '2 queries, 128 x the clips: ' in done.stdout
     rows = numbers(out.read_text())
-    assert list(rows) == ['128 clips, 2 queries', '2048 clips, 2 queries']
+    assert list(rows) == ['128 clips, 2 queries', '16384 clips, 2 queries']
     short, long = rows.values()
     assert 0 <= short[0] < long[0]  # megabytes
     assert all(value > 0 for row in (short, long) for value in row[1:])

@@ -34,7 +34,7 @@ def unit(found: object) -> np.ndarray:
 
 
 def test_pictures_go_through_the_processor(folder: Path, pictures: list[np.ndarray]) -> None:
-    encoder = ImageTextEncoder(str(folder), device='cpu')
+    encoder = ImageTextEncoder(str(folder), device='cpu', dtype='float32')
     model = AutoModel.from_pretrained(folder).eval()
     inputs = AutoImageProcessor.from_pretrained(folder)(pictures, return_tensors='pt')
     expected = unit(model.get_image_features(**inputs))
@@ -46,8 +46,8 @@ def test_pictures_go_through_the_processor(folder: Path, pictures: list[np.ndarr
 
 
 def test_a_batch_changes_nothing(folder: Path, pictures: list[np.ndarray]) -> None:
-    whole = ImageTextEncoder(str(folder), device='cpu')
-    single = ImageTextEncoder(str(folder), device='cpu', batch=1)
+    whole = ImageTextEncoder(str(folder), device='cpu', dtype='float32')
+    single = ImageTextEncoder(str(folder), device='cpu', dtype='float32', batch=1)
     np.testing.assert_allclose(
         whole.encode_images(pictures), single.encode_images(pictures), atol=1e-5
     )
@@ -58,7 +58,7 @@ def test_a_batch_changes_nothing(folder: Path, pictures: list[np.ndarray]) -> No
 
 
 def test_sentences_are_padded_as_in_training(folder: Path) -> None:
-    encoder = ImageTextEncoder(str(folder), device='cpu')
+    encoder = ImageTextEncoder(str(folder), device='cpu', dtype='float32')
     model = AutoModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for row, sentence in zip(encoder.encode_texts(SENTENCES), SENTENCES):
