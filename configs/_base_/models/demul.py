@@ -5,8 +5,7 @@
 # each modality and level taken off.
 _base_ = ['./demul_short.py']
 model = dict(
-    # With centred spaces the last layer is the better one (held-out videos of Charades-STA, fold 1).
-    language=dict(lm=dict(layers=(0, -1)), dropout=0.2, word_drop=0.1),
+    language=dict(dropout=0.2, word_drop=0.1),
     streams=dict(visual=dict(dropout=0.2)),
     pyramid=dict(dropout=0.2),
     decoupler=dict(private_dim=64, dropout=0.2, momentum=0.05),

@@ -8,9 +8,8 @@ model = dict(
         pad_divisor=32),
     language=dict(
         type='LanguageEncoder',
-        # What the words are alone beside what they mean together: colours and numbers stay apart. On
-        # films the middle of the language model tells as much as its end, for two thirds of the time.
-        lm=dict(type='TransformersLM', name='minilm', tune='none', layers=(0, 4)),
+        # What the words are alone beside what they mean together: colours and numbers stay apart.
+        lm=dict(type='TransformersLM', name='minilm', tune='none', layers=(0, -1)),
         dim=128,
         num_phrases=4),
     streams=dict(visual=dict(type='TemporalTower', in_dim=256, dim=128, depth=1)),
