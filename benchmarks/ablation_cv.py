@@ -14,15 +14,13 @@ Examples:
 """
 
 import argparse
-import json
 import shlex
-import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablations import ABLATIONS, LEFT_OUT, ablate
-from trials import ROOT
+from trials import cross_validate
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import write_atomically
@@ -56,47 +54,34 @@ def changed(path: str, variant: str, args: argparse.Namespace) -> 'Config | None
     if variant != WHOLE:
         try:
             ablate(config, ABLATIONS[variant])
-        except (KeyError, ValueError):
+        except ValueError:
             return None
     return config
 
 
-def cross_validate(config: 'Config', folder: Path, args: argparse.Namespace) -> None:
-    """Train and test its folds, or go on with them."""
-    folder.mkdir(parents=True, exist_ok=True)
+def train_and_test(config: 'Config', folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Train and test its folds, or go on with them; the report."""
     config.work_dir = None
     path = folder.with_suffix('.py')
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, config.pretty_text)
-    command = [sys.executable, str(ROOT / 'tools/cross_validate.py'), str(path)]
-    command += ['--work-dir', str(folder), '--jobs', str(args.jobs)]
-    command += ['--seeds', *map(str, args.seeds), '--folds', *map(str, args.folds)]
-    with (folder / 'cross_validate.log').open('a') as log:
-        subprocess.run(command, stdout=log, check=True)
+    return cross_validate(str(path), folder, args, {})
 
 
 def difference(config: str, whole: Path, other: Path) -> dict[str, str | float]:
     """Row of the table: what is lost without the part, in points, and how sure that is."""
-    from demul_mm.evaluation.intervals import mean_values, paired_bootstrap, query_values
-    from demul_mm.evaluation.predictions import load_predictions
+    from demul_mm.evaluation.intervals import paired_bootstrap
+    from demul_mm.evaluation.pooling import read_values
     from demul_mm.evaluation.rescore import evaluator_metrics
 
     metrics = evaluator_metrics(load_config(config).test_evaluator)
-    first, second = (
-        mean_values(
-            [
-                query_values(metrics, load_predictions(file)[1])
-                for file in sorted(folder.glob('seed_*.json'))
-            ]
-        )
-        for folder in (whole, other)
-    )
-    report = paired_bootstrap(first, second)
+    report = paired_bootstrap(read_values(whole, metrics), read_values(other, metrics))
+    shown = {key: row for key, row in report.items() if key in SHOWN}
     if whole == other:
-        return {key: row['first'] for key, row in report.items() if key in SHOWN}
+        return {key: row['first'] for key, row in shown.items()}
     return {
         key: f'{row["difference"]:+.1f} [{row["low"]:.1f}, {row["high"]:.1f}]'
-        for key, row in report.items()
-        if key in SHOWN
+        for key, row in shown.items()
     }
 
 
@@ -142,9 +127,9 @@ def main() -> None:
                 print(f'{name}: {variant} changes nothing of it')
                 continue
             folder, whole = work_dir / name / variant, work_dir / name / WHOLE
-            cross_validate(config, folder, args)
+            report = train_and_test(config, folder, args)
             tables.setdefault(name, {})[variant] = difference(path, whole, folder)
-            reports.setdefault(name, json.loads((whole / 'report.json').read_text()))
+            reports.setdefault(name, report)
             write_atomically(out, page(tables, reports, command))
     print(out.read_text())
 

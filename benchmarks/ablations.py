@@ -51,6 +51,7 @@ def uncalibrated(hooks: list[dict]) -> list[dict]:
 
 
 # By name: dotted settings with the value that replaces the recipe's, or a function from that to it.
+# The first is the part that it is about.
 ABLATIONS: dict[str, dict[str, Any]] = {
     # The two baselines. The plainest dual encoder: contrast of query and moments, spans that the
     # video alone proposes.
@@ -97,7 +98,11 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     # How long such moments last elsewhere is not asked.
     'no_lengths': {'model.length_memory': None},
     # Moments are left by their overlap alone.
-    'suppression': {'model.test_cfg.nms': dict(type='MomentNMS', iou_thr=0.5, max_keep=5)},
+    'suppression': {
+        'model.test_cfg.nms': lambda nms: dict(
+            type='MomentNMS', iou_thr=0.5, max_keep=nms['max_keep']
+        )
+    },
     # Captions and speech meet the query in what is learned alone.
     'not_aligned': {'model.aligned': [], 'model.reader.learned': True},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
@@ -165,17 +170,21 @@ def ablate(config: Config, changes: Mapping[str, Any]) -> None:
     """Make the changes of one ablation in a config, in place.
 
     Raises:
-        ValueError: they change nothing, since the recipe is so already.
+        ValueError: the recipe lacks the part that the first is about, or is so already.
     """
-    before = copy.deepcopy(config.to_dict())
-    for path, value in changes.items():
+    for i, (path, value) in enumerate(changes.items()):
         *parents, name = path.split('.')
         part = config
         for parent in parents:
-            part = part[parent]
-        part[name] = value(part.get(name)) if callable(value) else copy.deepcopy(value)
-    if changes and config.to_dict() == before:
-        raise ValueError(f'{", ".join(changes)}: the recipe is so already, the ablation is none')
+            part = part.get(parent)
+            if part is None:
+                raise ValueError(f'{path}: the recipe has no {parent}, the ablation is none')
+        before = part.get(name)
+        after = value(before) if callable(value) else copy.deepcopy(value)
+        # Nothing, an empty list and a setting that is not there are the same.
+        if i == 0 and (before == after or (after in (None, []) and not before)):
+            raise ValueError(f'{path}: the recipe is so already, the ablation is none')
+        part[name] = after
 
 
 def main() -> None:

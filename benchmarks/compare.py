@@ -20,7 +20,6 @@ Examples:
 import argparse
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from trials import (
     PROCESS_COST,
-    ROOT,
-    command_options,
+    cross_validate,
     epochs_for,
     train,
     training_cost,
@@ -58,20 +56,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', default='work_dirs/compare', help='default: %(default)s')
     add_config_options(parser)
     return parser.parse_args()
-
-
-def cross_validate(
-    config: str, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Train and test the folds of a config, or go on with it; its report."""
-    command = [sys.executable, str(ROOT / 'tools/cross_validate.py'), config]
-    command += ['--work-dir', str(folder), '--jobs', str(args.jobs)]
-    command += ['--seeds', *map(str, args.seeds), '--folds', *map(str, args.folds)]
-    command += command_options(options)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'cross_validate.log').open('a') as log:
-        subprocess.run(command, stdout=log, check=True)
-    return json.loads((folder / 'report.json').read_text())
 
 
 def parameters(config: 'Config') -> float:

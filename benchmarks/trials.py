@@ -1,5 +1,6 @@
-"""Short trainings: what an epoch costs, and which learning rate suits a method."""
+"""Trainings of the benchmarks: of all folds, or short ones that tell cost and learning rate."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -20,7 +21,22 @@ PROCESS_COST = {
 
 def command_options(options: Mapping[str, Any]) -> list[str]:
     """Settings as the tools take them."""
-    return ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
+    settings = [f'{key}={value!r}' for key, value in options.items()]
+    return ['--cfg-options', *settings] if settings else []
+
+
+def cross_validate(
+    config: str, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Train and test the folds of a config, or go on with it; its report."""
+    command = [sys.executable, str(ROOT / 'tools/cross_validate.py'), config]
+    command += ['--work-dir', str(folder), '--jobs', str(args.jobs)]
+    command += ['--seeds', *map(str, args.seeds), '--folds', *map(str, args.folds)]
+    command += command_options(options)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'cross_validate.log').open('a') as log:
+        subprocess.run(command, stdout=log, check=True)
+    return json.loads((folder / 'report.json').read_text())
 
 
 def logged(run: Path) -> list[dict[str, Any]]:

@@ -317,6 +317,24 @@ def test_an_ablation_that_changes_nothing_is_refused() -> None:
         ablate(Config.fromfile(RECIPES['demo']), ABLATIONS['words_only'])
 
 
+@pytest.mark.parametrize(
+    ('recipe', 'lacks'),
+    [
+        ('charades_clip_cv', {'not_aligned'}),
+        ('qvhighlights_captions_cv', {'no_actions'}),
+        ('youcook2_transcripts_cv', {'no_fusion', 'words_only', 'no_actions', 'not_centred'}),
+    ],
+)
+def test_what_a_recipe_lacks_cannot_be_left_out(recipe: str, lacks: set[str]) -> None:
+    for name in table.LEFT_OUT:
+        config = Config.fromfile(ROOT / 'configs' / f'demul_{recipe}.py')
+        if name in lacks:
+            with pytest.raises(ValueError, match='the ablation is none'):
+                ablate(config, ABLATIONS[name])
+        else:
+            ablate(config, ABLATIONS[name])
+
+
 def test_the_augmented_pipeline_only_adds_steps() -> None:
     config = Config.fromfile(RECIPES['demo'])
     full = config.train_dataloader.dataset.pipeline

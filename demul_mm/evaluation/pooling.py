@@ -1,13 +1,14 @@
 """One report of a cross-validation: the queries of all folds together."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from demul_mm.evaluation.intervals import bootstrap, mean_values, query_values
+from demul_mm.evaluation.intervals import QueryValues, bootstrap, mean_values, query_values
 from demul_mm.evaluation.metrics import CorpusMomentMetric, EntryMetric
-from demul_mm.evaluation.predictions import PredictionEntry
+from demul_mm.evaluation.predictions import PredictionEntry, load_predictions
 from demul_mm.evaluation.rescore import score_entries
 from demul_mm.evaluation.tables import split_floors
 
@@ -26,6 +27,17 @@ def pool(folds: Sequence[Fold]) -> list[PredictionEntry]:
         twice = next(query_id for query_id in ids if ids.count(query_id) > 1)
         raise ValueError(f'query {twice!r} was tested in two folds; were they divided alike?')
     return entries
+
+
+def read_values(path: Path, metrics: Sequence[EntryMetric]) -> QueryValues:
+    """The values of a predictions file, or the mean of those of a cross-validation's seeds."""
+    files = sorted(path.glob('seed_*.json')) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(
+            f'{path} has no seed_<number>.json; is it a work dir of tools/cross_validate.py, and '
+            'is that done?'
+        )
+    return mean_values([query_values(metrics, load_predictions(file)[1]) for file in files])
 
 
 def pooled_report(

@@ -9,13 +9,8 @@ Examples:
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from demul_mm.cli import load_config, run_tool, tool_parser
-
-if TYPE_CHECKING:
-    from demul_mm.evaluation.intervals import QueryValues
-    from demul_mm.evaluation.metrics import EntryMetric
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,24 +27,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_values(path: Path, metrics: list['EntryMetric']) -> 'QueryValues':
-    """The values of a predictions file, or the mean of those of a cross-validation's seeds."""
-    from demul_mm.evaluation.intervals import mean_values, query_values
-    from demul_mm.evaluation.predictions import load_predictions
-
-    files = sorted(path.glob('seed_*.json')) if path.is_dir() else [path]
-    if not files:
-        raise FileNotFoundError(
-            f'{path} has no seed_<number>.json; is it a work dir of tools/cross_validate.py, and '
-            'is that done?'
-        )
-    return mean_values([query_values(metrics, load_predictions(file)[1]) for file in files])
-
-
 def main() -> None:
     args = parse_args()
     from demul_mm.evaluation.intervals import paired_bootstrap
     from demul_mm.evaluation.metrics import MomentRecall
+    from demul_mm.evaluation.pooling import read_values
     from demul_mm.evaluation.rescore import evaluator_metrics
     from demul_mm.evaluation.tables import format_table
 
