@@ -113,8 +113,8 @@ class TransformersLM(nn.Module):
             network.
         tune: ``'none'``, ``'all'``, or the number of last layers to train.
         layers: the layers whose features are put side by side; 0 is what the words are without
-            their company, -1 the last layer. Two of them tell apart what one blends. What lies
-            behind the last one that is named is not computed.
+            their company, -1 the last layer. Two of them tell apart what one blends. In models
+            like BERT what lies behind the last one that is named is not computed.
         cache_mb: memory for the features of a frozen model; sentences beyond it are recomputed.
         dtype: the precision in which a frozen model runs (see :mod:`demul_mm.precision`); bfloat16
             gives features at a cosine of .9999 to those of float32.

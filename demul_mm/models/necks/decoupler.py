@@ -145,7 +145,7 @@ class SemanticDecoupler(nn.Module):
         """Unit vectors ``(V, M, S)`` of ``x`` without the mean of its modality and level.
 
         In training that is the batch's own, through which gradients flow, as in batch
-        normalisation; the running means ``(levels, S)`` are for later.
+        normalisation; the running means ``(levels, S)`` are for later, and for what is alone.
         """
         if not self.momentum:
             return F.normalize(x, dim=-1)
@@ -153,13 +153,13 @@ class SemanticDecoupler(nn.Module):
         if self.training:
             keep = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
             sums = (x * keep[..., None]).sum(0).split(sizes)
-            numbers = keep.sum(0).split(sizes)
-            now = torch.stack([s.sum(0) / n.sum().clamp(min=1) for s, n in zip(sums, numbers)])
+            numbers = torch.stack([n.sum() for n in keep.sum(0).split(sizes)])[:, None]
+            now = torch.stack([s.sum(0) for s in sums]) / numbers.clamp(min=1)
             with torch.no_grad():
                 told = now.detach().clone()
                 all_reduce(told, op='mean')  # the same means for all ranks
                 means.lerp_(told, self.momentum)
-            means = now
+            means = torch.where(numbers > 1, now, means)  # nothing is left of one without its own
         return F.normalize(x - torch.cat([m.expand(n, -1) for m, n in zip(means, sizes)]), dim=-1)
 
     def _split(self, part: _Decoupled, x: Tensor) -> tuple[Tensor, Tensor]:

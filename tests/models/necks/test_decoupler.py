@@ -93,6 +93,18 @@ def test_what_tells_modalities_and_levels_apart_is_taken_away() -> None:
     assert all(torch.equal(a, b) for a, b in zip(after, again))  # nothing moves in evaluation
 
 
+def test_one_alone_keeps_what_it_says() -> None:
+    """A batch of one query, of one cell of a level: their own mean would leave nothing of them."""
+    torch.manual_seed(0)
+    decoupler = SemanticDecoupler(8, 6, 4, dropout=0.0, momentum=0.1, num_levels=2).train()
+    video, mask = torch.randn(1, 3, 8), torch.ones(1, 3).bool()
+    with torch.no_grad():
+        _, _, shared = decoupler.encode_streams({'visual': video}, mask[:, :1], mask, (2, 1))
+        told, _ = decoupler.encode_language(torch.randn(1, 8))
+    torch.testing.assert_close(shared.norm(dim=-1), torch.ones(1, 3))
+    torch.testing.assert_close(told.norm(dim=-1), torch.ones(1))
+
+
 def test_means_are_taken_in_float32_under_autocast() -> None:
     torch.manual_seed(0)
     decoupler = SemanticDecoupler(8, 6, 4, dropout=0.0, momentum=0.1).train()
