@@ -1,10 +1,10 @@
-"""What each part of a recipe is worth on real data: leave it out, test folds, compare in pairs.
+"""What each part of a recipe is worth on real data: change it, test folds, compare in pairs.
 
-Each config, whole and without each part (benchmarks/ablations.py), goes through
-tools/cross_validate.py and trains as long as the recipe says. What is lost without a part is the
-mean over the same queries and seeds, with its 95 % interval over videos. The same command goes
-on where it was stopped, and writes the page anew after each variant. A part that a recipe does not
-have is left out of its table.
+Each config, as it is, without each part, and with each part of the method that it has off
+(benchmarks/ablations.py), goes through tools/cross_validate.py and trains as long as the recipe
+says. What a change brings or costs is the mean over the same queries and seeds, with its 95 %
+interval over videos. The same command goes on where it was stopped, and writes the page anew after
+each variant. A part that a recipe does not have is not left out of it.
 
 Examples:
     python benchmarks/ablation_cv.py configs/demul_charades_clip_cv.py \\
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations import ABLATIONS, LEFT_OUT, ablate
+from ablations import ABLATIONS, LEFT_OUT, PUT_IN, ablate
 from trials import cross_validate
 
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
@@ -36,8 +36,9 @@ SHOWN += ('mIoU', 'mAP', 'VR/R@1', 'VR/R@10')
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('configs', nargs='+', help='configs with folds')
+    variants = (*LEFT_OUT, *PUT_IN)
     parser.add_argument(
-        '--variants', nargs='+', choices=ABLATIONS, default=LEFT_OUT, help='default: %(default)s'
+        '--variants', nargs='+', choices=ABLATIONS, default=variants, help='default: %(default)s'
     )
     parser.add_argument('--folds', type=int, nargs='+', default=[0, 1], help='default: 0 1')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='default: 0 1')
@@ -49,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def changed(path: str, variant: str, args: argparse.Namespace) -> 'Config | None':
-    """The config without the part, or None where it has none."""
+    """The config with the change, or None where that changes nothing."""
     config = load_config(path, args.cfg_options)
     if variant != WHOLE:
         try:
@@ -69,7 +70,7 @@ def train_and_test(config: 'Config', folder: Path, args: argparse.Namespace) -> 
 
 
 def difference(config: str, whole: Path, other: Path) -> dict[str, str | float]:
-    """Row of the table: what is lost without the part, in points, and how sure that is."""
+    """Row of the table: what the change brings, in points, and how sure that is."""
     from demul_mm.evaluation.intervals import paired_bootstrap
     from demul_mm.evaluation.pooling import read_values
     from demul_mm.evaluation.rescore import evaluator_metrics
@@ -92,10 +93,10 @@ def page(tables: dict[str, dict[str, dict]], reports: dict[str, dict], command: 
     lines = [
         '# What each part is worth on real data',
         '',
-        f'`{command}`. First row: the whole recipe, in percent. The others: the change without '
-        'a part, in points, with its 95 % interval by drawing videos, over the same queries and '
-        'the mean of the seeds. Each variant trains as long as the recipe; checkpoint and '
-        'calibration are chosen on held-out training videos.',
+        f'`{command}`. First row: the recipe, in percent. The others: one change of it each '
+        '(`benchmarks/ablations.py`), and what that brings in points, with its 95 % interval by '
+        'drawing videos, over the same queries and the mean of the seeds. Each variant trains as '
+        'long as the recipe; checkpoint and calibration are chosen on held-out training videos.',
     ]
     for name, rows in tables.items():
         told = reports[name]

@@ -164,6 +164,8 @@ WHOLE_ONLY = (
 )
 TEXT_ONLY = ('not_aligned',)  # of captions and speech
 LEFT_OUT = ('no_fusion', *WHOLE_ONLY, 'suppression', *TEXT_ONLY)
+# Parts of the method that no recipe has on.
+PUT_IN = ('hard_negatives', 'hard_mining', 'transfer', 'distillation', 'smoothing')
 
 
 def ablate(config: Config, changes: Mapping[str, Any]) -> None:

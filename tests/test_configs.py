@@ -333,6 +333,8 @@ def test_what_a_recipe_lacks_cannot_be_left_out(recipe: str, lacks: set[str]) ->
                 ablate(config, ABLATIONS[name])
         else:
             ablate(config, ABLATIONS[name])
+    for name in table.PUT_IN:
+        ablate(Config.fromfile(ROOT / 'configs' / f'demul_{recipe}.py'), ABLATIONS[name])
 
 
 def test_the_augmented_pipeline_only_adds_steps() -> None:
