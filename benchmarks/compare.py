@@ -2,11 +2,12 @@
 
 Each config goes through tools/cross_validate.py; the first one gives the floors. All train as many
 epochs as their configs say, or equally many (--epochs), or about equally long (--seconds: an
-epoch of each is timed first). Seconds are those of the processor, which a busy machine does not
-stretch, or of the clock where a GPU computes. --rates tries multiples of each config's learning
-rate, for a quarter of the epochs, on the training videos that the first fold holds out, and goes on
-with the best. The same command goes on where it was stopped, and shows what there is after each
-method. Left in the work dir: table.md, table.json, accuracy.png.
+epoch of each is timed first); then all are validated at the same shares of that. Seconds are those
+of the processor, which a busy machine does not stretch, or of the clock where a GPU computes.
+--rates tries multiples of each config's learning rate, for a quarter of the epochs, on the training
+videos that the first fold holds out, and goes on with the best. The same command goes on where it
+was stopped, and shows what there is after each method. Left in the work dir: table.md, table.json,
+accuracy.png.
 
 Examples:
     python benchmarks/compare.py configs/demul_charades_clip_cv.py projects/*/configs/*_clip_cv.py
@@ -101,8 +102,10 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
         tried = rates(config, epochs, work_dir / 'trials' / name, args, options)
         options['optim_wrapper.optimizer.lr'] = max(tried, key=lambda rate: tried[rate])
     options['train_cfg.max_epochs'] = epochs
-    # However short, each is validated, which chooses its checkpoint and fits what is fitted there.
-    options['train_cfg.val_begin'] = min(epochs, load_config(config).train_cfg.get('val_begin', 1))
+    if args.epochs or args.seconds is not None:
+        # Validation chooses the checkpoint: in all methods at the same shares of their training.
+        options['train_cfg.val_begin'] = max(1, round(epochs / 3))
+        options['train_cfg.val_interval'] = max(1, round(epochs / 9))
     found = cross_validate(config, work_dir / name, args, options)
     loaded = load_config(str(work_dir / name / f'{name}.py'))
     runs = [
