@@ -133,9 +133,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         'custom_hooks': lambda hooks: [*hooks, dict(type='HardVideoMiningHook', begin=2)],
     },
     # Semantic transfer: soft labels, and a memory of the captions and moments of earlier batches.
-    'transfer': {
-        'model.memory': dict(type='SemanticMemory', caption_dim=384, shared_dim=128, size=1024)
-    },
+    'transfer': {'model.memory': dict(type='SemanticMemory', size=1024)},
     # Fusion teaches the shared space how it ranks.
     'distillation': {'model.criterion.weights.distillation': 0.2},
     # Augmentations of time and words, and moments of other videos.

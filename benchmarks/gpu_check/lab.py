@@ -69,7 +69,7 @@ WHOLE = dict(
     decoupler=dict(private_dim=64),
     neck=dict(stages=('sentence', 'phrases', 'words'), cells_talk=False),
     head=dict(joint=dict(terms=('semantic', 'quality', 'boundary', 'coherence', 'video'))),
-    memory=dict(type='SemanticMemory', caption_dim=384, shared_dim=128),
+    memory=dict(type='SemanticMemory'),
     criterion=dict(weights=dict(quality=1.0, decorrelation=0.1, confusion=0.01, distillation=0.2)),
     train_cfg=dict(num_negatives=0.25),
 )

@@ -84,7 +84,7 @@ def tiny_config(streams: Sequence[str] = ('visual',), **changes: dict | list | N
             profile=dict(type='CurveProfile', dim=DIM, places=13),
             dropout=0.0,
         ),
-        memory=dict(type='SemanticMemory', caption_dim=TOKENS, shared_dim=SHARED, size=16),
+        memory=dict(type='SemanticMemory', size=16),
         criterion=dict(weights=dict(decorrelation=0.1, confusion=0.01)),
         train_cfg=dict(num_negatives=1),
         test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=0.5, max_keep=5)),

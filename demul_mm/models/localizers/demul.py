@@ -108,7 +108,13 @@ class DeMUL(MomentLocalizer):
         if self.neck is None or not self.neck.reads_sentence:
             self.decoupler.freeze_sentence()
         self.head = MODELS.build(head)
-        self.memory = MODELS.build(memory) if memory else None
+        self.memory = None
+        if memory:
+            widths = {
+                'caption_dim': self.language.meaning_dim,
+                'shared_dim': self.decoupler.shared_dim + sum(s.width for s in self.aligned),
+            }
+            self.memory = MODELS.build({**widths, **memory})
         options = {'dim': self.decoupler.shared_dim, **(criterion or {})}
         self.criterion = MODELS.build({'type': 'MomentCriterion', **options})
         self.length_memory = None

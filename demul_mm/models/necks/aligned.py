@@ -45,6 +45,11 @@ class AlignedStream(nn.Module):
         self.register_buffer('query_mean', torch.zeros(in_dim))
         self.register_buffer('seen', torch.zeros(2))  # batches that the two means are of
 
+    @property
+    def width(self) -> int:
+        """By how much it widens the shared space."""
+        return len(self.clip_mean) + 1
+
     def clips(self, x: Tensor, mask: Tensor) -> Tensor:
         """Clips ``(V, T, E)`` of length one, without their mean; zero outside ``mask (V, T)``.
 
@@ -78,8 +83,7 @@ class AlignedStream(nn.Module):
 
     def split(self, joined: Tensor) -> tuple[Tensor, Tensor]:
         """What ``join`` was given, ``(..., S)`` and ``(..., E)``, each of length one or zero."""
-        width = len(self.clip_mean) + 1
-        shared, aligned = joined[..., :-width].float(), joined[..., -width:-1].float()
+        shared, aligned = joined[..., : -self.width].float(), joined[..., -self.width : -1].float()
         return F.normalize(shared, dim=-1), F.normalize(aligned, dim=-1)
 
     def _centre(self, x: Tensor, told: Tensor, mean: Tensor, side: int) -> Tensor:

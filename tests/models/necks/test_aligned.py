@@ -69,7 +69,6 @@ def test_an_untrained_model_finds_what_the_encoder_knows() -> None:
     """Clips that hold what the sentence means are found among all clips of all videos."""
     config = tiny_config(
         aligned=[dict(type='AlignedStream', stream='visual', in_dim=TOKENS, share=0.9)],
-        memory=dict(shared_dim=SHARED + TOKENS + 1),
     )
     config['streams']['visual']['in_dim'] = TOKENS
     torch.manual_seed(0)

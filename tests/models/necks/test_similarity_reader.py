@@ -100,7 +100,6 @@ def test_the_reader_learns_where_a_curve_is_high(aligned: bool) -> None:
     config = tiny_config(
         aligned=[dict(type='AlignedStream', stream='visual', in_dim=TOKENS)] if aligned else [],
         reader=dict(type='SimilarityReader', dim=DIM, learned=not aligned),
-        memory=dict(shared_dim=SHARED + aligned * (TOKENS + 1)),
     )
     config['streams']['visual']['in_dim'] = TOKENS
     model = MODELS.build(config).train()
