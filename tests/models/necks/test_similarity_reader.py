@@ -9,7 +9,7 @@ from demul_mm.models.necks.similarity_reader import similarity_curves
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.registry import MODELS
 
-from ..tiny import DIM, SHARED, TOKENS, tiny_config, tiny_data
+from ..tiny import DIM, TOKENS, tiny_config, tiny_data
 
 D, T = 8, 16
 POINTS = PointGenerator(3)(T)
