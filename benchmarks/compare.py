@@ -123,16 +123,21 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
 def rows_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | str]]:
     """The table: each method with what it costs, then the floors and each method's oracle."""
     rows: dict[str, dict[str, float | str]] = {}
-    for name, result in results.items():
-        metrics = result['report']['metrics']
-        mean = {key: row['mean'] for key, row in metrics.items() if not key.startswith('SVMR/')}
-        rows[name] = {**mean, **result['cost']}
-    first = next(iter(results.values()))['report']['metrics']
-    for key, row in first.items():
+    tables = {
+        name: {
+            key: row
+            for key, row in result['report']['metrics'].items()
+            if not key.startswith('SVMR/')
+        }
+        for name, result in results.items()
+    }
+    for name, metrics in tables.items():
+        mean = {key: row['mean'] for key, row in metrics.items()}
+        rows[name] = {**mean, **results[name]['cost']}
+    for key, row in next(iter(tables.values())).items():
         for floor in (part for part in row if part.startswith('floor/')):
             rows.setdefault(floor, {})[key] = row[floor]
-    for name, result in results.items():
-        metrics = result['report']['metrics']
+    for name, metrics in tables.items():
         oracle = {key: row['oracle'] for key, row in metrics.items() if 'oracle' in row}
         if oracle:
             rows[f'oracle of {name}'] = oracle
