@@ -73,7 +73,7 @@ def number_of_folds(config: str) -> int:
 
 def rates(
     config: str, epochs: int, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
-) -> dict[str, float]:
+) -> dict[float, float]:
     """What each learning rate reaches in a quarter of the epochs, on held-out training videos."""
     rate = load_config(config).optim_wrapper.optimizer.lr
     found = {}
