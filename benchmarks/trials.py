@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demul_mm.engine.logs import read_scalars
 from demul_mm.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,15 +40,6 @@ def cross_validate(
     return json.loads((folder / 'report.json').read_text())
 
 
-def logged(run: Path) -> list[dict[str, Any]]:
-    """All rows that a training logged, in order."""
-    return [
-        json.loads(line)
-        for path in sorted(run.glob('*/vis_data/scalars.json'))
-        for line in path.read_text().splitlines()
-    ]
-
-
 class Block(NamedTuple):
     """Iterations that were logged together."""
 
@@ -57,7 +49,7 @@ class Block(NamedTuple):
 
 def blocks(run: Path) -> list[Block]:
     """Of a training, without validation."""
-    rows = {row['iter']: row for row in logged(run) if 'loss' in row}
+    rows = {row['iter']: row for row in read_scalars(run) if 'loss' in row}
     found, before = [], 0
     for iteration, row in sorted(rows.items()):
         found.append(Block(iteration - before, row.get('processor_time', row['time'])))
@@ -69,7 +61,7 @@ def training_cost(runs: Sequence[Path]) -> dict[str, float]:
     """Seconds of a training, the mean over runs, and the most memory in MB that they logged."""
     seconds = [n * each for run in runs for n, each in blocks(run)]
     cost = {'train s': sum(seconds) / len(runs)}
-    rows = [row for run in runs for row in logged(run) if 'loss' in row]
+    rows = [row for run in runs for row in read_scalars(run) if 'loss' in row]
     for key, name in (('memory', 'GPU MB'), ('peak_mb', 'peak MB')):
         if any(key in row for row in rows):
             cost[name] = max(float(row.get(key, 0)) for row in rows)
@@ -111,7 +103,7 @@ def epochs_for(seconds: float, folder: Path, config: str, *settings: Any) -> int
 
 def validated(folder: Path, metric: str) -> float:
     """The metric on the videos that were held out."""
-    rows = [row for row in logged(folder) if metric in row]
+    rows = [row for row in read_scalars(folder) if metric in row]
     if not rows:
         raise ValueError(f'validation in {folder} does not measure {metric}')
     return rows[-1][metric]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from demul_mm.engine.logs import read_scalars
 from tests.engine.tiny import DIM, write_tiny_demul
 from tests.tools.running import run_in_process
 
@@ -84,7 +85,7 @@ def test_equal_seconds_and_rates(tmp_path: Path, configs: list[str]) -> None:
 
     trials = runpy.run_path('benchmarks/trials.py')
     trial = work_dir / 'trials' / 'tan2d_tiny_cv' / 'time'
-    rows = [row for row in trials['logged'](trial) if 'loss' in row]
+    rows = [row for row in read_scalars(trial) if 'loss' in row]
     assert sum(n for n, _ in trials['blocks'](trial)) == rows[-1]['iter']
     # One process does all, so its processor has no more time than the clock shows.
     assert all(0 < row['processor_time'] <= 1.05 * row['time'] for row in rows)
