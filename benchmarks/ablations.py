@@ -118,8 +118,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     # The curve of the moment's inside, smoothed over neighbouring clips.
     'smoothing': {'model.head.smoothing': 0.5},
     # Pairs of likely borders, or spans of a sparse 2-D map, beside the pyramid's points.
-    'start_end': {'model.head.candidates': [dict(type='StartEndCandidates', dim=128)]},
-    'sparse_map': {'model.head.candidates': [dict(type='SparseMapCandidates', dim=128)]},
+    'start_end': {'model.head.candidates': [dict(type='StartEndCandidates')]},
+    'sparse_map': {'model.head.candidates': [dict(type='SparseMapCandidates')]},
     # Only the finest level of the pyramid.
     'single_scale': {'model.pyramid.num_levels': 1},
     # The scores as they were learnt: changes no ranking.

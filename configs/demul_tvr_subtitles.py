@@ -24,4 +24,4 @@ train_dataloader = dict(dataset=dict(features=features, pipeline=train_pipeline)
 val_dataloader = dict(dataset=dict(features=features, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(features=features, pipeline=test_pipeline))
 model = dict(
-    streams=dict(subtitle=dict(type='TemporalTower', in_dim=384, dim=128, depth=1)))
+    streams=dict(subtitle=dict(type='TemporalTower', in_dim=384, dim=256, depth=2, num_heads=8)))

@@ -337,6 +337,20 @@ def test_what_a_recipe_lacks_cannot_be_left_out(recipe: str, lacks: set[str]) ->
         ablate(Config.fromfile(ROOT / 'configs' / f'demul_{recipe}.py'), ABLATIONS[name])
 
 
+@pytest.mark.parametrize('recipe', ['anet', 'qvhighlights_captions_cv'])
+@pytest.mark.parametrize('name', ['start_end', 'sparse_map', 'transfer'])
+def test_parts_that_are_put_in_have_the_width_of_the_model(recipe: str, name: str) -> None:
+    config = Config.fromfile(ROOT / 'configs' / f'demul_{recipe}.py')
+    ablate(config, ABLATIONS[name])
+    model = MODELS.build(config.model.to_dict())
+    for candidates in model.head.candidates:
+        assert candidates.pool.project.out_features == config.model.head.dim
+    if name == 'transfer':
+        aligned = sum(space.width for space in model.aligned)
+        width = config.model.decoupler.shared_dim + aligned
+        assert model.memory.moments.shape == (1024, width)
+
+
 def test_the_augmented_pipeline_only_adds_steps() -> None:
     config = Config.fromfile(RECIPES['demo'])
     full = config.train_dataloader.dataset.pipeline

@@ -48,7 +48,9 @@ class UnifiedMomentHead(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.candidates = nn.ModuleList(MODELS.build(config) for config in candidates)
+        self.candidates = nn.ModuleList(
+            MODELS.build({'dim': dim, **config}) for config in candidates
+        )
         self.regress = regress
         channels = 4 + (num_curves if profile else 0)
         self.profile = MODELS.build({'channels': channels, **profile}) if profile else None

@@ -13,7 +13,7 @@ VARIANTS = {
     'one stage': dict(neck=dict(stages=('sentence',))),
     'one stage over the words': dict(neck=dict(stages=('words',), cells_talk=True)),
     'words of two streams': dict(streams=('visual', 'subtitle'), neck=dict(stages=('words',))),
-    'pairs of borders': dict(head=dict(candidates=[dict(type='StartEndCandidates', dim=32)])),
+    'pairs of borders': dict(head=dict(candidates=[dict(type='StartEndCandidates')])),
     'no fusion': dict(neck=None),
     'no memory': dict(memory=None),
 }

@@ -16,7 +16,7 @@ from demul_mm.engine.optim import AutocastOptimWrapper, MuonAdamW
 from demul_mm.models.backbones import TransformersLM
 from demul_mm.models.localizers import DeMUL
 from demul_mm.transfer import on_host, to_device
-from tests.models.tiny import DIM, SENTENCES, tiny_data, tiny_model
+from tests.models.tiny import SENTENCES, tiny_data, tiny_model
 
 META = torch.device('meta')
 FROM_LISTS = (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor)
@@ -57,8 +57,8 @@ EVERYTHING = dict(
     head=dict(
         smoothing=0.5,
         candidates=[
-            dict(type='SparseMapCandidates', dim=DIM),
-            dict(type='StartEndCandidates', dim=DIM),
+            dict(type='SparseMapCandidates'),
+            dict(type='StartEndCandidates'),
         ],
     ),
     criterion=dict(weights=dict(decorrelation=0.1, confusion=0.01, distillation=0.2)),
