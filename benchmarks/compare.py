@@ -53,7 +53,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default: 0')
     parser.add_argument('--rates', type=float, nargs='+', help='of these multiples the best')
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
-    parser.add_argument('--picture', default='mIoU', help='metric to draw; default: %(default)s')
+    parser.add_argument(
+        '--picture',
+        metavar='METRIC',
+        help='to draw, and to choose the rate by; default: what chooses checkpoints of the first '
+        'config',
+    )
     parser.add_argument('--work-dir', default='work_dirs/compare', help='default: %(default)s')
     add_config_options(parser)
     return parser.parse_args()
@@ -69,6 +74,12 @@ def parameters(config: 'Config') -> float:
 
 def number_of_folds(config: str) -> int:
     return load_config(config).test_dataloader.dataset.folds.num
+
+
+def choosing_metric(config: str) -> str:
+    """What the best checkpoint is best in."""
+    metric = load_config(config).default_hooks.checkpoint.get('save_best', 'auto')
+    return 'mIoU' if metric == 'auto' else metric
 
 
 def rates(
@@ -206,6 +217,7 @@ def main() -> None:
     from demul_mm.evaluation.tables import format_markdown
     from demul_mm.visualization.charts import save_figure
 
+    args.picture = args.picture or choosing_metric(args.configs[0])
     args.folds = args.folds or list(range(number_of_folds(args.configs[0])))
     work_dir = Path(args.work_dir)
     command = shlex.join(['python', 'benchmarks/compare.py', *sys.argv[1:]])

@@ -111,3 +111,19 @@ def test_what_parts_are_worth(
     before = kept.stat().st_mtime_ns
     run_in_process(*command)  # goes on: nothing is left to do
     assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ('name', 'metric'),
+    [
+        ('demul_charades_clip_cv', 'mIoU'),
+        ('demul_qvhighlights_captions_cv', 'mAP'),
+        ('demul_youcook2_transcripts_cv', 'R@1,IoU=0.5'),
+    ],
+)
+def test_rates_are_chosen_by_what_chooses_checkpoints(
+    name: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend('benchmarks')
+    compare = runpy.run_path('benchmarks/compare.py')
+    assert compare['choosing_metric'](f'configs/{name}.py') == metric
