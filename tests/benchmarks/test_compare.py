@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demul_mm.engine.logs import read_scalars
+from demul_mm.logs import read_scalars
 from tests.engine.tiny import DIM, write_tiny_demul
 from tests.tools.running import run_in_process
 
