@@ -20,7 +20,7 @@ def write_log(run: Path, losses: list[float], scores: list[float]) -> None:
         rows.append(dict(mIoU=score, step=epoch))
     path = run / '20260101_000000' / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True)
-    path.write_text('\n'.join(map(json.dumps, rows)))
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows) + '{"loss": 1')  # killed
 
 
 def test_folds_are_one_line_and_their_mean_is_told(
@@ -60,3 +60,11 @@ def test_what_is_not_there_is_said(
     with pytest.raises(SystemExit):
         run_in_process(TOOL, str(tmp_path), *options)
     assert message in capsys.readouterr().err
+
+
+def test_two_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for parent in ('a', 'b'):
+        write_log(tmp_path / parent / 'run', [1.0], [2.0])
+    with pytest.raises(SystemExit):
+        run_in_process(TOOL, str(tmp_path / 'a' / 'run'), str(tmp_path / 'b' / 'run'))
+    assert 'two work dirs have one name' in capsys.readouterr().err

@@ -113,6 +113,8 @@ def main() -> None:
     from demul_mm.visualization.charts import save_figure
 
     logs = {folder.name: read_runs(folder) for folder in args.work_dirs}
+    if len(logs) < len(args.work_dirs):
+        raise ValueError('two work dirs have one name, and a line is told by it: rename one')
     curves = {
         key: {
             name: found
