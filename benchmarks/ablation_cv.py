@@ -4,7 +4,7 @@ Each config, as it is, without each part, and with each part of the method that 
 (benchmarks/ablations.py), goes through tools/cross_validate.py and trains as long as the recipe
 says. What a change brings or costs is the mean over the same queries and seeds, with its 95 %
 interval over videos. The same command goes on where it was stopped, and writes the page anew after
-each variant. A part that a recipe does not have is not left out of it.
+each variant. A change that a recipe cannot make has no row.
 
 Examples:
     python benchmarks/ablation_cv.py configs/demul_charades_clip_cv.py \\

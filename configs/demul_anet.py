@@ -10,5 +10,4 @@ train_dataloader = dict(dataset=dict(features={{_base_.features}}))
 val_dataloader = dict(dataset=dict(features={{_base_.features}}))
 test_dataloader = dict(dataset=dict(features={{_base_.features}}))
 model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
-optim_wrapper = dict(optimizer=dict(lr=4e-3))  # as chosen for real CLIP features
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))

@@ -30,7 +30,6 @@ val_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='train
 test_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='test')))
 model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
 default_hooks = dict(checkpoint=dict(save_best='mIoU'))
-optim_wrapper = dict(optimizer=dict(lr=4e-3))
 train_cfg = dict(max_epochs=12, val_begin=8, val_interval=2)
 
 test_cfg = dict(type='CorpusTestLoop', num_videos=200, num_fused=20, num_moments=100)

@@ -29,3 +29,4 @@ model = dict(
             pool1_stride_t=1,
             norm_eval=False)),
     streams=dict(visual=dict(in_dim=128)))
+optim_wrapper = dict(optimizer=dict(lr=8e-3))

@@ -10,7 +10,6 @@ train_dataloader = dict(dataset=dict(features={{_base_.features}}))
 val_dataloader = dict(dataset=dict(features={{_base_.features}}))
 test_dataloader = dict(dataset=dict(features={{_base_.features}}))
 model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
-optim_wrapper = dict(optimizer=dict(lr=4e-3))  # as chosen for real CLIP features
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.3', interval=10))
 # 75 videos with 130 queries each: an epoch is ten steps.
 train_cfg = dict(max_epochs=100, val_interval=10)

@@ -28,7 +28,7 @@ def test_folds_are_one_line_and_their_mean_is_told(
 ) -> None:
     folds, alone = tmp_path / 'folds', tmp_path / 'alone'
     write_log(folds / 'seed_0_fold_0', [4.0, 3.0], [10.0, 20.0])
-    write_log(folds / 'seed_0_fold_1', [6.0, 5.0], [30.0, 40.0])
+    write_log(folds / 'seed_0_fold_1', [6.0, 5.0], [30.0, 20.0])
     write_log(alone, [9.0], [1.0])
     drawn = {}
     monkeypatch.setattr(
@@ -40,9 +40,9 @@ def test_folds_are_one_line_and_their_mean_is_told(
     lines = {line.get_label(): line.get_xydata().tolist() for line in drawn['loss'].get_lines()}
     assert lines == {'folds': [[1, 5.5], [2, 4.5]], 'alone': [[1, 9.5]]}
     lines = {line.get_label(): line.get_xydata().tolist() for line in drawn['mIoU'].get_lines()}
-    assert lines == {'folds': [[1, 20.0], [2, 30.0]], 'alone': [[1, 1.0]]}
+    assert lines == {'folds': [[1, 20.0], [2, 20.0]], 'alone': [[1, 1.0]]}
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('folds'))
-    assert row.split() == ['folds', '2', '2', '50.00', '0.50', '0.10', '0.42']
+    assert row.split() == ['folds', '2', '2', '50.00', '0.50', '0.10', '0.42', '25.00']
 
 
 @pytest.mark.parametrize(

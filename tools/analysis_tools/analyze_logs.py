@@ -1,4 +1,4 @@
-"""Training curves of runs, and what the runs took.
+"""Training curves of runs, what the runs took, and the best that their validation reached.
 
 A run is the work dir of tools/train.py; one of tools/cross_validate.py holds several, whose mean is
 drawn with the range of all. What is logged in training (a loss, ``lr``) is the mean of an epoch; a
@@ -89,8 +89,8 @@ def draw(names: Sequence[str], curves: dict[str, dict[str, list[dict[int, float]
     return figure
 
 
-def taken(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
-    """Row of the table: what a run took, the mean of all."""
+def told(runs: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> dict[str, float]:
+    """Row of the table: what a run took, and the best of each metric; the mean of all runs."""
     steps = [row for rows in runs for row in rows if 'loss' in row]
     ends = [max(row['iter'] for row in rows if 'loss' in row) for rows in runs]
     row = {
@@ -104,6 +104,12 @@ def taken(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
     for key, name in (('memory', 'GPU MB'), ('peak_mb', 'peak MB')):
         if values := [row[key] for row in steps if key in row]:
             row[name] = max(values)
+    for key in keys:
+        validated = [
+            [row[key] for row in rows if key in row and 'iter' not in row] for rows in runs
+        ]
+        if all(validated):
+            row[f'best {key}'] = sum(map(max, validated)) / len(runs)
     return row
 
 
@@ -131,7 +137,7 @@ def main() -> None:
             raise ValueError(
                 f'--keys {key}: nothing of that name was logged; there is {", ".join(logged)}'
             )
-    print(format_table({name: taken(runs) for name, runs in logs.items()}))
+    print(format_table({name: told(runs, args.keys) for name, runs in logs.items()}))
     save_figure(draw(list(logs), curves), args.out)
     print(f'curves: {args.out}')
 

@@ -5,7 +5,7 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
-    optimizer=dict(type='MuonAdamW', lr=8e-3, weight_decay=1e-2),
+    optimizer=dict(type='MuonAdamW', lr=4e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=1.0))
 
 param_scheduler = [
