@@ -13,6 +13,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
+    dict(type='SharedMeansHook'),
     dict(type='LengthMemoryHook'),
     dict(type='VideoWeightHook'),
     dict(type='CalibrationHook'),

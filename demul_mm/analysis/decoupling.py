@@ -9,11 +9,16 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from demul_mm.analysis.encoding import EncodedBatch, encode_batches, entries_of, localize_own
+from demul_mm.analysis.encoding import (
+    EncodedBatch,
+    best_cells,
+    encode_batches,
+    entries_of,
+    localize_own,
+)
 from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.evaluation.reliability import roc_auc
 from demul_mm.models.localizers import DeMUL
-from demul_mm.structures import span_iou
 
 # Private vectors kept of each video: enough to know their mean and to draw from.
 CELLS_A_VIDEO = 64
@@ -65,28 +70,6 @@ def collect(model: DeMUL, batches: Iterable[dict], seed: int = 0) -> Outcome:
     stacked = {name: np.concatenate(parts) for name, parts in rows.items()}
     joined = {name: torch.cat(parts) for name, parts in pools.items()}
     return Outcome(ProbeVectors(**stacked, pools=joined), whole, index)
-
-
-def best_cells(model: DeMUL, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
-    """The cell whose own borders fit a true moment best: queries ``(n,)`` and cells ``(n,)``.
-
-    Queries without a known moment are left out; of several moments the first counts.
-    """
-    device = batch.owner.device
-    rows = [
-        (q, spans[0] / sample.metainfo.get('extent', sample.duration))
-        for q, (sample, spans) in enumerate((s, g) for s in batch.samples for g in s.gt_spans)
-        if len(spans)
-    ]
-    query = torch.tensor([q for q, _ in rows], dtype=torch.int64, device=device)
-    if not rows:
-        return query, query
-    video = batch.owner[query]
-    clips = batch.videos.num_clips[video][:, None]
-    truth = torch.stack([span for _, span in rows]).to(device) * clips  # (n, 2)
-    borders = model.points(model.padded_clips(batch.videos), device).cell_spans()  # (M, 2)
-    iou = span_iou(truth[:, None], borders[None])  # (n, M)
-    return query, iou.masked_fill(~batch.videos.mask[video], -1).argmax(1)
 
 
 def _pairs(model: DeMUL, batch: EncodedBatch) -> dict[str, np.ndarray]:

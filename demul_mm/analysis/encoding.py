@@ -49,6 +49,27 @@ def encode_batches(model: DeMUL, batches: Iterable[dict]) -> Iterator[EncodedBat
         yield EncodedBatch(videos, queries, owner, samples)
 
 
+def best_cells(model: DeMUL, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
+    """The cell whose own borders fit a true moment best: queries ``(n,)`` and cells ``(n,)``.
+
+    Queries without a known moment are left out; of several moments the first counts.
+    """
+    device = batch.owner.device
+    rows = [
+        (q, spans[0] / sample.metainfo.get('extent', sample.duration))
+        for q, (sample, spans) in enumerate((s, g) for s in batch.samples for g in s.gt_spans)
+        if len(spans)
+    ]
+    query = torch.tensor([q for q, _ in rows], dtype=torch.int64, device=device)
+    if not rows:
+        return query, query
+    video = batch.owner[query]
+    clips = batch.videos.num_clips[video][:, None]
+    truth = torch.stack([span for _, span in rows]).to(device) * clips  # (n, 2)
+    points = model.points(model.padded_clips(batch.videos), device)
+    return query, points.best_cells(truth, batch.videos.mask[video])
+
+
 @torch.no_grad()
 def localize_own(model: DeMUL, batch: EncodedBatch) -> list[InstanceData]:
     """The moments of each query in its own video, as ``DeMUL.predict`` gives them."""

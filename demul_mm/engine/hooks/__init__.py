@@ -9,6 +9,7 @@ from demul_mm.engine.hooks.length_memory import LengthMemoryHook
 from demul_mm.engine.hooks.planned_schedule import PlannedScheduleHook
 from demul_mm.engine.hooks.process_cost import ProcessCostHook
 from demul_mm.engine.hooks.sentences import ReadAheadHook, SentenceLengthHook
+from demul_mm.engine.hooks.shared_means import SharedMeansHook
 from demul_mm.engine.hooks.two_stage import TwoStageHook
 from demul_mm.engine.hooks.video_weight import VideoWeightHook
 
@@ -23,6 +24,7 @@ __all__ = [
     'ProcessCostHook',
     'ReadAheadHook',
     'SentenceLengthHook',
+    'SharedMeansHook',
     'TwoStageHook',
     'VideoWeightHook',
 ]

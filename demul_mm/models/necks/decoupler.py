@@ -26,6 +26,51 @@ class _Decoupled(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
 
+class Centring(nn.Module):
+    """Brings the vectors of a modality to unit length, without the mean of each level.
+
+    In training that is the batch's own, through which gradients flow, as in batch normalisation;
+    running means are for later, and for what is alone.
+
+    Args:
+        momentum: share of the new in the running means; 0: no mean is taken off.
+    """
+
+    def __init__(self, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+
+    def forward(
+        self,
+        x: Tensor,
+        means: Tensor,
+        mask: Tensor | None = None,
+        level_sizes: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Unit vectors ``(V, M, S)``.
+
+        Args:
+            x: ``(V, M, S)``.
+            means: ``(L, S)`` running means, which training moves.
+            mask: ``(V, M)`` what counts for the means; None: all.
+            level_sizes: vectors of each level, ``M`` in all; None: all are of one.
+        """
+        if not self.momentum:
+            return F.normalize(x, dim=-1)
+        sizes = [x.shape[1]] if level_sizes is None else list(level_sizes)
+        if self.training:
+            keep = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
+            sums = (x * keep[..., None]).sum(0).split(sizes)
+            numbers = torch.stack([n.sum() for n in keep.sum(0).split(sizes)])[:, None]
+            now = torch.stack([s.sum(0) for s in sums]) / numbers.clamp(min=1)
+            with torch.no_grad():
+                told = now.detach().clone()
+                all_reduce(told, op='mean')  # the same means for all ranks
+                means.lerp_(told, self.momentum)
+            means = torch.where(numbers > 1, now, means)  # nothing is left of one without its own
+        return F.normalize(x - torch.cat([m.expand(n, -1) for m, n in zip(means, sizes)]), dim=-1)
+
+
 @MODELS.register_module()
 class SemanticDecoupler(nn.Module):
     """Split each modality into a shared and a private part.
@@ -44,9 +89,9 @@ class SemanticDecoupler(nn.Module):
             Without it the two parts have to carry everything, each its own share.
         momentum: share of the new in the running means of the queries and of each level of the
             pyramid in the shared space, which are taken off before its vectors are brought to unit
-            length; 0 for none. What tells the modalities apart there is little more than the
-            difference of these means (Liang et al., "Mind the Gap", 2022), and what tells a level
-            from another is the larger part of it.
+            length; 0 for none. ``SharedMeansHook`` puts exact ones in their place. What tells the
+            modalities apart there is little more than the difference of these means (Liang et al.,
+            "Mind the Gap", 2022), and what tells a level from another is the larger part of it.
         num_levels: levels of the pyramid.
     """
 
@@ -68,7 +113,7 @@ class SemanticDecoupler(nn.Module):
         self.shared_dim = shared_dim
         self.private_dim = private_dim
         self.bypass = bypass
-        self.momentum = momentum
+        self.centring = Centring(momentum)
         self.register_buffer('video_means', torch.zeros(num_levels, shared_dim))
         self.register_buffer('query_means', torch.zeros(1, shared_dim))
         self.projector = nn.Linear(dim, shared_dim)
@@ -112,14 +157,14 @@ class SemanticDecoupler(nn.Module):
             shared = torch.einsum('vn,vnms->vms', weight, torch.stack(shareds, 1).float())
         else:
             shared = shareds[0]
-        shared = self._centred(shared.float(), self.video_means, mask, level_sizes)
+        shared = self.centring(shared.float(), self.video_means, mask, level_sizes)
         return torch.stack(features, 1), torch.stack(privates, 1), shared
 
     def encode_language(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``x (..., D)`` to shared unit vectors ``(..., S)`` and private ``(..., P)``."""
         shared, private = self._split(self.language, x)
         rows = shared.float()
-        return self._centred(rows.flatten(0, -2)[:, None], self.query_means).view_as(rows), private
+        return self.centring(rows.flatten(0, -2)[:, None], self.query_means).view_as(rows), private
 
     def recombine_language(self, x: Tensor, shared: Tensor, private: Tensor) -> Tensor:
         """Language features ``(..., D)`` for fusion, from both parts."""
@@ -134,33 +179,6 @@ class SemanticDecoupler(nn.Module):
         """
         self.language.recombine.requires_grad_(False)
         self.language.norm.requires_grad_(False)
-
-    def _centred(
-        self,
-        x: Tensor,
-        means: Tensor,
-        mask: Tensor | None = None,
-        level_sizes: Sequence[int] | None = None,
-    ) -> Tensor:
-        """Unit vectors ``(V, M, S)`` of ``x`` without the mean of its modality and level.
-
-        In training that is the batch's own, through which gradients flow, as in batch
-        normalisation; the running means ``(levels, S)`` are for later, and for what is alone.
-        """
-        if not self.momentum:
-            return F.normalize(x, dim=-1)
-        sizes = [x.shape[1]] if level_sizes is None else list(level_sizes)
-        if self.training:
-            keep = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
-            sums = (x * keep[..., None]).sum(0).split(sizes)
-            numbers = torch.stack([n.sum() for n in keep.sum(0).split(sizes)])[:, None]
-            now = torch.stack([s.sum(0) for s in sums]) / numbers.clamp(min=1)
-            with torch.no_grad():
-                told = now.detach().clone()
-                all_reduce(told, op='mean')  # the same means for all ranks
-                means.lerp_(told, self.momentum)
-            means = torch.where(numbers > 1, now, means)  # nothing is left of one without its own
-        return F.normalize(x - torch.cat([m.expand(n, -1) for m, n in zip(means, sizes)]), dim=-1)
 
     def _split(self, part: _Decoupled, x: Tensor) -> tuple[Tensor, Tensor]:
         private = x[..., :0] if part.private is None else part.private(x)

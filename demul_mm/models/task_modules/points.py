@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.registry import TASK_UTILS
+from demul_mm.structures import span_iou
 
 
 class PyramidPoints(NamedTuple):
@@ -32,6 +33,16 @@ class PyramidPoints(NamedTuple):
         """``(M, 2)``: first and last border of each cell, in clips."""
         half = self.strides / 2
         return torch.stack([self.centers - half, self.centers + half], -1)
+
+    def best_cells(self, spans: Tensor, mask: Tensor) -> Tensor:
+        """The cell ``(n,)`` whose own borders fit each span best.
+
+        Args:
+            spans: ``(n, 2)`` in clips.
+            mask: ``(n, M)`` the cells to choose from.
+        """
+        iou = span_iou(spans[:, None], self.cell_spans()[None])  # (n, M)
+        return iou.masked_fill(~mask, -1).argmax(1)
 
 
 def padded_length(num_cells: int, num_levels: int) -> int:

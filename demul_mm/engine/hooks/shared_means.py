@@ -1,0 +1,137 @@
+"""Centre the shared space by the training split."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import all_reduce, get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from demul_mm.analysis.encoding import best_cells, encode_batches
+from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.models.localizers import DeMUL
+from demul_mm.registry import DATASETS, HOOKS
+
+
+class LevelSums:
+    """Sums of vectors, and of how many, for each of ``L`` levels.
+
+    Args:
+        means: ``(L, S)``, as which the sums are shaped.
+    """
+
+    def __init__(self, means: Tensor) -> None:
+        self.total = torch.zeros_like(means, dtype=torch.float64)  # (L, S)
+        self.number = self.total.new_zeros(len(means), 1)  # (L, 1)
+
+    def add(self, rows: Tensor, levels: Tensor) -> None:
+        """Vectors ``(n, S)`` of ``levels (n,)``."""
+        self.total.index_add_(0, levels, rows.double())
+        self.number.index_add_(0, levels, self.number.new_ones(len(rows), 1))
+
+    def gather(self) -> None:
+        """Add up those of all ranks."""
+        all_reduce(self.total)
+        all_reduce(self.number)
+
+    @property
+    def means(self) -> Tensor:
+        """``(L, S)``; zero where nothing is known."""
+        return self.total / self.number.clamp(min=1)
+
+
+@HOOKS.register_module()
+@dataclass(eq=False)
+class SharedMeansHook(Hook):
+    """Before each validation, take the means of the shared space over the training split.
+
+    The running means of training are of weights that have changed since and are not the averaged
+    ones; and moments that are asked for are not what is usual in a video. So videos of the
+    training split are encoded as those of the validation split are read, not augmented. Queries
+    lose their mean. Cells lose that of their level, and all of them the mean by which true moments
+    are off it: true moments and their queries lie around one centre.
+
+    Nothing is done for a model that is not centred, for a data set that is made of others, nor
+    while testing.
+
+    Args:
+        max_videos: so many, evenly spread over the split, are enough.
+    """
+
+    # After the EMA hook has put the averaged weights in place.
+    priority = 'BELOW_NORMAL'
+
+    max_videos: int = 1000
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        model = unwrapped(runner.model)
+        if not model.decoupler.centring.momentum or runner.train_loop is None:
+            return
+        videos = self._videos(runner)
+        if videos is None:
+            return
+        model.eval()
+        cells, queries = self.means(model, videos)
+        for each in models_of(runner):
+            each.decoupler.video_means.copy_(cells)
+            each.decoupler.query_means.copy_(queries)
+
+    def _videos(self, runner: Runner) -> DataLoader | None:
+        """This rank's share of the training videos, in batches, read as for validation."""
+        train, val = (runner.cfg[f'{part}_dataloader'].dataset for part in ('train', 'val'))
+        if 'pipeline' not in train or 'pipeline' not in val:
+            return None
+        dataset = DATASETS.build({**train, 'pipeline': val.pipeline})
+        number = min(len(dataset), self.max_videos)
+        chosen = np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
+        rank, world = get_dist_info()
+        loader = runner.val_loop.dataloader
+        return DataLoader(
+            dataset,
+            sampler=chosen[rank::world],
+            batch_size=loader.batch_size,
+            num_workers=loader.num_workers,
+            collate_fn=pseudo_collate,
+        )
+
+    @torch.no_grad()
+    def means(self, model: DeMUL, videos: DataLoader) -> tuple[Tensor, Tensor]:
+        """What the cells of each level ``(L, S)`` and the queries ``(1, S)`` lose."""
+        decoupler = model.decoupler
+        cells, moments = (LevelSums(decoupler.video_means) for _ in range(2))
+        queries = LevelSums(decoupler.query_means)
+        with inputs_of(decoupler.centring) as seen:
+            for batch in encode_batches(model, videos):
+                shared, sentences = seen.pop(0), seen.pop(0)[:, 0]  # (V, M, S), (Q, S)
+                mask = batch.videos.mask
+                device = mask.device
+                levels = model.points(model.padded_clips(batch.videos), device).levels
+                cells.add(shared[mask], levels.expand_as(mask)[mask])
+                query, cell = best_cells(model, batch)
+                moments.add(shared[batch.owner[query], cell], levels[cell])
+                queries.add(sentences, levels.new_zeros(len(sentences)))
+        for sums in (cells, moments, queries):
+            sums.gather()
+        off = moments.total - moments.number * cells.means
+        off = off.sum(0) / moments.number.sum().clamp(min=1)
+        return (
+            torch.where(cells.number > 0, cells.means + off, decoupler.video_means),
+            torch.where(queries.number > 0, queries.means, decoupler.query_means),
+        )
+
+
+@contextmanager
+def inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a module is given while it lasts, first argument alone."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -1,0 +1,105 @@
+"""The shared space is centred by the training split: true moments and their queries lie alike."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import Tensor
+
+from demul_mm.analysis.encoding import best_cells, encode_batches
+from demul_mm.engine.hooks import SharedMeansHook
+from demul_mm.engine.hooks.shared_means import inputs_of
+from demul_mm.models.localizers import DeMUL
+from tests.engine.tiny import write_tiny_demul
+from tests.models.tiny import only, tiny_data, tiny_model
+
+LENGTHS, QUERIES = (13, 8, 20, 17), (2, 1, 3, 0)  # the last video is asked nothing
+
+
+def centred_model() -> DeMUL:
+    return tiny_model(decoupler=dict(momentum=0.1, dropout=0.0))
+
+
+def off_the_means(model: DeMUL, data: dict) -> tuple[Tensor, Tensor]:
+    """What is left of true moments ``(n, S)`` and queries ``(Q, S)``, before it has length one."""
+    with inputs_of(model.decoupler.centring) as seen:
+        (batch,) = encode_batches(model, [data])
+    query, cell = best_cells(model, batch)
+    levels = model.points(model.padded_clips(batch.videos), cell.device).levels[cell]
+    moments = seen[0][batch.owner[query], cell] - model.decoupler.video_means[levels]
+    return moments, seen[1][:, 0] - model.decoupler.query_means
+
+
+def test_true_moments_and_queries_lie_around_one_centre() -> None:
+    model, data = centred_model(), tiny_data(LENGTHS, QUERIES)
+    cells, queries = SharedMeansHook().means(model, [data])
+    model.decoupler.video_means.copy_(cells)
+    model.decoupler.query_means.copy_(queries)
+    for rows in off_the_means(model, data):
+        assert len(rows) == 6
+        assert rows.norm(dim=1).min() > 0.1
+        assert rows.mean(0).norm() < 1e-5
+
+
+def test_levels_differ_by_the_means_of_their_cells() -> None:
+    model, data = centred_model(), tiny_data((16,), (2,))  # as long as it is padded
+    cells, _ = SharedMeansHook().means(model, [data])
+    with inputs_of(model.decoupler.centring) as seen:
+        next(encode_batches(model, [data]))
+    of_level = [rows.mean(1)[0] for rows in seen[0].split(model.points(16, 'cpu').level_sizes, 1)]
+    off = cells - torch.stack(of_level)
+    torch.testing.assert_close(off, off[:1].expand_as(off), atol=1e-5, rtol=0)
+    assert off[0].norm() > 0.01
+
+
+def test_how_videos_are_put_into_batches_does_not_matter() -> None:
+    model, data = centred_model(), tiny_data(LENGTHS, QUERIES)
+    one = SharedMeansHook().means(model, [data])
+    more = SharedMeansHook().means(model, [only(data, 2, 0), only(data, 1, 3)])
+    for a, b in zip(one, more):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_what_no_video_tells_stays_as_it_was() -> None:
+    model = centred_model()
+    model.decoupler.video_means.fill_(3.0)
+    model.decoupler.query_means.fill_(2.0)
+    cells, queries = SharedMeansHook().means(model, [])
+    assert (cells == 3).all()
+    assert (queries == 2).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('momentum', [0.0, 0.1])
+def test_the_best_checkpoint_holds_the_means_of_its_averaged_weights(
+    tmp_path: Path, momentum: float
+) -> None:
+    config = Config.fromfile(write_tiny_demul(tmp_path / 'data'))
+    config.merge_from_dict(
+        {
+            'work_dir': str(tmp_path / 'run'),
+            'train_cfg.max_epochs': 2,
+            'model.decoupler.momentum': momentum,
+        }
+    )
+    runner = Runner.from_cfg(config)
+    runner.train()
+    (best,) = (tmp_path / 'run').glob('best_*.pth')
+    model = Runner.from_cfg(config).model
+    model.load_state_dict(torch.load(best, weights_only=False)['state_dict'], strict=False)
+    decoupler = model.eval().decoupler
+    if not momentum:
+        assert not decoupler.video_means.any()
+        return
+    plain = {**config.train_dataloader.dataset, 'pipeline': config.val_dataloader.dataset.pipeline}
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=plain, batch_size=2, num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
+    )  # fmt: skip
+    cells, queries = SharedMeansHook().means(model, loader)
+    torch.testing.assert_close(decoupler.video_means, cells.float(), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(decoupler.query_means, queries.float(), atol=1e-4, rtol=1e-3)
