@@ -71,6 +71,30 @@ def test_what_no_video_tells_stays_as_it_was() -> None:
     assert (queries == 2).all()
 
 
+def means_of(checkpoint: Path) -> list[Tensor]:
+    weights = torch.load(checkpoint, weights_only=False)
+    parts = ('state_dict', 'ema_state_dict')
+    return [value for part in parts for name, value in weights[part].items() if '_means' in name]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_the_means_of_one_that_was_not_stopped(tmp_path: Path) -> None:
+    config = Config.fromfile(write_tiny_demul(tmp_path / 'data'))
+    config.merge_from_dict({'model.decoupler.momentum': 0.1})
+    ends = []
+    for name, stops in (('whole', (3,)), ('resumed', (2, 3))):
+        config.work_dir = str(tmp_path / name)
+        for epochs in stops:  # no learning rate depends on how long it lasts
+            config.merge_from_dict({'train_cfg.max_epochs': epochs, 'param_scheduler': []})
+            config.resume = epochs > stops[0]
+            Runner.from_cfg(config).train()
+        ends.append(means_of(tmp_path / name / 'epoch_3.pth'))
+    assert len(ends[0]) == 4
+    for one, other in zip(*ends):
+        assert one.any()
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('momentum', [0.0, 0.1])
 def test_the_best_checkpoint_holds_the_means_of_its_averaged_weights(
