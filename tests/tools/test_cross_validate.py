@@ -73,6 +73,15 @@ def test_folds_are_run_pooled_and_not_repeated(
     run_in_process('tools/analysis_tools/compare.py', str(work_dir), str(work_dir))
     assert 'difference' in capsys.readouterr().out
 
+    table = work_dir / 'probe.json'
+    run_in_process(
+        'tools/analysis_tools/decoupling_probe.py', str(config), str(work_dir), '--out', str(table)
+    )
+    assert 'Moments of 36 queries' in capsys.readouterr().out  # each by the run that tests it
+    assert json.loads(table.read_text())['localization']['as it is']['mIoU'] == pytest.approx(
+        report['metrics']['mIoU']['mean']
+    )
+
     with pytest.raises(SystemExit):
         run_in_process(*command, '--cfg-options', 'train_cfg.max_epochs=2')
     assert 'holds runs with other settings' in capsys.readouterr().err

@@ -2,18 +2,24 @@
 
 A linear classifier tells moments of videos from queries, by the shared and by the private part
 (50 %: it cannot). Moments are then searched as the model is, with the private parts replaced by
-their mean or by others drawn by chance, and by the shared parts alone, as the index does. The
-features that fusion reads also hold what the towers made of the video, which stays: replacing the
-private part removes what the decoupler adds, not all that only one modality says.
+their mean or by others drawn by chance, and by the shared parts alone, as the index does. With
+decoupler.bypass the features that fusion reads also hold what the towers made of the video, which
+stays: replacing the private part then removes what the decoupler adds, not all that only one
+modality says. In the work dir of a cross-validation each run is measured on its own fold: moments
+are those of all queries, the rest is the mean over runs.
 
 Examples:
     python tools/analysis_tools/decoupling_probe.py configs/demul_anet.py best.pth
+    python tools/analysis_tools/decoupling_probe.py configs/demul_charades_clip_cv.py \\
+        work_dirs/demul_charades_clip_cv
     python tools/analysis_tools/decoupling_probe.py CONFIG best.pth --out work_dirs/probe.json \\
         --cfg-options test_dataloader.dataset.max_videos=500
 """
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmengine.logging import MMLogger
 from tqdm import tqdm
@@ -30,7 +36,7 @@ SHOWN = ('R@1,IoU=0.5', 'R@1,IoU=0.7', 'mIoU')
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file; its test data set is measured')
-    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('checkpoint', help='its weights, or work dir of tools/cross_validate.py')
     parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON, or as .md')
     parser.add_argument('--seed', type=int, default=0, help='of the drawn private parts')
     parser.add_argument('--device', help='where the model runs; default: a GPU if there is one')
@@ -76,41 +82,81 @@ def localization_rows(
     return {**rows, **{name: {key: row[key] for key in SHOWN} for name, row in floors.items()}}
 
 
-def main() -> None:
-    args = parse_args()
+class Measured(NamedTuple):
+    """What is found of one run."""
+
+    modality: dict[str, dict[str, float]]
+    answers: dict[str, list['PredictionEntry']]
+    retrieval: dict[str, float]
+
+
+def checkpoints(path: str) -> Iterator[tuple[Path, dict[str, int]]]:
+    """Weights, and the settings that say what they are tested on."""
+    if not Path(path).is_dir():
+        yield Path(path), {}
+        return
+    folders = sorted(Path(path).glob('seed_*_fold_*'))
+    best = {folder: list(folder.glob('best_*.pth')) for folder in folders}
+    if not any(best.values()):
+        raise FileNotFoundError(f'{path} has no seed_*_fold_*/best_*.pth, and is no file')
+    for folder, found in best.items():
+        if found:
+            fold = int(folder.name.rpartition('_')[2])
+            yield (
+                max(found, key=lambda file: file.stat().st_mtime),
+                {'test_dataloader.dataset.folds.test': fold},
+            )
+
+
+def measure(config: Any, checkpoint: Path, args: argparse.Namespace) -> Measured:
+    """Probe, localise and search with one model."""
     from demul_mm.analysis.decoupling import collect, shared_retrieval, without_private
     from demul_mm.analysis.encoding import split_loader
     from demul_mm.apis.loading import load_model
-    from demul_mm.evaluation.tables import format_table, write_tables
 
-    config = load_config(args.config, args.cfg_options)
-    model, _, _ = load_model(config, args.checkpoint, args.device)
+    model, _, _ = load_model(config, checkpoint, args.device)
     loader = split_loader(config)
     MMLogger.get_current_instance().setLevel('WARNING')  # the tables are printed below
     found = collect(model, tqdm(loader, desc='as it is'), args.seed)
-    pools = found.vectors.pools
     answers = {'as it is': found.whole}
     ways = (('mean', 'private: the mean'), ('drawn', 'private: of others'))
     if not found.vectors.moment_private.shape[1]:
         print('The model has no private part (decoupler.private_dim is 0): the shared one alone.')
         ways = ()
     for how, title in ways:
-        answers[title] = without_private(model, tqdm(loader, desc=title), pools, how, args.seed)
+        batches = tqdm(loader, desc=title)
+        answers[title] = without_private(model, batches, found.vectors.pools, how, args.seed)
     answers['shared alone (the index)'] = found.shared_alone
+    names = found.vectors.video_ids.tolist()
+    batches = tqdm(loader, desc='retrieval')
+    retrieval = shared_retrieval(model, batches, found.vectors.query_shared, names)
+    return Measured(probe_rows(found), answers, retrieval)
+
+
+def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each number, over runs."""
+    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+
+
+def main() -> None:
+    args = parse_args()
+    from demul_mm.evaluation.tables import format_table, write_tables
+
+    runs = [
+        measure(load_config(args.config, {**(args.cfg_options or {}), **fold}), path, args)
+        for path, fold in checkpoints(args.checkpoint)
+    ]
+    first = runs[0]
+    answers = {name: [x for run in runs for x in run.answers[name]] for name in first.answers}
     tables = {
-        'modality': probe_rows(found),
+        'modality': {name: mean([run.modality[name] for run in runs]) for name in first.modality},
         'localization': localization_rows(answers),
-        'retrieval': {
-            'shared alone': shared_retrieval(
-                model, tqdm(loader, desc='retrieval'), found.vectors.query_shared,
-                found.vectors.video_ids.tolist(),
-            )
-        },
-    }  # fmt: skip
+        'retrieval': {'shared alone': mean([run.retrieval for run in runs])},
+    }
     titles = {
         'modality': 'A linear classifier tells moments from queries, percent (chance: 50)',
-        'localization': f'Moments of {len(found.whole)} queries, percent; 95 % interval of the '
-        'difference',
+        'localization': f'Moments of {len(answers["as it is"])} queries, percent; 95 % interval of '
+        'the difference',
         'retrieval': 'The video of a query among all, percent',
     }
     for name, rows in tables.items():
