@@ -45,8 +45,8 @@ model = dict(
     # A thousand queries teach what a moment looks like in the curve of their cosine.
     reader=dict(learned=False),
     test_cfg=dict(nms=dict(max_keep=10)))
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
-train_cfg = dict(max_epochs=5, val_begin=2, val_interval=1)
+optim_wrapper = dict(optimizer=dict(lr=5e-3))
+train_cfg = dict(max_epochs=7, val_begin=2, val_interval=1)
 default_hooks = dict(checkpoint=dict(save_best='mAP'))
 
 test_cfg = dict(type='CorpusTestLoop', num_videos=200, num_fused=20, num_moments=100)
