@@ -1,6 +1,7 @@
 """The shared space is centred by the training split: true moments and their queries lie alike."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,6 +70,23 @@ def test_what_no_video_tells_stays_as_it_was() -> None:
     cells, queries = SharedMeansHook().means(model, [])
     assert (cells == 3).all()
     assert (queries == 2).all()
+
+
+def test_a_data_set_made_of_others_keeps_the_running_means() -> None:
+    model, told = centred_model(), []
+    model.decoupler.video_means.fill_(3.0)
+    concat = dict(type='ConcatDataset', datasets=[])
+    loader = SimpleNamespace(dataset=concat)
+    runner = SimpleNamespace(
+        model=model,
+        hooks=[],
+        train_loop=loader,
+        cfg=dict(train_dataloader=loader, val_dataloader=loader),
+        logger=SimpleNamespace(info=told.append),
+    )
+    SharedMeansHook().before_val_epoch(runner)
+    assert (model.decoupler.video_means == 3).all()
+    assert 'keeps its running means' in told[0]
 
 
 def means_of(checkpoint: Path) -> list[Tensor]:

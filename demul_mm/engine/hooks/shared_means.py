@@ -75,17 +75,22 @@ class SharedMeansHook(Hook):
             return
         videos = self._videos(runner)
         if videos is None:
+            runner.logger.info(
+                'the shared space keeps its running means: the train or the validation data set '
+                'is made of others'
+            )
             return
         model.eval()
         cells, queries = self.means(model, videos)
         for each in models_of(runner):
             each.decoupler.video_means.copy_(cells)
             each.decoupler.query_means.copy_(queries)
+        runner.logger.info('the shared space is centred by the training videos')
 
     def _videos(self, runner: Runner) -> DataLoader | None:
         """This rank's share of the training videos, in batches, read as for validation."""
         train, val = (runner.cfg[f'{part}_dataloader'].dataset for part in ('train', 'val'))
-        if 'pipeline' not in train or 'pipeline' not in val:
+        if not all(isinstance(part, dict) and 'pipeline' in part for part in (train, val)):
             return None
         dataset = DATASETS.build({**train, 'pipeline': val.pipeline})
         number = min(len(dataset), self.max_videos)
