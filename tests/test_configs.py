@@ -25,7 +25,10 @@ PATHS = [path for path in sorted((ROOT / 'configs').rglob('*.py')) if '_base_' n
 PATHS += sorted((ROOT / 'projects').glob('*/configs/**/*.py'))
 PATHS = [path for path in PATHS if 'clip_zero_shot' not in path.parts]  # nothing is trained there
 SIMULATED = {'features': str(ROOT / 'configs' / '_base_' / 'features' / 'simulated.py')}
-SMALL = dict(dim=16, text_dim=16, shared_dim=16, private_dim=8, size=16, survivors=12)
+# A map of fewer parts than a video has clips: moments of one and the same clip rank by rounding.
+SMALL = dict(
+    dim=16, text_dim=16, shared_dim=16, private_dim=8, size=16, survivors=12, num_clips=8
+)  # fmt: skip
 SENTENCES = ['a person opens the door', 'the dog runs', 'she sits down']
 EXTENT, CLIPS = 24.0, 12
 
@@ -64,7 +67,7 @@ def skip_without(path: Path) -> None:
 
 
 def shrunk(node: dict) -> dict:
-    """The same model of width 16; what reads features, words or frames stays as it is."""
+    """The same model, small; what reads features, words or frames stays as it is."""
     small = {}
     for key, value in node.items():
         if isinstance(value, dict) and key not in ('lm', 'backbone'):
