@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from demul_mm.analysis.encoding import best_cells, encode_batches
+from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.engine.hooks import SharedMeansHook
 from demul_mm.engine.hooks.shared_means import inputs_of
 from demul_mm.models.localizers import DeMUL
@@ -90,7 +91,7 @@ def test_a_data_set_made_of_others_keeps_the_running_means() -> None:
 
 
 def means_of(checkpoint: Path) -> list[Tensor]:
-    weights = torch.load(checkpoint, weights_only=False)
+    weights = read_checkpoint(checkpoint)
     parts = ('state_dict', 'ema_state_dict')
     return [value for part in parts for name, value in weights[part].items() if '_means' in name]
 
@@ -130,7 +131,7 @@ def test_the_best_checkpoint_holds_the_means_of_its_averaged_weights(
     runner.train()
     (best,) = (tmp_path / 'run').glob('best_*.pth')
     model = Runner.from_cfg(config).model
-    model.load_state_dict(torch.load(best, weights_only=False)['state_dict'], strict=False)
+    model.load_state_dict(read_checkpoint(best)['state_dict'], strict=False)
     decoupler = model.eval().decoupler
     if not momentum:
         assert not decoupler.video_means.any()

@@ -68,20 +68,22 @@ class SharedMeansHook(Hook):
     priority = 'BELOW_NORMAL'
 
     max_videos: int = 1000
+    _loader: DataLoader | None = None  # of the training videos, once they are asked for
 
     def before_val_epoch(self, runner: Runner) -> None:
         model = unwrapped(runner.model)
         if not model.decoupler.centring.momentum or runner.train_loop is None:
             return
-        videos = self._videos(runner)
-        if videos is None:
+        if self._loader is None:
+            self._loader = self._videos(runner)
+        if self._loader is None:
             runner.logger.info(
                 'the shared space keeps its running means: the train or the validation data set '
                 'is made of others'
             )
             return
         model.eval()
-        cells, queries = self.means(model, videos)
+        cells, queries = self.means(model, self._loader)
         for each in models_of(runner):
             each.decoupler.video_means.copy_(cells)
             each.decoupler.query_means.copy_(queries)
