@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
+from demul_mm.analysis.encoding import answered_entries
+from demul_mm.apis.loading import load_localizer, load_model
 from demul_mm.models.localizers import OwnVideoLocalizer
 from demul_mm.registry import MODELS
 from tests.test_configs import PATHS, name_of, needs_mmaction, shrunk, skip_without, video
@@ -121,6 +124,22 @@ def test_it_learns(config: Config, model: OwnVideoLocalizer) -> None:
         optimizer.step()
         totals.append(total.item())
     assert totals[-1] < 0.9 * totals[0]
+
+
+def test_it_is_loaded_as_it_was_saved(
+    config: Config, model: OwnVideoLocalizer, tmp_path: Path
+) -> None:
+    """Analyses ask any method; the inferencers, which keep encodings, take DeMUL alone."""
+    path, small = tmp_path / 'weights.pth', Config(dict(model=shrunk(config.model.to_dict())))
+    torch.save(dict(state_dict=model.state_dict()), path)
+    loaded, _ = load_localizer(small, path, 'cpu')
+    batch = batch_of(config, 2, 3)
+    entries = answered_entries(loaded, [copy.deepcopy(batch)])
+    plain = answered_entries(model, [copy.deepcopy(batch)])
+    assert len(entries) == sum(len(sample.queries) for sample in batch['data_samples'])
+    assert entries == plain
+    with pytest.raises(TypeError, match='inferencers take a model of type DeMUL'):
+        load_model(small, path, 'cpu')
 
 
 def test_a_choice_by_joint_scores_is_refused(config: Config) -> None:

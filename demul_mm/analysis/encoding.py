@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from demul_mm.evaluation.predictions import PredictionEntry, entries_from_sample
 from demul_mm.models.localizers import DeMUL
+from demul_mm.models.localizers.base import MomentLocalizer
 from demul_mm.models.localizers.pairs import own_pairs
 from demul_mm.structures import MomentDataSample, QueryEncoding, VideoEncoding
 
@@ -74,6 +75,12 @@ def best_cells(model: DeMUL, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
 def localize_own(model: DeMUL, batch: EncodedBatch) -> list[InstanceData]:
     """The moments of each query in its own video, as ``DeMUL.predict`` gives them."""
     return model.localize_own(batch.videos, batch.queries, batch.samples)
+
+
+def answered_entries(model: MomentLocalizer, batches: Iterable[dict]) -> list[PredictionEntry]:
+    """What a model of any method answers in each query's own video, as metrics compute from it."""
+    samples = (sample for batch in batches for sample in model.test_step(batch))
+    return [entry for sample in samples for entry in entries_from_sample(sample.to_dict())]
 
 
 def entries_of(batch: EncodedBatch, moments: list[InstanceData]) -> list[PredictionEntry]:

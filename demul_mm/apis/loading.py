@@ -11,6 +11,7 @@ from torch import nn
 
 from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.models.localizers import DeMUL
+from demul_mm.models.localizers.base import MomentLocalizer
 from demul_mm.models.losses import without_moved
 from demul_mm.registry import MODELS
 
@@ -29,28 +30,33 @@ class LoadedModel(NamedTuple):
     fingerprint: str
 
 
-def load_model(
+def load_localizer(
     config: str | Path | Config,
     checkpoint: str | Path | None,
     device: str | torch.device | None = None,
-) -> LoadedModel:
-    """Build a model and load its weights; no code in the checkpoint is run.
+) -> tuple[MomentLocalizer, Config]:
+    """Build a model of any method and load its weights; no code in the checkpoint is run.
 
     Args:
         checkpoint: its weights; None: freshly initialised, for tests.
         device: where it runs; None: a GPU where there is one.
 
+    Returns:
+        The model in eval mode, and its whole config.
+
     Raises:
         FileNotFoundError, ValueError: no such file, or the checkpoint does not fit the config.
+        TypeError: the config builds something else.
     """
     if not isinstance(config, Config):
         if not Path(config).is_file():
             raise FileNotFoundError(f'there is no config file {config}')
         config = Config.fromfile(config)
     model = MODELS.build(without_moved(config.model))
-    if not isinstance(model, DeMUL):
+    if not isinstance(model, MomentLocalizer):
         raise TypeError(
-            f'the config builds a {type(model).__name__}; inferencers take a model of type DeMUL'
+            f'the config builds a {type(model).__name__}, which finds no moments by itself; give '
+            'the config of a localizer'
         )
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
@@ -61,6 +67,25 @@ def load_model(
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(torch.device(device)).eval()
+    return model, config
+
+
+def load_model(
+    config: str | Path | Config,
+    checkpoint: str | Path | None,
+    device: str | torch.device | None = None,
+) -> LoadedModel:
+    """A :class:`DeMUL` by :func:`load_localizer`, with what identifies its encoders.
+
+    Raises:
+        FileNotFoundError, ValueError: see there.
+        TypeError: the config builds another method.
+    """
+    model, config = load_localizer(config, checkpoint, device)
+    if not isinstance(model, DeMUL):
+        raise TypeError(
+            f'the config builds a {type(model).__name__}; inferencers take a model of type DeMUL'
+        )
     return LoadedModel(model, config, model_fingerprint(model, config.model))
 
 

@@ -3,12 +3,14 @@
 Its test data set is answered as it is, and then with the clips of each video in another order,
 with those of another video, with noise, with nothing but their number, and with the sentence of
 another video. What is lost each time is what the model had from there; the floors never read the
-sentence.
+sentence. Any method of this project can be asked, not DeMUL alone.
 
 Examples:
     python tools/analysis_tools/sanity_probes.py configs/demul_anet.py best.pth
     python tools/analysis_tools/sanity_probes.py configs/demul_charades_clip_cv.py best.pth \\
         --out work_dirs/sanity.md --cfg-options test_dataloader.dataset.folds.test=1
+    python tools/analysis_tools/sanity_probes.py projects/ctrl/configs/ctrl_charades_clip_cv.py \\
+        best.pth
 """
 
 import argparse
@@ -61,22 +63,21 @@ def table(
 
 def main() -> None:
     args = parse_args()
-    from demul_mm.analysis.encoding import encode_batches, entries_of, localize_own, split_loader
+    from demul_mm.analysis.encoding import answered_entries, split_loader
     from demul_mm.analysis.sanity import PROBES, probed
-    from demul_mm.apis.loading import load_model
+    from demul_mm.apis.loading import load_localizer
     from demul_mm.evaluation.rescore import own_video_metric
     from demul_mm.evaluation.tables import format_table, write_tables
 
     config = load_config(args.config, args.cfg_options)
     metric, key = own_video_metric(config)
-    model, _, _ = load_model(config, args.checkpoint, args.device)
+    model, _ = load_localizer(config, args.checkpoint, args.device)
     loader = split_loader(config)
     MMLogger.get_current_instance().setLevel('WARNING')  # the table is printed below
     answers = {}
     for name in (AS_IT_IS, *PROBES):
         batches = tqdm(loader if name == AS_IT_IS else probed(loader, name), desc=name)
-        encoded = encode_batches(model, batches)
-        answers[name] = [e for b in encoded for e in entries_of(b, localize_own(model, b))]
+        answers[name] = answered_entries(model, batches)
     rows = table(answers, metric, key)
     title = (
         f'Moments of {len(answers[AS_IT_IS])} queries, percent; `low` and `high`: 95 % interval of '
