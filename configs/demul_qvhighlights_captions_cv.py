@@ -39,10 +39,7 @@ model = dict(
     language=dict(dropout=0.3),
     pyramid=dict(dropout=0.3),
     head=dict(dropout=0.3),
-    streams=dict(
-        _delete_=True,
-        text=dict(
-            type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5, standardize=True)),
+    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5)),
     # The sentence encoder has read captions and queries alike.
     aligned=[dict(type='AlignedStream', stream='text', in_dim=384, share=0.9)],
     # A thousand queries teach what a moment looks like in the curve of their cosine.

@@ -59,10 +59,7 @@ model = dict(
     pyramid=dict(dropout=0.3),
     decoupler=dict(momentum=0.0, bypass=True),  # what either brings here was not measured by itself
     head=dict(dropout=0.3),
-    streams=dict(
-        _delete_=True,
-        text=dict(
-            type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5, standardize=True)),
+    streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5)),
     # The sentence encoder has read speech and queries alike; and cooks say the things by name.
     aligned=[
         dict(type='AlignedStream', stream='text', in_dim=384, share=0.9),

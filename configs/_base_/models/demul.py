@@ -6,7 +6,7 @@
 _base_ = ['./demul_short.py']
 model = dict(
     language=dict(dropout=0.2, word_drop=0.1),
-    streams=dict(visual=dict(dropout=0.2, standardize=True)),
+    streams=dict(visual=dict(dropout=0.2)),
     pyramid=dict(dropout=0.2),
     decoupler=dict(private_dim=64, dropout=0.2, momentum=0.05, bypass=False),
     reader=dict(type='SimilarityReader', dim=128),

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from demul_mm.models.layers import Dropout, Standardize, TemporalBlock, relative_position
+from demul_mm.models.layers import Dropout, TemporalBlock, relative_position
 from demul_mm.registry import MODELS
 
 
@@ -21,8 +21,6 @@ class TemporalTower(nn.Module):
         radius: attention window to either side, in clips.
         dropout: rate on the input features and inside the blocks.
         num_bands: frequencies of the relative position in the video; 0 for none.
-        standardize: whether features first lose what all clips have in common
-            (:class:`~demul_mm.models.layers.Standardize`).
     """
 
     def __init__(
@@ -34,12 +32,10 @@ class TemporalTower(nn.Module):
         radius: int = 8,
         dropout: float = 0.1,
         num_bands: int = 8,
-        standardize: bool = False,
     ) -> None:
         super().__init__()
         self.in_dim = in_dim
         self.num_bands = num_bands
-        self.standardize = Standardize(in_dim) if standardize else None
         self.norm = nn.LayerNorm(in_dim)
         self.project = nn.Linear(in_dim, dim)
         self.position = nn.Linear(2 * num_bands, dim) if num_bands else None
@@ -60,8 +56,6 @@ class TemporalTower(nn.Module):
                 f'the features have {x.shape[-1]} dimensions, the model was built for '
                 f'{self.in_dim}: set feature_dim={x.shape[-1]} in the config'
             )
-        if self.standardize is not None:
-            x = self.standardize(x, mask)
         x = self.project(self.dropout(self.norm(x)))  # (V, T, D)
         if self.position is not None:
             x = x + self.position(relative_position(mask.sum(1), x.shape[1], self.num_bands))
