@@ -50,6 +50,7 @@ class MomentDETR(OwnVideoLocalizer):
         matcher: config of the matcher; its weights are those of the losses too.
         background: weight of predictions without a moment in the cross-entropy.
         margin: by which a clip within a moment should be more salient than one outside.
+        saliency_weight: weight of all losses of saliency.
         test_cfg, data_preprocessor, init_cfg: see :class:`OwnVideoLocalizer`.
     """
 
@@ -67,6 +68,7 @@ class MomentDETR(OwnVideoLocalizer):
         matcher: dict | None = None,
         background: float = 0.1,
         margin: float = 0.2,
+        saliency_weight: float = 1.0,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -90,6 +92,7 @@ class MomentDETR(OwnVideoLocalizer):
         self.matcher = TASK_UTILS.build(matcher or dict(type='SetMatcher'))
         self.background = background
         self.margin = margin
+        self.saliency_weight = saliency_weight
 
     def run(self, batch: OwnVideoBatch) -> DetrOutput:
         clips = self.project(with_place(batch.clips, batch.mask))[batch.owner]  # (Q, T, D)
@@ -112,11 +115,8 @@ class MomentDETR(OwnVideoLocalizer):
     def loss_by_feat(
         self, out: DetrOutput, batch: OwnVideoBatch, spans: Tensor, span_mask: Tensor
     ) -> dict[str, Tensor]:
-        losses = dict(
-            loss_saliency=self.saliency_loss(
-                out.saliency, spans, span_mask, batch.mask[batch.owner]
-            )
-        )
+        saliency = self.saliency_loss(out.saliency, spans, span_mask, batch.mask[batch.owner])
+        losses = dict(loss_saliency=self.saliency_weight * saliency)
         last = out.logits.shape[1] - 1
         for layer in range(last + 1):
             found = self.set_losses(out.logits[:, layer], out.spans[:, layer], spans, span_mask)

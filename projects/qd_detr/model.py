@@ -25,9 +25,13 @@ class ReadingLayer(nn.Module):
 
     def forward(self, clips: Tensor, place: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """``clips``, ``place (Q, T, D)``, ``words (Q, L, D)``, ``mask (Q, L)``."""
-        read = self.attention(clips + place, words, words, mask)
-        clips = self.norms[0](clips + self.dropout(read))
-        return self.norms[1](clips + self.dropout(self.ffn(clips)))
+        clips = clips + self.dropout(self.attention(clips + place, words, words, mask))
+        return self.norms[1](clips + self.dropout(self.ffn(self.norms[0](clips))))
+
+
+def net(dim: int, out_dim: int) -> nn.Sequential:
+    """Linear, ReLU, linear."""
+    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, out_dim))
 
 
 def sine_of_anchors(anchors: Tensor, dim: int, temperature: float = 10_000.0) -> Tensor:
@@ -35,6 +39,71 @@ def sine_of_anchors(anchors: Tensor, dim: int, temperature: float = 10_000.0) ->
     band = torch.arange(dim // 2, device=anchors.device) * 2 / dim
     angle = anchors[..., None] * 2 * torch.pi / temperature**band  # (..., 2, dim / 2)
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-3)
+
+
+class AnchorDecoderLayer(nn.Module):
+    """Anchors look at each other, then at the clips by content and, apart from it, by place.
+
+    The products of both kinds add up, so that attention can stay around an anchor whatever is there
+    (Liu et al., "DAB-DETR", ICLR 2022, section 3).
+
+    Args:
+        dim: width ``D``.
+        heads: of both attentions.
+        hidden: width of the feed-forward net.
+        dropout: rate.
+        first: whether contents, of which anchors have none yet, get the places too.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        hidden: int = 1024,
+        dropout: float = 0.1,
+        first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.own = Attention(dim, heads, dropout)
+        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.anchor_place, self.clip_place = (nn.Linear(dim, dim) for _ in range(2))
+        self.start = nn.Linear(dim, dim) if first else None
+        self.out = nn.Linear(dim, dim)
+        self.ffn = feed_forward(dim, hidden, dropout)
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, place: Tensor, sine: Tensor, memory: Tensor, mask: Tensor, position: Tensor
+    ) -> Tensor:
+        """State of the anchors after the layer.
+
+        Args:
+            x: ``(Q, N, D)`` their state.
+            place: ``(Q, N, D)`` what a net makes of where they are.
+            sine: ``(Q, N, D)`` where they are.
+            memory: ``(Q, T, D)`` clips.
+            mask: ``(Q, T)`` valid ones.
+            position: ``(Q, T, D)`` where they are.
+        """
+        placed = x + place
+        everyone = mask.new_ones(x.shape[:2])
+        x = self.norms[0](x + self.dropout(self.own(placed, placed, x, everyone)))
+        query, key, where = self.query(x), self.key(memory), self.clip_place(position)
+        if self.start is not None:
+            query, key = query + self.start(place), key + where
+        query = torch.cat([self._split(query), self._split(self.anchor_place(sine))], -1)
+        key = torch.cat([self._split(key), self._split(where)], -1)
+        value = self._split(self.value(memory))
+        rate = self.dropout.p if self.training else 0.0
+        seen = F.scaled_dot_product_attention(query, key, value, mask[:, None, None], rate)
+        x = self.norms[1](x + self.dropout(self.out(seen.transpose(1, 2).flatten(2))))
+        return self.norms[2](x + self.dropout(self.ffn(x)))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """``(Q, N, D)`` to ``(Q, H, N, D / H)``."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 def refine(anchors: Tensor, change: Tensor) -> Tensor:
@@ -47,14 +116,16 @@ class QDDETR(MomentDETR):
     """Moment-DETR whose clips read the sentence before anything else.
 
     Clips alone, each of which has read the words, go through the encoder with a global token that
-    tells how salient a clip must look in this video. Moments are anchors that each decoder layer
-    refines. Sentences of other videos are wrong: no clip may be salient for them.
+    tells how salient a clip must look in this video. Moments are anchors around which each decoder
+    layer looks, and which it refines. Sentences of other videos are wrong: no clip may be salient
+    for them.
 
     Args:
         language: see :class:`MomentDETR`.
         streams: see there.
         dim: width.
         num_heads: heads of every attention.
+        num_decoder: decoder layers.
         num_moments: moments that are predicted for each query.
         dropout: within the transformer.
         num_reading: layers in which clips read words.
@@ -68,6 +139,7 @@ class QDDETR(MomentDETR):
         streams: dict,
         dim: int = 256,
         num_heads: int = 8,
+        num_decoder: int = 2,
         num_moments: int = 10,
         dropout: float = 0.1,
         num_reading: int = 2,
@@ -79,6 +151,7 @@ class QDDETR(MomentDETR):
             streams=streams,
             dim=dim,
             num_heads=num_heads,
+            num_decoder=num_decoder,
             num_moments=num_moments,
             dropout=dropout,
             **kwargs,
@@ -87,7 +160,12 @@ class QDDETR(MomentDETR):
         self.reading = nn.ModuleList(
             ReadingLayer(dim, num_heads, 4 * dim, dropout) for _ in range(num_reading)
         )
+        self.decoder = nn.ModuleList(
+            AnchorDecoderLayer(dim, num_heads, 4 * dim, dropout, first=layer == 0)
+            for layer in range(num_decoder)
+        )
         spread(self.reading)
+        spread(self.decoder)
         self.token = nn.Parameter(torch.randn(dim))
         self.token_place = nn.Parameter(torch.randn(dim))
         self.of_token = nn.Linear(dim, dim)
@@ -95,7 +173,9 @@ class QDDETR(MomentDETR):
         center = (torch.arange(num_moments) + 0.5) / num_moments
         start = torch.stack([center, torch.full_like(center, 0.3)], -1)
         self.anchors = nn.Parameter(start.logit())  # (N, 2)
-        self.anchor_place = nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.anchor_place = net(dim, dim)
+        self.scale = net(dim, dim) if num_decoder > 1 else None  # of places, after the first layer
+        self.wide = net(dim, 1)  # how wide an anchor looks, as a share of its width
         self.span = mlp(dim, 2)
         for parameter in self.span[-1].parameters():
             nn.init.zeros_(parameter)
@@ -125,10 +205,15 @@ class QDDETR(MomentDETR):
         mask = batch.mask[batch.owner]
         anchors = self.anchors.float().sigmoid().expand(len(x), -1, -1)
         state = x.new_zeros(len(x), anchors.shape[1], x.shape[-1])
-        states, spans = [], []
+        states: list[Tensor] = []
+        spans: list[Tensor] = []
         for layer in self.decoder:
-            place = self.anchor_place(sine_of_anchors(anchors, x.shape[-1])).to(x.dtype)
-            state = layer(state, place, x, mask, position)
+            sine = sine_of_anchors(anchors, x.shape[-1] // 2).to(x.dtype)
+            place = self.anchor_place(sine)
+            if states and self.scale is not None:
+                sine = sine * self.scale(state)
+            narrow = self.wide(state).float().sigmoid() / anchors[..., 1:].clamp(min=0.01)
+            state = layer(state, place, (sine * narrow).to(x.dtype), x, mask, position)
             states.append(self.norm(state))
             spans.append(refine(anchors, self.span(states[-1]).float()))
             anchors = spans[-1].detach()
@@ -140,8 +225,8 @@ class QDDETR(MomentDETR):
         losses = super().loss_by_feat(out, batch, spans, span_mask)
         seen = batch.mask[batch.owner]
         inside = touched_clips(spans, span_mask, seen)
-        losses['loss_contrast'] = self.contrast(out.saliency, inside, seen)
-        losses['loss_negative'] = self.negative_loss(batch)
+        losses['loss_contrast'] = self.saliency_weight * self.contrast(out.saliency, inside, seen)
+        losses['loss_negative'] = self.saliency_weight * self.negative_loss(batch)
         return losses
 
     def negative_loss(self, batch: OwnVideoBatch) -> Tensor:

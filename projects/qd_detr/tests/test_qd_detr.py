@@ -3,7 +3,7 @@
 import torch
 
 from demul_mm.registry import MODELS
-from projects.qd_detr.model import QDDETR, refine, sine_of_anchors
+from projects.qd_detr.model import QDDETR, AnchorDecoderLayer, refine, sine_of_anchors
 from tests.models.tiny import FEATURES, tiny_data
 
 
@@ -48,3 +48,19 @@ def test_negatives_are_of_other_videos() -> None:
     three = model.data_preprocessor(tiny_data())
     batch = model.make_batch(three['inputs'], three['data_samples'])
     assert model.negative_loss(batch).item() > 0
+
+
+def test_an_anchor_looks_at_content_and_at_place() -> None:
+    """Either alone moves what is seen; padding does not."""
+    torch.manual_seed(0)
+    layer = AnchorDecoderLayer(16, 2, 32).eval()
+    x, place, memory = torch.randn(1, 3, 16), torch.randn(1, 3, 16), torch.randn(1, 6, 16)
+    position, mask = torch.randn(1, 6, 16), torch.arange(6)[None] < 5
+    sine = torch.randn(1, 3, 16)
+    seen = layer(x, place, sine, memory, mask, position)
+    both = layer(x, place, sine, memory.roll(1, 1), mask.roll(1, 1), position.roll(1, 1))
+    torch.testing.assert_close(both, seen)  # in another order, each clip with its place
+    assert (layer(x, place, sine, memory, mask, position.roll(1, 1)) - seen).abs().max() > 1e-3
+    assert (layer(x, place, sine.roll(1, 1), memory, mask, position) - seen).abs().max() > 1e-3
+    padded = torch.where(mask[..., None], memory, 9.0)
+    torch.testing.assert_close(layer(x, place, sine, padded, mask, position), seen)
