@@ -6,8 +6,7 @@ model = dict(
     language=dict(type='WordProjection', lm={{_base_.lm}}, dim=256),
     dim=256,
     test_cfg=dict(nms=dict(iou_thr=1.0)))  # the set needs no suppression
-# The paper's rate. At four times that the encoder soon makes all clips alike, and the answer is the
-# same moment for every video and every sentence.
+# The paper's rate: at four times that all clips soon look alike to the decoder.
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=1e-4), clip_grad=dict(max_norm=0.1))
 # The published run takes 200 epochs, and sets are learnt no faster here: smaller batches and more
 # epochs than DeMUL's. Before the twelfth or so nothing is learnt but where moments usually are.
