@@ -175,7 +175,7 @@ class QDDETR(MomentDETR):
         self.anchors = nn.Parameter(start.logit())  # (N, 2)
         self.anchor_place = net(dim, dim)
         self.scale = net(dim, dim) if num_decoder > 1 else None  # of places, after the first layer
-        self.wide = net(dim, 1)  # how wide an anchor looks, as a share of its width
+        self.wide = net(dim, 1)  # the width an anchor asks for: places count as that over its own
         self.span = mlp(dim, 2)
         for parameter in self.span[-1].parameters():
             nn.init.zeros_(parameter)
