@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from demul_mm.evaluation.predictions import PredictionEntry, entries_from_sample
-from demul_mm.models.localizers import DeMUL
-from demul_mm.models.localizers.base import MomentLocalizer
+from demul_mm.models.localizers import DeMUL, MomentLocalizer
 from demul_mm.models.localizers.pairs import own_pairs
 from demul_mm.structures import MomentDataSample, QueryEncoding, VideoEncoding
 

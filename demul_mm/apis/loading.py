@@ -10,8 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from demul_mm.engine.checkpoint import check_fits, read_checkpoint
-from demul_mm.models.localizers import DeMUL
-from demul_mm.models.localizers.base import MomentLocalizer
+from demul_mm.models.localizers import DeMUL, MomentLocalizer
 from demul_mm.models.losses import without_moved
 from demul_mm.registry import MODELS
 

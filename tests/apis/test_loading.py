@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from demul_mm.apis import load_model, model_fingerprint
-from demul_mm.apis.loading import recipe_fingerprint
+from demul_mm.apis.loading import load_localizer, recipe_fingerprint
 from demul_mm.registry import MODELS
 from tests.apis.small import SmallCorpus
 from tests.models.tiny import TOKENS, tiny_config, tiny_model
@@ -30,6 +30,11 @@ def test_checkpoint_of_another_model_is_refused(corpus: SmallCorpus, tmp_path: P
         load_model(corpus.config, tmp_path / 'absent.pth', 'cpu')
     with pytest.raises(FileNotFoundError, match='no config file'):
         load_model(tmp_path / 'absent.py', corpus.checkpoint, 'cpu')
+
+
+def test_a_part_of_a_model_is_no_localizer() -> None:
+    with pytest.raises(TypeError, match='builds a TemporalTower, which finds no moments'):
+        load_localizer(Config(dict(model=dict(type='TemporalTower', in_dim=4))), None)
 
 
 def test_fingerprint_depends_on_the_encoders_alone() -> None:
