@@ -9,6 +9,6 @@ model = dict(
 # The paper's rate: at four times that all clips soon look alike to the decoder.
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=1e-4), clip_grad=dict(max_norm=0.1))
 # The published run takes 200 epochs, and sets are learnt no faster here: smaller batches and more
-# epochs than DeMUL's. Before the twelfth or so nothing is learnt but where moments usually are.
+# epochs than DeMUL's.
 train_dataloader = dict(batch_size=8)
 train_cfg = dict(max_epochs=60, val_begin=10, val_interval=5)

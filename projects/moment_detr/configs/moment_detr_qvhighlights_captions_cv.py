@@ -6,7 +6,7 @@ model = dict(
     language=dict(type='WordProjection', lm={{_base_.lm}}, dim=256),
     dim=256,
     test_cfg=dict(nms=dict(iou_thr=1.0)))  # the set needs no suppression
-# The paper's rate: at four times that all clips soon look alike to the decoder.
+# The paper's rate, as on Charades-STA.
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=1e-4), clip_grad=dict(max_norm=0.1))
 train_dataloader = dict(batch_size=8)
 train_cfg = dict(max_epochs=60, val_begin=10, val_interval=5)
