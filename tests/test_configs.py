@@ -26,9 +26,7 @@ PATHS += sorted((ROOT / 'projects').glob('*/configs/**/*.py'))
 PATHS = [path for path in PATHS if 'clip_zero_shot' not in path.parts]  # nothing is trained there
 SIMULATED = {'features': str(ROOT / 'configs' / '_base_' / 'features' / 'simulated.py')}
 # A map of fewer parts than a video has clips: moments of one and the same clip rank by rounding.
-SMALL = dict(
-    dim=16, text_dim=16, shared_dim=16, private_dim=8, size=16, survivors=12, num_clips=8
-)  # fmt: skip
+SMALL = dict(dim=16, text_dim=16, shared_dim=16, private_dim=8, size=16, survivors=12, num_clips=8)
 SENTENCES = ['a person opens the door', 'the dog runs', 'she sits down']
 EXTENT, CLIPS = 24.0, 12
 
