@@ -22,6 +22,7 @@ from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips, stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import inside, read_text, replacing
+from demul_mm.packed_linear import pack_linear
 from demul_mm.registry import MODELS
 
 # Ids of videos as they are done, and their features or why there are none.
@@ -66,7 +67,7 @@ def load_backbone(
     clips = {**meta.get('clips', DEFAULT_CLIPS)}
     provenance = {**provenance, 'backbone': meta['backbone'], 'clips': clips}
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return Backbone(model.to(device).eval(), clips, provenance, device)
+    return Backbone(pack_linear(model.to(device).eval()), clips, provenance, device)
 
 
 class ClipStream(IterableDataset):

@@ -11,6 +11,7 @@ from torch import nn
 from demul_mm.datasets.transforms.decode_clips import stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.models.backbones import FrameEncoder
+from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
 
@@ -100,7 +101,7 @@ class FeatureExtractor:
         load_weights(model, content.get('state_dict', content), str(checkpoint))
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.backbone, self.clips = dict(backbone), dict(clips)
-        self.model = model.to(device).eval()
+        self.model = pack_linear(model.to(device).eval())
         self._encode = Backbone(self.model, self.clips, {}, str(device)).encode
 
     def __call__(

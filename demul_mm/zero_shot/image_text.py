@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demul_mm.hub import fetch
+from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import autocast, check_precision
 from demul_mm.sentences import longer_than, warn_cut
 from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
@@ -53,7 +54,7 @@ class ImageTextEncoder:
                 f'{name} is a {type(model).__name__}, which has no image and text features; give '
                 f'an image-text model, for example {DEFAULT_ENCODER}'
             )
-        self.model = model.to(self.device).eval()
+        self.model = pack_linear(model.to(self.device).eval())
         self.image_processor = AutoImageProcessor.from_pretrained(folder, **local)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         self.dim = self.encode_texts(['a']).shape[1]

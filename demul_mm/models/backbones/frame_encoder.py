@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from demul_mm.packed_linear import pack_linear
 from demul_mm.registry import MODELS
 
 
@@ -41,7 +42,7 @@ class FrameEncoder(nn.Module):
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1, 1), persistent=False)
         if frozen:
-            self.backbone.requires_grad_(False)
+            pack_linear(self.backbone.requires_grad_(False))
 
     def init_weights(self) -> None:
         """Load what the backbone's own ``pretrained`` or ``init_cfg`` names."""

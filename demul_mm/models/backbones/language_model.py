@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from demul_mm.models.backbones.frozen import PACKABLE, put_together, read_frozen
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
+from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import MODELS
 from demul_mm.transfer import on_host, to_device
@@ -145,7 +146,7 @@ class TransformersLM(nn.Module):
         _cut(lm, self.layers)
         _tune(lm, tune)
         if self.frozen:
-            self._hidden = _Shared([lm.eval()])
+            self._hidden = _Shared([pack_linear(lm.eval())])
         else:
             self.lm = lm
 
