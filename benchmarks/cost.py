@@ -54,19 +54,19 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def read_config(path: str, options: dict | None) -> Any:
+def read_config(path: str, options: dict | None, work_dir: str) -> Any:
     """The config with its options, which are checked where the code is of this checkout."""
     import demul_mm
 
     if Path(demul_mm.__file__).is_relative_to(ROOT):
         from demul_mm.cli import load_config
 
-        return load_config(path, options, tempfile.mkdtemp())
+        return load_config(path, options, work_dir)
     from mmengine.config import Config
 
     config = Config.fromfile(path)
     config.merge_from_dict(options or {})
-    config.work_dir = tempfile.mkdtemp()
+    config.work_dir = work_dir
     return config
 
 
@@ -77,12 +77,13 @@ class Worker:
         config: path of the config.
         options: ``--cfg-options``.
         phase: 'train' or 'test'.
+        work_dir: folder for what a runner writes.
     """
 
-    def __init__(self, config: str, options: dict | None, phase: str) -> None:
+    def __init__(self, config: str, options: dict | None, phase: str, work_dir: str) -> None:
         from mmengine.runner import Runner
 
-        settings = read_config(config, options)
+        settings = read_config(config, options, work_dir)
         for loader in (settings.train_dataloader, settings.test_dataloader):
             loader.num_workers, loader.persistent_workers = 0, False
         settings.log_level = 'WARNING'
@@ -132,12 +133,14 @@ def serve(pipe: Connection, config: str, args: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    worker = Worker(str(root / path) if checkout else path, args.cfg_options, args.phase)
-    parameters = sum(p.numel() for p in worker.runner.model.parameters() if p.requires_grad)
-    pipe.send(parameters)
-    while pipe.recv() == 'step':
-        pipe.send(worker.step())
-    pipe.send((peak(), peak() - worker.before))
+    path = str(root / path) if checkout else path
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        worker = Worker(path, args.cfg_options, args.phase, folder)
+        trained = (p for p in worker.runner.model.parameters() if p.requires_grad)
+        pipe.send(sum(p.numel() for p in trained))
+        while pipe.recv() == 'step':
+            pipe.send(worker.step())
+        pipe.send((peak(), peak() - worker.before))
 
 
 def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:

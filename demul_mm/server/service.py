@@ -1,14 +1,13 @@
 """What the page, REST and MCP offer of a library."""
 
 import re
-import shutil
-import tempfile
 import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -91,7 +90,7 @@ class Service:
         self.updates = Updates(self.library, roots, tell)
         self._sheet = lru_cache(SHEETS)(self._draw)
         self._decoders = threading.BoundedSemaphore(DECODERS)
-        self._folder = Path(tempfile.mkdtemp(prefix='demul_'))
+        self._folder = TemporaryDirectory(prefix='demul_', ignore_cleanup_errors=True)
         self._cuts: OrderedDict[tuple[Span, bool], Path] = OrderedDict()
 
     def warm_up(self) -> None:
@@ -106,7 +105,7 @@ class Service:
     def close(self) -> None:
         """Stop what runs, and leave no files behind."""
         self.updates.stop(wait=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.cleanup()
 
     def _encoder(self, name: str | None) -> SharedEncoder:
         with self._lock:
@@ -210,7 +209,7 @@ class Service:
         wanted = (key, start, end), fast
         with self._decoders:
             if wanted not in self._cuts or not self._cuts[wanted].exists():
-                target = self._folder / f'{uuid.uuid4().hex}.mp4'
+                target = Path(self._folder.name, f'{uuid.uuid4().hex}.mp4')
                 cut(row.path, target, start, end, fast)
                 self._cuts[wanted] = target
             self._cuts.move_to_end(wanted)
