@@ -31,7 +31,7 @@ STEPS = 350
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
-    parser.add_argument('--train', type=int, default=400, help='training videos (default: 400)')
+    parser.add_argument('--train', type=int, default=800, help='training videos (default: 800)')
     parser.add_argument('--val', type=int, default=80, help='validation videos (default: 80)')
     parser.add_argument('--test', type=int, default=120, help='test videos (default: 120)')
     parser.add_argument('--seed', type=int, default=0, help='of the corpus and the training')

@@ -39,7 +39,7 @@ class CorpusConfig:
         test: Number of test videos, which are of the kind of validation's.
     """
 
-    train: int = 400
+    train: int = 800
     val: int = 80
     seed: int = 0
     min_seconds: float = 20.0

@@ -6,7 +6,7 @@ or with more films.
 
 Examples:
     python tools/data/rendered/make_corpus.py data/rendered
-    python tools/data/rendered/make_corpus.py data/rendered --train 400 --val 80 --test 120
+    python tools/data/rendered/make_corpus.py data/rendered --train 800 --val 80 --test 120
     python tools/data/rendered/make_corpus.py data/rendered --preview preview.png
 """
 
@@ -19,7 +19,7 @@ from demul_mm.cli import run_tool, tool_parser
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('out_dir', type=Path, help='folder to write')
-    parser.add_argument('--train', type=int, default=400, help='training videos (default: 400)')
+    parser.add_argument('--train', type=int, default=800, help='training videos (default: 800)')
     parser.add_argument('--val', type=int, default=80, help='validation videos (default: 80)')
     parser.add_argument('--test', type=int, default=120, help='test videos (default: 120)')
     parser.add_argument('--seed', type=int, default=0, help='seed (default: 0)')
