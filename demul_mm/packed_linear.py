@@ -1,8 +1,12 @@
 """Frozen linear layers, whose weights can lie as the processor likes them best."""
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Frozen = TypeVar('Frozen', bound=nn.Module)
 
 ROWS = 128
 """For so many rows at a time oneDNN arranges the weights; others are multiplied as well."""
@@ -50,7 +54,7 @@ class PackedLinear(nn.Linear):
         return {**self.__dict__, '_packed': None}  # which cannot be copied, and is made again
 
 
-def pack_linear(module: nn.Module) -> nn.Module:
+def pack_linear(module: Frozen) -> Frozen:
     """Put a :class:`PackedLinear` in the place of every ``nn.Linear`` of a frozen module."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
