@@ -134,6 +134,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     },
     # Semantic transfer: soft labels, and a memory of the captions and moments of earlier batches.
     'transfer': {'model.memory': dict(type='SemanticMemory', size=1024)},
+    'no_transfer': {'model.memory': None},
     # Fusion teaches the shared space how it ranks.
     'distillation': {'model.criterion.weights.distillation': 0.2},
     # Augmentations of time and words, and moments of other videos.
@@ -159,10 +160,11 @@ WHOLE_ONLY = (
     'not_centred',
     'no_reader',
     'no_lengths',
+    'no_transfer',
 )
 TEXT_ONLY = ('not_aligned',)  # of captions and speech
 LEFT_OUT = ('no_fusion', *WHOLE_ONLY, 'suppression', *TEXT_ONLY)
-# Parts of the method that no recipe has on.
+# Parts of the method that few recipes or none have on.
 PUT_IN = ('hard_negatives', 'hard_mining', 'transfer', 'distillation', 'smoothing')
 
 

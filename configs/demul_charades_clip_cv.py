@@ -28,7 +28,10 @@ train_dataloader = dict(
     dataset=dict(videos, folds=dict(num=5, test=0, part='train'), pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='train')))
 test_dataloader = dict(dataset=dict(videos, folds=dict(num=5, test=0, part='test')))
-model = dict(streams=dict(visual=dict(in_dim={{_base_.feature_dim}})))
+model = dict(
+    streams=dict(visual=dict(in_dim={{_base_.feature_dim}})),
+    # Sentences repeat: what answers a like one in another video is no negative.
+    memory=dict(type='SemanticMemory', size=1024))
 default_hooks = dict(checkpoint=dict(save_best='mIoU'))
 train_cfg = dict(max_epochs=12, val_begin=8, val_interval=2)
 

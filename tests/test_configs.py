@@ -45,7 +45,7 @@ def recipe_of(ablation: str) -> str:
     """A recipe that an ablation is for."""
     if ablation in TEXT:
         return 'youcook2_transcripts_cv'
-    return 'demo' if ablation in ADDED else 'charades_clip_cv'
+    return 'demo' if ablation in (*ADDED, 'transfer') else 'charades_clip_cv'
 
 
 def name_of(path: Path) -> str:
@@ -161,7 +161,9 @@ ALL = [
 ]
 # An ablation changes the same things in each recipe (seen below): it is run in one.
 PAIRS = [('demo', name) for name in ABLATIONS if name not in (*LEFT_OUT, *TEXT)]
-PAIRS += [('charades_clip_cv', name) for name in ABLATIONS if name not in (*ADDED, *TEXT)]
+PAIRS += [
+    ('charades_clip_cv', name) for name in ABLATIONS if name not in (*ADDED, *TEXT, 'transfer')
+]
 PAIRS += [('youcook2_transcripts_cv', name) for name in TEXT]
 ALL += [pytest.param((RECIPES[recipe_of(name)], name), id=name) for name in ABLATIONS]
 
@@ -321,21 +323,22 @@ def test_an_ablation_that_changes_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     ('recipe', 'lacks'),
     [
-        ('charades_clip_cv', {'not_aligned'}),
-        ('qvhighlights_captions_cv', {'no_actions'}),
-        ('youcook2_transcripts_cv', {'no_fusion', 'words_only', 'no_actions', 'not_centred'}),
+        ('charades_clip_cv', {'not_aligned', 'transfer'}),
+        ('qvhighlights_captions_cv', {'no_actions', 'no_transfer'}),
+        (
+            'youcook2_transcripts_cv',
+            {'no_fusion', 'words_only', 'no_actions', 'not_centred', 'no_transfer'},
+        ),
     ],
 )
-def test_what_a_recipe_lacks_cannot_be_left_out(recipe: str, lacks: set[str]) -> None:
-    for name in table.LEFT_OUT:
+def test_a_recipe_refuses_an_ablation_that_is_none(recipe: str, lacks: set[str]) -> None:
+    for name in (*table.LEFT_OUT, *table.PUT_IN):
         config = Config.fromfile(ROOT / 'configs' / f'demul_{recipe}.py')
         if name in lacks:
             with pytest.raises(ValueError, match='the ablation is none'):
                 ablate(config, ABLATIONS[name])
         else:
             ablate(config, ABLATIONS[name])
-    for name in table.PUT_IN:
-        ablate(Config.fromfile(ROOT / 'configs' / f'demul_{recipe}.py'), ABLATIONS[name])
 
 
 @pytest.mark.parametrize('recipe', ['anet', 'qvhighlights_captions_cv'])
