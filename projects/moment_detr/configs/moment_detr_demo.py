@@ -6,14 +6,10 @@ model = dict(
     type='MomentDETR',
     data_preprocessor=dict(
         type='MomentDataPreprocessor',
-        tokenizer=dict(type='TransformersTokenizer', name='minilm'),
+        tokenizer={{_base_.model.data_preprocessor.tokenizer}},
         pad_divisor=1),
     streams=dict(visual=dict(in_dim={{_base_.feature_dim}})),
-    language=dict(
-        type='WordProjection',
-        lm=dict(type='TransformersLM', name='minilm', tune='none', layers=(0, 5)),
-        dim=256,
-        dropout=0.1),
+    language=dict(type='WordProjection', lm={{_base_.model.language.lm}}, dim=256, dropout=0.1),
     dim=256,
     input_dropout=0.1,
     test_cfg=dict(nms=dict(type='MomentNMS', iou_thr=1.0, max_keep=5)))
