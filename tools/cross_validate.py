@@ -1,12 +1,15 @@
 """Train and test every fold of a config, and report the queries of all folds together.
 
 Each run trains by tools/train.py on the other folds, and tests the checkpoint that its held-out
-videos chose by tools/test.py on its own fold. The same command goes on where it was stopped: a
-finished run is not repeated, one that was killed is resumed.
+videos chose by tools/test.py on its own fold. With --refit it then trains once more, on the
+held-out videos too, and that is tested; all of this and its report go to refit/ folders, and
+trainings that there are already without it are not repeated. The same command goes on where it was
+stopped: a finished run is not repeated, one that was killed is resumed.
 
 Examples:
     python tools/cross_validate.py configs/demul_charades_clip_cv.py
     python tools/cross_validate.py configs/demul_charades_clip_cv.py --jobs 2 --seeds 0 1 2
+    python tools/cross_validate.py configs/demul_charades_clip_cv.py --jobs 2 --refit
     python tools/cross_validate.py configs/demul_charades_clip_cv.py --folds 0 1 \\
         --work-dir work_dirs/no_fusion --cfg-options model.neck=None
 """
@@ -46,6 +49,9 @@ def parse_args() -> argparse.Namespace:
         '--folds', type=int, nargs='+', help='test on these folds only; default: all'
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default: 0')
+    parser.add_argument(
+        '--refit', action='store_true', help='test what was trained once more, on all of the folds'
+    )
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument(
         '--work-dir',
@@ -61,10 +67,17 @@ class Run(NamedTuple):
     config: Path
     seed: int
     fold: int
+    refit: bool = False
 
     @property
     def folder(self) -> Path:
-        return self.config.parent / f'seed_{self.seed}_fold_{self.fold}'
+        folder = self.config.parent / f'seed_{self.seed}_fold_{self.fold}'
+        return folder / 'refit' if self.refit else folder
+
+    @property
+    def first(self) -> 'Run':
+        """The training that holds videos out, of a run that trains once more."""
+        return self._replace(refit=False)
 
     @property
     def predictions(self) -> Path:
@@ -113,13 +126,19 @@ class Workers:
         """Train and test, or return at once if that is done."""
         if run.predictions.is_file():
             return
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if run.epochs() < self.epochs:
-            place = ['--work-dir', str(run.folder)]
-            seed = ['--seed', str(run.seed), '--resume']
-            self._call(run, 'train', str(run.config), *place, *seed)
+        if run.refit:
+            self._train(run.first)
+            self._train(run, '--refit', str(run.first.checkpoint()))
+        else:
+            self._train(run)
         place = ['--work-dir', str(run.folder / 'test'), '--dump', str(run.predictions)]
         self._call(run, 'test', str(run.config), str(run.checkpoint()), *place)
+
+    def _train(self, run: Run, *arguments: str) -> None:
+        if run.epochs() < self.epochs:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            arguments += ('--work-dir', str(run.folder), '--seed', str(run.seed), '--resume')
+            self._call(run, 'train', str(run.config), *arguments)
 
     def _call(self, run: Run, tool: str, *arguments: str) -> None:
         command = [sys.executable, str(TOOLS / f'{tool}.py'), *arguments, *run.options()]
@@ -173,12 +192,13 @@ def settle(config: Config, name: str) -> Path:
 def carry_out(runs: Sequence[Run], jobs: int, max_epochs: int) -> None:
     """Carry out all runs, ``jobs`` at a time, and show the epochs that are done."""
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+    trainings = {*runs, *(run.first for run in runs)}
     workers = Workers(max_epochs, threads)
     with (
         ThreadPoolExecutor(jobs) as threads,
         tqdm(
-            total=len(runs) * max_epochs,
-            initial=sum(run.epochs() for run in runs),
+            total=len(trainings) * max_epochs,
+            initial=sum(run.epochs() for run in trainings),
             unit='epoch',
             smoothing=0,
         ) as bar,
@@ -189,19 +209,20 @@ def carry_out(runs: Sequence[Run], jobs: int, max_epochs: int) -> None:
                 done, waiting = wait(waiting, timeout=POLL_SECONDS)
                 for one in done:
                     one.result()
-                bar.update(sum(run.epochs() for run in runs) - bar.n)
+                bar.update(sum(run.epochs() for run in trainings) - bar.n)
         finally:
             workers.stop()  # ends the others where one failed
 
 
-def count_train_queries(config: Config, folds: Sequence[int]) -> float:
-    """How many queries a fold trains on, without the held-out videos; the mean over folds."""
+def count_train_queries(config: Config, folds: Sequence[int], refit: bool) -> float:
+    """The mean over folds of the queries that are trained on, of held-out videos too or not."""
     from demul_mm.evaluation.floors import annotation_entries
 
     counts = []
     for fold in folds:
         dataset = config.train_dataloader.dataset.to_dict()
         dataset.update(pipeline=[], folds=dict(dataset['folds'], test=fold))
+        dataset.update(subset='all' if refit else dataset.get('subset', 'all'))
         counts.append(len(annotation_entries(DATASETS.build(dataset))))
     return sum(counts) / len(counts)
 
@@ -218,8 +239,8 @@ def step_recall(runs: Sequence[Run], queries: Sequence[int]) -> dict[str, float]
     return mean_over_queries(found, queries)
 
 
-def report(config: Config, runs: Sequence[Run], command: str) -> dict[str, Any]:
-    """Pool the runs of each seed, write their predictions, and compute all figures."""
+def report(config: Config, runs: Sequence[Run], place: Path, command: str) -> dict[str, Any]:
+    """Pool the runs of each seed, write their predictions to ``place``, compute all figures."""
     from demul_mm.evaluation.pooling import pool, pooled_report
     from demul_mm.evaluation.predictions import load_predictions, save_predictions
     from demul_mm.evaluation.rescore import evaluator_metrics
@@ -232,7 +253,7 @@ def report(config: Config, runs: Sequence[Run], command: str) -> dict[str, Any]:
         found = [load_predictions(run.predictions) for run in runs if run.seed == seed]
         entries.append([part for _, part in found])
         meta = {**found[0][0], 'config': name, 'seed': seed, 'folds': folds}
-        save_predictions(runs[0].config.parent / f'seed_{seed}.json', pool(entries[-1]), meta)
+        save_predictions(place / f'seed_{seed}.json', pool(entries[-1]), meta)
     queries = pool(entries[0])
     sizes = [len(part) for of_seed in entries for part in of_seed]
     return {
@@ -243,7 +264,7 @@ def report(config: Config, runs: Sequence[Run], command: str) -> dict[str, Any]:
         'folds': folds,
         'queries': len(queries),
         'videos': len({entry['video_id'] for entry in queries}),
-        'train_queries': count_train_queries(config, folds),
+        'train_queries': count_train_queries(config, folds, runs[0].refit),
         'published_train_queries': config.get('published_train_queries'),
         'metrics': pooled_report(evaluator_metrics(config.test_evaluator), entries),
         'steps': step_recall(runs, sizes),
@@ -302,13 +323,16 @@ def main() -> None:
     if not 0 <= folds[0] <= folds[-1] < num:
         raise ValueError(f'--folds {folds}: the config has folds 0 to {num - 1}')
     path = settle(config, Path(args.config).stem)
-    runs = [Run(path, seed, fold) for seed in sorted(set(args.seeds)) for fold in folds]
+    runs = [Run(path, seed, fold, args.refit) for seed in sorted(set(args.seeds)) for fold in folds]
     with exit_when_terminated():
         carry_out(runs, args.jobs, config.train_cfg.max_epochs)
     MMLogger.get_current_instance().setLevel('WARNING')  # the tables are printed below
-    found = report(config, runs, shlex.join(['python', 'tools/cross_validate.py', *sys.argv[1:]]))
-    write_atomically(path.parent / 'report.json', json.dumps(found, indent=1) + '\n')
-    write_atomically(path.parent / 'report.md', page(found))
+    command = shlex.join(['python', 'tools/cross_validate.py', *sys.argv[1:]])
+    place = path.parent / 'refit' if args.refit else path.parent
+    place.mkdir(exist_ok=True)
+    found = report(config, runs, place, command)
+    write_atomically(place / 'report.json', json.dumps(found, indent=1) + '\n')
+    write_atomically(place / 'report.md', page(found))
     print(page(found))
 
 

@@ -5,6 +5,8 @@ Examples:
     python tools/train.py configs/demul_charades.py --amp --seed 1 --work-dir work_dirs/charades
     python tools/train.py configs/demul_charades.py --work-dir work_dirs/charades --resume
     python tools/train.py configs/demul_anet.py --cfg-options train_dataloader.batch_size=32
+    python tools/train.py configs/demul_charades.py \\
+        --refit work_dirs/demul_charades/best_R@1,IoU=0.5_epoch_18.pth
     tools/dist_train.sh configs/demul_anet.py 8 --auto-scale-lr
 """
 
@@ -39,6 +41,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='mixed precision where the hardware multiplies bfloat16, float32 elsewhere',
     )
+    parser.add_argument(
+        '--refit',
+        metavar='CHECKPOINT',
+        help='train once more from the start, on the held-out videos too, and take over what was '
+        'fitted on them in this checkpoint; work dir by default: that of the config, and /refit',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
     parser.add_argument(
         '--auto-scale-lr',
@@ -70,6 +78,10 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
                 f'set auto_scale_lr = dict(base_batch_size=...) in {args.config}'
             )
         config.auto_scale_lr.enable = True
+    if args.refit is not None:
+        refit(config, args.refit)
+        if args.work_dir is None:
+            config.work_dir = os.path.join(config.work_dir, 'refit')
     if args.resume is not None:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
@@ -82,6 +94,23 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
         randomness['deterministic'] = True
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # or cuBLAS refuses
     config.randomness = dict(randomness, seed=randomness.get('seed'))
+
+
+def refit(config: Config, checkpoint: str) -> None:
+    """Hold no video out: none is validated on, and what was fitted on some is taken over."""
+    parts = [config.train_dataloader.dataset]
+    parts = parts[0].get('datasets') or parts
+    if not any(part.get('subset') == 'fit' for part in parts):
+        raise ValueError(
+            '--refit trains on held-out videos too, but train_dataloader.dataset has no '
+            "subset='fit': nothing is held out of it"
+        )
+    for part in parts:
+        if part.get('subset') == 'fit':
+            part.subset = 'all'
+    config.train_cfg.val_begin = config.train_cfg.max_epochs + 1
+    hook = dict(type='demul_mm.RefitHook', checkpoint=checkpoint)
+    config.custom_hooks = [*(config.get('custom_hooks') or []), hook]
 
 
 def check_start(config: Config) -> None:

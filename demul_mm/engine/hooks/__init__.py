@@ -8,6 +8,7 @@ from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
 from demul_mm.engine.hooks.length_memory import LengthMemoryHook
 from demul_mm.engine.hooks.planned_schedule import PlannedScheduleHook
 from demul_mm.engine.hooks.process_cost import ProcessCostHook
+from demul_mm.engine.hooks.refit import RefitHook
 from demul_mm.engine.hooks.sentences import ReadAheadHook, SentenceLengthHook
 from demul_mm.engine.hooks.shared_means import SharedMeansHook
 from demul_mm.engine.hooks.two_stage import TwoStageHook
@@ -23,6 +24,7 @@ __all__ = [
     'PlannedScheduleHook',
     'ProcessCostHook',
     'ReadAheadHook',
+    'RefitHook',
     'SentenceLengthHook',
     'SharedMeansHook',
     'TwoStageHook',

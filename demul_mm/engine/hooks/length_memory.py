@@ -47,12 +47,11 @@ class LengthMemoryHook(Hook):
         if getattr(model, 'length_memory', None) is None or runner.train_loop is None:
             return
         model.eval()
-        captions, seconds = self.known(model, runner.train_loop.dataloader.dataset)
-        memories = [each.length_memory for each in models_of(runner)]
-        for memory in memories:
-            memory.fill(captions, seconds)
+        self.learn(runner, model)
+        memories = [memory_of(each) for each in models_of(runner)]
+        number = int(memories[0].count)
         # All ranks fit one number, each having looked at its own share of the videos.
-        rows = self.rows(model, runner.val_loop.dataloader) if len(seconds) else []
+        rows = self.rows(model, runner.val_loop.dataloader) if number else []
         weight = best_weight(
             [row for part in all_gather_object(rows) for row in part], low=0.01, high=10.0
         )
@@ -60,7 +59,15 @@ class LengthMemoryHook(Hook):
             return
         for memory in memories:
             memory.weight.fill_(weight)
-        runner.logger.info(f'the length of {len(seconds):,} training moments weighs {weight:.2f}')
+        runner.logger.info(f'the length of {number:,} training moments weighs {weight:.2f}')
+
+    def learn(self, runner: Runner, model: DeMUL) -> None:
+        """Fill the memories of the run with the training split, as ``model`` reads it."""
+        if getattr(model, 'length_memory', None) is None:
+            return
+        captions, seconds = self.known(model, runner.train_loop.dataloader.dataset)
+        for each in models_of(runner):
+            memory_of(each).fill(captions, seconds)
 
     def known(self, model: DeMUL, dataset: Iterable) -> tuple[Tensor, Tensor]:
         """The sentences ``(N, E)`` of a data set, and how many seconds their moments last."""

@@ -71,8 +71,12 @@ class SharedMeansHook(Hook):
     _loader: DataLoader | None = None  # of the training videos, once they are asked for
 
     def before_val_epoch(self, runner: Runner) -> None:
-        model = unwrapped(runner.model)
-        if not model.decoupler.centring.momentum or runner.train_loop is None:
+        if runner.train_loop is not None:
+            self.learn(runner, unwrapped(runner.model))
+
+    def learn(self, runner: Runner, model: DeMUL) -> None:
+        """Centre the models of the run by the training split, as ``model`` encodes it."""
+        if not model.decoupler.centring.momentum:
             return
         if self._loader is None:
             self._loader = self._videos(runner)
