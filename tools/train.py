@@ -105,6 +105,8 @@ def refit(config: Config, checkpoint: str) -> None:
             '--refit trains on held-out videos too, but train_dataloader.dataset has no '
             "subset='fit': nothing is held out of it"
         )
+    if 'max_epochs' not in config.train_cfg:
+        raise ValueError('--refit needs a train_cfg that counts epochs (max_epochs)')
     for part in parts:
         if part.get('subset') == 'fit':
             part.subset = 'all'

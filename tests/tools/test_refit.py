@@ -117,6 +117,11 @@ def test_refusals(config: Path, work_dir: Path, tmp_path: Path) -> None:
     done = call(*command, best, '--cfg-options', 'train_dataloader.dataset.subset=all')
     assert done.code == 2
     assert "no subset='fit': nothing is held out" in done.err
+    iterations = 'train_cfg={"type": "IterBasedTrainLoop", "max_iters": 3}'
+    assert (
+        'needs a train_cfg that counts epochs'
+        in call(*command, best, '--cfg-options', iterations).err
+    )
     assert 'there is no checkpoint' in call(*command, tmp_path / 'none.pth').err
     torch.save({'state_dict': {'calibrator.scale': torch.tensor(1.0)}}, tmp_path / 'other.pth')
     done = call(*command, tmp_path / 'other.pth')
