@@ -98,6 +98,9 @@ def apply_args(config: Config, args: argparse.Namespace) -> None:
 
 def refit(config: Config, checkpoint: str) -> None:
     """Hold no video out: none is validated on, and what was fitted on some is taken over."""
+    from demul_mm.engine.checkpoint import read_checkpoint
+
+    read_checkpoint(checkpoint)  # find out now that there is none
     parts = [config.train_dataloader.dataset]
     parts = parts[0].get('datasets') or parts
     if not any(part.get('subset') == 'fit' for part in parts):

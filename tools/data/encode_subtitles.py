@@ -116,7 +116,7 @@ class SentenceEncoder:
 def encode(
     videos: Sequence['TimedText'], encoder: SentenceEncoder, clip_seconds: float, context: float
 ) -> Iterator[np.ndarray]:
-    """For each video its rows ``(T, dim)``."""
+    """For each video its rows ``(T, dim)``: means of texts, or with ``context`` of texts around."""
     from demul_mm.datasets.subtitles import clip_rows, clip_texts
 
     if context:

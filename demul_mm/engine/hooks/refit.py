@@ -41,11 +41,12 @@ class RefitHook(Hook):
 
     def __init__(self, checkpoint: str) -> None:
         self.checkpoint = checkpoint
-        weights = read_checkpoint(checkpoint)
-        weights = weights.get('state_dict', weights)
-        self._fitted = {k: v.clone() for k, v in weights.items() if k.endswith(FITTED)}
+        self._fitted: dict[str, Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
+        weights = read_checkpoint(self.checkpoint)
+        weights = weights.get('state_dict', weights)
+        self._fitted = {k: v.clone() for k, v in weights.items() if k.endswith(FITTED)}
         lacking = sorted(self._wanted(unwrapped(runner.model)).keys() - self._fitted.keys())
         if lacking:
             raise ValueError(
