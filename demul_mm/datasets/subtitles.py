@@ -227,7 +227,8 @@ def clip_rows(
         ``(T, d)`` float32: the mean of what is said in a clip, each text counted by the seconds for
         which it is shown there; zeros in clips without text.
     """
-    count = _count_clips(subtitles, clip_seconds, duration)
+    end = max(duration, *(subtitle.end for subtitle in subtitles))
+    count = max(1, int(np.ceil(end / clip_seconds - 1e-6)))
     edges = np.arange(count + 1) * clip_seconds
     total = np.zeros((count, features.shape[1]), np.float64)
     seconds = np.zeros((count, 1))
@@ -239,31 +240,3 @@ def clip_rows(
         total[first:last] += shown * row
         seconds[first:last] += shown
     return (total / np.where(seconds > 0, seconds, 1)).astype(np.float32)
-
-
-def clip_texts(
-    subtitles: Sequence[Subtitle], clip_seconds: float, context: float, duration: float = 0.0
-) -> list[str]:
-    """For each clip, as of :func:`clip_rows`, what is said around it, as one text.
-
-    Args:
-        context: of the texts that are shown at some time from so many seconds before a clip to so
-            many after it.
-
-    Returns:
-        ``T`` texts; '' where nothing is said.
-    """
-    count = _count_clips(subtitles, clip_seconds, duration)
-    said: list[list[str]] = [[] for _ in range(count)]
-    for subtitle in sorted(subtitles, key=lambda subtitle: subtitle.start):
-        first = int(np.floor((subtitle.start - context) / clip_seconds + 1e-6))
-        last = int(np.ceil((subtitle.end + context) / clip_seconds - 1e-6))
-        for texts in said[max(0, min(first, count - 1)) : max(1, last)]:
-            texts.append(subtitle.text)
-    return [' '.join(texts) for texts in said]
-
-
-def _count_clips(subtitles: Sequence[Subtitle], clip_seconds: float, duration: float) -> int:
-    """Clips up to the end of the video, or of the last subtitle after that."""
-    end = max(duration, *(subtitle.end for subtitle in subtitles))
-    return max(1, int(np.ceil(end / clip_seconds - 1e-6)))

@@ -5,14 +5,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from demul_mm.datasets import AnnotationError
 from demul_mm.datasets.subtitles import (
     Subtitle,
     clip_rows,
-    clip_texts,
     read_caption_zip,
     read_srt,
     read_srt_folder,
@@ -160,18 +157,3 @@ def test_rows_equal_a_slow_reference(seed):
         shown = np.array([max(0, min(s.end, high) - max(s.start, low)) for s in said])
         wanted = shown @ features / shown.sum() if shown.sum() > 0 else np.zeros(3)
         np.testing.assert_allclose(row, wanted, atol=1e-5)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), min_size=1, max_size=8),
-    st.integers(1, 4),
-    st.integers(1, 5),
-)
-def test_a_clip_has_the_texts_that_are_shown_near_it(times, seconds, context):
-    said = [Subtitle(start, start + length, f't{i}') for i, (start, length) in enumerate(times)]
-    texts = clip_texts(said, seconds, context, duration=40)
-    assert len(texts) == len(clip_rows(said, np.ones((len(said), 1)), seconds, duration=40))
-    for clip, text in enumerate(texts):
-        low, high = clip * seconds - context, (clip + 1) * seconds + context
-        near = sorted((s for s in said if s.start < high and s.end > low), key=lambda s: s.start)
-        assert text.split() == [s.text for s in near]

@@ -74,27 +74,6 @@ def test_words_each_for_itself(tmp_path):
     assert 'bare words' in output
 
 
-def test_a_clip_is_read_with_what_is_said_around_it(tmp_path):
-    source, alone, around = tmp_path / 'subs.jsonl', tmp_path / 'alone', tmp_path / 'around'
-    said = line('a', (0, 2, 'Pour it'), (2, 4, 'into the pan.'), (9, 10, 'Serve.'))
-    source.write_text(said + '\n' + line('b', (0, 2, 'Pour it into the pan.')))
-    assert run(source, alone, '--clip-seconds', 2)[0] == 0
-    options = ('--clip-seconds', 2, '--context', 1, '--dtype', 'float32')
-    assert run(source, around, *options)[0] == 0
-    store = PackedStore(str(around), dim=384)
-    rows, whole = store.load('a'), store.load('b')[0]
-    assert rows.shape == PackedStore(str(alone)).load('a').shape == (5, 384)
-    # Within a second of the first two clips both texts are said; of the third one.
-    np.testing.assert_allclose(rows[[0, 1]], [whole, whole], atol=1e-3)
-    assert rows[2] @ whole < 0.95
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 0, 1], atol=1e-3)
-    assert store.provenance['context'] == 1
-    alone_too = ('--clip-seconds', 2, '--dtype', 'float32')
-    code, output = run(source, around, *alone_too)  # each by itself: another store
-    assert code == 2
-    assert 'context' in output
-
-
 def test_captions_of_clips_in_a_zip(tmp_path):
     source, out = tmp_path / 'captions.zip', tmp_path / 'out'
     rows = [{'moment': i, 'description': text} for i, text in enumerate(['A dog.', 'A cat.'])]
@@ -141,7 +120,6 @@ def test_two_files_of_one_video_are_not_taken_for_one(tmp_path):
 def test_wrong_arguments_and_help(tmp_path):
     assert run(tmp_path / 'none', tmp_path / 'out')[0] == 2
     assert run(tmp_path, tmp_path / 'out', '--clip-seconds', 0)[0] == 2
-    assert run(tmp_path, tmp_path / 'out', '--context', -1)[0] == 2
     code, output = run('--help')
     assert code == 0
     assert 'python tools/data/encode_subtitles.py' in output

@@ -8,8 +8,7 @@ or a ZIP file with a JSONL file for each video, a line for each clip:
     {"moment": 0, "description": "a beach with a clear blue ocean"}
 
 A row is the mean of the sentences said in a clip, as a language model sees them, or, with
---context, what is said in the clip and so many seconds around it, read as one text; with
---bare-words it is of words, each for itself (BareWords): for a second stream. Clips without text
+--bare-words, of their words, each for itself (BareWords): for a second stream. Clips without text
 are rows of zeros, and a video without any text is not in the store: load the stream with
 optional=True. It goes on where it stopped when it is run again. Files and lines that are broken
 are left out and listed; the exit code is then 1.
@@ -20,8 +19,6 @@ Examples:
     python tools/data/encode_subtitles.py captions_val.zip data/qvhighlights/features/captions \\
         --clip-seconds 2
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles
-    python tools/data/encode_subtitles.py my_speech/ data/mine/features/speech \\
-        --clip-seconds 2 --context 4 --max-length 128
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/words --bare-words
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles \\
         --lm sentence-transformers/all-mpnet-base-v2 --device cuda
@@ -31,7 +28,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -56,14 +53,6 @@ def parse_args() -> argparse.Namespace:
         '--clip-seconds', type=float, default=1.5, help='seconds a row covers (default: 1.5)'
     )
     parser.add_argument(
-        '--context',
-        type=float,
-        default=0,
-        metavar='SECONDS',
-        help='read each clip with what is said so long before and after it (default: 0, each text '
-        'by itself)',
-    )
-    parser.add_argument(
         '--lm',
         default='minilm',
         help="language model: folder or hub name (default: 'minilm', which is packaged)",
@@ -76,8 +65,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 < args.clip_seconds < math.inf:
         parser.error(f'--clip-seconds {args.clip_seconds:g}: give seconds above 0')
-    if not 0 <= args.context < math.inf:
-        parser.error(f'--context {args.context:g}: give seconds, at least 0')
     if not os.path.exists(args.source):
         parser.error(f'there is no {args.source}')
     return args
@@ -113,29 +100,16 @@ class SentenceEncoder:
             return torch.nn.functional.normalize(tokens.sum(1), dim=-1).cpu().numpy()
 
 
-def encode(
-    videos: Sequence['TimedText'], encoder: SentenceEncoder, clip_seconds: float, context: float
-) -> Iterator[np.ndarray]:
-    """For each video its rows ``(T, dim)``: means of texts, or with ``context`` of texts around."""
-    from demul_mm.datasets.subtitles import clip_rows, clip_texts
-
-    if context:
-        texts = [clip_texts(v.subtitles, clip_seconds, context, v.duration) for v in videos]
-    else:
-        texts = [[one.text for one in video.subtitles] for video in videos]
-    vectors = iter(encoder([text for part in texts for text in part if text]))
-    silence = np.zeros(encoder.dim, np.float32)
-    for video, part in zip(videos, texts):
-        rows = np.stack([next(vectors) if text else silence for text in part])
-        if not context:
-            rows = clip_rows(video.subtitles, rows, clip_seconds, video.duration)
-        yield rows
+def encode(videos: Sequence['TimedText'], encoder: SentenceEncoder) -> list[np.ndarray]:
+    """For each video the features ``(N, dim)`` of its texts."""
+    rows = iter(encoder([one.text for video in videos for one in video.subtitles]))
+    return [np.stack(list(islice(rows, len(video.subtitles)))) for video in videos]
 
 
 def main() -> int:
     args = parse_args()
     from demul_mm.datasets import PackedWriter
-    from demul_mm.datasets.subtitles import read_timed_text
+    from demul_mm.datasets.subtitles import clip_rows, read_timed_text
 
     encoder = SentenceEncoder(args.lm, args.bare_words, args.max_length, args.device)
     bad: list[str] = []
@@ -145,7 +119,6 @@ def main() -> int:
         'source': os.path.basename(os.path.normpath(args.source)),
         'lm': f'bare words of {args.lm}' if args.bare_words else args.lm,
         'max_length': args.max_length,
-        **({'context': args.context} if args.context else {}),
     }
     with PackedWriter(
         args.out,
@@ -160,9 +133,9 @@ def main() -> int:
             bad += [video.fault for video in block if video.fault]
             silent += sum(not video.subtitles and not video.fault for video in block)
             new = [v for v in block if v.subtitles and v.video_id not in writer]
-            encoded = encode(new, encoder, args.clip_seconds, args.context)
-            for video, rows in zip(new, encoded):
-                writer.add(video.video_id, rows)
+            for video, rows in zip(new, encode(new, encoder) if new else []):
+                clips = clip_rows(video.subtitles, rows, args.clip_seconds, video.duration)
+                writer.add(video.video_id, clips)
         total = len(writer)
     print(f'{args.out}: {total:,} videos, {encoder.dim} values a row; {silent:,} without any text')
     if encoder.num_cut:
