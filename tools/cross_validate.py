@@ -2,9 +2,9 @@
 
 Each run trains by tools/train.py on the other folds, and tests the checkpoint that its held-out
 videos chose by tools/test.py on its own fold. With --refit it then trains once more, on the
-held-out videos too, and that is tested; all of this and its report go to refit/ folders, and
-trainings that there are already without it are not repeated. The same command goes on where it was
-stopped: a finished run is not repeated, one that was killed is resumed.
+held-out videos too, and that is tested; these runs and their report go to refit/ in the work dir,
+which is one of the same form. The same command goes on where it was stopped: a finished run is not
+repeated, one that was killed is resumed.
 
 Examples:
     python tools/cross_validate.py configs/demul_charades_clip_cv.py
@@ -70,9 +70,13 @@ class Run(NamedTuple):
     refit: bool = False
 
     @property
+    def work_dir(self) -> Path:
+        """Where all runs of its kind are."""
+        return self.config.parent / 'refit' if self.refit else self.config.parent
+
+    @property
     def folder(self) -> Path:
-        folder = self.config.parent / f'seed_{self.seed}_fold_{self.fold}'
-        return folder / 'refit' if self.refit else folder
+        return self.work_dir / f'seed_{self.seed}_fold_{self.fold}'
 
     @property
     def first(self) -> 'Run':
@@ -98,10 +102,13 @@ class Run(NamedTuple):
         return int(stem.removeprefix('epoch_')) if stem.startswith('epoch_') else 0
 
     def checkpoint(self) -> Path:
-        """The best one, or the last where nothing was validated."""
-        best = sorted(self.folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-        latest = (self.folder / 'last_checkpoint').read_text().strip()
-        return best[-1] if best else self.folder / Path(latest).name  # also where it was copied
+        """What is tested of it, or taken over from it."""
+        from demul_mm.engine.checkpoint import chosen_checkpoint
+
+        found = chosen_checkpoint(self.folder)
+        if found is None:
+            raise FileNotFoundError(f'{self.folder} has no checkpoint')
+        return found
 
 
 class Workers:
@@ -239,8 +246,8 @@ def step_recall(runs: Sequence[Run], queries: Sequence[int]) -> dict[str, float]
     return mean_over_queries(found, queries)
 
 
-def report(config: Config, runs: Sequence[Run], place: Path, command: str) -> dict[str, Any]:
-    """Pool the runs of each seed, write their predictions to ``place``, compute all figures."""
+def report(config: Config, runs: Sequence[Run], command: str) -> dict[str, Any]:
+    """Pool the runs of each seed, write their predictions, and compute all figures."""
     from demul_mm.evaluation.pooling import pool, pooled_report
     from demul_mm.evaluation.predictions import load_predictions, save_predictions
     from demul_mm.evaluation.rescore import evaluator_metrics
@@ -253,7 +260,7 @@ def report(config: Config, runs: Sequence[Run], place: Path, command: str) -> di
         found = [load_predictions(run.predictions) for run in runs if run.seed == seed]
         entries.append([part for _, part in found])
         meta = {**found[0][0], 'config': name, 'seed': seed, 'folds': folds}
-        save_predictions(place / f'seed_{seed}.json', pool(entries[-1]), meta)
+        save_predictions(runs[0].work_dir / f'seed_{seed}.json', pool(entries[-1]), meta)
     queries = pool(entries[0])
     sizes = [len(part) for of_seed in entries for part in of_seed]
     return {
@@ -328,9 +335,8 @@ def main() -> None:
         carry_out(runs, args.jobs, config.train_cfg.max_epochs)
     MMLogger.get_current_instance().setLevel('WARNING')  # the tables are printed below
     command = shlex.join(['python', 'tools/cross_validate.py', *sys.argv[1:]])
-    place = path.parent / 'refit' if args.refit else path.parent
-    place.mkdir(exist_ok=True)
-    found = report(config, runs, place, command)
+    place = runs[0].work_dir
+    found = report(config, runs, command)
     write_atomically(place / 'report.json', json.dumps(found, indent=1) + '\n')
     write_atomically(place / 'report.md', page(found))
     print(page(found))

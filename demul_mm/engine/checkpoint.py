@@ -123,6 +123,12 @@ def latest_checkpoint(work_dir: str | Path, folder: str | Path | None = None) ->
     )
 
 
+def chosen_checkpoint(work_dir: str | Path) -> Path | None:
+    """The best checkpoint of a run, or the latest where nothing was validated; None without any."""
+    best = sorted(Path(work_dir).glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    return best[-1] if best else latest_checkpoint(work_dir)
+
+
 def check_fits(model: nn.Module, path: str | Path) -> None:
     """Refuse a checkpoint that would leave weights of the model as they were drawn at random.
 

@@ -48,6 +48,11 @@ def work_dir(config: Path) -> Path:
     return config.parent / 'runs'
 
 
+def again(run: Path) -> Path:
+    """The second training of a first one."""
+    return run.parent / 'refit' / run.name
+
+
 def weights(path: Path) -> dict:
     return read_checkpoint(path)['state_dict']
 
@@ -55,7 +60,7 @@ def weights(path: Path) -> dict:
 def test_what_was_fitted_on_held_out_videos_is_taken_over(work_dir: Path) -> None:
     for run in work_dir.glob('seed_*_fold_*'):
         (best,) = run.glob('best_*.pth')
-        first, second = weights(best), weights(run / 'refit' / 'epoch_2.pth')
+        first, second = weights(best), weights(again(run) / 'epoch_2.pth')
         fitted = [name for name in second if name.endswith(FITTED)]
         assert len(fitted) == len(FITTED)
         for name in fitted:
@@ -65,7 +70,7 @@ def test_what_was_fitted_on_held_out_videos_is_taken_over(work_dir: Path) -> Non
         assert not any(
             torch.equal(first[name], second[name]) for name in learnt if 'weight' in name
         )
-        assert not list((run / 'refit').glob('best_*'))
+        assert not list(again(run).glob('best_*'))
 
 
 def test_what_training_videos_tell_is_learnt_from_all_of_them(config: Path, work_dir: Path) -> None:
@@ -74,7 +79,7 @@ def test_what_training_videos_tell_is_learnt_from_all_of_them(config: Path, work
     settings.work_dir = str(config.parent / 'again')
     settings.train_dataloader.dataset.subset = 'all'
     runner = Runner.from_cfg(settings)
-    second = weights(run / 'refit' / 'epoch_2.pth')
+    second = weights(again(run) / 'epoch_2.pth')
     model = runner.model
     model.load_state_dict(second, strict=False)
     model.eval()
@@ -96,19 +101,23 @@ def test_what_training_videos_tell_is_learnt_from_all_of_them(config: Path, work
 
 
 def test_the_report_is_beside_that_of_the_first_training(config: Path, work_dir: Path) -> None:
-    again = json.loads((work_dir / 'refit' / 'report.json').read_text())
+    second = json.loads((work_dir / 'refit' / 'report.json').read_text())
     assert not (work_dir / 'report.json').exists()
     written = (work_dir / 'seed_0_fold_0' / 'last_checkpoint').stat().st_mtime_ns
     command = ('tools/cross_validate.py', config, '--work-dir', work_dir)
     assert call(*command).code == 0
     assert (work_dir / 'seed_0_fold_0' / 'last_checkpoint').stat().st_mtime_ns == written
     first = json.loads((work_dir / 'report.json').read_text())
-    assert first['queries'] == again['queries'] == 36
+    assert first['queries'] == second['queries'] == 36
     # Each video is trained on in the one fold of two that does not test it.
-    assert first['train_queries'] < again['train_queries'] == 18
+    assert first['train_queries'] < second['train_queries'] == 18
     done = call('tools/analysis_tools/compare.py', work_dir, work_dir / 'refit')
     assert done.code == 0
     assert 'difference' in done.out
+    # It is a work dir as the other is.
+    done = call('tools/analysis_tools/decoupling_probe.py', config, work_dir / 'refit')
+    assert done.code == 0, done.err
+    assert 'Moments of 36 queries' in done.out
 
 
 def test_refusals(config: Path, work_dir: Path, tmp_path: Path) -> None:

@@ -92,20 +92,18 @@ class Measured(NamedTuple):
 
 def checkpoints(path: str) -> Iterator[tuple[Path, dict[str, int]]]:
     """Weights, and the settings that say what they are tested on."""
+    from demul_mm.engine.checkpoint import chosen_checkpoint
+
     if not Path(path).is_dir():
         yield Path(path), {}
         return
-    folders = sorted(Path(path).glob('seed_*_fold_*'))
-    best = {folder: list(folder.glob('best_*.pth')) for folder in folders}
-    if not any(best.values()):
-        raise FileNotFoundError(f'{path} has no seed_*_fold_*/best_*.pth, and is no file')
-    for folder, found in best.items():
-        if found:
-            fold = int(folder.name.rpartition('_')[2])
-            yield (
-                max(found, key=lambda file: file.stat().st_mtime),
-                {'test_dataloader.dataset.folds.test': fold},
-            )
+    found = {run: chosen_checkpoint(run) for run in sorted(Path(path).glob('seed_*_fold_*'))}
+    if not any(found.values()):
+        raise FileNotFoundError(f'{path} has no checkpoint in a seed_*_fold_*, and is no file')
+    for run, checkpoint in found.items():
+        if checkpoint is not None:
+            fold = int(run.name.rpartition('_')[2])
+            yield checkpoint, {'test_dataloader.dataset.folds.test': fold}
 
 
 def measure(config: Any, checkpoint: Path, args: argparse.Namespace) -> Measured:
