@@ -50,7 +50,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default: 0')
     parser.add_argument(
-        '--refit', action='store_true', help='test what was trained once more, on all of the folds'
+        '--refit',
+        action='store_true',
+        help='train once more, on held-out videos too, and test that',
     )
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument(

@@ -108,6 +108,11 @@ def refit(config: Config, checkpoint: str) -> None:
             '--refit trains on held-out videos too, but train_dataloader.dataset has no '
             "subset='fit': nothing is held out of it"
         )
+    if config.get('val_dataloader') is None:
+        raise ValueError(
+            '--refit reads the training videos as val_dataloader does, to take their means, and '
+            'validates nothing: leave --no-validate out'
+        )
     if 'max_epochs' not in config.train_cfg:
         raise ValueError('--refit needs a train_cfg that counts epochs (max_epochs)')
     for part in parts:

@@ -7,21 +7,11 @@ from pathlib import Path
 import pytest
 
 from demul_mm.logs import read_scalars
-from tests.engine.tiny import DIM, write_tiny_demul
+from tests.engine.tiny import DIM, write_tiny_folds
 from tests.tools.running import run_in_process
 
 pytestmark = pytest.mark.slow
 
-FOLDS = """
-_base_ = ['{base}']
-train_cfg = dict(val_begin=3)
-videos = dict(ann_file='all.jsonl', split='train', holdout_fraction=0.4)
-train_dataloader = dict(num_workers=0, dataset=dict(
-    videos, subset='fit', folds=dict(num=2, test=0, part='train')))
-val_dataloader = dict(dataset=dict(
-    videos, subset='holdout', folds=dict(num=2, test=0, part='train')))
-test_dataloader = dict(dataset=dict(videos, folds=dict(num=2, test=0, part='test')))
-"""
 OTHER = """
 _base_ = ['demul_tiny_cv.py']
 custom_imports = dict(imports=['projects.tan2d'])
@@ -37,12 +27,9 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3))
 
 @pytest.fixture
 def configs(tmp_path: Path) -> list[str]:
-    data = tmp_path / 'data'
-    ours, other = tmp_path / 'demul_tiny_cv.py', tmp_path / 'tan2d_tiny_cv.py'
-    ours.write_text(FOLDS.format(base=write_tiny_demul(data)))
+    ours = write_tiny_folds(tmp_path / 'demul_tiny_cv.py', 'train_cfg = dict(val_begin=3)\n')
+    other = tmp_path / 'tan2d_tiny_cv.py'
     other.write_text(OTHER.format(dim=DIM))
-    lines = [(data / f'{split}.jsonl').read_text() for split in ('train', 'val')]
-    (data / 'all.jsonl').write_text(''.join(lines))
     return [str(ours), str(other)]
 
 

@@ -28,6 +28,15 @@ model = dict(
 train_cfg = dict(max_epochs=3)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=5))
 """
+FOLDS = """
+_base_ = ['{base}']
+videos = dict(ann_file='all.jsonl', split='train', holdout_fraction=0.4)
+train_dataloader = dict(num_workers=0, dataset=dict(
+    videos, subset='fit', folds=dict(num=2, test=0, part='train')))
+val_dataloader = dict(dataset=dict(
+    videos, subset='holdout', folds=dict(num=2, test=0, part='train')))
+test_dataloader = dict(dataset=dict(videos, folds=dict(num=2, test=0, part='test')))
+"""
 WORDS = ['red', 'blue', 'green', 'disc', 'square', 'cross', 'enters', 'leaves', 'spins', 'grows']
 
 
@@ -55,3 +64,12 @@ def write_tiny_demul(folder: Path, schedule: str = 'muon_20e', width: int = WIDT
         CONFIG.format(root=ROOT, folder=folder, dim=DIM, schedule=schedule, width=width)
     )
     return str(path)
+
+
+def write_tiny_folds(path: Path, more: str = '') -> Path:
+    """Write a config of two folds, and the 12 videos beside it; ``more`` comes behind it."""
+    data = path.parent / 'data'
+    path.write_text(FOLDS.format(base=write_tiny_demul(data)) + more)
+    lines = [(data / f'{split}.jsonl').read_text() for split in ('train', 'val')]
+    (data / 'all.jsonl').write_text(''.join(lines))
+    return path

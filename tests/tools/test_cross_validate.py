@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.tiny import write_tiny_demul
+from tests.engine.tiny import write_tiny_folds
 from tests.tools.running import run_in_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('warm')]
 
-CONFIG = """
-_base_ = ['{base}']
-videos = dict(ann_file='all.jsonl', split='train', holdout_fraction=0.4)
-train_dataloader = dict(num_workers=0, dataset=dict(
-    videos, subset='fit', folds=dict(num=2, test=0, part='train')))
-val_dataloader = dict(dataset=dict(
-    videos, subset='holdout', folds=dict(num=2, test=0, part='train')))
-test_dataloader = dict(dataset=dict(videos, folds=dict(num=2, test=0, part='test')))
+MORE = """
 train_cfg = dict(max_epochs=1)
 test_cfg = dict(type='CorpusTestLoop', num_videos=12, num_fused=2, num_moments=10)
 test_evaluator = [
@@ -30,12 +23,7 @@ published_train_queries = 100
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp('cv')
-    path = folder / 'tiny_cv.py'
-    path.write_text(CONFIG.format(base=write_tiny_demul(folder / 'data')))
-    lines = [(folder / 'data' / f'{split}.jsonl').read_text() for split in ('train', 'val')]
-    (folder / 'data' / 'all.jsonl').write_text(''.join(lines))
-    return path
+    return write_tiny_folds(tmp_path_factory.mktemp('cv') / 'tiny_cv.py', MORE)
 
 
 def test_folds_are_run_pooled_and_not_repeated(

@@ -11,20 +11,13 @@ from mmengine.runner import Runner
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.engine.hooks import SharedMeansHook
 from demul_mm.engine.hooks.refit import FITTED
-from tests.engine.tiny import write_tiny_demul
+from tests.engine.tiny import write_tiny_folds
 from tests.tools.running import call
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('warm')]
 
-CONFIG = """
-_base_ = ['{base}']
+MORE = """
 model = dict(decoupler=dict(momentum=0.1), length_memory=dict(type='LengthMemory'))
-videos = dict(ann_file='all.jsonl', split='train', holdout_fraction=0.4)
-train_dataloader = dict(num_workers=0, dataset=dict(
-    videos, subset='fit', folds=dict(num=2, test=0, part='train')))
-val_dataloader = dict(dataset=dict(
-    videos, subset='holdout', folds=dict(num=2, test=0, part='train')))
-test_dataloader = dict(dataset=dict(videos, folds=dict(num=2, test=0, part='test')))
 train_cfg = dict(max_epochs=2)
 test_evaluator = [dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7))]
 """
@@ -32,12 +25,7 @@ test_evaluator = [dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7))]
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp('refit')
-    path = folder / 'tiny_cv.py'
-    path.write_text(CONFIG.format(base=write_tiny_demul(folder / 'data')))
-    lines = [(folder / 'data' / f'{split}.jsonl').read_text() for split in ('train', 'val')]
-    (folder / 'data' / 'all.jsonl').write_text(''.join(lines))
-    return path
+    return write_tiny_folds(tmp_path_factory.mktemp('refit') / 'tiny_cv.py', MORE)
 
 
 @pytest.fixture(scope='module')
@@ -131,6 +119,7 @@ def test_refusals(config: Path, work_dir: Path, tmp_path: Path) -> None:
         'needs a train_cfg that counts epochs'
         in call(*command, best, '--cfg-options', iterations).err
     )
+    assert 'leave --no-validate out' in call(*command, best, '--no-validate').err
     assert 'there is no checkpoint' in call(*command, tmp_path / 'none.pth').err
     torch.save({'state_dict': {'calibrator.scale': torch.tensor(1.0)}}, tmp_path / 'other.pth')
     done = call(*command, tmp_path / 'other.pth')
