@@ -97,6 +97,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     'no_reader': {'model.reader': None},
     # How long such moments last elsewhere is not asked.
     'no_lengths': {'model.length_memory': None},
+    # Only the model's own candidates are answers.
+    'no_prior': {'model.prior': None},
     # Moments are left by their overlap alone.
     'suppression': {
         'model.test_cfg.nms': lambda nms: dict(

@@ -15,6 +15,7 @@ custom_hooks = [
     dict(type='EMAHook', ema_type='ForeachEMA', momentum=0.002, gamma=100),
     dict(type='SharedMeansHook'),
     dict(type='LengthMemoryHook'),
+    dict(type='MomentPriorHook'),
     dict(type='VideoWeightHook'),
     dict(type='CalibrationHook'),
     dict(type='SentenceLengthHook'),

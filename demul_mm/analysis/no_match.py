@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from demul_mm.analysis.encoding import encode_batches
-from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.models.localizers import DeMUL
 from demul_mm.retrieval import EncodedVideo, localize_pairs, split_encoding
 from demul_mm.structures import QueryEncoding
-
-VIDEO = TERMS.index('video')
 
 
 class NoMatchScores(NamedTuple):

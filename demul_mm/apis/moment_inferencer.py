@@ -24,7 +24,7 @@ from demul_mm.apis.loading import load_model
 from demul_mm.apis.published import Pretrained
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, VideoSpec, describe_all
 from demul_mm.files import inside
-from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.models.heads.joint_score import TERMS, VIDEO
 from demul_mm.models.localizers.explain import phrase_maps
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
@@ -208,7 +208,7 @@ class MomentInferencer(Pretrained):
     def _match(self, moments: InstanceData) -> float:
         """How usual so low a likeness of query and video is where the moment is there."""
         calibrator = self.model.calibrator
-        likeness = moments.terms[:1, TERMS.index('video')].to(calibrator.match_levels.device)
+        likeness = moments.terms[:1, VIDEO].to(calibrator.match_levels.device)
         return round(float(calibrator.match(likeness)), 4)
 
     def _answer(self, video: EncodedVideo, moments: InstanceData, phrases: PhraseMap) -> dict:

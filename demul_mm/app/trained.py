@@ -20,7 +20,7 @@ from demul_mm.app.rank_fusion import Found
 from demul_mm.app.sight import Progress, suppress
 from demul_mm.files import replacing
 from demul_mm.index import VideoEntry
-from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.models.heads.joint_score import TERMS, VIDEO
 from demul_mm.retrieval import (
     EncodedVideo,
     encode_batch,
@@ -172,7 +172,7 @@ class TrainedSight:
         for (key, at), one in zip(owners, moments):
             found[key] += self._found(key, at, read[key][2], one)
             if len(one.terms):
-                likeness[key] = max(likeness[key], float(one.terms[0, TERMS.index('video')]))
+                likeness[key] = max(likeness[key], float(one.terms[0, VIDEO]))
         return [
             found[key][best]
             for key in files

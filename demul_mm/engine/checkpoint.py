@@ -22,6 +22,7 @@ ADDED_LATER = (
     'decoupler.video_means',
     'joint.words_weight',
     *(f'length_memory.{name}' for name in ('captions', 'lengths', 'count', 'weight')),
+    *(f'prior.{name}' for name in ('spans', 'share', 'weight')),
 )
 TRAINED_WITH = 'criterion.'  # nothing is tested with it
 ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'

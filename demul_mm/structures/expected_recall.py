@@ -48,7 +48,7 @@ class ExpectedRecall:
         ious: Sequence[float] = (0.3, 0.5, 0.7),
         max_keep: int = 5,
         temperature: float = 1.0,
-        num_candidates: int = 64,
+        num_candidates: int = 96,
     ) -> None:
         if not ious or not all(0 < iou <= 1 for iou in ious):
             raise ValueError(f'ious is {tuple(ious)}; give at least one, each in (0, 1]')

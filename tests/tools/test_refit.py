@@ -17,7 +17,10 @@ from tests.tools.running import call
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('warm')]
 
 MORE = """
-model = dict(decoupler=dict(momentum=0.1), length_memory=dict(type='LengthMemory'))
+model = dict(
+    decoupler=dict(momentum=0.1),
+    length_memory=dict(type='LengthMemory'),
+    prior=dict(type='MomentPrior', size=4))
 train_cfg = dict(max_epochs=2)
 test_evaluator = [dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7))]
 """
@@ -54,6 +57,7 @@ def test_what_was_fitted_on_held_out_videos_is_taken_over(work_dir: Path) -> Non
         for name in fitted:
             torch.testing.assert_close(second[name], first[name], rtol=0, atol=0)
         assert float(second['length_memory.weight']) > 0
+        assert not torch.equal(first['prior.spans'], second['prior.spans'])
         learnt = [name for name in second if name.startswith('head.') and name not in fitted]
         assert not any(
             torch.equal(first[name], second[name]) for name in learnt if 'weight' in name

@@ -8,11 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from demul_mm.engine.models import models_of
-from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.registry import HOOKS
 from demul_mm.structures import MomentDataSample, span_iou
-
-VIDEO = TERMS.index('video')
 
 
 @HOOKS.register_module()

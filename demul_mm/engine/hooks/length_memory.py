@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from demul_mm.engine.hooks.held_out import own_candidates
 from demul_mm.engine.hooks.video_weight import best_weight
 from demul_mm.engine.models import models_of, unwrapped
 from demul_mm.evaluation.floors import annotation_entries
@@ -87,7 +88,6 @@ class LengthMemoryHook(Hook):
         captions = torch.cat(parts) if parts else memory.captions[:0]
         return captions, memory.lengths.new_tensor([seconds for _, seconds in told])
 
-    @torch.no_grad()
     def rows(self, model: DeMUL, loader: Iterable) -> list[tuple[Tensor, Tensor, Tensor]]:
         """For each query of ``loader`` score, log-likelihood of length and hit of all candidates.
 
@@ -95,28 +95,16 @@ class LengthMemoryHook(Hook):
         """
         memory = memory_of(model)
         found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for batch in loader:
-            if len(found) >= self.max_queries:
-                break
-            data = model.data_preprocessor(batch, False)
-            samples = data['data_samples']
-            truth = [spans for sample in samples for spans in sample.gt_spans]
-            if not truth:
-                continue
-            inputs = data['inputs']
-            queries = model.encode_tokens(inputs['ids'], inputs['word_mask'])
-            own = model.own_candidates(model.encode_video(inputs), queries, samples)
-            for rows, candidates, extent in own:
-                seconds = candidates.spans.float() * extent[:, None, None]
-                length = (seconds[..., 1] - seconds[..., 0]).clamp(min=0)
-                told = memory.log_likelihood(queries.meaning[rows], length)
-                for i, spans in enumerate(truth[rows]):
-                    if not len(spans):
-                        continue
-                    valid = candidates.mask[i]
-                    iou = span_iou(seconds[i, valid].cpu()[:, None], spans[None]).amax(1)
-                    score = candidates.scores[i, valid].cpu().double()
-                    found.append((score, told[i, valid].cpu().double(), iou >= self.iou_thr))
+        for own in own_candidates(model, loader, self.max_queries):
+            seconds, mask = own.seconds, own.found.mask
+            length = (seconds[..., 1] - seconds[..., 0]).clamp(min=0)
+            told = memory.log_likelihood(own.meaning, length)
+            for i, spans in enumerate(own.truths):
+                if not len(spans):
+                    continue
+                iou = span_iou(seconds[i, mask[i]].cpu()[:, None], spans[None]).amax(1)
+                score = own.found.scores[i, mask[i]].cpu().double()
+                found.append((score, told[i, mask[i]].cpu().double(), iou >= self.iou_thr))
         return found
 
 

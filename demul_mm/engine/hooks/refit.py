@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.engine.hooks.length_memory import LengthMemoryHook
+from demul_mm.engine.hooks.moment_prior import MomentPriorHook
 from demul_mm.engine.hooks.shared_means import SharedMeansHook
 from demul_mm.engine.models import models_of, unwrapped
 from demul_mm.registry import HOOKS
@@ -19,6 +20,7 @@ FITTED = (
     'length_memory.weight',
     'joint.video_weight',
     'joint.words_weight',
+    'prior.weight',
 )
 
 
@@ -29,8 +31,9 @@ class RefitHook(Hook):
     The other has held some training videos out, and chosen by them. Trained once more on all of
     them, nothing is left to fit on: calibration and weights are taken from the other's checkpoint.
     What is learnt from the training split itself (:class:`SharedMeansHook`,
-    :class:`LengthMemoryHook`) is learnt anew. Both happen at the end of the last epoch, and there
-    must be no validation; ``tools/train.py --refit`` sets a config up for that.
+    :class:`LengthMemoryHook`, :class:`MomentPriorHook`) is learnt anew. Both happen at the end of
+    the last epoch, and there must be no validation; ``tools/train.py --refit`` sets a config up
+    for that.
 
     Args:
         checkpoint: that of the other training.
@@ -62,7 +65,7 @@ class RefitHook(Hook):
         training = average.training
         average.eval()
         for hook in runner.hooks:
-            if isinstance(hook, SharedMeansHook | LengthMemoryHook):
+            if isinstance(hook, SharedMeansHook | LengthMemoryHook | MomentPriorHook):
                 hook.learn(runner, average)
         average.train(training)
         for model in models:

@@ -17,13 +17,11 @@ from torch.utils.data import DataLoader
 
 from demul_mm.engine.models import models_of, unwrapped
 from demul_mm.index.words import TEXT, WordIndex
-from demul_mm.models.heads.joint_score import TERMS
+from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import HOOKS
 from demul_mm.retrieval import EncodedVideo, encode_batch, encode_queries, localize_pairs
 from demul_mm.structures import QueryEncoding, span_iou
-
-VIDEO = TERMS.index('video')
 
 
 class Weights(NamedTuple):

@@ -8,6 +8,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from demul_mm.models.heads.candidates import HeadOutput
+from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.models.localizers.base import MomentLocalizer, with_defaults
 from demul_mm.models.localizers.explain import explain_samples
 from demul_mm.models.localizers.pairs import (
@@ -52,6 +53,8 @@ class DeMUL(MomentLocalizer):
         criterion: what the losses weigh, and other options of ``MomentCriterion``.
         length_memory: config of the memory of how long moments last, as ``LengthMemory``; None for
             none.
+        prior: config of what a moment may be beside the candidates, as ``MomentPrior``; None for
+            nothing.
         calibrator: config of the calibrator.
         train_cfg: ``num_negatives``: videos of the batch that each query is also fused with; below
             1, the share of queries that are fused with one.
@@ -78,6 +81,7 @@ class DeMUL(MomentLocalizer):
         memory: dict | None = None,
         criterion: dict | None = None,
         length_memory: dict | None = None,
+        prior: dict | None = None,
         calibrator: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -121,6 +125,7 @@ class DeMUL(MomentLocalizer):
         if length_memory:
             width = self.language.meaning_dim
             self.length_memory = MODELS.build({'caption_dim': width, **length_memory})
+        self.prior = MODELS.build(prior) if prior else None
         self.calibrator = MODELS.build(calibrator or dict(type='ScoreCalibrator'))
         training = with_defaults('train_cfg', train_cfg, num_negatives=0.25)
         testing = with_defaults(
@@ -331,6 +336,14 @@ class DeMUL(MomentLocalizer):
             found = self.localize(videos, queries, owner[rows], query)
             yield rows, found, torch.tensor(extents[rows], device=device)
 
+    def rate(self, found: MomentCandidates, meaning: Tensor, extents: Tensor) -> Tensor:
+        """The scores ``(R, M)`` of candidates, with what their lengths add; arguments as below."""
+        scores = found.scores.float()
+        if self.length_memory is None:
+            return scores
+        seconds = (found.spans[..., 1] - found.spans[..., 0]).float() * extents.to(scores)[:, None]
+        return scores + self.length_memory(meaning, seconds)
+
     def select(
         self,
         found: MomentCandidates,
@@ -351,21 +364,24 @@ class DeMUL(MomentLocalizer):
             probability they are (unless soft suppression has lowered them), on one scale for all
             pairs of a query, and ``terms (K, 5)``.
         """
-        given, rated = found.spans.float(), found.scores.float()
-        extent = extents.to(given)[:, None, None]
-        if self.length_memory is not None:
-            seconds = (given[..., 1] - given[..., 0]) * extent[..., 0]
-            rated = rated + self.length_memory(meaning, seconds)
+        extent = extents.to(found.spans.device, torch.float32)
+        limit = extent.new_tensor(durations)
+        given, rated, mask = found.spans.float(), self.rate(found, meaning, extents), found.mask
+        terms = found.terms.float()
+        if self.prior is not None:
+            given, rated, mask = self.prior(given, rated, mask, limit / extent)
+            # Of a place that is no candidate only the video's likeness is known.
+            known = terms[:, :1] * (torch.arange(terms.shape[-1], device=terms.device) == VIDEO)
+            terms = torch.cat([terms, known.expand(-1, given.shape[1] - terms.shape[1], -1)], 1)
         if self.nms.of_probabilities:
-            spans, scores, valid, index = self.nms(given, self.calibrator(rated), found.mask)
+            spans, scores, valid, index = self.nms(given, self.calibrator(rated), mask)
             joint = rated.gather(1, index)
         else:
-            spans, joint, valid, index = self.nms(given, rated, found.mask)
+            spans, joint, valid, index = self.nms(given, rated, mask)
             scores = self.calibrator(joint)
-        terms = found.terms.gather(1, index[..., None].expand(-1, -1, found.terms.shape[-1]))
-        limit = spans.new_tensor(durations)[:, None, None]
-        spans = torch.minimum(spans * extent, limit)
-        columns = (spans, scores, joint, terms.float(), valid)
+        terms = terms.gather(1, index[..., None].expand(-1, -1, terms.shape[-1]))
+        spans = torch.minimum(spans * extent[:, None, None], limit[:, None, None])
+        columns = (spans, scores, joint, terms, valid)
         return [
             InstanceData(spans=s[v], scores=p[v], joint=j[v], terms=t[v])
             for s, p, j, t, v in zip(*(column.cpu() for column in columns))

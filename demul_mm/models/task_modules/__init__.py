@@ -3,6 +3,7 @@
 from demul_mm.models.task_modules.assigner import ScaleAssigner
 from demul_mm.models.task_modules.calibrator import ScoreCalibrator
 from demul_mm.models.task_modules.length_memory import LengthMemory
+from demul_mm.models.task_modules.moment_prior import MomentPrior
 from demul_mm.models.task_modules.points import PointGenerator, PyramidPoints
 from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
@@ -14,6 +15,7 @@ __all__ = [
     'ExpectedRecall',
     'LengthMemory',
     'MomentNMS',
+    'MomentPrior',
     'PointGenerator',
     'PyramidPoints',
     'ScaleAssigner',

@@ -1,0 +1,53 @@
+"""What a model finds in held-out videos, for the hooks that fit a number on it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from demul_mm.models.localizers import DeMUL
+from demul_mm.structures import MomentCandidates
+
+
+class OwnCandidates(NamedTuple):
+    """All candidates of ``R`` queries in their own videos."""
+
+    found: MomentCandidates
+    meaning: Tensor  # (R, E) of the queries
+    extents: Tensor  # (R,) seconds that the clip axis covers
+    durations: Tensor  # (R,) seconds
+    truths: Sequence[Tensor]  # R times (G, 2) seconds
+
+    @property
+    def seconds(self) -> Tensor:
+        """``(R, M, 2)``: where the candidates lie."""
+        return self.found.spans.float() * self.extents[:, None, None]
+
+
+@torch.no_grad()
+def own_candidates(model: DeMUL, loader: Iterable, max_queries: int) -> Iterator[OwnCandidates]:
+    """Those of the queries of a loader, until ``max_queries`` with a known moment have been seen.
+
+    Args:
+        model: in its test mode.
+        loader: gives batches of a data set with queries.
+        max_queries: the batch that reaches it is the last.
+    """
+    seen = 0
+    for batch in loader:
+        if seen >= max_queries:
+            return
+        data = model.data_preprocessor(batch, False)
+        samples = data['data_samples']
+        truths = [spans for sample in samples for spans in sample.gt_spans]
+        if not truths:
+            continue
+        seen += sum(len(spans) > 0 for spans in truths)
+        inputs = data['inputs']
+        queries = model.encode_tokens(inputs['ids'], inputs['word_mask'])
+        seconds = torch.tensor([s.duration for s in samples for _ in s.queries])
+        own = model.own_candidates(model.encode_video(inputs), queries, samples)
+        for rows, found, extents in own:
+            durations = seconds[rows].to(extents)
+            yield OwnCandidates(found, queries.meaning[rows], extents, durations, truths[rows])
