@@ -20,8 +20,8 @@ class MomentPrior(nn.Module):
         p(moment) = (1 - weight) softmax(scores) + weight share
 
     So an answer of several moments covers what else is likely once the model's own candidates have
-    been covered, as those that a language-blind floor would give. The places are candidates of
-    their own; since a query's weight is spread over them, they come last. Nothing is learned by
+    been covered, as that of a language-blind floor does. It pays where videos are short enough for
+    a few windows to cover them. The places are candidates of their own, too. Nothing is learned by
     descent: :class:`~demul_mm.engine.hooks.MomentPriorHook` takes the places from the training
     split and fits ``weight`` on held-out videos. Until then, and without one in an older
     checkpoint, it adds nothing.
