@@ -36,7 +36,7 @@ videos = dict(
     split='all',
     features=dict(
         text=dict(type='PackedStore', path='features/speech', dim=384),
-        words=dict(type='PackedStore', path='features/words', dim=384)))
+        words=dict(type='PackedStore', path='features/words', dim=256)))
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
@@ -63,7 +63,7 @@ model = dict(
     # The sentence encoder has read speech and queries alike; and cooks say the things by name.
     aligned=[
         dict(type='AlignedStream', stream='text', in_dim=384, share=0.9),
-        dict(type='AlignedStream', stream='words', in_dim=384, share=0.3, words=dict(type='BareWords'))],
+        dict(type='AlignedStream', stream='words', in_dim=256, share=0.5, words=dict(type='BareWords'))],
     # A thousand queries teach what a moment looks like in the curves of their cosines; more than that,
     # fusion learns by heart (docs/benchmarks.md).
     reader=dict(learned=False),

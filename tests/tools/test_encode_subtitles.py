@@ -64,14 +64,14 @@ def test_words_each_for_itself(tmp_path):
     source, words = tmp_path / 'subs.jsonl', tmp_path / 'words'
     source.write_text(line('a', (0, 1.5, 'Salt the soup.'), (3, 4.5, 'The soup, salt.')))
     assert run(source, words, '--bare-words')[0] == 0
-    store = PackedStore(str(words), dim=384)
+    store = PackedStore(str(words), dim=256)
     first, silent, last = store.load('a')
     np.testing.assert_allclose(first, last, atol=2e-3)  # whatever their order means
     assert not silent.any()
     assert store.provenance['lm'] == 'bare words of minilm'
     code, output = run(source, words)  # the sentences' meaning does not go into that store
     assert code == 2
-    assert 'bare words' in output
+    assert 'dim=256' in output
 
 
 def test_captions_of_clips_in_a_zip(tmp_path):

@@ -57,7 +57,9 @@ def parse_args() -> argparse.Namespace:
         default='minilm',
         help="language model: folder or hub name (default: 'minilm', which is packaged)",
     )
-    parser.add_argument('--bare-words', action='store_true', help='words before they are read on')
+    parser.add_argument(
+        '--bare-words', action='store_true', help='its words, each for itself (needs wordllama)'
+    )
     parser.add_argument('--max-length', type=int, default=64, help='tokens kept of a text')
     parser.add_argument('--encoding', help='of the files of a folder, if not UTF-8 or UTF-16')
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')

@@ -1,48 +1,57 @@
 """Which words a text has, whatever they mean together."""
 
-from typing import cast
+from importlib.util import find_spec
+from pathlib import Path
 
-import torch
-import torch.nn.functional as F
+from safetensors import safe_open
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from demul_mm.models.backbones.language_model import load_quietly
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.registry import MODELS
 
-FIRST, COMMON = 1996, 2100
-"""BERT's English pieces are numbered from ``the``, the most frequent; up to ``COMMON`` they say
-nothing of a text."""
+INSIDE = '##'  # begins a word piece of BERT that is not the first of its word
+SPACE = '\u2581'  # begins a piece of WordLlama's tokenizer that is
 
 
 @MODELS.register_module()
 class BareWords(nn.Module):
-    """The words of a text as a language model knows them before it reads on, rare ones louder.
+    """The words of a text, each for itself, as vectors whose mean tells what the text is about.
 
-    The mean over a text is what TF-IDF is made of, in few dimensions and with like words alike:
-    onion and onions meet. What a rare word weighs follows from its place in BERT's vocabulary,
-    which is sorted by frequency: by Zipf's law a frequency is one over its rank, so the logarithm
-    of the rank stands for that of the inverse document frequency (Sparck Jones, 1972).
+    Beside a language model, which tells what the words mean together, it tells that they are there:
+    onions are called onions. The vectors are those of WordLlama (Miller, 2024,
+    https://github.com/dleemiller/WordLlama): the token embeddings of large language models,
+    trained on to find texts by their mean. A word piece of BERT has the sum of the vectors that its
+    letters have there; special tokens and punctuation have none. No code of the package is run.
 
     Args:
-        name: as in ``TransformersLM``, a model with the vocabulary of ``bert-base-uncased``.
+        name: as in ``TransformersLM``: the language model whose tokenizer makes the ids. It must be
+            one of BERT's form, in which ``##`` marks a piece inside a word.
+
+    Raises:
+        ImportError: WordLlama's files are missing.
+        ValueError: a tokenizer of another form.
     """
 
-    table: Tensor
+    table: Tensor  # (W, 256)
 
     def __init__(self, name: str = 'minilm') -> None:
         super().__init__()
-        lm = load_quietly(resolve_language_model(name))
-        if lm.config.vocab_size != 30522:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(
+            resolve_language_model(name), trust_remote_code=False
+        )
+        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        if not any(piece.startswith(INSIDE) for piece in pieces):
             raise ValueError(
-                f'{name!r} has {lm.config.vocab_size:,} word pieces; BareWords reads the 30,522 of '
-                'bert-base-uncased, which are sorted by frequency'
+                f'no piece of the tokenizer of {name!r} begins with {INSIDE}: BareWords reads the '
+                "word pieces of BERT's vocabularies"
             )
-        table = cast(nn.Embedding, lm.get_input_embeddings()).weight.detach().float()
-        rank = torch.arange(len(table)) - FIRST
-        rarity = (rank.clamp(min=1).log() - torch.tensor(COMMON - FIRST).log()).clamp(min=0)
-        unit = F.normalize(table - table.mean(0), dim=-1)
-        self.register_buffer('table', unit * rarity[:, None], persistent=False)
+        special = set(tokenizer.all_special_tokens)
+        words = [p if any(map(str.isalnum, p)) and p not in special else '' for p in pieces]
+        table = vectors_of(words)
+        self.register_buffer('table', table, persistent=False)
 
     @property
     def out_dim(self) -> int:
@@ -52,3 +61,35 @@ class BareWords(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids ``(Q, L)`` and ``mask (Q, L)`` to ``(Q, L, out_dim)``, zeros outside of it."""
         return self.table[ids] * mask[..., None]
+
+
+def vectors_of(pieces: list[str]) -> Tensor:
+    """WordLlama's vectors ``(W, 256)`` of word pieces; zeros for an empty one."""
+    folder = _wordllama()
+    tokenizer = Tokenizer.from_file(str(folder / 'tokenizers/l2_supercat_tokenizer_config.json'))
+    tokenizer.no_padding()
+    with safe_open(folder / 'weights/l2_supercat_256.safetensors', framework='pt') as file:
+        (key,) = file.keys()
+        vectors = file.get_tensor(key).float()
+    found = tokenizer.encode_batch(
+        [piece.removeprefix(INSIDE) for piece in pieces], add_special_tokens=False
+    )
+    table = vectors.new_zeros(len(pieces), vectors.shape[1])
+    for row, piece, told in zip(table, pieces, found):
+        ids = told.ids
+        if piece.startswith(INSIDE) and ids:  # it follows no space
+            first = told.tokens[0].removeprefix(SPACE)
+            bare = tokenizer.token_to_id(first)
+            ids = [*([ids[0] if bare is None else bare] if first else []), *ids[1:]]
+        row.copy_(vectors[ids].sum(0))
+    return table
+
+
+def _wordllama() -> Path:
+    """The folder of the package, which is not imported."""
+    spec = find_spec('wordllama')
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(
+            "BareWords reads WordLlama's vectors: pip install 'demul-mm[words]' (16 MB)"
+        )
+    return Path(spec.submodule_search_locations[0])
