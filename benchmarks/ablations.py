@@ -162,6 +162,7 @@ WHOLE_ONLY = (
     'not_centred',
     'no_reader',
     'no_lengths',
+    'no_prior',
     'no_transfer',
 )
 TEXT_ONLY = ('not_aligned',)  # of captions and speech
