@@ -4,7 +4,7 @@ import codecs
 import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -66,6 +66,15 @@ def file_state(path: str | os.PathLike) -> str:
     """What is another text once a file is moved or written anew: its place, size and time."""
     stat = os.stat(path)
     return f'{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}'
+
+
+def total_size(paths: Iterable[Path]) -> int:
+    """Bytes of these files together; one that another process deletes meanwhile has none."""
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def unique_ids(videos: Iterable[tuple[str, str]], where: str = '') -> dict[str, str]:

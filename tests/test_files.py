@@ -12,6 +12,7 @@ from demul_mm.files import (
     open_text,
     read_text,
     replacing,
+    total_size,
     unique_ids,
     write_atomically,
 )
@@ -139,3 +140,9 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
         (tmp_path / 'a.txt').write_bytes(content)
         with pytest.raises(ValueError, match=r'a.txt: .*save it as UTF-8'):
             read_text(tmp_path / 'a.txt')
+
+
+def test_a_file_that_is_deleted_meanwhile_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / 'a').write_bytes(b'123')
+    assert total_size([tmp_path / 'a', tmp_path / 'gone', tmp_path / 'a']) == 6
+    assert total_size([]) == 0

@@ -16,7 +16,7 @@ from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.sight import Sight, sight_of
 from demul_mm.app.sources import covers, find_videos, look_at, resolve
-from demul_mm.files import write_atomically
+from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
 from demul_mm.video.text import spoken_lines
@@ -363,7 +363,7 @@ class Library(Searchable):
             waiting=sum(row.state == 'encoded' for row in rows),
             hours=round(sum(row.duration or 0 for row in rows) / 3600, 3),
             lines_of_text=self.catalogue.count_lines(),
-            megabytes=round(sum(path.stat().st_size for path in files) / 1e6, 1),
+            megabytes=round(total_size(files) / 1e6, 1),
             broken={row.path: row.error for row in rows if row.state == 'broken'},
         )
 

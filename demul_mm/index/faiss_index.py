@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from demul_mm.files import total_size
 from demul_mm.index.base import MomentIndex
 from demul_mm.index.cache import Fragment
 from demul_mm.index.codecs import import_faiss
@@ -102,7 +103,7 @@ class FaissIndex(MomentIndex):
         main = max(level1, key=lambda part: part.index.ntotal, default=None)
         words = dict(kind='flat', depth=0) if main is None else describe(main.index)
         paths = (part.fragment.folder.glob(f'{part.fragment.name}-*.faiss') for part in level1)
-        return words, sum(path.stat().st_size for found in paths for path in found)
+        return words, total_size(path for found in paths for path in found)
 
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
         # Testing every code that is passed costs more than dropping a few hits afterwards.

@@ -430,6 +430,20 @@ def test_two_readers_beside_a_writer(root: Path) -> None:
         assert reader.returncode == 0, errors.decode()[-2000:]
 
 
+def test_stats_beside_a_writer_that_deletes_a_cache(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, listed = MomentIndex.open(root), Path.glob
+    before = index.stats()
+
+    def with_one_gone(folder: Path, pattern: str) -> Iterator[Path]:
+        yield from listed(folder, pattern)
+        yield folder / 'deleted-meanwhile.faiss'
+
+    monkeypatch.setattr(Path, 'glob', with_one_gone)
+    assert index.stats() == before
+
+
 def use(path: str, kind: type[MomentIndex]) -> None:
     """Everything that changes an index, at an address; the same as in a folder."""
     index, reference = kind(path, segment_videos=100), kind(segment_videos=100)
