@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+from transformers.utils import logging
 
 from demul_mm.models.backbones import LanguageEncoder, TransformersLM
 from demul_mm.models.backbones.language_model import TokenCache
@@ -359,3 +360,14 @@ def test_orthogonality_by_hand():
 def test_an_even_ngram_has_no_middle():
     with pytest.raises(ValueError, match=r'ngrams are \(1, 2\); .* odd'):
         LanguageEncoder(dict(type='TinyTokens'), ngrams=(1, 2))
+
+
+def test_progress_bars_stay_as_they_were() -> None:
+    before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        MODELS.build(dict(type='TransformersLM', tune='none'))
+        assert not logging.is_progress_bar_enabled()
+    finally:
+        if before:
+            logging.enable_progress_bar()
