@@ -107,6 +107,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     },
     # Captions and speech meet the query in what is learned alone.
     'not_aligned': {'model.aligned': [], 'model.reader.learned': True},
+    # Which words are said where is not told, only what the texts mean.
+    'no_word_match': {'model.word_match': None},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
     # coherence and the video's own score.
     'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
@@ -165,7 +167,7 @@ WHOLE_ONLY = (
     'no_prior',
     'no_transfer',
 )
-TEXT_ONLY = ('not_aligned',)  # of captions and speech
+TEXT_ONLY = ('not_aligned', 'no_word_match')  # of captions and speech
 LEFT_OUT = ('no_fusion', *WHOLE_ONLY, 'suppression', *TEXT_ONLY)
 # Parts of the method that few recipes or none have on.
 PUT_IN = ('hard_negatives', 'hard_mining', 'transfer', 'distillation', 'smoothing')

@@ -15,16 +15,18 @@ num_clips = 192
 train_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
     dict(type='LoadVideoFeature', stream='words'),
+    dict(type='LoadVideoFeature', stream='hashed'),
     dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
     dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
     dict(type='ClipDrop', prob=0.3, rate=0.1),
-    dict(type='ResampleClips', num_clips=num_clips, streams=('text', 'words')),
+    dict(type='ResampleClips', num_clips=num_clips, streams=('text', 'words', 'hashed')),
     dict(type='SampleQueries', max_queries=8),
     dict(type='PackMomentInputs')]
 test_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
     dict(type='LoadVideoFeature', stream='words'),
-    dict(type='ResampleClips', num_clips=num_clips, streams=('text', 'words')),
+    dict(type='LoadVideoFeature', stream='hashed'),
+    dict(type='ResampleClips', num_clips=num_clips, streams=('text', 'words', 'hashed')),
     dict(type='PackMomentInputs')]
 
 videos = dict(
@@ -36,7 +38,8 @@ videos = dict(
     split='all',
     features=dict(
         text=dict(type='PackedStore', path='features/speech', dim=384),
-        words=dict(type='PackedStore', path='features/words', dim=256)))
+        words=dict(type='PackedStore', path='features/words', dim=256),
+        hashed=dict(type='PackedStore', path='features/hashed', dim=1024)))
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
@@ -64,6 +67,7 @@ model = dict(
     aligned=[
         dict(type='AlignedStream', stream='text', in_dim=384, share=0.9),
         dict(type='AlignedStream', stream='words', in_dim=256, share=0.5, words=dict(type='BareWords'))],
+    word_match=dict(type='WordMatch', stream='hashed', windows=(5, 9, 17)),
     # A thousand queries teach what a moment looks like in the curves of their cosines; more than that,
     # fusion learns by heart (docs/benchmarks.md).
     reader=dict(learned=False),

@@ -85,6 +85,8 @@ def loaded_video(config: Config, steps: list[dict], seed: int) -> dict:
     streams: dict[str, np.ndarray] = {}
     widths = {space.stream: space.in_dim for space in config.model.get('aligned', [])}
     widths |= {name: tower.in_dim for name, tower in config.model.streams.items()}
+    if config.model.get('word_match'):
+        widths[config.model.word_match.stream] = 1024
     for step in filter(loads, steps):
         if step['type'].endswith('LoadVideoClips'):
             frames = (CLIPS, 3, step.get('frames_per_clip', 4), 32, 32)
@@ -322,7 +324,7 @@ def test_an_ablation_that_changes_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     ('recipe', 'refused'),
     [
-        ('charades_clip_cv', {'not_aligned', 'transfer'}),
+        ('charades_clip_cv', {'not_aligned', 'no_word_match', 'transfer'}),
         ('qvhighlights_captions_cv', {'no_actions', 'no_prior', 'no_transfer'}),
         (
             'youcook2_transcripts_cv',

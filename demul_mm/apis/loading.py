@@ -17,7 +17,7 @@ from demul_mm.registry import MODELS
 # What determines the encodings of videos and queries, in the config and among the weights. The
 # rest (fusion, head, suppression, calibration, losses) can change without a new index.
 ENCODERS = ('language', 'frame_encoder', 'pyramid', 'decoupler', 'aligned', 'proposal')
-ENCODER_KEYS = (*ENCODERS, 'data_preprocessor', 'streams')
+ENCODER_KEYS = (*ENCODERS, 'data_preprocessor', 'streams', 'word_match')
 ENCODER_WEIGHTS = (*ENCODERS, 'towers')
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from demul_mm.models.localizers import DeMUL
@@ -42,7 +43,9 @@ def to_file(encoding: VideoEncoding) -> dict[str, Tensor]:
 
 def from_file(tensors: Mapping[str, Tensor]) -> VideoEncoding:
     """The encoding that a file keeps, which may hold more beside it."""
-    fields = ((k, tensors[k]) for k in VideoEncoding._fields)
+    # Files from before WordMatch have no words; a model that has one has another fingerprint.
+    none = torch.zeros(len(tensors['mask']), 0, 0, dtype=torch.uint8)
+    fields = ((k, {'said': none, **tensors}[k]) for k in VideoEncoding._fields)
     return VideoEncoding(**{k: v.float() if k in HALVED else v for k, v in fields})
 
 
@@ -72,6 +75,7 @@ def split_encoding(encoding: VideoEncoding, num_levels: int) -> list[VideoEncodi
         one = {name: field[row : row + 1] for name, field in fields.items()}
         for name, axis in CELL_AXIS.items():
             one[name] = one[name].index_select(axis, cells)
+        one['said'] = one['said'][:, :length]
         # Clones: a view would keep the whole batch alive.
         videos.append(VideoEncoding(**{name: field.clone() for name, field in one.items()}))
     return videos
@@ -92,6 +96,8 @@ def stack_encodings(encodings: Sequence[VideoEncoding], num_levels: int) -> Vide
                 axis = CELL_AXIS[name]
                 shape = (*field.shape[:axis], most, *field.shape[axis + 1 :])
                 field = field.new_zeros(shape).index_copy_(axis, cells, field)
+            if name == 'said':
+                field = F.pad(field, (0, 0, 0, total - field.shape[1]))
             columns[name].append(field)
     return VideoEncoding(**{name: torch.cat(fields) for name, fields in columns.items()})
 

@@ -20,19 +20,20 @@ class VideoEncoding(NamedTuple):
     mask: Tensor  # (V, M) True where a cell holds at least one clip
     stream_mask: Tensor  # (V, N) True where the video has the stream
     num_clips: Tensor  # (V,) int64
+    said: Tensor  # (V, T, W / 8) words of each clip as bits (uint8); W is 0 without WordMatch
 
     def select(self, index: Tensor) -> 'VideoEncoding':
         """The rows ``index`` (int64), with repeats allowed."""
         return VideoEncoding(*(field[index] for field in self))
 
     def for_fusion(self, index: Tensor) -> 'VideoEncoding':
-        """The rows ``index`` of all that fusion reads: ``shared`` and ``private`` are left empty.
+        """The rows ``index`` of all that fusion reads.
 
-        A video is copied for each of its queries, and these two are half of it.
+        ``shared``, ``private`` and ``said`` are left empty: a video is copied for each of its
+        queries, and these are more than half of it.
         """
-        return self._replace(shared=self.shared[..., :0], private=self.private[..., :0]).select(
-            index
-        )
+        unread = {name: getattr(self, name)[..., :0] for name in ('shared', 'private', 'said')}
+        return self._replace(**unread).select(index)
 
 
 class QueryEncoding(NamedTuple):
@@ -46,6 +47,7 @@ class QueryEncoding(NamedTuple):
     shared: Tensor  # (Q, S) unit vectors: the index's queries
     phrase_attention: Tensor  # (Q, K, L) which words make up which phrase
     meaning: Tensor  # (Q, E) unit mean of the language model's own features: caption similarity
+    asked: Tensor  # (Q, L) int64 which words these are to WordMatch, -1 for none; L is 0 without it
 
     def select(self, index: Tensor) -> 'QueryEncoding':
         """The rows ``index`` (int64), with repeats allowed."""

@@ -74,6 +74,19 @@ def test_words_each_for_itself(tmp_path):
     assert 'dim=256' in output
 
 
+def test_which_words_there_are(tmp_path):
+    source, out = tmp_path / 'subs.jsonl', tmp_path / 'hashed'
+    source.write_text(line('a', (0, 1.5, 'Salt the soup.'), (1.5, 4.5, 'The soups, salted, soup!')))
+    assert run(source, out, '--hashed-words')[0] == 0
+    store = PackedStore(str(out))
+    first, second, third = store.load('a') > 0
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(second, third)
+    assert first.shape == (1024,)
+    assert first.sum() == 3
+    assert store.provenance['lm'] == 'hashed words of minilm'
+
+
 def test_captions_of_clips_in_a_zip(tmp_path):
     source, out = tmp_path / 'captions.zip', tmp_path / 'out'
     rows = [{'moment': i, 'description': text} for i, text in enumerate(['A dog.', 'A cat.'])]

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 VIDEOS = 64  # whose texts are encoded together
 BATCH = 64  # of texts
+# What a store says of each token model before the language model's name.
+TOLD = dict(TransformersLM='', BareWords='bare words of ', HashedWords='hashed words of ')
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,8 +59,21 @@ def parse_args() -> argparse.Namespace:
         default='minilm',
         help="language model: folder or hub name (default: 'minilm', which is packaged)",
     )
-    parser.add_argument(
-        '--bare-words', action='store_true', help='its words, each for itself (needs wordllama)'
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        '--bare-words',
+        dest='token_model',
+        action='store_const',
+        const='BareWords',
+        default='TransformersLM',
+        help='its words, each for itself (needs wordllama)',
+    )
+    kind.add_argument(
+        '--hashed-words',
+        dest='token_model',
+        action='store_const',
+        const='HashedWords',
+        help='which words there are, for WordMatch',
     )
     parser.add_argument('--max-length', type=int, default=64, help='tokens kept of a text')
     parser.add_argument('--encoding', help='of the files of a folder, if not UTF-8 or UTF-16')
@@ -75,12 +90,12 @@ def parse_args() -> argparse.Namespace:
 class SentenceEncoder:
     """Unit vectors of sentences: the mean of a language model's token features."""
 
-    def __init__(self, name: str, bare_words: bool, max_length: int, device: str) -> None:
+    def __init__(self, name: str, lm: str, max_length: int, device: str) -> None:
         self.tokenizer = TASK_UTILS.build(
             dict(type='TransformersTokenizer', name=name, max_length=max_length)
         )
-        lm = dict(type='BareWords') if bare_words else dict(type='TransformersLM', tune='none')
-        self.lm = MODELS.build(dict(lm, name=name)).to(device)
+        options = dict(tune='none') if lm == 'TransformersLM' else {}
+        self.lm = MODELS.build(dict(type=lm, name=name, **options)).to(device)
         self.device = device
         self.dim: int = self.lm.out_dim
         self.num_cut = 0
@@ -113,13 +128,13 @@ def main() -> int:
     from demul_mm.datasets import PackedWriter
     from demul_mm.datasets.subtitles import clip_rows, read_timed_text
 
-    encoder = SentenceEncoder(args.lm, args.bare_words, args.max_length, args.device)
+    encoder = SentenceEncoder(args.lm, args.token_model, args.max_length, args.device)
     bad: list[str] = []
     silent = 0
     provenance = {
         'made_by': 'tools/data/encode_subtitles.py',
         'source': os.path.basename(os.path.normpath(args.source)),
-        'lm': f'bare words of {args.lm}' if args.bare_words else args.lm,
+        'lm': TOLD[args.token_model] + args.lm,
         'max_length': args.max_length,
     }
     with PackedWriter(

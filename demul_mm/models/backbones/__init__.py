@@ -3,6 +3,7 @@
 from demul_mm.models.backbones.bare_words import BareWords
 from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.models.backbones.frame_encoder import FrameEncoder
+from demul_mm.models.backbones.hashed_words import HashedWords
 from demul_mm.models.backbones.image_text import TransformersImageEncoder
 from demul_mm.models.backbones.language import LanguageEncoder
 from demul_mm.models.backbones.language_model import TransformersLM
@@ -14,6 +15,7 @@ __all__ = [
     'BareWords',
     'ClipCNN',
     'FrameEncoder',
+    'HashedWords',
     'LanguageEncoder',
     'StoredSentences',
     'StoredTokens',

@@ -37,20 +37,7 @@ class BareWords(nn.Module):
 
     def __init__(self, name: str = 'minilm') -> None:
         super().__init__()
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(
-            resolve_language_model(name), trust_remote_code=False
-        )
-        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        if not any(piece.startswith(INSIDE) for piece in pieces):
-            raise ValueError(
-                f'no piece of the tokenizer of {name!r} begins with {INSIDE}: BareWords reads the '
-                "word pieces of BERT's vocabularies"
-            )
-        special = set(tokenizer.all_special_tokens)
-        words = [p if any(map(str.isalnum, p)) and p not in special else '' for p in pieces]
-        table = vectors_of(words)
+        table = vectors_of(word_pieces(name))
         self.register_buffer('table', table, persistent=False)
 
     @property
@@ -61,6 +48,28 @@ class BareWords(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids ``(Q, L)`` and ``mask (Q, L)`` to ``(Q, L, out_dim)``, zeros outside of it."""
         return self.table[ids] * mask[..., None]
+
+
+def word_pieces(name: str) -> list[str]:
+    """The pieces of a language model's vocabulary in the order of their ids.
+
+    Those that are no part of a word (special tokens, punctuation) are empty.
+
+    Raises:
+        ValueError: its tokenizer is not of BERT's form, in which ``##`` marks a piece inside a
+            word.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve_language_model(name), trust_remote_code=False)
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    if not any(piece.startswith(INSIDE) for piece in pieces):
+        raise ValueError(
+            f'no piece of the tokenizer of {name!r} begins with {INSIDE}: bare words are the word '
+            "pieces of BERT's vocabularies"
+        )
+    special = set(tokenizer.all_special_tokens)
+    return [p if any(map(str.isalnum, p)) and p not in special else '' for p in pieces]
 
 
 def vectors_of(pieces: list[str]) -> Tensor:

@@ -46,6 +46,8 @@ class DeMUL(MomentLocalizer):
         head: config of the localization head.
         aligned: configs of the spaces that streams share with sentences before any training, as
             ``AlignedStream``.
+        word_match: config of what tells which of a sentence's words are said around a clip, as
+            ``WordMatch``, for the reader; None for none.
         reader: config of what reads the curves of cosines in the shared space, as
             ``SimilarityReader``; None for none.
         frame_encoder: config of the encoder that turns the stream ``frames`` into ``visual``.
@@ -76,6 +78,7 @@ class DeMUL(MomentLocalizer):
         head: dict,
         neck: dict | None = None,
         aligned: Sequence[dict] = (),
+        word_match: dict | None = None,
         reader: dict | None = None,
         frame_encoder: dict | None = None,
         memory: dict | None = None,
@@ -106,7 +109,11 @@ class DeMUL(MomentLocalizer):
                 'layer tells: end them with -1'
             )
         self.aligned = cast('list[AlignedStream]', spaces)
-        self.reader = MODELS.build({'spaces': len(aligned), **reader}) if reader else None
+        if word_match and not reader:
+            raise ValueError('nothing reads what word_match tells: give a reader, too')
+        self.word_match = MODELS.build(word_match) if word_match else None
+        told = len(aligned) + (len(self.word_match.windows) if self.word_match else 0)
+        self.reader = MODELS.build({'curves': told, **reader}) if reader else None
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
         if self.neck is None or not self.neck.reads_sentence:
@@ -157,7 +164,8 @@ class DeMUL(MomentLocalizer):
             features = self.frame_encoder(inputs['frames'])
             longest = max(len(rows) for rows in features)
             streams['visual'] = self.data_preprocessor.pad(features, longest)
-        require_streams(streams, [*self.towers, *(space.stream for space in self.aligned)])
+        beside = [*self.aligned, *([self.word_match] if self.word_match else [])]
+        require_streams(streams, [*self.towers, *(part.stream for part in beside)])
         pyramids, has_stream = {}, []
         valid = torch.stack([streams[name][1] for name in self.towers]).any(0)  # (V, T)
         for name, tower in self.towers.items():
@@ -175,6 +183,9 @@ class DeMUL(MomentLocalizer):
             x, told = streams[space.stream]
             cells = self.pyramid.average(space.clips(x, told), told)
             shared = space.join(shared, cells)
+        said = valid.new_zeros(*valid.shape, 0, dtype=torch.uint8)
+        if self.word_match is not None:
+            said = self.word_match.encode_video(*streams[self.word_match.stream])
         return VideoEncoding(
             points=features * mask[:, None, :, None],
             private=private,
@@ -183,6 +194,7 @@ class DeMUL(MomentLocalizer):
             mask=mask,
             stream_mask=stream_mask,
             num_clips=num_clips,
+            said=said,
         )
 
     def encode_query(self, sentences: list[str]) -> QueryEncoding:
@@ -205,6 +217,7 @@ class DeMUL(MomentLocalizer):
             shared=shared,
             phrase_attention=told.phrase_attention,
             meaning=told.meaning,
+            asked=self.word_match.encode_query(ids, mask) if self.word_match else ids[:, :0],
         )
 
     # -- pairs -------------------------------------------------------------------------------
@@ -255,8 +268,13 @@ class DeMUL(MomentLocalizer):
         rows, texts = videos.for_fusion(video), queries.select(query)
         if self.reader is not None:
             shared = videos.shared[:, : points.level_sizes[0]], queries.shared
-            curves = similarity_curves(self.aligned, self.reader.learned, *shared, video, query)
-            x = self.reader(rows.points, *curves, rows.num_clips, points)
+            cosine, told = similarity_curves(
+                self.aligned, self.reader.learned, *shared, video, query
+            )
+            if self.word_match is not None:
+                found = self.word_match(videos.said, queries.asked, video, query)
+                cosine, told = (torch.cat(pair, 1) for pair in zip(found, (cosine, told)))
+            x = self.reader(rows.points, cosine, told, rows.num_clips, points)
             rows = rows._replace(points=x)
         base = self.head.base_logit(similarity)
         if self.neck is None:

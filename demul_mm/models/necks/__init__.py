@@ -5,6 +5,7 @@ from demul_mm.models.necks.decoupler import SemanticDecoupler
 from demul_mm.models.necks.fusion import ProgressiveFusion
 from demul_mm.models.necks.pyramid import TemporalPyramid
 from demul_mm.models.necks.similarity_reader import SimilarityReader
+from demul_mm.models.necks.word_match import WordMatch
 
 __all__ = [
     'AlignedStream',
@@ -12,4 +13,5 @@ __all__ = [
     'SemanticDecoupler',
     'SimilarityReader',
     'TemporalPyramid',
+    'WordMatch',
 ]

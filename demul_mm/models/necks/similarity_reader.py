@@ -26,7 +26,7 @@ class SimilarityReader(nn.Module):
 
     Args:
         dim: width ``D`` of the cells.
-        spaces: number of aligned spaces, a curve each.
+        curves: number of curves beside that: of the aligned spaces, of ``WordMatch``.
         learned: whether the curve of the learned space is read too.
         width: channels of the convolutions.
         dilations: steps of the layers along the clips, each five clips wide.
@@ -36,14 +36,14 @@ class SimilarityReader(nn.Module):
     def __init__(
         self,
         dim: int = 128,
-        spaces: int = 0,
+        curves: int = 0,
         learned: bool = True,
         width: int = 48,
         dilations: tuple[int, ...] = (1, 2, 4, 8),
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        curves = spaces + learned
+        curves += learned
         if not curves:
             raise ValueError('there is no curve to read: give learned=True, or an `aligned` space')
         self.learned = learned
@@ -130,6 +130,9 @@ def similarity_curves(
         pairs.append((own.detach(), asked.detach()))
     if learned:
         pairs.append((clips.float(), queries.float()))
+    if not pairs:
+        none = clips.new_zeros(len(video), 0, clips.shape[1])
+        return none, none.bool()
     curves = [torch.einsum('rte,re->rt', c[video], q[query]) for c, q in pairs]
     told = [(c != 0).any(-1)[video] for c, _ in pairs]
     return torch.stack(curves, 1), torch.stack(told, 1)
