@@ -12,6 +12,8 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import snowballstemmer
+
 if TYPE_CHECKING:
     from demul_mm.evaluation.predictions import PredictionEntry
 
@@ -22,10 +24,9 @@ GROUPS = ('a new word', 'a new pair of words', 'a new sentence of known pairs', 
 @cache
 def _language() -> tuple:
     try:
-        import snowballstemmer
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
     except ImportError as error:
-        hint = "novelty of words needs scikit-learn and snowballstemmer: 'demul-mm[analysis]'"
+        hint = "novelty of words needs scikit-learn: 'demul-mm[analysis]'"
         raise ImportError(hint) from error
     return snowballstemmer.stemmer('porter'), ENGLISH_STOP_WORDS
 

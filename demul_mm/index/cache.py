@@ -203,7 +203,7 @@ class Fragment:
             with open(path, 'wb') as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_batch(table)
 
-        return self.cached('.words', True, read, make)
+        return self.cached('.stems', True, read, make)
 
     def sample(self, number: int) -> np.ndarray:
         """So many prototypes ``(P, S)``, or all, in their order; a fixed seed draws them."""

@@ -1,4 +1,4 @@
-"""Videos that share words with a query, by BM25 over what is said or written in them."""
+"""Videos that share words with a query in any form, by BM25 over what is said or written there."""
 
 import json
 import re
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
+
+from demul_mm.stems import stem
 
 TEXT = 'text'
 """The metadata of a video that holds its words."""
@@ -19,8 +21,8 @@ _WORD = re.compile(f'[{_UNSPACED}]|[^\\W_{_UNSPACED}]+')
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, whatever their case and width."""
-    return _WORD.findall(unicodedata.normalize('NFKC', text).casefold())
+    """The stems of a text's words, whatever their case and width."""
+    return [stem(word) for word in _WORD.findall(unicodedata.normalize('NFKC', text).casefold())]
 
 
 def texts_of(metadata: Iterable[str | None]) -> list[str]:

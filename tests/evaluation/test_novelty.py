@@ -4,7 +4,7 @@ import pytest
 
 from demul_mm.evaluation.novelty import GROUPS, KnownSentences, content_words
 
-pytest.importorskip('snowballstemmer', reason="pip install 'demul-mm[analysis]'")
+pytest.importorskip('sklearn', reason="pip install 'demul-mm[analysis]'")
 
 TRAINED = ['A person opens the door.', 'She closes a window', 'they sit at the table']
 

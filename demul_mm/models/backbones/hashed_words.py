@@ -1,13 +1,13 @@
 """Which words a text has."""
 
 import re
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from demul_mm.models.backbones.bare_words import word_pieces
 from demul_mm.registry import MODELS
+from demul_mm.stems import stem
 
 # Pieces that are the end of a word and not more.
 ENDING = re.compile(r'##.?.?$')
@@ -27,7 +27,6 @@ class HashedWords(nn.Module):
         dim: number of buckets, a multiple of 8.
 
     Raises:
-        ImportError: snowballstemmer is missing.
         ValueError: a ``dim`` that is none, or a tokenizer of another form.
     """
 
@@ -38,7 +37,6 @@ class HashedWords(nn.Module):
         if dim < 8 or dim % 8:
             raise ValueError(f'dim is {dim}; give a multiple of 8')
         self.out_dim = dim
-        stem = _stemmer()
         first: dict[str, int] = {}
         buckets = [
             first.setdefault(stem(piece), i) % dim if piece and not ENDING.match(piece) else -1
@@ -54,13 +52,3 @@ class HashedWords(nn.Module):
         """Tokens to ``(Q, L, out_dim)``, one where a token's bucket is and zeros elsewhere."""
         found = self.of(ids, mask)[..., None]
         return (found == torch.arange(self.out_dim, device=ids.device)).float()
-
-
-def _stemmer() -> Callable[[str], str]:
-    try:
-        import snowballstemmer
-    except ImportError as error:
-        raise ImportError(
-            "HashedWords needs the stems of words: pip install 'demul-mm[words]'"
-        ) from error
-    return snowballstemmer.stemmer('english').stemWord

@@ -1,0 +1,12 @@
+"""One form for all forms of a word."""
+
+from functools import lru_cache
+
+import snowballstemmer
+
+
+@lru_cache(1 << 16)
+def stem(word: str) -> str:
+    """Snowball's stem of an English word in lower case; those of others are much as they were."""
+    # A stemmer of its own: one holds the word that it works on, and threads search side by side.
+    return snowballstemmer.stemmer('english').stemWord(word)
