@@ -11,26 +11,22 @@ _base_ = [
 ]
 train_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
-    dict(type='LoadVideoFeature', stream='hashed'),
     dict(type='TemporalCrop', prob=0.5, min_keep=0.5),
     dict(type='SpeedChange', prob=0.5, low=0.67, high=1.5),
     dict(type='ClipDrop', prob=0.3, rate=0.1),
-    dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=('text', 'hashed')),
+    dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=('text',)),
     dict(type='SampleQueries', max_queries=4),
     dict(type='PackMomentInputs')]
 test_pipeline = [
     dict(type='LoadVideoFeature', stream='text'),
-    dict(type='LoadVideoFeature', stream='hashed'),
-    dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=('text', 'hashed')),
+    dict(type='ResampleClips', num_clips={{_base_.num_clips}}, streams=('text',)),
     dict(type='PackMomentInputs')]
 
 videos = dict(
     ann_file='annotations/highlight_val_release.jsonl',
     texts='annotations/captions_val.zip',
     split='val',
-    features=dict(
-        text=dict(type='PackedStore', path='features/captions', dim=384),
-        hashed=dict(type='PackedStore', path='features/hashed', dim=1024)))
+    features=dict(text=dict(type='PackedStore', path='features/captions', dim=384)))
 train_dataloader = dict(
     dataset=dict(videos, folds=dict(num=5, test=0, part='train'), pipeline=train_pipeline))
 val_dataloader = dict(
@@ -46,7 +42,6 @@ model = dict(
     streams=dict(_delete_=True, text=dict(type='TemporalTower', in_dim=384, dim=128, depth=1, dropout=0.5)),
     # The sentence encoder has read captions and queries alike.
     aligned=[dict(type='AlignedStream', stream='text', in_dim=384, share=0.9)],
-    word_match=dict(type='WordMatch', stream='hashed', windows=(5, 9, 17)),
     # A thousand queries teach what a moment looks like in the curve of their cosine.
     reader=dict(learned=False),
     prior=None,  # a few windows do not cover so long a video (docs/benchmarks.md)
