@@ -8,7 +8,8 @@ or a ZIP file with a JSONL file for each video, a line for each clip:
     {"moment": 0, "description": "a beach with a clear blue ocean"}
 
 A row is the mean of the sentences said in a clip, as a language model sees them, or, with
---bare-words, of their words, each for itself (BareWords): for a second stream. Clips without text
+--bare-words, of their words, each for itself (BareWords), or, with --hashed-words, which words
+there are (HashedWords): for further streams. Clips without text
 are rows of zeros, and a video without any text is not in the store: load the stream with
 optional=True. It goes on where it stopped when it is run again. Files and lines that are broken
 are left out and listed; the exit code is then 1.
@@ -20,6 +21,7 @@ Examples:
         --clip-seconds 2
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/words --bare-words
+    python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/hashed --hashed-words
     python tools/data/encode_subtitles.py my_subtitles/ data/mine/features/subtitles \\
         --lm sentence-transformers/all-mpnet-base-v2 --device cuda
 """
