@@ -110,11 +110,12 @@ def _joined(parts: Sequence[QueryEncoding]) -> QueryEncoding:
     """Encodings of several batches as one; words are padded to the longest sentence."""
     longest = max(part.words.shape[1] for part in parts)
 
-    def pad(x: Tensor, axis: int) -> Tensor:
+    def pad(x: Tensor, axis: int, value: int = 0) -> Tensor:
         shape = (*x.shape[:axis], longest - x.shape[axis], *x.shape[axis + 1 :])
-        return torch.cat([x, x.new_zeros(shape)], axis)
+        return torch.cat([x, x.new_full(shape, value)], axis)
 
     axes = dict(words=1, word_mask=1, phrase_attention=2)
+    parts = [part._replace(asked=pad(part.asked, 1, -1)) for part in parts]
     columns = {
         name: torch.cat(
             [pad(x, axes[name]) if name in axes else x for x in (getattr(p, name) for p in parts)]

@@ -15,7 +15,14 @@ from demul_mm.models.localizers import DeMUL
 from demul_mm.visualization.charts import figure_image
 from demul_mm.visualization.curves import draw_no_match
 from tests.analysis.splits import split
-from tests.models.tiny import only, predictions_of, tiny_data
+from tests.models.tiny import (
+    WORD_MATCH,
+    only,
+    predictions_of,
+    tiny_data,
+    tiny_model,
+    with_words,
+)
 
 
 def test_likeness_is_that_of_the_most_alike_caption():
@@ -63,6 +70,16 @@ def test_scores_in_the_own_video_are_the_predictions(trained: DeMUL):
     assert all(q.split('#')[0] != v for q, v in zip(scores.query_ids, scores.other_videos))
     assert scores.own['match'].tolist() == [1] * 5  # nothing was fitted
     assert not np.allclose(scores.own['probability'], scores.other['probability'])
+
+
+def test_sentences_of_other_lengths_keep_their_words():
+    model = tiny_model(**WORD_MATCH)
+    model.word_match.clips.fill_(8)  # untrained, all words are as common as clips
+    batches = [with_words(batch) for batch in split()]
+    scores = no_match_scores(model, batches, too_alike=1.0)
+    samples = [sample for batch in batches for sample in predictions_of(model, batch)]
+    best = [float(moments.scores[0]) for sample in samples for moments in sample.pred_moments]
+    np.testing.assert_allclose(scores.own['probability'], best, rtol=1e-4)
 
 
 def test_one_video_is_not_enough(trained: DeMUL):

@@ -20,6 +20,13 @@ SENTENCES = (
     'the camera shakes',
 )
 
+# Parts of a model that reads which words are said, and how many words there are.
+WORDS = 16
+WORD_MATCH: dict[str, dict] = dict(
+    word_match=dict(type='WordMatch', stream='said', words=dict(dim=WORDS), windows=(3,)),
+    reader=dict(type='SimilarityReader', dim=DIM, learned=False),
+)
+
 
 @TASK_UTILS.register_module()
 class TinyTokenizer:
@@ -130,6 +137,15 @@ def tiny_data(
         queries = [SENTENCES[(v + q) % len(SENTENCES)] for q in range(number)]
         samples.append(tiny_sample(2.0 * length, queries, seed=v))
     return dict(inputs=inputs, data_samples=samples)
+
+
+def with_words(data: dict) -> dict:
+    """The same batch with words in each clip; those of a video are the same in every batch."""
+    said = []
+    for sample, rows in zip(data['data_samples'], data['inputs']['visual']):
+        rng = torch.Generator().manual_seed(int(sample.video_id[1:]))
+        said.append((torch.rand(len(rows), WORDS, generator=rng) < 0.5).float())
+    return dict(inputs={**data['inputs'], 'said': said}, data_samples=data['data_samples'])
 
 
 def only(data: dict, *videos: int) -> dict:

@@ -16,8 +16,16 @@ from demul_mm.retrieval import (
     split_encoding,
     stack_encodings,
 )
-from demul_mm.retrieval.encodings import cell_indices
-from tests.models.tiny import LEVELS, SENTENCES, only, tiny_data, tiny_model
+from demul_mm.retrieval.encodings import cell_indices, from_file, to_file
+from tests.models.tiny import (
+    LEVELS,
+    SENTENCES,
+    WORD_MATCH,
+    only,
+    tiny_data,
+    tiny_model,
+    with_words,
+)
 
 CLOSE = dict(rtol=1e-4, atol=1e-4)
 DATA = tiny_data((13, 8, 20, 1, 33), (1, 1, 1, 1, 1))
@@ -60,6 +68,26 @@ def test_splitting_then_stacking_gives_the_batch_back(model: DeMUL) -> None:
         torch.testing.assert_close(one[keep], two[keep], rtol=0, atol=0)
     torch.testing.assert_close(again.points, whole.points, rtol=0, atol=0)
     assert again.num_clips.equal(whole.num_clips)
+
+
+def test_words_are_split_stacked_and_kept(tmp_path: Path) -> None:
+    model, data = tiny_model(**WORD_MATCH), with_words(DATA)
+    with torch.no_grad():
+        whole = model.encode_video(model.data_preprocessor(data, False)['inputs'])
+    assert whole.said.any(-1).any(-1).all()
+    videos = encode_batch(model, data)
+    assert [video.encoding.said.shape[1] for video in videos] == [16, 8, 24, 8, 40]
+    assert stack_encodings([video.encoding for video in videos], LEVELS).said.equal(whole.said)
+    EncodingCache('words', folder=tmp_path).put('c', videos[2])
+    kept = EncodingCache('words', folder=tmp_path).get('c')
+    assert kept is not None
+    assert kept.encoding.said.equal(videos[2].encoding.said)
+
+
+def test_files_from_before_words_have_none(videos: list[EncodedVideo]) -> None:
+    tensors = to_file(videos[0].encoding)
+    del tensors['said']
+    assert from_file(tensors).said.shape == videos[0].encoding.said[:, :0].shape == (1, 0, 0)
 
 
 def test_a_video_is_kept_at_its_own_length(videos: list[EncodedVideo]) -> None:

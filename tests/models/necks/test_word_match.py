@@ -7,15 +7,15 @@ from torch import Tensor
 from demul_mm.models.necks import WordMatch
 from demul_mm.registry import MODELS
 
-from ..tiny import DIM, only, predictions_of, tiny_config, tiny_data
+from ..tiny import WORD_MATCH, WORDS, only, predictions_of, tiny_data, tiny_model, with_words
 
-DIM_WORDS, V, T = 16, 3, 12
+V, T = 3, 12
 WINDOWS = (1, 3, 7)
 
 
 def matcher(windows: tuple[int, ...] = WINDOWS) -> WordMatch:
-    model = WordMatch('said', dict(dim=DIM_WORDS), windows).eval()
-    model.said.copy_(torch.arange(DIM_WORDS))  # the higher, the more common
+    model = WordMatch('said', dict(dim=WORDS), windows).eval()
+    model.said.copy_(torch.arange(WORDS))  # the higher, the more common
     model.clips.fill_(40)
     return model
 
@@ -23,7 +23,7 @@ def matcher(windows: tuple[int, ...] = WINDOWS) -> WordMatch:
 def said(rate: float = 0.2) -> tuple[Tensor, Tensor]:
     """Words of clips ``(V, T, W)``, and the mask of videos of 12, 7 and 1 clips."""
     torch.manual_seed(0)
-    x = torch.rand(V, T, DIM_WORDS) * (torch.rand(V, T, DIM_WORDS) < rate)
+    x = torch.rand(V, T, WORDS) * (torch.rand(V, T, WORDS) < rate)
     return x, torch.arange(T) < torch.tensor([[12], [7], [1]])
 
 
@@ -67,13 +67,13 @@ def test_bits_are_the_words_of_a_clip() -> None:
     x[0, 0, 0] = 1e-9  # what resampling leaves behind
     bits = matcher().encode_video(x, mask)
     assert bits.dtype == torch.uint8
-    assert bits.shape == (V, T, DIM_WORDS // 8)
+    assert bits.shape == (V, T, WORDS // 8)
     back = (bits[..., None] >> torch.arange(8, dtype=torch.uint8)) & 1
     assert torch.equal(back.flatten(2).bool(), (x > 1e-3) & mask[..., None])
 
 
 def test_how_rare_a_word_is_is_learnt_from_training_clips_alone() -> None:
-    model, (x, mask) = WordMatch('said', dict(dim=DIM_WORDS)), said()
+    model, (x, mask) = WordMatch('said', dict(dim=WORDS)), said()
     there = (x > 0) & mask[..., None]
     for _ in range(2):
         model.train().encode_video(x, mask)
@@ -88,24 +88,9 @@ def test_windows_without_a_middle_are_refused(windows: tuple[int, ...]) -> None:
         MODELS.build(dict(type='WordMatch', stream='said', windows=windows))
 
 
-def config(**changes: object) -> dict:
-    words = dict(type='WordMatch', stream='said', words=dict(dim=DIM_WORDS), windows=(3,))
-    reader = dict(type='SimilarityReader', dim=DIM, learned=False)
-    return tiny_config(**{'word_match': words, 'reader': reader, **changes})
-
-
-def data() -> dict:
-    whole = tiny_data()
-    lengths = [len(rows) for rows in whole['inputs']['visual']]
-    whole['inputs']['said'] = [(torch.rand(length, DIM_WORDS) < 0.5).float() for length in lengths]
-    return whole
-
-
 def test_the_reader_learns_from_the_words_alone() -> None:
     """Of one batch, through the whole model; and a video is answered as in other company."""
-    torch.manual_seed(0)
-    model = MODELS.build(config()).train()
-    batch = data()
+    model, batch = tiny_model(**WORD_MATCH).train(), with_words(tiny_data())
     sum(model.loss(**model.data_preprocessor(batch)).values()).backward()
     for name, parameter in model.reader.named_parameters():
         assert parameter.grad is not None, name
@@ -120,4 +105,4 @@ def test_the_reader_learns_from_the_words_alone() -> None:
 
 def test_what_nothing_reads_is_refused() -> None:
     with pytest.raises(ValueError, match='nothing reads what word_match tells'):
-        MODELS.build(config(reader=None))
+        tiny_model(**{**WORD_MATCH, 'reader': None})
