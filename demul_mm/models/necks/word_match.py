@@ -45,7 +45,17 @@ class WordMatch(nn.Module):
         self.register_buffer('clips', torch.zeros(()))  # clips that have any
 
     def encode_video(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Words of clips ``x (V, T, W)`` as bits ``(V, T, W / 8)`` uint8; none outside ``mask``."""
+        """Words of clips ``x (V, T, W)`` as bits ``(V, T, W / 8)`` uint8; none outside ``mask``.
+
+        ``W`` is 0 where no video of a batch has the stream; ValueError where it is another number.
+        """
+        if not x.shape[-1]:
+            x = x.new_zeros(*x.shape[:-1], len(self.said))
+        if x.shape[-1] != len(self.said):
+            raise ValueError(
+                f'the stream {self.stream!r} has {x.shape[-1]} values a clip, WordMatch reads '
+                f'{len(self.said)}: make it with encode_subtitles.py --hashed-words'
+            )
         there = (x > LEAST) & mask[..., None]
         if self.training:
             with torch.no_grad():

@@ -72,6 +72,13 @@ def test_bits_are_the_words_of_a_clip() -> None:
     assert torch.equal(back.flatten(2).bool(), (x > 1e-3) & mask[..., None])
 
 
+def test_a_batch_without_the_stream_has_no_words_and_another_stream_is_refused() -> None:
+    model, (x, mask) = matcher(), said()
+    assert not model.encode_video(x[..., :0], mask & False).any()
+    with pytest.raises(ValueError, match="stream 'said' has 8 values a clip, WordMatch reads 16"):
+        model.encode_video(x[..., :8], mask)
+
+
 def test_how_rare_a_word_is_is_learnt_from_training_clips_alone() -> None:
     model, (x, mask) = WordMatch('said', dict(dim=WORDS)), said()
     there = (x > 0) & mask[..., None]
