@@ -1,7 +1,7 @@
 """How much of a test sentence training has seen.
 
 Content words are those that scikit-learn's English list of stop words lacks, by their stems
-(Porter's, in Snowball). Two of them that follow each other, whatever stop words lie between, are a
+(Snowball's). Two of them that follow each other, whatever stop words lie between, are a
 pair: 'a person opens the door' has (person, open) and (open, door). No parser is needed, and the
 rule is the same for every data set.
 """
@@ -12,7 +12,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import snowballstemmer
+from demul_mm.stems import stem
 
 if TYPE_CHECKING:
     from demul_mm.evaluation.predictions import PredictionEntry
@@ -22,20 +22,20 @@ GROUPS = ('a new word', 'a new pair of words', 'a new sentence of known pairs', 
 
 
 @cache
-def _language() -> tuple:
+def _stop_words() -> frozenset[str]:
     try:
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
     except ImportError as error:
         hint = "novelty of words needs scikit-learn: 'demul-mm[analysis]'"
         raise ImportError(hint) from error
-    return snowballstemmer.stemmer('porter'), ENGLISH_STOP_WORDS
+    return ENGLISH_STOP_WORDS
 
 
 def content_words(sentence: str) -> list[str]:
     """Stems of the content words of a sentence, in their order."""
-    stemmer, stop_words = _language()
+    stop_words = _stop_words()
     words = re.findall(r"[a-z0-9]+(?:'[a-z]+)?", sentence.lower())
-    return [stemmer.stemWord(word) for word in words if word not in stop_words]
+    return [stem(word) for word in words if word not in stop_words]
 
 
 class KnownSentences:
