@@ -67,6 +67,7 @@ model = dict(
     aligned=[
         dict(type='AlignedStream', stream='text', in_dim=384, share=0.9),
         dict(type='AlignedStream', stream='words', in_dim=256, share=0.5, words=dict(type='BareWords'))],
+    # Means of vectors do not tell whether a few clips say all that is asked for.
     word_match=dict(type='WordMatch', stream='hashed', windows=(5, 9, 17)),
     # A thousand queries teach what a moment looks like in the curves of their cosines; more than that,
     # fusion learns by heart (docs/benchmarks.md).

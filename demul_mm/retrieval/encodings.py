@@ -21,7 +21,7 @@ class EncodedVideo(NamedTuple):
     """One video as the model keeps it.
 
     ``encoding`` has one row, is cut to the video's own length, lies on the CPU, and has no private
-    part (width 0): fusion reads features, shared vectors and masks alone.
+    part (width 0): fusion reads features, shared vectors, words and masks alone.
     """
 
     video_id: str
@@ -45,8 +45,10 @@ def from_file(tensors: Mapping[str, Tensor]) -> VideoEncoding:
     """The encoding that a file keeps, which may hold more beside it."""
     # Files from before WordMatch have no words; a model that has one has another fingerprint.
     none = torch.zeros(len(tensors['mask']), 0, 0, dtype=torch.uint8)
-    fields = ((k, {'said': none, **tensors}[k]) for k in VideoEncoding._fields)
-    return VideoEncoding(**{k: v.float() if k in HALVED else v for k, v in fields})
+    fields = {'said': none, **tensors}
+    return VideoEncoding(
+        **{k: fields[k].float() if k in HALVED else fields[k] for k in VideoEncoding._fields}
+    )
 
 
 def cell_indices(length: int, total: int, num_levels: int) -> Tensor:

@@ -112,8 +112,8 @@ class DeMUL(MomentLocalizer):
         if word_match and not reader:
             raise ValueError('nothing reads what word_match tells: give a reader, too')
         self.word_match = MODELS.build(word_match) if word_match else None
-        told = len(aligned) + (len(self.word_match.windows) if self.word_match else 0)
-        self.reader = MODELS.build({'curves': told, **reader}) if reader else None
+        curves = len(aligned) + (len(self.word_match.windows) if self.word_match else 0)
+        self.reader = MODELS.build({'curves': curves, **reader}) if reader else None
         self.proposal = MODELS.build(proposal)
         self.neck = MODELS.build({'num_streams': len(streams), **neck}) if neck else None
         if self.neck is None or not self.neck.reads_sentence:

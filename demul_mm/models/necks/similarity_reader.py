@@ -19,10 +19,10 @@ class SimilarityReader(nn.Module):
 
     What makes a moment of a curve (it rises, stays, falls) is the same for every sentence, so a
     thousand queries teach it, where they cannot teach what wide features mean. The curves are those
-    of the aligned spaces, and of the shared space that is learned. Dilated convolutions
-    go along the clips; means and maxima of their features go up the pyramid, and the cells of a
-    level see their neighbours. What was read is added to the cells, whose own features a gate lets
-    in from nothing. Cost linear in the clips: ``T * width ** 2`` a layer.
+    of the aligned spaces, of the shared space that is learned, and of ``WordMatch``. Dilated
+    convolutions go along the clips; means and maxima of their features go up the pyramid, and the
+    cells of a level see their neighbours. What was read is added to the cells, whose own features a
+    gate lets in from nothing. Cost linear in the clips: ``T * width ** 2`` a layer.
 
     Args:
         dim: width ``D`` of the cells.
@@ -45,7 +45,9 @@ class SimilarityReader(nn.Module):
         super().__init__()
         curves += learned
         if not curves:
-            raise ValueError('there is no curve to read: give learned=True, or an `aligned` space')
+            raise ValueError(
+                'there is no curve to read: give learned=True, or an `aligned` space, or word_match'
+            )
         self.learned = learned
         self.stem = nn.Conv1d(3 * curves, width, 5, padding=2)
         self.clips = nn.ModuleList(

@@ -14,7 +14,7 @@ def words() -> HashedWords:
 
 
 def buckets(words: HashedWords, text: str) -> list[int]:
-    return [bucket for bucket in words.of(*TransformersTokenizer()([text]))[0].tolist()]
+    return words.of(*TransformersTokenizer()([text]))[0].tolist()
 
 
 def test_forms_of_a_word_are_one_word(words: HashedWords) -> None:
