@@ -100,9 +100,10 @@ class SimilarityReader(nn.Module):
         """``(R, 3 C, T)``: where a curve stands in its video, how high, and where it is known."""
         number = keep.sum(-1, keepdim=True).clamp(min=1)
         centred = (cosine - (cosine * keep).sum(-1, keepdim=True) / number) * keep
-        deviation = (centred.square().sum(-1, keepdim=True) / number).sqrt()
+        # A flat curve, as of a single clip: the root has no gradient at zero.
+        variance = (centred.square().sum(-1, keepdim=True) / number).clamp(min=1e-12)
         known = told.to(cosine.dtype) * 2 - 1
-        return torch.cat([centred / (deviation + 1e-4), 5 * cosine, known], 1)
+        return torch.cat([centred / (variance.sqrt() + 1e-4), 5 * cosine, known], 1)
 
 
 def similarity_curves(

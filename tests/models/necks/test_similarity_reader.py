@@ -55,6 +55,16 @@ def test_a_pair_is_read_alone() -> None:
     torch.testing.assert_close(whole, alone)
 
 
+@pytest.mark.parametrize('number', [1, T])
+def test_a_curve_without_relief_has_a_gradient(number: int) -> None:
+    """Of a video of one clip, or of a still picture: a spread of zero must not make it NaN."""
+    model, cosine = reader(learned=True, spaces=0), torch.full((1, 1, T), 0.25, requires_grad=True)
+    read(model, cosine, torch.tensor([number])).square().sum().backward()
+    assert cosine.grad is not None
+    assert cosine.grad.isfinite().all()
+    assert cosine.grad[..., :number].any()
+
+
 def test_clips_without_text_are_told_from_unlike_ones() -> None:
     model, cosine = reader(), torch.zeros(1, 1, T)
     told = torch.arange(T)[None, None] < 5
