@@ -75,7 +75,7 @@ def mean_over(curve: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
     def integral(x: Tensor) -> Tensor:
         x = x.clamp(0, curve.shape[1])
-        low = x.floor().long().clamp(max=curve.shape[1] - 1)
+        low = x.floor().long().clamp(0, curve.shape[1] - 1)  # a border may be no number
         return total.gather(1, low) + (x - low) * curve.gather(1, low)
 
     length = end - start

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -72,3 +73,21 @@ def test_a_checkpoint_between_two_logs_has_the_losses_so_far(tmp_path: Path) -> 
 def test_gradients_of_several_steps_have_one_norm(tmp_path: Path) -> None:
     runner, _ = train(tmp_path, 'DeferredInfoHook', **{'optim_wrapper.accumulative_counts': 2})
     assert len(runner.message_hub.log_scalars['train/grad_norm'].data[0]) == STEPS
+
+
+@HOOKS.register_module(force=True)
+class Spoiled(Hook):
+    """Weights that are no numbers from one iteration on, as after a gradient that was none."""
+
+    priority = 'LOWEST'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == STEPS + 2:
+            next(runner.model.parameters()).data.fill_(float('nan'))
+
+
+def test_a_training_that_diverges_ends_and_saves_nothing_of_it(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=rf'loss nan.* in iteration {STEPS + 3}\. .*lr'):
+        train(tmp_path, 'DeferredInfoHook', custom_hooks=[dict(type='Spoiled')])
+    (saved,) = tmp_path.rglob('epoch_*.pth')
+    assert saved.name == 'epoch_1.pth'

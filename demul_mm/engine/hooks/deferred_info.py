@@ -1,5 +1,6 @@
 """Report the losses when they are read, not after each step."""
 
+import math
 from typing import Any
 
 import torch
@@ -18,10 +19,16 @@ class DeferredInfoHook(RuntimeInfoHook):
     idles until the next step has been prepared. So losses, and the norm of the gradients that
     :class:`AutocastOptimWrapper` keeps, stay on the device until a logger or a checkpoint wants
     them. The message hub then gets the value of every step, as it would have.
+
+    Raises:
+        FloatingPointError: a loss or the norm of the gradients is infinite or no number. What such
+            a step leaves is worth nothing, and no checkpoint is saved of it. (The norm alone may be
+            infinite where a loss scale is in use, which then skips the step.)
     """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[list[str], Tensor]] = []  # names, and (n,) values, of each step
+        # Of each step its number, names, and (n,) values.
+        self._kept: list[tuple[int, list[str], Tensor]] = []
         self._readers: list[Hook] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -49,7 +56,7 @@ class DeferredInfoHook(RuntimeInfoHook):
         plain = {k: v for k, v in values.items() if k not in tensors}
         super().after_train_iter(runner, batch_idx, data_batch, plain)
         if tensors:
-            self._kept.append((list(tensors), torch.stack(list(tensors.values()))))
+            self._kept.append((runner.iter + 1, list(tensors), torch.stack([*tensors.values()])))
         if self._is_read(runner, batch_idx):
             self._report(runner)
 
@@ -75,8 +82,22 @@ class DeferredInfoHook(RuntimeInfoHook):
     def _report(self, runner: Runner) -> None:
         if not self._kept:
             return
-        numbers = iter(torch.cat([values.double() for _, values in self._kept]).tolist())
-        for names, _ in self._kept:
-            for name in names:
-                runner.message_hub.update_scalar(f'train/{name}', next(numbers))
-        self._kept = []
+        kept, self._kept = self._kept, []
+        numbers = iter(torch.cat([values.double() for *_, values in kept]).tolist())
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        scales = scaler is not None and scaler.is_enabled()
+        for step, names, _ in kept:
+            found = {name: next(numbers) for name in names}
+            lost = [
+                f'{name} {value}'
+                for name, value in found.items()
+                if not math.isfinite(value) and not (scales and name == 'grad_norm')
+            ]
+            if lost:
+                raise FloatingPointError(
+                    f'training has diverged: {", ".join(lost)} in iteration {step}. Nothing was '
+                    'saved since; go on from the last checkpoint (--resume) with a lower '
+                    'optim_wrapper.optimizer.lr or optim_wrapper.dtype=float32'
+                )
+            for name, value in found.items():
+                runner.message_hub.update_scalar(f'train/{name}', value)

@@ -52,7 +52,7 @@ class CurveProfile(nn.Module):
         at = (places + 0.5).clamp(0, length + 1)  # clip t stands in row t + 1
         low = at.floor()
         first = torch.arange(num, device=at.device)[:, None, None] * (length + 3)
-        index = (low.long() + first).flatten()
+        index = (low.long().clamp(0, length + 1) + first).flatten()  # a place may be no number
         # Rows by number, not grid_sample, whose gradient is not deterministic on GPUs.
         sampled = torch.lerp(
             rows.index_select(0, index),

@@ -18,7 +18,7 @@ def sample_curve(curve: Tensor, position: Tensor) -> Tensor:
     """
     x = (position - 0.5).clamp(0, curve.shape[1] - 1)
     left = x.floor()
-    low = left.long()
+    low = left.long().clamp(0, curve.shape[1] - 1)  # a position may be no number
     high = (low + 1).clamp(max=curve.shape[1] - 1)
     fraction = x - left
     return curve.gather(1, low) * (1 - fraction) + curve.gather(1, high) * fraction

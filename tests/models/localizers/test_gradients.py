@@ -1,10 +1,12 @@
 """A gradient reaches every parameter, in float32 and in bfloat16."""
 
+import copy
+
 import pytest
 import torch
 
 from demul_mm.models.localizers import DeMUL
-from tests.models.tiny import losses_of, tiny_data, tiny_model, train_steps
+from tests.models.tiny import DIM, losses_of, tiny_data, tiny_model, train_steps
 
 VARIANTS = {
     'default': dict(),
@@ -45,6 +47,27 @@ def test_every_parameter_gets_a_finite_gradient(model: DeMUL, bfloat16: bool):
         # Only their correlation counts then, which a shift does not change.
         still -= {f'decoupler.language.private.{layer}.bias' for layer in (0, 1)}
     assert not still
+
+
+@pytest.mark.parametrize('reader', [None, dict(type='SimilarityReader', dim=DIM, learned=True)])
+def test_a_single_clip_and_a_still_picture_have_finite_gradients(reader: dict | None) -> None:
+    model = tiny_model(reader=reader).train()
+    data = tiny_data((1, 12), (1, 2))
+    data['inputs']['visual'][1][:] = data['inputs']['visual'][1][0]
+    sum(losses_of(model, data).values()).backward()
+    assert not [
+        n for n, p in model.named_parameters() if p.grad is not None and p.grad.isnan().any()
+    ]
+
+
+def test_weights_that_are_no_numbers_give_such_a_loss(model: DeMUL) -> None:
+    """Not an error of some index, on a GPU of the device: the loss is what is looked at."""
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in broken.parameters():
+            parameter.fill_(float('nan'))
+    losses = losses_of(broken, tiny_data(streams=tuple(model.towers)))
+    assert sum(losses.values()).isnan()
 
 
 def test_bfloat16_losses_are_those_of_float32_but_for_rounding(model: DeMUL):
