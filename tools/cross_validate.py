@@ -1,7 +1,9 @@
 """Train and test every fold of a config, and report the queries of all folds together.
 
 Each run trains by tools/train.py on the other folds, and tests the checkpoint that its held-out
-videos chose by tools/test.py on its own fold. With --refit it then trains once more, on the
+videos chose by tools/test.py on its own fold. Where the config has `language_tuning`, the sentence
+encoder is first tuned on the same training videos (tools/tune_language.py) and the text stream made
+with it, in the folder of the run. With --refit it then trains once more, on the
 held-out videos too, and that is tested; these runs and their report go to refit/ in the work dir,
 which is one of the same form. The same command goes on where it was stopped: a finished run is not
 repeated, one that was killed is resumed.
@@ -40,6 +42,7 @@ from demul_mm.registry import DATASETS
 TOOLS = Path(__file__).resolve().parent
 PARTS = ('train', 'val', 'test')
 POLL_SECONDS = 2
+NOTHING_LOADED = dict(pipeline=[], features={})
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,6 +66,32 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class Tuning(NamedTuple):
+    """How the sentence encoder of each run is tuned before it.
+
+    Attributes:
+        texts: what is said in the videos.
+        stream: what is made of it.
+        clip_seconds: of a row of the stream.
+    """
+
+    texts: str
+    stream: str
+    clip_seconds: float
+
+    @classmethod
+    def of(cls, config: Config) -> 'Tuning | None':
+        """What the config says of it, if anything."""
+        told = config.get('language_tuning')
+        if not told:
+            return None
+        from demul_mm.pretraining.language import TuningSchedule
+
+        schedule = TuningSchedule(**told)
+        dataset = DATASETS.build({**config.train_dataloader.dataset.to_dict(), **NOTHING_LOADED})
+        return cls(dataset.texts, schedule.stream, schedule.clip_seconds)
+
+
 class Run(NamedTuple):
     """One training and its test."""
 
@@ -70,6 +99,7 @@ class Run(NamedTuple):
     seed: int
     fold: int
     refit: bool = False
+    tuning: Tuning | None = None
 
     @property
     def work_dir(self) -> Path:
@@ -90,11 +120,32 @@ class Run(NamedTuple):
         """Written when the run is finished."""
         return self.folder / 'predictions.json'
 
-    def options(self) -> list[str]:
-        """What makes both tools take this fold."""
+    @property
+    def language_model(self) -> Path:
+        """The tuned sentence encoder, where it is tuned."""
+        return self.first.folder.resolve() / 'language_model'
+
+    @property
+    def features(self) -> Path:
+        """The text stream made with it."""
+        return self.first.folder.resolve() / 'features'
+
+    def fold_options(self) -> list[str]:
+        """What makes a tool take this fold."""
         return [
             '--cfg-options',
             *(f'{part}_dataloader.dataset.folds.test={self.fold}' for part in PARTS),
+        ]
+
+    def options(self) -> list[str]:
+        """That, and what makes it read what was tuned."""
+        if self.tuning is None:
+            return self.fold_options()
+        path = f'features.{self.tuning.stream}.path={self.features}'
+        return [
+            *self.fold_options(),
+            f'model.language.lm.name={self.language_model}',
+            *(f'{part}_dataloader.dataset.{path}' for part in PARTS),
         ]
 
     def epochs(self) -> int:
@@ -135,23 +186,33 @@ class Workers:
         """Train and test, or return at once if that is done."""
         if run.predictions.is_file():
             return
+        if run.tuning is not None:
+            self._tune(run.first, run.tuning)
         if run.refit:
             self._train(run.first)
             self._train(run, '--refit', str(run.first.checkpoint()))
         else:
             self._train(run)
         place = ['--work-dir', str(run.folder / 'test'), '--dump', str(run.predictions)]
-        self._call(run, 'test', str(run.config), str(run.checkpoint()), *place)
+        self._call(run, 'test', str(run.config), str(run.checkpoint()), *place, *run.options())
+
+    def _tune(self, run: Run, tuning: Tuning) -> None:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if not run.language_model.exists():
+            place = ['--out', str(run.language_model), '--seed', str(run.seed)]
+            self._call(run, 'tune_language', str(run.config), *place, *run.fold_options())
+        model = ['--lm', str(run.language_model), '--clip-seconds', f'{tuning.clip_seconds:g}']
+        self._call(run, 'data/encode_subtitles', tuning.texts, str(run.features), *model)
 
     def _train(self, run: Run, *arguments: str) -> None:
         if run.epochs() < self.epochs:
             run.folder.mkdir(parents=True, exist_ok=True)
             arguments += ('--work-dir', str(run.folder), '--seed', str(run.seed), '--resume')
-            self._call(run, 'train', str(run.config), *arguments)
+            self._call(run, 'train', str(run.config), *arguments, *run.options())
 
     def _call(self, run: Run, tool: str, *arguments: str) -> None:
-        command = [sys.executable, str(TOOLS / f'{tool}.py'), *arguments, *run.options()]
-        log = run.folder / f'{tool}.log'
+        command = [sys.executable, str(TOOLS / f'{tool}.py'), *arguments]
+        log = run.folder / f'{Path(tool).name}.log'
         with log.open('a') as out:
             with self._lock:
                 if self._stopped:
@@ -230,7 +291,7 @@ def count_train_queries(config: Config, folds: Sequence[int], refit: bool) -> fl
     counts = []
     for fold in folds:
         dataset = config.train_dataloader.dataset.to_dict()
-        dataset.update(pipeline=[], folds=dict(dataset['folds'], test=fold))
+        dataset.update(NOTHING_LOADED, folds=dict(dataset['folds'], test=fold))
         dataset.update(subset='all' if refit else dataset.get('subset', 'all'))
         counts.append(len(annotation_entries(DATASETS.build(dataset))))
     return sum(counts) / len(counts)
@@ -332,7 +393,12 @@ def main() -> None:
     if not 0 <= folds[0] <= folds[-1] < num:
         raise ValueError(f'--folds {folds}: the config has folds 0 to {num - 1}')
     path = settle(config, Path(args.config).stem)
-    runs = [Run(path, seed, fold, args.refit) for seed in sorted(set(args.seeds)) for fold in folds]
+    tuning = Tuning.of(config)
+    runs = [
+        Run(path, seed, fold, args.refit, tuning)
+        for seed in sorted(set(args.seeds))
+        for fold in folds
+    ]
     with exit_when_terminated():
         carry_out(runs, args.jobs, config.train_cfg.max_epochs)
     MMLogger.get_current_instance().setLevel('WARNING')  # the tables are printed below
