@@ -28,7 +28,7 @@ def _names(function: Callable, *further: str) -> set[str]:
 
 # What stands at the top of a config and is read: by the Runner, by the tools.
 READ = _names(Runner.__init__, 'custom_imports', 'runner_type', 'model_wrapper_cfg', 'compile')
-READ |= {'find_unused_parameters', 'tta_model', 'tta_pipeline', 'tta_scales'}
+READ |= {'find_unused_parameters', 'language_tuning', 'tta_model', 'tta_pipeline', 'tta_scales'}
 # What parts without a `type` can be given, in the config or not.
 UNTYPED: dict[str, set[str]] = {
     **dict.fromkeys(PARTS, _names(DataLoader, 'num_batch_per_epoch')),

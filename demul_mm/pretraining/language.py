@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MMLogger
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from demul_mm.datasets.subtitles import TimedText
@@ -45,7 +45,7 @@ class TuningSchedule:
     """
 
     stream: str = 'text'
-    epochs: int = 5
+    epochs: int = 1
     lr: float = 5e-5
     videos: int = 6
     queries: int = 8
@@ -146,7 +146,9 @@ class LanguageTuner:
         folder = resolve_language_model(name)
         self.schedule, self.seed, self.device = schedule, seed, device
         self.tokenizer = TransformersTokenizer(name, max_length)
-        self.lm = load_quietly(folder).to(device)
+        self.lm = load_quietly(folder)
+        module: nn.Module = self.lm
+        module.to(device)
         self.lm.get_input_embeddings().requires_grad_(False)
         self.parameters = [p for p in self.lm.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(

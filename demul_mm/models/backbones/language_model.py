@@ -1,7 +1,8 @@
 """A pre-trained language model for the words, which remembers what it has read."""
 
+import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +42,14 @@ def load_quietly(folder: str) -> 'PreTrainedModel':
     if getattr(lm, 'pooler', None) is not None:
         lm.pooler = None
     return lm
+
+
+def _identity(lm: 'PreTrainedModel') -> Tensor:
+    """A number that another model, or the same with other weights, hardly has; int64."""
+    number = 0
+    for weight in lm.parameters():
+        number = zlib.crc32(weight.detach().numpy().tobytes(), number)
+    return torch.tensor(number)
 
 
 def _layers(lm: 'PreTrainedModel') -> nn.ModuleList:
@@ -106,7 +115,8 @@ class TransformersLM(nn.Module):
     """Token features of any ``transformers`` encoder.
 
     A wholly frozen model is kept out of the parameters and of the checkpoint (it is known by its
-    name), and the features of each sentence are computed once and kept, so that it does not run
+    name, and one that is not packaged by a number beside that: weights trained with another are
+    refused), and the features of each sentence are computed once and kept, so that it does not run
     again in the next epoch.
 
     Args:
@@ -130,6 +140,7 @@ class TransformersLM(nn.Module):
         dtype: str = 'auto',
     ) -> None:
         super().__init__()
+        self.name = name
         self.dtype = check_precision(dtype)
         folder = resolve_language_model(name)
         lm = load_quietly(folder)
@@ -143,12 +154,32 @@ class TransformersLM(nn.Module):
         )
         self._cache_bytes = cache_mb * 2**20
         self._said_full = False
+        if self.frozen and name != 'minilm':
+            self.register_buffer('identity', _identity(lm))
         _cut(lm, self.layers)
         _tune(lm, tune)
         if self.frozen:
             self._hidden = _Shared([pack_linear(lm.eval())])
         else:
             self.lm = lm
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        own = self._buffers.get('identity')
+        told = state_dict.get(f'{prefix}identity')
+        if told is not None and (own is None or told != own.cpu()):
+            raise ValueError(
+                f'the weights were trained with another language model than {self.name!r}: set '
+                f'{prefix}name to the one they were trained with'
+            )
+        if own is not None and told is None:
+            MMLogger.get_current_instance().warning(
+                f'the weights do not tell which language model they were trained with; {prefix}name '
+                f'is {self.name!r}'
+            )
+            state_dict[f'{prefix}identity'] = own
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids ``(Q, L)`` and ``mask (Q, L)`` to features ``(Q, L, out_dim)``."""

@@ -178,7 +178,7 @@ def test_the_cache_keeps_to_its_limit_and_says_so_once(folder: str, monkeypatch)
 def test_a_frozen_model_is_no_part_of_the_weights(folder: str):
     lm = frozen(folder)
     assert not list(lm.parameters())
-    assert not lm.state_dict()
+    assert list(lm.state_dict()) == ['identity']
     features = lm(*sentences(3))
     assert not features.requires_grad
     # Nor has training mode, with its dropout, or autocasting a say.
@@ -208,6 +208,25 @@ def test_bfloat16_features_are_close(folder: str):
         TransformersLM(folder, dtype='half')
     with pytest.raises(ValueError, match='float16 needs a GPU'):
         frozen(folder, dtype='float16')(*sentences(1))
+
+
+def test_weights_trained_with_another_model_are_refused(folder: str, tmp_path: Path):
+    torch.manual_seed(1)
+    other = BertModel.from_pretrained(folder)
+    other.encoder.layer[-1].output.dense.bias.data[0] += 1e-3
+    other.save_pretrained(tmp_path)
+    weights = frozen(folder).state_dict()
+    frozen(folder).load_state_dict(weights)
+    for name in (str(tmp_path), 'minilm'):
+        with pytest.raises(ValueError, match='trained with another language model than'):
+            frozen(name).load_state_dict(weights)
+    # Those of the packaged one, or from before this was told, do not say.
+    assert not frozen('minilm').state_dict()
+    with pytest.MonkeyPatch.context() as patch:
+        said: list[str] = []
+        patch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+        frozen(folder).load_state_dict({})
+    assert 'do not tell which language model' in said[0]
 
 
 @pytest.mark.parametrize('tune', ['none', 'all'])
