@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -38,6 +38,9 @@ from tqdm import tqdm
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 from demul_mm.files import read_text, write_atomically
 from demul_mm.registry import DATASETS
+
+if TYPE_CHECKING:
+    from demul_mm.pretraining.language import Tuned
 
 TOOLS = Path(__file__).resolve().parent
 PARTS = ('train', 'val', 'test')
@@ -121,14 +124,11 @@ class Run(NamedTuple):
         return self.folder / 'predictions.json'
 
     @property
-    def language_model(self) -> Path:
-        """The tuned sentence encoder, where it is tuned."""
-        return self.first.folder.resolve() / 'language_model'
+    def tuned(self) -> 'Tuned':
+        """What was tuned for it, if anything."""
+        from demul_mm.pretraining.language import Tuned
 
-    @property
-    def features(self) -> Path:
-        """The text stream made with it."""
-        return self.first.folder.resolve() / 'features'
+        return Tuned(self.first.folder)
 
     def fold_options(self) -> list[str]:
         """What makes a tool take this fold."""
@@ -139,14 +139,8 @@ class Run(NamedTuple):
 
     def options(self) -> list[str]:
         """That, and what makes it read what was tuned."""
-        if self.tuning is None:
-            return self.fold_options()
-        path = f'features.{self.tuning.stream}.path={self.features}'
-        return [
-            *self.fold_options(),
-            f'model.language.lm.name={self.language_model}',
-            *(f'{part}_dataloader.dataset.{path}' for part in PARTS),
-        ]
+        tuned = self.tuned.options(self.tuning.stream) if self.tuning else {}
+        return [*self.fold_options(), *(f'{key}={value}' for key, value in tuned.items())]
 
     def epochs(self) -> int:
         """How many epochs are trained."""
@@ -198,11 +192,12 @@ class Workers:
 
     def _tune(self, run: Run, tuning: Tuning) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
-        if not run.language_model.exists():
-            place = ['--out', str(run.language_model), '--seed', str(run.seed)]
+        lm, features = str(run.tuned.language_model), str(run.tuned.features)
+        if not os.path.exists(lm):
+            place = ['--out', lm, '--seed', str(run.seed)]
             self._call(run, 'tune_language', str(run.config), *place, *run.fold_options())
-        model = ['--lm', str(run.language_model), '--clip-seconds', f'{tuning.clip_seconds:g}']
-        self._call(run, 'data/encode_subtitles', tuning.texts, str(run.features), *model)
+        made = ['--lm', lm, '--clip-seconds', f'{tuning.clip_seconds:g}']
+        self._call(run, 'data/encode_subtitles', tuning.texts, features, *made)
 
     def _train(self, run: Run, *arguments: str) -> None:
         if run.epochs() < self.epochs:

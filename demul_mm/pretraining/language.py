@@ -65,6 +65,33 @@ class TuningSchedule:
             )
 
 
+class Tuned(NamedTuple):
+    """What tuning leaves in a folder: the sentence encoder, and the stream made with it."""
+
+    folder: Path
+
+    @property
+    def language_model(self) -> Path:
+        return self.folder.resolve() / 'language_model'
+
+    @property
+    def features(self) -> Path:
+        return self.folder.resolve() / 'features'
+
+    def options(self, stream: str) -> dict[str, str]:
+        """Settings that make a config read both; none where nothing was tuned."""
+        if not self.language_model.exists():
+            return {}
+        parts = ('train', 'val', 'test')
+        return {
+            'model.language.lm.name': str(self.language_model),
+            **{
+                f'{part}_dataloader.dataset.features.{stream}.path': str(self.features)
+                for part in parts
+            },
+        }
+
+
 class Talk(NamedTuple):
     """A video: what is said, what is asked for, and which answers what.
 

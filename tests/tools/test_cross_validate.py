@@ -4,8 +4,10 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from demul_mm.datasets import PackedStore
 from tests.engine.tiny import write_tiny_folds
 from tests.tools.running import run_in_process
 
@@ -73,6 +75,53 @@ def test_folds_are_run_pooled_and_not_repeated(
     with pytest.raises(SystemExit):
         run_in_process(*command, '--cfg-options', 'train_cfg.max_epochs=2')
     assert 'holds runs with other settings' in capsys.readouterr().err
+
+
+TUNED = """
+_base_ = ['./tiny_cv.py']
+told = dict(texts='told.jsonl', features=dict(
+    visual=dict(_delete_=True, type='PackedStore', path='absent', dim=384)))
+train_dataloader = dict(dataset=told)
+val_dataloader = dict(dataset=told)
+test_dataloader = dict(dataset=told)
+model = dict(streams=dict(visual=dict(in_dim=384)))
+language_tuning = dict(stream='visual', videos=2, clip_seconds=1)
+"""
+
+
+def test_the_sentence_encoder_is_tuned_for_each_fold_and_only_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_tiny_folds(tmp_path / 'tiny_cv.py', MORE)
+    config = tmp_path / 'tuned_cv.py'
+    config.write_text(TUNED)
+    videos = [json.loads(line) for line in (tmp_path / 'data/all.jsonl').read_text().splitlines()]
+    told = [
+        dict(
+            video_id=video['video_id'],
+            duration=video['duration'],
+            subtitles=[[*query['spans'][0], f'so {query["query"]}'] for query in video['queries']],
+        )
+        for video in videos
+    ]
+    (tmp_path / 'data/told.jsonl').write_text('\n'.join(map(json.dumps, told)))
+    work_dir = tmp_path / 'runs'
+    command = ['tools/cross_validate.py', str(config), '--work-dir', str(work_dir), '--refit']
+    run_in_process(*command)
+    report = json.loads((work_dir / 'refit/report.json').read_text())
+    assert report['queries'] == 36
+    runs = [work_dir / f'seed_0_fold_{fold}' for fold in (0, 1)]
+    stores = [PackedStore(str(run / 'features'), dim=384) for run in runs]
+    first, second = (store.load(videos[0]['video_id']) for store in stores)
+    assert first.shape == second.shape
+    assert not np.allclose(first, second, atol=1e-2)  # each by the encoder of its own fold
+
+    probe = ['tools/analysis_tools/decoupling_probe.py', str(config)]
+    run_in_process(*probe, str(work_dir / 'refit'))
+    assert 'Moments of 36 queries' in capsys.readouterr().out
+    with pytest.raises(SystemExit):  # the encoder as it was is another
+        run_in_process(*probe, str(next(runs[0].glob('best_*.pth'))))
+    assert 'another language model' in capsys.readouterr().err
 
 
 def test_a_run_that_fails_says_why(

@@ -90,9 +90,14 @@ class Measured(NamedTuple):
     retrieval: dict[str, float]
 
 
-def checkpoints(path: str) -> Iterator[tuple[Path, dict[str, int]]]:
-    """Weights, and the settings that say what they are tested on."""
+def checkpoints(path: str, stream: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Weights, and the settings that say what they are tested on.
+
+    Args:
+        stream: what is made with a sentence encoder that was tuned for a run, if one was.
+    """
     from demul_mm.engine.checkpoint import chosen_checkpoint
+    from demul_mm.pretraining.language import Tuned
 
     if not Path(path).is_dir():
         yield Path(path), {}
@@ -103,7 +108,10 @@ def checkpoints(path: str) -> Iterator[tuple[Path, dict[str, int]]]:
     for run, checkpoint in found.items():
         if checkpoint is not None:
             fold = int(run.name.rpartition('_')[2])
-            yield checkpoint, {'test_dataloader.dataset.folds.test': fold}
+            # A second training reads what was tuned for the first.
+            first = run.parent.parent / run.name if run.parent.name == 'refit' else run
+            tuned = Tuned(first).options(stream) if stream else {}
+            yield checkpoint, {'test_dataloader.dataset.folds.test': fold, **tuned}
 
 
 def measure(config: Any, checkpoint: Path, args: argparse.Namespace) -> Measured:
@@ -139,10 +147,13 @@ def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     args = parse_args()
     from demul_mm.evaluation.tables import format_table, write_tables
+    from demul_mm.pretraining.language import TuningSchedule
 
+    tuning = load_config(args.config, args.cfg_options).get('language_tuning')
+    stream = TuningSchedule(**tuning).stream if tuning else None
     runs = [
-        measure(load_config(args.config, {**(args.cfg_options or {}), **fold}), path, args)
-        for path, fold in checkpoints(args.checkpoint)
+        measure(load_config(args.config, {**(args.cfg_options or {}), **settings}), path, args)
+        for path, settings in checkpoints(args.checkpoint, stream)
     ]
     first = runs[0]
     answers = {name: [x for run in runs for x in run.answers[name]] for name in first.answers}

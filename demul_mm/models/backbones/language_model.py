@@ -175,8 +175,8 @@ class TransformersLM(nn.Module):
             )
         if own is not None and told is None:
             MMLogger.get_current_instance().warning(
-                f'the weights do not tell which language model they were trained with; {prefix}name '
-                f'is {self.name!r}'
+                'the weights do not tell which language model they were trained with; now '
+                f'{prefix}name is {self.name!r}'
             )
             state_dict[f'{prefix}identity'] = own
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
