@@ -210,6 +210,16 @@ def _checked(start: float, end: float, text: str, path: str, where: str) -> list
     return [Subtitle(float(start), float(end), text)] if text and end > start else []
 
 
+def word_by_word(subtitles: Sequence[Subtitle]) -> list[Subtitle]:
+    """The words of each text for themselves, said one after another in its time, equally long."""
+    words = []
+    for start, end, text in subtitles:
+        said = text.split()
+        times = np.linspace(start, end, len(said) + 1).tolist()
+        words += [Subtitle(*one) for one in zip(times, times[1:], said)]
+    return words
+
+
 def clip_rows(
     subtitles: Sequence[Subtitle],
     features: np.ndarray,

@@ -14,6 +14,7 @@ from demul_mm.datasets.subtitles import (
     read_srt,
     read_srt_folder,
     read_subtitle_lines,
+    word_by_word,
 )
 
 
@@ -157,3 +158,13 @@ def test_rows_equal_a_slow_reference(seed):
         shown = np.array([max(0, min(s.end, high) - max(s.start, low)) for s in said])
         wanted = shown @ features / shown.sum() if shown.sum() > 0 else np.zeros(3)
         np.testing.assert_allclose(row, wanted, atol=1e-5)
+
+
+def test_words_are_said_one_after_another_in_the_time_of_their_text() -> None:
+    said = word_by_word([Subtitle(1, 4, 'add  the onions'), Subtitle(4, 5, 'now')])
+    assert said == [
+        Subtitle(1, 2, 'add'),
+        Subtitle(2, 3, 'the'),
+        Subtitle(3, 4, 'onions'),
+        Subtitle(4, 5, 'now'),
+    ]

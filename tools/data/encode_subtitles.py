@@ -8,10 +8,10 @@ or a ZIP file with a JSONL file for each video, a line for each clip:
     {"moment": 0, "description": "a beach with a clear blue ocean"}
 
 A row is the mean of the sentences said in a clip, as a language model sees them, or, with
---bare-words, of their words, each for itself (BareWords), or, with --hashed-words, which words
-there are (HashedWords): for further streams. Clips without text
-are rows of zeros, and a video without any text is not in the store: load the stream with
-optional=True. It goes on where it stopped when it is run again. Files and lines that are broken
+--bare-words, of their words, each for itself (BareWords), or, with --hashed-words, which words are
+said in it (HashedWords), one after another in the time of their text: for further streams. Clips
+without text are rows of zeros, and a video without any text is not in the store: load the stream
+with optional=True. It goes on where it stopped when it is run again. Files and lines that are broken
 are left out and listed; the exit code is then 1.
 
 Examples:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 VIDEOS = 64  # whose texts are encoded together
 BATCH = 64  # of texts
 # What a store says of each token model before the language model's name.
-TOLD = dict(TransformersLM='', BareWords='bare words of ', HashedWords='hashed words of ')
+TOLD = dict(TransformersLM='', BareWords='bare words of ', HashedWords='hashed words, in turn, of ')
 
 
 def parse_args() -> argparse.Namespace:
@@ -128,7 +128,7 @@ def encode(videos: Sequence['TimedText'], encoder: SentenceEncoder) -> list[np.n
 def main() -> int:
     args = parse_args()
     from demul_mm.datasets import PackedWriter
-    from demul_mm.datasets.subtitles import clip_rows, read_timed_text
+    from demul_mm.datasets.subtitles import clip_rows, read_timed_text, word_by_word
 
     encoder = SentenceEncoder(args.lm, args.token_model, args.max_length, args.device)
     bad: list[str] = []
@@ -152,6 +152,8 @@ def main() -> int:
             bad += [video.fault for video in block if video.fault]
             silent += sum(not video.subtitles and not video.fault for video in block)
             new = [v for v in block if v.subtitles and v.video_id not in writer]
+            if args.token_model == 'HashedWords':
+                new = [v._replace(subtitles=word_by_word(v.subtitles)) for v in new]
             for video, rows in zip(new, encode(new, encoder) if new else []):
                 clips = clip_rows(video.subtitles, rows, args.clip_seconds, video.duration)
                 writer.add(video.video_id, clips)
