@@ -11,8 +11,8 @@ A row is the mean of the sentences said in a clip, as a language model sees them
 --bare-words, of their words, each for itself (BareWords), or, with --hashed-words, which words are
 said in it (HashedWords), one after another in the time of their text: for further streams. Clips
 without text are rows of zeros, and a video without any text is not in the store: load the stream
-with optional=True. It goes on where it stopped when it is run again. Files and lines that are broken
-are left out and listed; the exit code is then 1.
+with optional=True. It goes on where it stopped when it is run again. Files and lines that are
+broken are left out and listed; the exit code is then 1.
 
 Examples:
     python tools/data/encode_subtitles.py tvqa_preprocessed_subtitles.jsonl \\
