@@ -70,7 +70,7 @@ model = dict(
     # Means of vectors do not tell whether a few clips say all that is asked for.
     word_match=dict(type='WordMatch', stream='hashed', windows=(5, 9, 17)),
     # A thousand queries teach what a moment looks like in the curves of their cosines; more than that,
-    # fusion learns by heart (docs/benchmarks.md).
+    # fusion learns by heart (docs/recipes.md).
     reader=dict(learned=False),
     neck=None,
     prior=None,  # a few windows do not cover so long a video
