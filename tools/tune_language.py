@@ -51,6 +51,11 @@ def main() -> None:
     schedule = TuningSchedule(**config.get('language_tuning') or {})
     talks = {}
     for part in ('train', 'val'):
+        if config.get(f'{part}_dataloader') is None:
+            raise ValueError(
+                f'{args.config} has no {part}_dataloader: how well the encoder does is told on '
+                'held-out videos'
+            )
         dataset = config[f'{part}_dataloader'].dataset.to_dict()
         path = dataset.get('texts')
         if path is None:

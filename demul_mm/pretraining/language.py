@@ -235,6 +235,11 @@ class LanguageTuner:
 
     def _step(self, talks: Sequence[Talk]) -> float:
         loss = self.loss(talks)
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f'the loss is {loss.item()} in epoch {self.done + 1}: give language_tuning a lower '
+                f'lr than {self.schedule.lr:g}'
+            )
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
