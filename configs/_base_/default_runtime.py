@@ -19,6 +19,7 @@ custom_hooks = [
     dict(type='VideoWeightHook'),
     dict(type='CalibrationHook'),
     dict(type='SentenceLengthHook'),
+    dict(type='SentenceEncoderHook'),
     dict(type='ReadAheadHook')]
 
 env_cfg = dict(

@@ -12,8 +12,10 @@ from mmengine.logging import MMLogger
 from torch import nn
 
 from demul_mm.apis import CorpusInferencer, MomentInferencer
-from demul_mm.datasets import JsonlMomentDataset
-from demul_mm.engine.hooks import SentenceLengthHook
+from demul_mm.datasets import JsonlMomentDataset, PackedWriter
+from demul_mm.engine.hooks import SentenceEncoderHook, SentenceLengthHook
+from demul_mm.models.backbones import TransformersLM
+from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.task_modules import WordTokenizer
 from tests.apis.small import SmallCorpus, make_small_corpus
 from tests.models.tiny import FEATURES
@@ -54,6 +56,28 @@ def test_each_data_set_is_told_of_once(tmp_path: Path, said: pytest.LogCaptureFi
     assert 'sentences of jsonl train: 2 of 3 are longer than the 64 tokens' in warnings[0]
     hook.before_test(runner)
     assert sum('longer than' in r.message for r in said.records) == 2
+
+
+def test_a_stream_that_another_encoder_made_is_told_of(
+    tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
+    with PackedWriter(str(tmp_path / 'text'), dim=4, provenance={'lm': 'minilm'}) as writer:
+        writer.add('v', np.ones((4, 4), np.float32))
+    ann_file = write(tmp_path, 'train', ['short']).ann_file
+    store = dict(type='PackedStore', path=str(tmp_path / 'text'))
+    steps = [dict(type='LoadVideoFeature', stream='text')]
+    train = JsonlMomentDataset(ann_file, split='train', features=dict(text=store), pipeline=steps)
+    runner = SimpleNamespace(model=nn.Module(), test_dataloader=SimpleNamespace(dataset=train))
+    lm = runner.model.lm = TransformersLM('minilm')
+    hook = SentenceEncoderHook()
+    cases = ((None, 'minilm', 0), (None, 'other', 1), (nn.Identity(), 'other', 0))
+    for words, name, number in cases:
+        said.clear()
+        space = runner.model.space = AlignedStream('text', in_dim=4)
+        lm.name, space.words = name, words
+        hook.before_test(runner)
+        found = [r.message for r in said.records if "was made with 'minilm'" in r.message]
+        assert len(found) == number
 
 
 def test_queries_of_the_inferencers(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:

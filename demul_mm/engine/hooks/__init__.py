@@ -10,7 +10,11 @@ from demul_mm.engine.hooks.moment_prior import MomentPriorHook
 from demul_mm.engine.hooks.planned_schedule import PlannedScheduleHook
 from demul_mm.engine.hooks.process_cost import ProcessCostHook
 from demul_mm.engine.hooks.refit import RefitHook
-from demul_mm.engine.hooks.sentences import ReadAheadHook, SentenceLengthHook
+from demul_mm.engine.hooks.sentences import (
+    ReadAheadHook,
+    SentenceEncoderHook,
+    SentenceLengthHook,
+)
 from demul_mm.engine.hooks.shared_means import SharedMeansHook
 from demul_mm.engine.hooks.two_stage import TwoStageHook
 from demul_mm.engine.hooks.video_weight import VideoWeightHook
@@ -27,6 +31,7 @@ __all__ = [
     'ProcessCostHook',
     'ReadAheadHook',
     'RefitHook',
+    'SentenceEncoderHook',
     'SentenceLengthHook',
     'SharedMeansHook',
     'TwoStageHook',

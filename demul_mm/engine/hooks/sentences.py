@@ -1,15 +1,18 @@
 """The sentences of the data sets, before the first step."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from demul_mm.datasets import MomentDataset
+from demul_mm.datasets import MomentDataset, PackedStore
 from demul_mm.engine.models import unwrapped
 from demul_mm.models.backbones.language_model import TransformersLM
+from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.registry import HOOKS
 from demul_mm.sentences import warn_cut
 
@@ -41,6 +44,41 @@ class SentenceLengthHook(DatasetsHook):
         for one in datasets:
             name = f'sentences of {one.metainfo["dataset_name"]} {one.split}'
             warn_cut(tokenizer, list(one.sentences()), name)
+
+
+@HOOKS.register_module()
+class SentenceEncoderHook(DatasetsHook):
+    """Before training and testing, one line for each stream that meets sentences by mistake.
+
+    The cosine of an ``AlignedStream`` means something where one encoder has read both sides. A
+    packed store tells what made it, the language model has a name.
+    """
+
+    @master_only
+    def see(self, runner: Runner, datasets: list[MomentDataset]) -> None:
+        modules = list(unwrapped(runner.model).modules())
+        readers = [m.name for m in modules if isinstance(m, TransformersLM)]
+        aligned = {m.stream for m in modules if isinstance(m, AlignedStream) and not m.words}
+        for one in datasets:
+            for step in one.pipeline.transforms:
+                store = getattr(step, 'store', None)
+                if isinstance(store, PackedStore) and step.stream in aligned:
+                    _compare(store, step.stream, readers)
+
+
+def _compare(store: PackedStore, stream: str, readers: list[str]) -> None:
+    made_by = store.provenance.get('lm')
+    if made_by is None or any(_same_model(made_by, name) for name in readers):
+        return
+    MMLogger.get_current_instance().warning(
+        f'the stream {stream!r} in {store.path} was made with {made_by!r}, the sentences are read '
+        f'with {", ".join(map(repr, readers))}: their likeness means nothing; make the stream anew '
+        'or set model.language.lm.name'
+    )
+
+
+def _same_model(one: str, other: str) -> bool:
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 @HOOKS.register_module()
