@@ -57,6 +57,3 @@ test_evaluator = [
 ]
 # The report of tools/cross_validate.py says beside it what a fold trains on.
 published_train_queries = 7218
-# tools/cross_validate.py tunes the sentence encoder to captions first, once through the training
-# videos of a fold. tools/train.py by itself reads the stream `text` as the data set has it.
-language_tuning = dict(stream='text', epochs=1, lr=5e-5, videos=16, queries=4, texts=24)
