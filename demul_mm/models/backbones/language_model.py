@@ -171,12 +171,12 @@ class TransformersLM(nn.Module):
         if told is not None and (own is None or told != own.cpu()):
             raise ValueError(
                 f'the weights were trained with another language model than {self.name!r}: set '
-                f'{prefix}name to the one they were trained with'
+                f'model.{prefix}name to the one they were trained with'
             )
         if own is not None and told is None:
             MMLogger.get_current_instance().warning(
                 'the weights do not tell which language model they were trained with; now '
-                f'{prefix}name is {self.name!r}'
+                f'model.{prefix}name is {self.name!r}'
             )
             state_dict[f'{prefix}identity'] = own
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
