@@ -93,8 +93,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     'no_actions': {'train_dataloader.dataset.pipeline': without('ActionQueries')},
     # The shared space as it is learned, with what tells modalities and levels apart in it.
     'not_centred': {'model.decoupler.momentum': 0.0},
-    # The curves of likeness are not read before fusion.
-    'no_reader': {'model.reader': None},
+    # No curve is read before fusion, neither of likeness nor of words.
+    'no_reader': {'model.reader': None, 'model.word_match': None},
     # How long such moments last elsewhere is not asked.
     'no_lengths': {'model.length_memory': None},
     # Only the model's own candidates are answers.

@@ -343,6 +343,8 @@ def test_a_recipe_refuses_an_ablation_that_is_none(recipe: str, refused: set[str
                 ablate(config, ABLATIONS[name])
         else:
             ablate(config, ABLATIONS[name])
+            with DefaultScope.overwrite_default_scope(config.default_scope):
+                MODELS.build(shrunk(config.model.to_dict()))
 
 
 @pytest.mark.parametrize('recipe', ['anet', 'qvhighlights_captions_cv'])
