@@ -86,6 +86,5 @@ test_evaluator = [
     dict(type='CorpusMomentMetric', topk=(1, 5, 10), ious=(0.3, 0.5, 0.7)),
 ]
 # tools/cross_validate.py tunes the sentence encoder to speech first, once through the training videos
-# of a fold, since it has read few who talk while they cook. tools/train.py by itself reads the stream
-# `text` as the data set has it.
+# of a fold. tools/train.py by itself reads the stream `text` as the data set has it.
 language_tuning = dict(stream='text', epochs=1, lr=5e-5, videos=6, queries=8, texts=64)
