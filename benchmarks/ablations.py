@@ -109,8 +109,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     'not_aligned': {'model.aligned': [], 'model.reader.learned': True},
     # Which words are said where is not told, only what the texts mean.
     'no_word_match': {'model.word_match': None},
-    # The sentence encoder as it was, not tuned to what is said.
-    'not_tuned': {'language_tuning': None},
+    # The sentence encoder is tuned to what is said first (of captions and speech).
+    'tuned': {'language_tuning': dict(stream='text')},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
     # coherence and the video's own score.
     'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
@@ -169,7 +169,7 @@ WHOLE_ONLY = (
     'no_prior',
     'no_transfer',
 )
-TEXT_ONLY = ('not_aligned', 'no_word_match', 'not_tuned')  # of captions and speech
+TEXT_ONLY = ('not_aligned', 'no_word_match')  # of captions and speech
 LEFT_OUT = ('no_fusion', *WHOLE_ONLY, 'suppression', *TEXT_ONLY)
 # Parts of the method that few recipes or none have on.
 PUT_IN = ('hard_negatives', 'hard_mining', 'transfer', 'distillation', 'smoothing')

@@ -85,6 +85,3 @@ test_evaluator = [
     dict(type='MomentRecall', topk=(1, 5), ious=(0.3, 0.5, 0.7), iou_op='ge'),
     dict(type='CorpusMomentMetric', topk=(1, 5, 10), ious=(0.3, 0.5, 0.7)),
 ]
-# tools/cross_validate.py tunes the sentence encoder to speech first, once through the training videos
-# of a fold. tools/train.py by itself reads the stream `text` as the data set has it.
-language_tuning = dict(stream='text', epochs=1, lr=5e-5, videos=6, queries=8, texts=64)
