@@ -78,6 +78,11 @@ def test_a_stream_that_another_encoder_made_is_told_of(
         hook.before_test(runner)
         found = [r.message for r in said.records if "was made with 'minilm'" in r.message]
         assert len(found) == number
+    del runner.model.lm  # sentences are stored: who made them is not told
+    runner.model.space.words = None
+    said.clear()
+    hook.before_test(runner)
+    assert not said.records
 
 
 def test_queries_of_the_inferencers(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:

@@ -62,7 +62,7 @@ class SentenceEncoderHook(DatasetsHook):
         for one in datasets:
             for step in one.pipeline.transforms:
                 store = getattr(step, 'store', None)
-                if isinstance(store, PackedStore) and step.stream in aligned:
+                if readers and isinstance(store, PackedStore) and step.stream in aligned:
                     _compare(store, step.stream, readers)
 
 

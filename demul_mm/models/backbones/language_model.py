@@ -48,7 +48,8 @@ def _identity(lm: 'PreTrainedModel') -> Tensor:
     """A number that another model, or the same with other weights, hardly has; int64."""
     number = 0
     for weight in lm.parameters():
-        number = zlib.crc32(weight.detach().numpy().tobytes(), number)
+        octets = weight.detach().flatten().view(torch.uint8)  # numpy has no bfloat16
+        number = zlib.crc32(octets.numpy().tobytes(), number)
     return torch.tensor(number)
 
 

@@ -229,6 +229,14 @@ def test_weights_trained_with_another_model_are_refused(folder: str, tmp_path: P
     assert 'do not tell which language model' in said[0]
 
 
+def test_a_model_that_is_stored_in_bfloat16_is_known_by_its_weights(folder: str, tmp_path: Path):
+    BertModel.from_pretrained(folder).to(torch.bfloat16).save_pretrained(tmp_path)
+    lm = frozen(str(tmp_path))
+    frozen(str(tmp_path)).load_state_dict(lm.state_dict())
+    with pytest.raises(ValueError, match='trained with another language model than'):
+        frozen(folder).load_state_dict(lm.state_dict())
+
+
 @pytest.mark.parametrize('tune', ['none', 'all'])
 def test_layers_stand_side_by_side(folder: str, tune: str):
     lm = frozen(folder, layers=(0, -1), tune=tune).eval()
