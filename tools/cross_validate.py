@@ -40,12 +40,11 @@ from demul_mm.files import read_text, write_atomically
 from demul_mm.registry import DATASETS
 
 if TYPE_CHECKING:
-    from demul_mm.pretraining.language import Tuned
+    from demul_mm.pretraining.language import Tuning
 
 TOOLS = Path(__file__).resolve().parent
 PARTS = ('train', 'val', 'test')
 POLL_SECONDS = 2
-NOTHING_LOADED = dict(pipeline=[], features={})
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,32 +68,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Tuning(NamedTuple):
-    """How the sentence encoder of each run is tuned before it.
-
-    Attributes:
-        texts: what is said in the videos.
-        stream: what is made of it.
-        clip_seconds: of a row of the stream.
-    """
-
-    texts: str
-    stream: str
-    clip_seconds: float
-
-    @classmethod
-    def of(cls, config: Config) -> 'Tuning | None':
-        """What the config says of it, if anything."""
-        told = config.get('language_tuning')
-        if not told:
-            return None
-        from demul_mm.pretraining.language import TuningSchedule
-
-        schedule = TuningSchedule(**told)
-        dataset = DATASETS.build({**config.train_dataloader.dataset.to_dict(), **NOTHING_LOADED})
-        return cls(dataset.texts, schedule.stream, schedule.clip_seconds)
-
-
 class Run(NamedTuple):
     """One training and its test."""
 
@@ -102,7 +75,7 @@ class Run(NamedTuple):
     seed: int
     fold: int
     refit: bool = False
-    tuning: Tuning | None = None
+    tuning: 'Tuning | None' = None
 
     @property
     def work_dir(self) -> Path:
@@ -123,13 +96,6 @@ class Run(NamedTuple):
         """Written when the run is finished."""
         return self.folder / 'predictions.json'
 
-    @property
-    def tuned(self) -> 'Tuned':
-        """What was tuned for it, if anything."""
-        from demul_mm.pretraining.language import Tuned
-
-        return Tuned(self.first.folder)
-
     def fold_options(self) -> list[str]:
         """What makes a tool take this fold."""
         return [
@@ -139,7 +105,7 @@ class Run(NamedTuple):
 
     def options(self) -> list[str]:
         """That, and what makes it read what was tuned."""
-        tuned = self.tuned.options(self.tuning.stream) if self.tuning else {}
+        tuned = self.tuning.options(self.first.folder) if self.tuning else {}
         return [*self.fold_options(), *(f'{key}={value}' for key, value in tuned.items())]
 
     def epochs(self) -> int:
@@ -190,9 +156,9 @@ class Workers:
         place = ['--work-dir', str(run.folder / 'test'), '--dump', str(run.predictions)]
         self._call(run, 'test', str(run.config), str(run.checkpoint()), *place, *run.options())
 
-    def _tune(self, run: Run, tuning: Tuning) -> None:
+    def _tune(self, run: Run, tuning: 'Tuning') -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
-        lm, features = str(run.tuned.language_model), str(run.tuned.features)
+        lm, features = str(tuning.encoder(run.folder)), str(tuning.features(run.folder))
         if not os.path.exists(lm):
             place = ['--out', lm, '--seed', str(run.seed)]
             self._call(run, 'tune_language', str(run.config), *place, *run.fold_options())
@@ -286,7 +252,7 @@ def count_train_queries(config: Config, folds: Sequence[int], refit: bool) -> fl
     counts = []
     for fold in folds:
         dataset = config.train_dataloader.dataset.to_dict()
-        dataset.update(NOTHING_LOADED, folds=dict(dataset['folds'], test=fold))
+        dataset.update(pipeline=[], folds=dict(dataset['folds'], test=fold))
         dataset.update(subset='all' if refit else dataset.get('subset', 'all'))
         counts.append(len(annotation_entries(DATASETS.build(dataset))))
     return sum(counts) / len(counts)
@@ -388,6 +354,8 @@ def main() -> None:
     if not 0 <= folds[0] <= folds[-1] < num:
         raise ValueError(f'--folds {folds}: the config has folds 0 to {num - 1}')
     path = settle(config, Path(args.config).stem)
+    from demul_mm.pretraining.language import Tuning
+
     tuning = Tuning.of(config)
     runs = [
         Run(path, seed, fold, args.refit, tuning)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -20,6 +21,8 @@ from demul_mm.files import replacing
 from demul_mm.models.backbones.language_model import load_quietly
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer, resolve_language_model
 from demul_mm.precision import autocast
+from demul_mm.pretraining.probe import average_precision
+from demul_mm.registry import DATASETS
 
 if TYPE_CHECKING:
     from demul_mm.evaluation.predictions import PredictionEntry
@@ -65,30 +68,47 @@ class TuningSchedule:
             )
 
 
-class Tuned(NamedTuple):
-    """What tuning leaves in a folder: the sentence encoder, and the stream made with it."""
+class Tuning(NamedTuple):
+    """How the sentence encoder of a run is tuned: the encoder and the stream lie in its folder.
 
-    folder: Path
+    Attributes:
+        texts: file or folder of what is said in the videos.
+        stream: what is made of it.
+        clip_seconds: of a row of the stream.
+    """
 
-    @property
-    def language_model(self) -> Path:
-        return self.folder.resolve() / 'language_model'
+    texts: str
+    stream: str
+    clip_seconds: float
 
-    @property
-    def features(self) -> Path:
-        return self.folder.resolve() / 'features'
+    @classmethod
+    def of(cls, config: Config) -> Tuning | None:
+        """What a config says of it, if anything."""
+        told = config.get('language_tuning')
+        if not told:
+            return None
+        schedule = TuningSchedule(**told)
+        dataset = config.train_dataloader.dataset.to_dict()
+        texts = DATASETS.build(dict(dataset, pipeline=[], features={}, lazy_init=True)).texts
+        return cls(texts, schedule.stream, schedule.clip_seconds)
 
-    def options(self, stream: str) -> dict[str, str]:
-        """Settings that make a config read both; none where nothing was tuned."""
-        if not self.language_model.exists():
-            return {}
+    @staticmethod
+    def encoder(run: Path) -> Path:
+        """Where the encoder lies in the folder of a run."""
+        return run.resolve() / 'language_model'
+
+    @staticmethod
+    def features(run: Path) -> Path:
+        """Where the stream lies there."""
+        return run.resolve() / 'features'
+
+    def options(self, run: Path) -> dict[str, str]:
+        """Settings that make a config read both."""
         parts = ('train', 'val', 'test')
+        path = f'features.{self.stream}.path'
         return {
-            'model.language.lm.name': str(self.language_model),
-            **{
-                f'{part}_dataloader.dataset.features.{stream}.path': str(self.features)
-                for part in parts
-            },
+            'model.language.lm.name': str(self.encoder(run)),
+            **{f'{part}_dataloader.dataset.{path}': str(self.features(run)) for part in parts},
         }
 
 
@@ -271,9 +291,8 @@ class LanguageTuner:
         for talk in talks:
             scores = (self.embed(talk.queries) @ self.embed(talk.texts).T).cpu().numpy()
             for row, inside in zip(scores, talk.inside >= 0.5):
-                ranks = np.flatnonzero(inside[np.argsort(-row, kind='stable')]) + 1
-                if len(ranks):
-                    found.append((np.arange(1, len(ranks) + 1) / ranks).mean())
+                if inside.any():
+                    found.append(average_precision(inside, row))
         return 100 * float(np.mean(found)) if found else math.nan
 
     def write(self, folder: Path) -> None:

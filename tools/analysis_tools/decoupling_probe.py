@@ -29,6 +29,7 @@ from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
 if TYPE_CHECKING:
     from demul_mm.analysis.decoupling import Outcome
     from demul_mm.evaluation.predictions import PredictionEntry
+    from demul_mm.pretraining.language import Tuning
 
 SHOWN = ('R@1,IoU=0.5', 'R@1,IoU=0.7', 'mIoU')
 
@@ -90,14 +91,13 @@ class Measured(NamedTuple):
     retrieval: dict[str, float]
 
 
-def checkpoints(path: str, stream: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
+def checkpoints(path: str, tuning: 'Tuning | None') -> Iterator[tuple[Path, dict[str, Any]]]:
     """Weights, and the settings that say what they are tested on.
 
     Args:
-        stream: what is made with a sentence encoder that was tuned for a run, if one was.
+        tuning: how the sentence encoder of each run was tuned, if it was.
     """
     from demul_mm.engine.checkpoint import chosen_checkpoint
-    from demul_mm.pretraining.language import Tuned
 
     if not Path(path).is_dir():
         yield Path(path), {}
@@ -110,7 +110,7 @@ def checkpoints(path: str, stream: str | None) -> Iterator[tuple[Path, dict[str,
             fold = int(run.name.rpartition('_')[2])
             # A second training reads what was tuned for the first.
             first = run.parent.parent / run.name if run.parent.name == 'refit' else run
-            tuned = Tuned(first).options(stream) if stream else {}
+            tuned = tuning.options(first) if tuning else {}
             yield checkpoint, {'test_dataloader.dataset.folds.test': fold, **tuned}
 
 
@@ -147,13 +147,12 @@ def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     args = parse_args()
     from demul_mm.evaluation.tables import format_table, write_tables
-    from demul_mm.pretraining.language import TuningSchedule
+    from demul_mm.pretraining.language import Tuning
 
-    tuning = load_config(args.config, args.cfg_options).get('language_tuning')
-    stream = TuningSchedule(**tuning).stream if tuning else None
+    tuning = Tuning.of(load_config(args.config, args.cfg_options))
     runs = [
         measure(load_config(args.config, {**(args.cfg_options or {}), **settings}), path, args)
-        for path, settings in checkpoints(args.checkpoint, stream)
+        for path, settings in checkpoints(args.checkpoint, tuning)
     ]
     first = runs[0]
     answers = {name: [x for run in runs for x in run.answers[name]] for name in first.answers}
