@@ -75,7 +75,7 @@ model = dict(
     neck=None,
     prior=None,  # a few windows do not cover so long a video
     # Without fusion the scores of neighbours differ less than their likelihoods.
-    test_cfg=dict(nms=dict(temperature=0.7)))
+    test_cfg=dict(nms=dict(temperature=0.5)))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=16, val_begin=3, val_interval=1)
 default_hooks = dict(checkpoint=dict(save_best='R@1,IoU=0.5'))

@@ -29,10 +29,6 @@ class ExpectedRecall:
     Risk Prediction", CVPR 2014) for recall@k, chosen greedily: since expected recall is submodular,
     that has at least 1 - 1/e of what the best choice has.
 
-    An answer need not be a candidate: where several agree on a place, the start of one and the end
-    of another may hit more of them than any does. So each moment that is chosen among the
-    candidates then gets the best pair of borders of those that agree with it.
-
     Moments of different videos do not hit each other: sorted together by their scores, they are
     what the same choice over all videos would keep.
 
@@ -42,9 +38,6 @@ class ExpectedRecall:
         temperature: divisor in the softmax; higher trusts the scores less.
         num_candidates: the best by score that count; bounds time and memory, which grow with its
             square.
-        num_borders: the likeliest candidates that agree with a chosen moment, at an IoU of at least
-            the lowest of ``ious``, from whose starts and ends its own are taken; 1: those of the
-            candidates as they are.
     """
 
     # It reads joint scores: the softmax is right on the scale that they were trained on.
@@ -56,21 +49,18 @@ class ExpectedRecall:
         max_keep: int = 5,
         temperature: float = 1.0,
         num_candidates: int = 96,
-        num_borders: int = 8,
     ) -> None:
         if not ious or not all(0 < iou <= 1 for iou in ious):
             raise ValueError(f'ious is {tuple(ious)}; give at least one, each in (0, 1]')
         if not 0 < temperature < math.inf:
             raise ValueError(f'temperature is {temperature}; it must be positive')
-        counts = dict(max_keep=max_keep, num_candidates=num_candidates, num_borders=num_borders)
-        for name, number in counts.items():
+        for name, number in (('max_keep', max_keep), ('num_candidates', num_candidates)):
             if number < 1:
                 raise ValueError(f'{name} is {number}; it must be at least 1')
         self.ious = tuple(ious)
         self.max_keep = max_keep
         self.temperature = temperature
         self.num_candidates = num_candidates
-        self.num_borders = num_borders
 
     def __call__(
         self, spans: Tensor, scores: Tensor, mask: Tensor
@@ -84,10 +74,9 @@ class ExpectedRecall:
             mask: ``(R, M)`` bool, True = valid.
 
         Returns:
-            As :class:`~demul_mm.structures.nms.MomentNMS`, but that the borders of a span are those
-            of candidates that agree with the one that ``index`` tells. The new scores are what each
-            moment has added to the expected recall, on the scale of those given: a candidate that
-            no other overlaps keeps its own.
+            As :class:`~demul_mm.structures.nms.MomentNMS`. The new scores are what each moment adds
+            to the expected recall, on the scale of those given: a candidate that no other overlaps
+            keeps its own.
         """
         num_keep = min(self.max_keep, scores.shape[1])
         if not num_keep:
@@ -101,65 +90,31 @@ class ExpectedRecall:
         peak = torch.where(free[:, :1], scores[:, :1], 0.0)  # (R, 1)
         share = ((scores - peak) / self.temperature).exp()  # (R, M) of the likeliest candidate's
 
-        answers = max(number, self.num_borders**2)
-        step = max(1, BLOCK // (len(self.ious) * number * answers))
+        step = max(1, BLOCK // (len(self.ious) * number**2))
         rows = [slice(start, start + step) for start in range(0, max(1, len(scores)), step)]
         parts = [self._choose(spans[r], share[r], free[r], num_keep) for r in rows]
-        kept, index, gain = (torch.cat(column) for column in zip(*parts))  # (R, K, 2), (R, K) twice
+        index, gain = (torch.cat(column) for column in zip(*parts))  # (R, K) each
         valid = gain > 0
-        kept = torch.where(valid[..., None], kept, 0)
+        kept = torch.where(valid[..., None], spans.gather(1, index[..., None].expand(-1, -1, 2)), 0)
         worth = peak + self.temperature * gain.clamp(min=torch.finfo(gain.dtype).tiny).log()
         worth = worth.masked_fill(~valid, -torch.inf)
         return kept, worth, valid, place.gather(1, index).masked_fill(~valid, 0)
 
     def _choose(
         self, spans: Tensor, share: Tensor, free: Tensor, num_keep: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Which moments are kept ``(R, K, 2)``, of which candidates, and what each of them adds."""
-        candidates = free
-        iou = pairwise_iou(spans, spans)  # (R, M answers, M truths)
-        hits = self._hits(iou)
-        covered = torch.zeros_like(hits[:, :, :1])  # (R, W, 1, M) by what was kept
-        kept, picked, gains = [], [], []
+    ) -> tuple[Tensor, Tensor]:
+        """Which candidates are kept ``(R, K)``, and what each adds to the expected recall."""
+        iou = pairwise_iou(spans, spans)[:, None]  # (R, 1, M answers, M truths)
+        threshold = iou.new_tensor(self.ious)[:, None, None]
+        hits = ((iou - threshold) / (2 * SLACK) + 0.5).clamp(0, 1)  # (R, W, M, M)
+        covered = torch.zeros_like(hits[:, :, :1])  # by what was kept
+        picked, gains = [], []
         for _ in range(num_keep):
-            gain = _gain(hits, covered, share)
+            gain = ((hits - covered).clamp(min=0) @ share[:, None, :, None]).squeeze(-1).mean(1)
             best, index = gain.masked_fill(~free, -1.0).max(-1, keepdim=True)  # (R, 1)
-            free = free.scatter(1, index, False)
-            span = spans.take_along_dim(index[..., None], 1)
-            hit = hits.take_along_dim(index[:, None, :, None], 2)
-            if self.num_borders > 1:
-                near = iou.take_along_dim(index[..., None], 1).squeeze(1)
-                answers = self._answers(spans, span, (near >= min(self.ious)) & candidates)
-                more = self._hits(pairwise_iou(answers, spans))
-                better, place = _gain(more, covered, share).max(-1, keepdim=True)
-                best = torch.where(best > 0, better, best)
-                span = answers.take_along_dim(place[..., None], 1)
-                hit = more.take_along_dim(place[:, None, :, None], 2)
-            kept.append(span)
             picked.append(index)
             gains.append(best)
-            covered = torch.maximum(covered, hit)
-        # With its own borders a moment may add more than one that was chosen before it.
-        gain, order = torch.cat(gains, 1).sort(dim=-1, descending=True, stable=True)
-        spans = torch.cat(kept, 1).take_along_dim(order[..., None], 1)
-        return spans, torch.cat(picked, 1).gather(1, order), gain
-
-    def _hits(self, iou: Tensor) -> Tensor:
-        """How far ``(R, W, A, M)`` each answer hits each truth, by their IoU ``(R, A, M)``."""
-        threshold = iou.new_tensor(self.ious)[:, None, None]
-        return ((iou[:, None] - threshold) / (2 * SLACK) + 0.5).clamp(0, 1)
-
-    def _answers(self, spans: Tensor, span: Tensor, agree: Tensor) -> Tensor:
-        """``(R, 1 + B * B, 2)``: ``span``, and spans of starts and ends that agree with it."""
-        order = agree.int().sort(dim=-1, descending=True, stable=True).indices
-        order = order[:, : self.num_borders]
-        known = agree.gather(1, order)[..., None]
-        near = torch.where(known, spans.take_along_dim(order[..., None], 1), span)
-        start, end = torch.broadcast_tensors(near[:, :, None, 0], near[:, None, :, 1])
-        pairs = torch.stack([start, end], -1).flatten(1, 2)
-        return torch.cat([span, torch.where(pairs[..., 1:] > pairs[..., :1], pairs, span)], 1)
-
-
-def _gain(hits: Tensor, covered: Tensor, share: Tensor) -> Tensor:
-    """What each answer ``(R, A)`` adds to what is covered, of the shares ``(R, M)``."""
-    return ((hits - covered).clamp(min=0) @ share[:, None, :, None]).squeeze(-1).mean(1)
+            free = free.scatter(1, index, False)
+            row = index[:, None, :, None].expand(-1, len(self.ious), -1, hits.shape[-1])
+            covered = torch.maximum(covered, hits.gather(2, row))
+        return torch.cat(picked, 1), torch.cat(gains, 1)

@@ -26,8 +26,7 @@ def expected_recall(answers, spans, shares, ious):
 def test_each_moment_is_the_one_that_adds_most(seed, ious):
     spans, scores, mask = _random_rows(rows=6, moments=12, seed=seed)
     scores = 4 * scores
-    choose = ExpectedRecall(ious, max_keep=4, num_borders=1)
-    kept, worth, valid, index = choose(spans, scores, mask)
+    kept, worth, valid, index = ExpectedRecall(ious, max_keep=4)(spans, scores, mask)
     assert not valid[0].any()
     assert worth[0].eq(-torch.inf).all()
     assert index[0].eq(0).all()
@@ -46,55 +45,6 @@ def test_each_moment_is_the_one_that_adds_most(seed, ious):
             assert kept[r, k].tolist() == spans[r, index[r, k]].tolist()
             answers.append(kept[r, k].tolist())
             before += gained
-
-
-@pytest.mark.parametrize('seed', range(5))
-def test_the_first_moment_has_the_best_borders_of_those_that_agree(seed):
-    ious, borders = (0.3, 0.5, 0.7), 3
-    spans, scores, mask = _random_rows(rows=6, moments=12, seed=seed)
-    scores = 4 * scores
-    plain = ExpectedRecall(ious, max_keep=1, num_borders=1)(spans, scores, mask)
-    kept, worth, valid, index = ExpectedRecall(ious, max_keep=1, num_borders=borders)(
-        spans, scores, mask
-    )
-    assert (valid[:, 0] == mask.any(1)).all()
-    assert index.equal(plain[3])
-    for r in range(1, 6):
-        rows = sorted((i for i in range(12) if mask[r, i]), key=lambda i: -float(scores[r, i]))
-        places, shares = spans[r][rows].tolist(), scores[r][rows].exp().tolist()
-        chosen = spans[r, index[r, 0]].tolist()
-        agree = [p for p in places if _iou(p, chosen) >= min(ious)][:borders]
-        answers = [[a[0], b[1]] for a in agree for b in agree if b[1] > a[0]]
-        worths = [expected_recall([p], places, shares, ious) for p in [chosen, *answers]]
-        assert worth[r, 0].exp() == pytest.approx(max(worths), rel=1e-5)
-        gained = expected_recall([kept[r, 0].tolist()], places, shares, ious)
-        assert gained == pytest.approx(max(worths), rel=1e-5)
-    assert (worth >= plain[1] - 1e-9).all()
-
-
-def test_the_start_of_one_and_the_end_of_another():
-    spans = torch.tensor([[[0.0, 8.0], [2.0, 10.0], [4.0, 20.0]]])
-    scores, mask = torch.tensor([[0.0, 0.0, -1.0]]), torch.ones(1, 3, dtype=torch.bool)
-    ious = (0.5, 0.7)
-    kept, worth, _, index = ExpectedRecall(ious, max_keep=1)(spans, scores, mask)
-    # The first two have an IoU of .6 with each other, and of .8 with what reaches over both.
-    assert kept[0, 0].tolist() == [0.0, 10.0]
-    assert index[0, 0] == 0
-    assert worth[0, 0] == pytest.approx(math.log(2))
-    kept, worth, _, _ = ExpectedRecall(ious, max_keep=1, num_borders=1)(spans, scores, mask)
-    assert kept[0, 0].tolist() == [0.0, 8.0]
-    assert worth[0, 0] == pytest.approx(math.log(1.5))
-
-
-@pytest.mark.parametrize('seed', range(3))
-def test_all_that_is_added_is_the_expected_recall_of_the_answers(seed):
-    spans, scores, mask = _random_rows(rows=6, moments=12, seed=seed)
-    kept, worth, valid, _ = ExpectedRecall(max_keep=4)(spans, scores, mask)
-    for r in range(1, 6):
-        places, shares = spans[r][mask[r]].tolist(), scores[r][mask[r]].exp().tolist()
-        answers = kept[r][valid[r]].tolist()
-        total = expected_recall(answers, places, shares, (0.3, 0.5, 0.7))
-        assert worth[r][valid[r]].exp().sum() == pytest.approx(total, rel=1e-5)
 
 
 def test_moments_apart_keep_order_and_scores():
@@ -166,7 +116,6 @@ def test_no_candidates_at_all():
         (dict(ious=(0.5, 1.5)), r'\(0, 1\]'),
         (dict(max_keep=0), 'max_keep is 0'),
         (dict(num_candidates=0), 'num_candidates is 0'),
-        (dict(num_borders=0), 'num_borders is 0'),
         (dict(temperature=0.0), 'positive'),
     ],
 )

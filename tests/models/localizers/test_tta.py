@@ -76,8 +76,7 @@ def test_identical_scales_are_the_plain_test(trained, vote_iou, scales):
 
 
 def test_expected_recall_merges_scales(trained):
-    # Borders are those of a number of candidates, and here each of them is there twice.
-    nms = dict(type='ExpectedRecall', max_keep=5, num_borders=1)
+    nms = dict(type='ExpectedRecall', max_keep=5)
     plain = tiny_model(test_cfg=dict(nms=nms))
     plain.load_state_dict(trained.state_dict())
     data, model = tiny_data(LENGTHS, QUERIES), tta_of(trained, nms, num_candidates=200)
