@@ -163,7 +163,7 @@ class Workers:
             place = ['--out', lm, '--seed', str(run.seed)]
             self._call(run, 'tune_language', str(run.config), *place, *run.fold_options())
         made = ['--lm', lm, '--clip-seconds', f'{tuning.clip_seconds:g}']
-        # 1: all is done but what its log lists; training misses a video that has queries.
+        # 1: all is done but what its log lists; a data set says if one of its videos is missing.
         self._call(run, 'data/encode_subtitles', tuning.texts, features, *made, fine=(0, 1))
 
     def _train(self, run: Run, *arguments: str) -> None:
