@@ -236,7 +236,7 @@ class DeMUL(MomentLocalizer):
             query: ``(R,)`` int64, the query of each pair.
         """
         points = self.points(self.padded_clips(videos), video.device)
-        out = self._fuse(
+        out = self.fuse(
             videos, queries, video, query, points, self.similarity(videos, queries, video, query)
         )
         _, group = query.unique(return_inverse=True)  # the pairs may be of few of many queries
@@ -254,7 +254,7 @@ class DeMUL(MomentLocalizer):
         """The length that the clips of a batch were padded to."""
         return padded_length(videos.mask.shape[1], self.points.num_levels)
 
-    def _fuse(
+    def fuse(
         self,
         videos: VideoEncoding,
         queries: QueryEncoding,
@@ -264,7 +264,17 @@ class DeMUL(MomentLocalizer):
         similarity: Tensor,
         keep: Tensor | None = None,
     ) -> HeadOutput:
-        """The head's word on pairs whose cosines in the shared space are ``similarity (R, M)``."""
+        """The head's word on ``R`` pairs.
+
+        Args:
+            videos: encoded videos.
+            queries: encoded sentences.
+            video: ``(R,)``, the video of each pair.
+            query: ``(R,)``, its sentence.
+            points: the ``M`` cells of these videos.
+            similarity: ``(R, M)``, their cosines with the sentence in the shared space.
+            keep: ``(R, M)`` bool, cells that every fusion stage visits.
+        """
         rows, texts = videos.for_fusion(video), queries.select(query)
         if self.reader is not None:
             shared = videos.shared[:, : points.level_sizes[0]], queries.shared
@@ -312,7 +322,7 @@ class DeMUL(MomentLocalizer):
         video = torch.cat([owner, rival])
         query = torch.cat([torch.arange(len(owner), device=device), asking])
         keep = targets.with_rivals(len(rival)).positive
-        out = self._fuse(videos, queries, video, query, points, cells[query, video], keep)
+        out = self.fuse(videos, queries, video, query, points, cells[query, video], keep)
         with exact:
             scores, _ = self.head.score(out, out.spans.detach())
             return self.criterion(batch, targets, out, scores, self.memory)

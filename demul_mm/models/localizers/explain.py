@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from demul_mm.models.localizers.pairs import chunk_pairs
-from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PointGenerator
 from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding, as_names
 
@@ -69,10 +68,6 @@ def clip_relevance(model: 'DeMUL', video: VideoEncoding, sentences: Sequence[str
     for rows in chunk_pairs(len(sentences), length, model.max_pair_points):
         query = torch.arange(rows.start, rows.stop, device=video.mask.device)
         same = torch.zeros_like(query)
-        base = model.head.base_logit(model.similarity(clips, queries, same, query))
-        if model.neck is None:
-            fused = dual_encoder_pairs(clips.for_fusion(same), points, base)
-        else:
-            fused = model.neck(clips.for_fusion(same), queries.select(query), points, base)
-        logits.append(fused.dense_logit)
+        near = model.similarity(clips, queries, same, query)
+        logits.append(model.fuse(clips, queries, same, query, points, near).dense_logit)
     return torch.cat(logits)[:, : int(video.num_clips[0])]

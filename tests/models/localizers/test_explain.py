@@ -17,10 +17,14 @@ def one_video(model: DeMUL, video: int = 1):
         return model.encode_video(inputs).select(torch.tensor([video]))
 
 
+@pytest.mark.parametrize('reader', [None, dict(type='SimilarityReader', dim=32, learned=True)])
 @pytest.mark.parametrize('stages', [('words',), ('sentence', 'words'), None])
-def test_the_relevance_of_clips_is_that_of_localization(stages: tuple[str, ...] | None):
+def test_the_relevance_of_clips_is_that_of_localization(
+    stages: tuple[str, ...] | None, reader: dict | None
+):
     """Though it looks at the finest level alone."""
-    model = tiny_model(neck=dict(stages=stages, cells_talk=True) if stages else None)
+    neck = dict(stages=stages, cells_talk=True) if stages else None
+    model = tiny_model(neck=neck, reader=reader)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     video = one_video(model)
@@ -29,7 +33,7 @@ def test_the_relevance_of_clips_is_that_of_localization(stages: tuple[str, ...] 
     with torch.no_grad():
         near = model.similarity(video, queries, number * 0, number)
         points = model.points(model.padded_clips(video))
-        whole = model._fuse(video, queries, number * 0, number, points, near)
+        whole = model.fuse(video, queries, number * 0, number, points, near)
         found = clip_relevance(model, video, [SENTENCE, 'a red box'])
     assert found.shape == (2, clips)
     torch.testing.assert_close(found, whole.dense_logit[:, :clips], rtol=1e-4, atol=1e-4)

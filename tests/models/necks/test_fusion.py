@@ -92,7 +92,7 @@ def test_the_untrained_model_ranks_cells_by_similarity(fresh: DeMUL, bfloat16: b
         number = torch.arange(3)
         with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
             near = fresh.similarity(videos, queries, number, number)
-            out = fresh._fuse(videos, queries, number, number, fresh.points(24), near)
+            out = fresh.fuse(videos, queries, number, number, fresh.points(24), near)
         similarity = torch.einsum('rs,rms->rm', queries.shared, videos.shared)
     for r in range(3):
         chosen = out.cell[r][out.mask[r]]
