@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from demul_mm.video.timeline import upright
+from demul_mm.video.timeline import seek, upright
 
 
 class KeyFrame(NamedTuple):
@@ -50,17 +50,11 @@ def _frame_at(container, seconds: float, height: int) -> KeyFrame:
     stream, asked = container.streams.video[0], seconds
     seconds += float((stream.start_time or 0) * stream.time_base)  # on the clock of the file
     half = 0.5 / float(stream.average_rate or 25)
-    frame = None
-    for earlier in (0.0, 10.0, seconds):  # where a file has no index, seeking may land too late
-        place = max(0, int((seconds - earlier) / stream.time_base))
-        container.seek(place, stream=stream, backward=True)
-        frames = (frame for frame in container.decode(stream) if frame.time is not None)
-        frame = next(frames, None)
-        if frame is None or (frame.time > seconds + half and earlier < seconds):
-            continue
-        while frame.time < seconds - half and (following := next(frames, None)) is not None:
-            frame = following
-        break
+    seek(container, stream, seconds + half)
+    frames = (frame for frame in container.decode(stream) if frame.time is not None)
+    frame = next(frames, None)
+    while frame and frame.time < seconds - half and (following := next(frames, None)) is not None:
+        frame = following
     if frame is None:
         raise StopIteration(f'no frame at {asked:.2f} s')
     picture = upright(frame.to_ndarray(format='rgb24'), frame)

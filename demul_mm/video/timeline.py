@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # Share of a video, and at least so many seconds, that may be missing at its end.
 TRUNCATED, TRUNCATED_SECONDS = 0.05, 1.0
+# Seconds by which two timestamps may differ that mean the same.
+SOON = 1e-4
 
 
 class Timeline(NamedTuple):
@@ -75,6 +77,30 @@ def _promised(container: 'InputContainer', stream: 'VideoStream') -> float:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / 1e6 if container.duration else 0.0
+
+
+def seek(container: 'InputContainer', stream: Any, seconds: float) -> float | None:
+    """Go to a key frame at or before a time of the file's own clock.
+
+    Where a file has no index (MPEG-TS), seeking may land too late: it is tried from earlier on.
+
+    Returns:
+        when the last key frame up to then is shown, which may be one of those that follow; None
+        where there is none.
+    """
+    for earlier in (0.0, 10.0, seconds):
+        place = max(0, int((seconds - earlier) / stream.time_base))
+        container.seek(place, stream=stream)
+        last, until = None, (seconds + SOON) / stream.time_base
+        for packet in container.demux(stream):
+            if packet.dts is not None and packet.dts > until:
+                break
+            if packet.is_keyframe and packet.pts is not None and packet.pts <= until:
+                last = float(packet.pts * packet.time_base)
+        if last is not None:
+            break
+    container.seek(place, stream=stream)
+    return last
 
 
 def upright(picture: np.ndarray, frame: Any) -> np.ndarray:
