@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 
 from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
@@ -127,6 +128,25 @@ def test_broken_files_stop_nothing(tmp_path: Path, folder: Path) -> None:
     assert lib.update().broken == report.broken  # told again, not tried again
     (folder / 'broken.mp4').write_bytes(whole)
     assert lib.update() == (1, 2, 0, [])
+
+
+def test_text_that_cannot_be_read_takes_no_video_away(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told of; the pictures and the other files stay, and an empty file has no lines."""
+    said: list[str] = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    lib = library(tmp_path)
+    lib.update([folder])
+    (folder / 'below/two.srt').touch()
+    (folder / 'one.ass').write_bytes(b'\x00\x01 no subtitles')
+    write_subtitles(folder / 'one.en.srt', [(1, 2, 'the chain rule')])
+    assert lib.update() == (2, 0, 0, [])
+    assert {Path(hit.path).name for hit in lib.search('red', kinds=['picture'])} == names(lib)
+    assert [Path(hit.path).name for hit in lib.search('chain', kinds=['text'])] == ['one.mp4']
+    (warning,) = said
+    assert f'{folder / "one.ass"}: no subtitles can be read from it' in warning
+    assert 'convert' not in warning
 
 
 def test_an_encoder_belongs_to_a_library(tmp_path: Path, folder: Path) -> None:

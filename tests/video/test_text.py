@@ -73,6 +73,20 @@ def test_other_forms(tmp_path: Path) -> None:
         read_lines(tmp_path / 'absent.srt')
 
 
+@pytest.mark.parametrize('content', [b'', b' \n', b'\xef\xbb\xbf', b'\xff\xfe'])
+def test_an_empty_file_has_no_lines(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / 'film.srt'
+    file.write_bytes(content)
+    assert read_lines(file) == []
+
+
+def test_a_video_may_be_called_as_it_likes(tmp_path: Path) -> None:
+    file = write_subtitles(tmp_path / 'film.srt', LINES)
+    video = write_with_track(tmp_path / 'film.mkv', file)
+    expected = read_lines(video)
+    assert read_lines(video.rename(tmp_path / 'film.recording')) == expected
+
+
 def test_files_by_name(tmp_path: Path) -> None:
     for name in ('a.mp4', 'a.srt', 'a.en.vtt', 'ab.srt', 'a b.srt', 'a.txt', 'a.x.y.srt'):
         (tmp_path / name).touch()
