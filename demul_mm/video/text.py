@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mmengine.logging import MMLogger
 
+from demul_mm.files import VIDEO_SUFFIXES
 from demul_mm.structures.names import is_unicode
 
 # Files that stand beside a video under its name: film.srt, film.en.vtt.
@@ -31,14 +32,16 @@ def subtitle_files(video: str | Path) -> list[Path]:
 def subtitles_in(folder: Path) -> dict[str, list[Path]]:
     """The subtitle files of a folder by the name, without suffix, of the video they belong to.
 
-    ``film.en.vtt`` belongs to ``film``, and to ``film.en`` if there is such a video.
+    ``film.en.vtt`` belongs to ``film.en`` if the folder has such a video, and else to ``film``.
     """
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
+    paths = sorted(folder.iterdir())
+    videos = {path.stem for path in paths if path.suffix.lower() in VIDEO_SUFFIXES}
+    for path in paths:
         if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file() and is_unicode(path.name):
             found.setdefault(path.stem, []).append(path)
             language = re.fullmatch(r'(.+)\.[\w-]+', path.stem)
-            if language:
+            if language and path.stem not in videos:
                 found.setdefault(language[1], []).append(path)
     return found
 
@@ -83,10 +86,10 @@ def read_lines(path: str | Path) -> list[TimedLine]:
 def spoken_lines(path: str) -> list[TimedLine]:
     """Lines of the subtitles beside a video, or else of those inside it.
 
-    A file that cannot be read is told of and left out.
+    A file that cannot be read is told of and left out; what two files say at one time is one line.
     """
-    beside = [line for file in subtitle_files(path) for line in _readable_lines(file)]
-    return beside or _readable_lines(path)
+    beside = {line[:3]: line for file in subtitle_files(path) for line in _readable_lines(file)}
+    return list(beside.values()) or _readable_lines(path)
 
 
 def _readable_lines(path: str | Path) -> list[TimedLine]:
