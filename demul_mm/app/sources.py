@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files
-from demul_mm.video.text import subtitle_files, subtitles_in
+from demul_mm.video.text import subtitles_in
 
 _GLOB = re.compile(r'\*\*/|\*\*|\*|\?|\[!?[^\]]+\]')
 
@@ -76,21 +77,32 @@ def _pattern(glob: str) -> re.Pattern[str]:
     return re.compile(whole + re.escape(glob[last:]), re.DOTALL)
 
 
+class State(NamedTuple):
+    """What is another text once a video file, or the subtitles beside it, change."""
+
+    key: str
+    text: str
+
+
 def state_key(path: str | Path) -> str:
-    """Stands for a video file, with the subtitles beside it, as long as none of them changes."""
-    return _key(str(path), subtitle_files(path))
+    """Stands for a video file as long as it does not change."""
+    return _key([path])
 
 
-def look_at(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The :func:`state_key` of many, and why some have none; what is gone is left out of both."""
-    keys, errors = {}, {}
+def look_at(paths: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
+    """States of many, and why some have none; what is gone is left out of both.
+
+    Keys are the :func:`state_key` of each; without subtitles, ``text`` is empty.
+    """
+    states, errors = {}, {}
     beside: dict[Path, dict[str, list[Path]]] = {}
     for path in paths:
         folder, stem = Path(path).parent, Path(path).stem
         try:
             if folder not in beside:  # each is looked through once
                 beside[folder] = subtitles_in(folder)
-            keys[path] = _key(path, beside[folder].get(stem, ()))
+            subtitles = beside[folder].get(stem)
+            states[path] = State(state_key(path), _key(subtitles) if subtitles else '')
         except OSError as error:
             if os.path.islink(path):
                 errors[path] = f'it is a link to {os.readlink(path)}, which is missing'
@@ -98,9 +110,8 @@ def look_at(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
                 errors[path] = f'it cannot be looked at ({error.strerror})'
         except UnicodeEncodeError:
             errors[path] = 'its name is no valid UTF-8; rename it'
-    return keys, errors
+    return states, errors
 
 
-def _key(path: str, subtitles: Sequence[Path]) -> str:
-    states = '\n'.join([file_state(path), *map(file_state, subtitles)])
-    return hashlib.sha256(states.encode()).hexdigest()[:24]
+def _key(files: Sequence[str | Path]) -> str:
+    return hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]

@@ -18,7 +18,7 @@ from demul_mm.app.library import Library
 from demul_mm.app.sources import base, find_videos, resolve
 from demul_mm.app.watch import watch
 from demul_mm.app.webhook import post
-from tests.app.films import ColourEncoder, write_film
+from tests.app.films import ColourEncoder, write_film, write_subtitles
 
 
 @pytest.fixture
@@ -144,6 +144,22 @@ def test_new_videos_are_told_once(library: Library, tmp_path: Path) -> None:
     assert alerts.all() == [alert]
     with pytest.raises(ValueError, match='no alert 7; there are: 1'):
         alerts.remove(7)
+
+
+def test_subtitles_that_come_later_make_no_video_new(library: Library, tmp_path: Path) -> None:
+    """What is written anew may be another film of that name, and is asked anew."""
+    alerts, told = Alerts(library), list[Event]()
+    alerts.add('something red', 0.9)
+    write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
+    library.update()
+    assert len(alerts.run(told.append)) == 1
+    for name in ('old.srt', 'new.en.srt'):
+        write_subtitles(tmp_path / 'films' / name, [(1, 2, 'red')])
+    assert library.update()[:2] == (2, 0)
+    assert alerts.run(told.append) == []
+    write_film(tmp_path / 'films/old.mp4', ['blue', 'red', 'black'])
+    library.update()
+    assert [Path(event.video).name for event in alerts.run(told.append)] == ['old.mp4']
 
 
 def test_a_file_and_an_address(library: Library, tmp_path: Path) -> None:

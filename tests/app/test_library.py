@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -147,6 +148,54 @@ def test_text_that_cannot_be_read_takes_no_video_away(
     (warning,) = said
     assert f'{folder / "one.ass"}: no subtitles can be read from it' in warning
     assert 'convert' not in warning
+
+
+def test_text_that_comes_later_has_no_picture_encoded(tmp_path: Path, folder: Path) -> None:
+    encoder = ColourEncoder()
+    lib = library(tmp_path, encoder)
+    lib.update([folder])
+    seen = encoder.pictures
+
+    def said(sentence: str) -> list[str]:
+        return [Path(hit.path).name for hit in lib.search(sentence, kinds=['text'])]
+
+    before = {row.path: row.key for row in lib.catalogue.videos('indexed')}
+    file = write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
+    assert lib.update() == (1, 1, 0, [])
+    assert lib.update() == (0, 2, 0, [])
+    assert said('chain') == ['one.mp4']
+    write_subtitles(file, [(1, 2, 'the product rule')])
+    assert lib.update() == (1, 1, 0, [])
+    assert (said('chain'), said('product')) == ([], ['one.mp4'])
+    file.unlink()
+    assert lib.update() == (1, 1, 0, [])
+    assert said('product') == []
+    assert encoder.pictures == seen
+    assert {row.path: row.key for row in lib.catalogue.videos('indexed')} == before
+    assert len(lib.search('red', 100)) == len(library(tmp_path).search('red', 100))
+
+
+def test_a_library_of_the_version_before_goes_on(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keys stood for the subtitles, too: a video that has some is encoded once more."""
+    write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
+    lib = library(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'demul_mm.app.sources.state_key',
+            lambda path: 'before' if Path(path).stem == 'one' else state_key(path),
+        )
+        lib.update([folder])
+    with sqlite3.connect(lib.path / 'library.sqlite') as db:
+        db.execute('DROP TABLE texts')
+    encoder = ColourEncoder()
+    again = library(tmp_path, encoder)
+    found = again.search('red chain', 100)
+    assert again.update() == (1, 1, 0, [])
+    assert encoder.pictures == 9
+    assert again.update() == (0, 2, 0, [])
+    assert [hit[1:] for hit in again.search('red chain', 100)] == [hit[1:] for hit in found]
 
 
 def test_an_encoder_belongs_to_a_library(tmp_path: Path, folder: Path) -> None:
