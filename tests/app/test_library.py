@@ -248,6 +248,15 @@ def test_the_recall_of_the_index(
     assert lib.recall() == 0.5
 
 
+def test_there_is_no_recall_of_nothing(tmp_path: Path, folder: Path) -> None:
+    lib = library(tmp_path)
+    lib.update([folder])
+    for name in ('one.mp4', 'below/two.mp4'):
+        os.remove(folder / name)
+    lib.update()
+    assert lib.recall() is None
+
+
 def test_what_is_said_of_moments_moves_the_next_search(tmp_path: Path, folder: Path) -> None:
     lib = library(tmp_path)
     lib.update([folder])
