@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.sight import Sight, sight_of
-from demul_mm.app.sources import State, covers, find_videos, look_at, resolve
+from demul_mm.app.sources import State, base, covers, find_videos, look_at, resolve
 from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
@@ -232,9 +232,12 @@ class Library(Searchable):
         return Report(len(todo) - failed, len(states) - len(new), len(gone), broken)
 
     def _roots(self, sources: str | Path | Sequence[str | Path]) -> list[Path]:
-        before = self.catalogue.setting('roots', [])
-        roots = resolve(sources, before)
+        before, bases = self.catalogue.setting('roots', []), self.catalogue.setting('bases', {})
+        roots = resolve(sources, before, bases)
         self.catalogue.set('roots', list(dict.fromkeys([*before, *map(str, roots)])))
+        # What was missing when it was given, and is there now, is missed from now on.
+        now = {str(root): max(str(base(root)), bases.get(str(root), ''), key=len) for root in roots}
+        self.catalogue.set('bases', bases | now)
         return roots
 
     def _seen(

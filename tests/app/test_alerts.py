@@ -363,6 +363,26 @@ def test_globs(tmp_path: Path) -> None:
         resolve([tmp_path / 'nowhere/*.mp4'])
 
 
+def test_a_folder_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
+    """Below it a glob finds what it names; if it goes missing, nothing is forgotten."""
+    films = tmp_path / 'Films [HD]'
+    for name in ('a.mp4', 'b.mov'):
+        write_film(films / name, ['red'])
+    library = Library(tmp_path / 'library', ColourEncoder)
+    assert library.update([films / '*.mp4'])[:3] == (1, 0, 0)
+    assert library.update([films])[:3] == (1, 1, 0)
+    (films / 'b.mov').unlink()
+    assert library.update()[:3] == (0, 1, 1)
+    films.rename(tmp_path / 'away')
+    for sources in ([], films, films / '*.mp4'):
+        with pytest.raises(FileNotFoundError, match=r'Films \[HD\] is missing; nothing'):
+            library.update(sources)
+    (tmp_path / 'away').rename(films)
+    assert library.update()[:3] == (0, 1, 0)
+    with pytest.raises(FileNotFoundError, match='none is missing'):
+        resolve(films / 'none')
+
+
 def test_a_glob_forgets_only_what_it_names(tmp_path: Path) -> None:
     for name in ('a.mp4', 'b.mov'):
         write_film(tmp_path / 'films' / name, ['red'])
