@@ -130,6 +130,8 @@ class Searchable(ABC):
             ]
             for mode in ('fast', 'exact')
         )
+        if not all(exact):  # its videos are all gone
+            return None
         return sum(len(a & b) / len(b) for a, b in zip(found, exact)) / len(exact)
 
     def _pictures(

@@ -19,6 +19,8 @@ CREATE TABLE IF NOT EXISTS videos (
     state TEXT NOT NULL CHECK (state IN ('encoded', 'indexed', 'broken')),
     duration REAL, error TEXT);
 CREATE INDEX IF NOT EXISTS videos_by_key ON videos (key);
+CREATE TABLE IF NOT EXISTS texts (
+    video INTEGER PRIMARY KEY REFERENCES videos ON DELETE CASCADE, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS gone (key TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS lines (
     id INTEGER PRIMARY KEY, video INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
@@ -39,11 +41,16 @@ FREQUENT = 0.1
 
 
 class VideoRow(NamedTuple):
-    """A video of the library; ``key`` stands for the file as it was, and is its id in the index."""
+    """A video of the library.
+
+    ``key`` stands for the file as it was, and is its id in the index; ``text`` for the subtitles
+    beside it, empty without any.
+    """
 
     id: int
     path: str
     key: str
+    text: str
     state: str
     duration: float | None
     error: str | None
@@ -119,14 +126,16 @@ class Catalogue:
         return {row.key: row for row in self._select(which, json.dumps(list(keys)))}
 
     def _select(self, which: str, value: str | None) -> list[VideoRow]:
-        columns = 'id, path, key, state, duration, error'
-        rows = self._db.execute(f'SELECT {columns} FROM videos {which}', (value,))
+        columns = "id, path, key, coalesce(text, ''), state, duration, error"
+        tables = 'videos LEFT JOIN texts ON texts.video = id'
+        rows = self._db.execute(f'SELECT {columns} FROM {tables} {which}', (value,))
         return [VideoRow(*row) for row in rows]
 
     def put(
         self,
         path: str,
         key: str,
+        text: str,
         duration: float | None,
         lines: Sequence[TimedLine] = (),
         error: str | None = None,
@@ -139,6 +148,7 @@ class Catalogue:
                 'INSERT INTO videos (path, key, state, duration, error) VALUES (?, ?, ?, ?, ?)',
                 (path, key, state, duration, error),
             ).lastrowid
+            self._db.execute('INSERT INTO texts VALUES (?, ?)', (video, text))
             self._put_lines(video, lines)
 
     def _put_lines(self, video: int | None, lines: Sequence[TimedLine]) -> None:

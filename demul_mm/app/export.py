@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from demul_mm.video.timeline import read_timeline
+
 
 class Clip(NamedTuple):
     """A moment in whole frames of its file.
@@ -93,7 +95,7 @@ def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
         stream = container.streams.video[0]
         # A file may lack frames: editors then count by its clock, not by what is there.
         rate = Fraction(stream.guessed_rate or stream.average_rate or 25)
-        seconds = container.duration / 1e6 if container.duration else moment['end']
+        seconds = (container.duration or 0) / 1e6 or read_timeline(container, stream).duration
         total = max(1, round(seconds * rate))
         written = stream.metadata.get('timecode') or container.metadata.get('timecode')
         size = stream.width, stream.height
@@ -227,8 +229,13 @@ def _at_rate(clip: Clip, rate: Fraction) -> int:
 
 
 def as_timecode(frames: int, rate: Fraction, drop: bool = False) -> str:
-    """``HH:MM:SS:FF``; with drop frame ``HH:MM:SS;FF``, of 29.97 or 59.94 frames a second."""
+    """``HH:MM:SS:FF``; with drop frame ``HH:MM:SS;FF``, of 29.97 or 59.94 frames a second.
+
+    Of less than half a frame a second, the label of the second in which the frame begins.
+    """
     base = round(rate)
+    if not base:
+        base, frames = 1, int(frames / rate)
     if drop:
         left_out = base // 15  # of each minute but the tenth ones
         tens, rest = divmod(frames, 600 * base - 9 * left_out)
@@ -244,6 +251,8 @@ def frames_of(timecode: str, rate: Fraction) -> int:
     """The frame that a timecode stands for; a ``;`` says that labels were left out."""
     hours, minutes, seconds, frames = map(int, timecode.replace(';', ':').split(':'))
     base, minutes = round(rate), 60 * hours + minutes
+    if not base:
+        return round((60 * minutes + seconds) * rate)
     left_out = base // 15 * (minutes - minutes // 10) if ';' in timecode else 0
     return (60 * minutes + seconds) * base + frames - left_out
 

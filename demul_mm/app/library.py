@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.sight import Sight, sight_of
-from demul_mm.app.sources import covers, find_videos, look_at, resolve
+from demul_mm.app.sources import State, base, covers, find_videos, look_at, resolve
 from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
@@ -181,8 +181,8 @@ class Library(Searchable):
             retry: try again what was broken before and has not changed.
             progress: called with a path, the share of it that is done, how many are done and how
                 many there are.
-            ready: asked with the path and the :func:`state_key` of what is to be added; what is not
-                is left for the next update.
+            ready: asked with the path of what is to be added, and with what is another text once it
+                or its subtitles change; what is not is left for the next update.
             cluster: encodes; None: this process does.
 
         Raises:
@@ -208,57 +208,60 @@ class Library(Searchable):
         roots = self._roots(sources)
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
-        keys, unseen = look_at(files)
-        new = [path for path in keys if _is_new(known.get(path), keys[path], retry)]
-        todo = [path for path in new if ready is None or ready(path, keys[path])]
-        lost = [path for path in known if path not in keys and path not in unseen]
+        states, unseen = look_at(files)
+        new = [path for path in states if _is_new(known.get(path), states[path], retry)]
+        todo = [path for path in new if ready is None or ready(path, ' '.join(states[path]))]
+        lost = [path for path in known if path not in states and path not in unseen]
         gone = [path for path in lost if any(covers(root, path) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
         tell = progress or (lambda *_: None)
-        seen = self._seen(todo, keys, cluster) if todo and cluster else todo
+        seen = self._seen(todo, states, cluster) if todo and cluster else todo
         for number, path in enumerate(seen):
             tell(path, 0.0, number, len(todo))
-            self._add(path, keys[path], partial(_tell_share, tell, path, number, len(todo)))
+            self._add(path, states[path], partial(_tell_share, tell, path, number, len(todo)))
         self._bring_up_to_date()
         self._listen(tell)
         broken = [
             (row.path, row.error or '')
             for row in self.catalogue.videos('broken')
-            if row.path in keys
+            if row.path in states
         ]
         failed = len({path for path, _ in broken}.intersection(todo))
         broken += [(_shown(path), error) for path, error in unseen.items()]
-        return Report(len(todo) - failed, len(keys) - len(new), len(gone), broken)
+        return Report(len(todo) - failed, len(states) - len(new), len(gone), broken)
 
     def _roots(self, sources: str | Path | Sequence[str | Path]) -> list[Path]:
-        before = self.catalogue.setting('roots', [])
-        roots = resolve(sources, before)
+        before, bases = self.catalogue.setting('roots', []), self.catalogue.setting('bases', {})
+        roots = resolve(sources, before, bases)
         self.catalogue.set('roots', list(dict.fromkeys([*before, *map(str, roots)])))
+        # What was missing when it was given, and is there now, is missed from now on.
+        now = {str(root): max(str(base(root)), bases.get(str(root), ''), key=len) for root in roots}
+        self.catalogue.set('bases', bases | now)
         return roots
 
     def _seen(
-        self, paths: Sequence[str], keys: Mapping[str, str], cluster: 'ClusterEncoder'
+        self, paths: Sequence[str], states: Mapping[str, State], cluster: 'ClusterEncoder'
     ) -> Iterator[str]:
         """Paths as a cluster has encoded them; those that it could not are entered as broken."""
         todo = []
         for path in paths:
-            if self._file(keys[path]).exists():
-                yield path  # its owner was killed before it was entered
+            if self._file(states[path].key).exists():
+                yield path  # its text changed, or its owner was killed before it was entered
             else:
                 todo.append(path)
         same = (self.encoder.name, self.encoder.fingerprint, self.seconds, self.shots)
         for path, content, error in cluster.encode(todo, *same):
             if content is None:
-                self.catalogue.put(path, keys[path], None, error=error)
+                self.catalogue.put(path, *states[path], None, error=error)
             else:
-                write_atomically(self._file(keys[path]), content)
+                write_atomically(self._file(states[path].key), content)
                 yield path
 
-    def _add(self, path: str, key: str, progress: Callable[[float], None]) -> None:
-        """Encode a video, if it was not before, and enter it."""
+    def _add(self, path: str, state: State, progress: Callable[[float], None]) -> None:
+        """Encode a video, if it was not before, and enter it with what is said in it."""
         sight = self.sight  # what is wrong with it is no fault of the video
-        file = self._file(key)
+        file = self._file(state.key)
         try:
             if not file.exists():
                 sight.write(path, file, progress)
@@ -267,9 +270,9 @@ class Library(Searchable):
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise OSError(f'{self.path} cannot grow: {error.strerror}') from error
-            self.catalogue.put(path, key, None, error=str(error))
+            self.catalogue.put(path, *state, None, error=str(error))
         else:
-            self.catalogue.put(path, key, duration, lines)
+            self.catalogue.put(path, *state, duration, lines)
 
     def _listen(self, tell: Callable[[str, float, int, int], None]) -> None:
         """Write down what is said where there are no subtitles."""
@@ -397,5 +400,5 @@ def is_library(path: str | Path) -> bool:
     return (Path(path) / 'library.sqlite').is_file()
 
 
-def _is_new(row: VideoRow | None, key: str, retry: bool) -> bool:
-    return row is None or row.key != key or (retry and row.state == 'broken')
+def _is_new(row: VideoRow | None, state: State, retry: bool) -> bool:
+    return row is None or (row.key, row.text) != state or (retry and row.state == 'broken')

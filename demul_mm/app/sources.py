@@ -3,20 +3,28 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files
-from demul_mm.video.text import subtitle_files, subtitles_in
+from demul_mm.video.text import subtitles_in
 
 _GLOB = re.compile(r'\*\*/|\*\*|\*|\?|\[!?[^\]]+\]')
 
 
-def resolve(sources: str | Path | Sequence[str | Path], before: Sequence[str] = ()) -> list[Path]:
+def resolve(
+    sources: str | Path | Sequence[str | Path],
+    before: Sequence[str] = (),
+    bases: Mapping[str, str] = MappingProxyType({}),
+) -> list[Path]:
     """Sources from the root on, or those of before where none is given.
 
     Args:
         sources: folders, files, and globs whose ``**`` stands for any folders; one or several.
+        bases: the :func:`base` that sources had before; without it a missing ``Films [HD]`` is
+            taken for a glob.
 
     Raises:
         FileNotFoundError: one is missing.
@@ -27,8 +35,9 @@ def resolve(sources: str | Path | Sequence[str | Path], before: Sequence[str] = 
     if not given:
         raise ValueError('no folder was given, now or before: demul index FOLDER')
     for root in given:
-        if not base(root).exists():
-            raise FileNotFoundError(f'{base(root)} is missing; nothing was changed')
+        needed = Path(bases.get(str(root), base(root)))
+        if not needed.exists():
+            raise FileNotFoundError(f'{needed} is missing; nothing was changed')
     return given
 
 
@@ -48,22 +57,26 @@ def find_videos(roots: Sequence[Path]) -> list[str]:
 
 
 def base(root: Path) -> Path:
-    """The folder or file itself, or the folder above the first wildcard of a glob."""
-    if root.exists() or not _GLOB.search(str(root)):
-        return root
-    parts = root.parts
-    wild = next(i for i, part in enumerate(parts) if _GLOB.search(part))
-    return Path(*parts[:wild])
+    """The folder or file itself, or the folder above the first wildcard of a glob.
+
+    What exists under such a name is no wildcard.
+    """
+    for part in (*reversed(root.parents), root):
+        if _GLOB.search(part.name) and not part.exists():
+            return part.parent
+    return root
 
 
 def covers(root: Path, path: str) -> bool:
     """Whether a file is a source, lies below it or, of a glob, matches it."""
-    if base(root) != root:
-        return _pattern(str(root)).fullmatch(path) is not None
+    start = str(base(root))
+    if start != str(root):
+        glob = re.escape(start) + _pattern(str(root)[len(start) :])
+        return re.fullmatch(glob, path, re.DOTALL) is not None
     return Path(path) == root or root in Path(path).parents
 
 
-def _pattern(glob: str) -> re.Pattern[str]:
+def _pattern(glob: str) -> str:
     slash = re.escape(os.sep)
     meanings = {'**/': f'(?:[^{slash}]+{slash})*', '**': '.*', '*': f'[^{slash}]*'}
     meanings['?'] = f'[^{slash}]'
@@ -73,24 +86,35 @@ def _pattern(glob: str) -> re.Pattern[str]:
         choice = f'[^{text[2:]}' if text.startswith('[!') else text
         whole += re.escape(glob[last : wild.start()]) + meanings.get(text, choice)
         last = wild.end()
-    return re.compile(whole + re.escape(glob[last:]), re.DOTALL)
+    return whole + re.escape(glob[last:])
+
+
+class State(NamedTuple):
+    """What is another text once a video file, or the subtitles beside it, change."""
+
+    key: str
+    text: str
 
 
 def state_key(path: str | Path) -> str:
-    """Stands for a video file, with the subtitles beside it, as long as none of them changes."""
-    return _key(str(path), subtitle_files(path))
+    """Stands for a video file as long as it does not change."""
+    return _key([path])
 
 
-def look_at(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The :func:`state_key` of many, and why some have none; what is gone is left out of both."""
-    keys, errors = {}, {}
+def look_at(paths: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
+    """States of many, and why some have none; what is gone is left out of both.
+
+    Keys are the :func:`state_key` of each; without subtitles, ``text`` is empty.
+    """
+    states, errors = {}, {}
     beside: dict[Path, dict[str, list[Path]]] = {}
     for path in paths:
         folder, stem = Path(path).parent, Path(path).stem
         try:
             if folder not in beside:  # each is looked through once
                 beside[folder] = subtitles_in(folder)
-            keys[path] = _key(path, beside[folder].get(stem, ()))
+            subtitles = beside[folder].get(stem)
+            states[path] = State(state_key(path), _key(subtitles) if subtitles else '')
         except OSError as error:
             if os.path.islink(path):
                 errors[path] = f'it is a link to {os.readlink(path)}, which is missing'
@@ -98,9 +122,8 @@ def look_at(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
                 errors[path] = f'it cannot be looked at ({error.strerror})'
         except UnicodeEncodeError:
             errors[path] = 'its name is no valid UTF-8; rename it'
-    return keys, errors
+    return states, errors
 
 
-def _key(path: str, subtitles: Sequence[Path]) -> str:
-    states = '\n'.join([file_state(path), *map(file_state, subtitles)])
-    return hashlib.sha256(states.encode()).hexdigest()[:24]
+def _key(files: Sequence[str | Path]) -> str:
+    return hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]

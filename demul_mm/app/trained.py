@@ -20,7 +20,7 @@ from demul_mm.app.rank_fusion import Found
 from demul_mm.app.sight import Progress, suppress
 from demul_mm.files import replacing
 from demul_mm.index import VideoEntry
-from demul_mm.models.heads.joint_score import TERMS, VIDEO
+from demul_mm.models.heads.joint_score import BOUNDARY, TERMS, VIDEO
 from demul_mm.retrieval import (
     EncodedVideo,
     encode_batch,
@@ -149,7 +149,7 @@ class TrainedSight:
 
     def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
         best = list(dict.fromkeys(one.key for one in found))[:FUSED]
-        fused = self._fuse(sentence, {key: file(key) for key in best}, number=5)
+        fused = self._fuse(sentence, {key: file(key) for key in best}, number=5, compete=True)
         rest = [one for one in found if one.key not in best]
         return sorted(fused, key=lambda one: -one.score) + rest
 
@@ -157,9 +157,18 @@ class TrainedSight:
         return self._fuse(sentence, {'': file}, number, NO_MATCH)
 
     def _fuse(
-        self, sentence: str, files: dict[str, Path], number: int, no_match: float = 0.0
+        self,
+        sentence: str,
+        files: dict[str, Path],
+        number: int,
+        no_match: float = 0.0,
+        compete: bool = False,
     ) -> list[Found]:
-        """The best moments of some videos, each with its calibrated probability."""
+        """The best moments of some videos, each with its calibrated probability.
+
+        That is of the part alone, as calibration saw videos; the score, which says the order, is
+        it, too, or one for which all parts of all videos compete.
+        """
         if not files:
             return []
         read = {key: self.parts(file) for key, file in files.items()}
@@ -170,7 +179,7 @@ class TrainedSight:
         found: dict[str, list[Found]] = {key: [] for key in files}
         likeness = dict.fromkeys(files, -np.inf)
         for (key, at), one in zip(owners, moments):
-            found[key] += self._found(key, at, read[key][2], one)
+            found[key] += self._found(key, at, read[key][2], one, compete)
             if len(one.terms):
                 likeness[key] = max(likeness[key], float(one.terms[0, VIDEO]))
         return [
@@ -185,12 +194,19 @@ class TrainedSight:
             )
         ]
 
-    def _found(self, key: str, at: float, duration: float, moments: InstanceData) -> list[Found]:
+    def _found(
+        self, key: str, at: float, duration: float, moments: InstanceData, compete: bool
+    ) -> list[Found]:
         """Moments of a part that begins at second ``at``."""
-        # The score is this too, unless soft suppression has lowered it.
         calibrator = self.model.calibrator
-        chances = calibrator(moments.joint.to(calibrator.scale.device)).tolist()
-        spans, scores, terms = (moments[name].tolist() for name in ('spans', 'scores', 'terms'))
+        joint = moments.joint.to(calibrator.scale.device)
+        alone = calibrator(joint + moments.alone.to(joint)).to(moments.scores)
+        # Soft suppression may have lowered the score.
+        lowered = moments.scores / calibrator(joint).to(moments.scores).clamp(min=1e-30)
+        scores = (moments.scores if compete else alone * lowered).tolist()
+        rated = moments.terms.clone()
+        rated[:, BOUNDARY] += moments.alone.to(rated)
+        spans, chances, terms = moments.spans.tolist(), alone.tolist(), rated.tolist()
         return [
             Found(
                 key,

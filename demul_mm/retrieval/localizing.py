@@ -29,7 +29,8 @@ def localize_pairs(
 
     Returns:
         For each query and each of its videos the moments after calibration and suppression, best
-        first, as :meth:`DeMUL.select` gives them.
+        first, as :meth:`DeMUL.select` gives them. ``alone (K,)`` is what their joint scores and
+        boundary terms gain where the query has no other video, as in calibration.
     """
     found: list[list[InstanceData]] = []
     for rows in _chunks(wanted, videos, model.max_pair_points):
@@ -45,15 +46,16 @@ def localize_pairs(
         query = torch.tensor([rows.start + q for q, _ in flat], device=device)
         video = torch.tensor([place[v] for _, v in flat], device=device)
         candidates = model.localize(stacked, queries, video, query)
-        moments = iter(
-            model.select(
-                candidates,
-                queries.meaning[query],
-                torch.tensor([videos[v].extent for _, v in flat], device=device),
-                [videos[v].duration for _, v in flat],
-            )
+        moments = model.select(
+            candidates,
+            queries.meaning[query],
+            torch.tensor([videos[v].extent for _, v in flat], device=device),
+            [videos[v].duration for _, v in flat],
         )
-        found += [[next(moments) for _ in choice] for choice in wanted[rows]]
+        for one, gain in zip(moments, candidates.alone.cpu()):
+            one.alone = gain.to(one.joint).expand(len(one.joint))
+        left = iter(moments)
+        found += [[next(left) for _ in choice] for choice in wanted[rows]]
     return found
 
 

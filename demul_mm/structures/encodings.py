@@ -72,6 +72,7 @@ class MomentCandidates(NamedTuple):
     scores: Tensor  # (R, K) joint score, a logit
     terms: Tensor  # (R, K, 5) weighted terms of the joint score; they sum to it
     mask: Tensor  # (R, K)
+    alone: Tensor  # (R,) what the boundary term gains without the other videos of a pair's query
 
 
 class PhraseMap(NamedTuple):

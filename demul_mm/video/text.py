@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmengine.logging import MMLogger
+
 from demul_mm.files import VIDEO_SUFFIXES
 from demul_mm.structures.names import is_unicode
 
@@ -30,14 +32,16 @@ def subtitle_files(video: str | Path) -> list[Path]:
 def subtitles_in(folder: Path) -> dict[str, list[Path]]:
     """The subtitle files of a folder by the name, without suffix, of the video they belong to.
 
-    ``film.en.vtt`` belongs to ``film``, and to ``film.en`` if there is such a video.
+    ``film.en.vtt`` belongs to ``film.en`` if the folder has such a video, and else to ``film``.
     """
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
+    paths = sorted(folder.iterdir())
+    videos = {path.stem for path in paths if path.suffix.lower() in VIDEO_SUFFIXES}
+    for path in paths:
         if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file() and is_unicode(path.name):
             found.setdefault(path.stem, []).append(path)
             language = re.fullmatch(r'(.+)\.[\w-]+', path.stem)
-            if language:
+            if language and path.stem not in videos:
                 found.setdefault(language[1], []).append(path)
     return found
 
@@ -46,7 +50,7 @@ def read_lines(path: str | Path) -> list[TimedLine]:
     """The lines of a subtitle file, or of the text tracks inside a video.
 
     Times of a track inside count from the first frame of the video, as those of a file do. Tracks
-    of pictures (DVD, Blu-ray) hold no text and are left out.
+    of pictures (DVD, Blu-ray) hold no text and are left out. An empty file has no lines.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -55,8 +59,11 @@ def read_lines(path: str | Path) -> list[TimedLine]:
     import av
 
     path = Path(path)
-    inside = path.suffix.lower() in VIDEO_SUFFIXES
-    source: Any = str(path) if inside else io.BytesIO(_utf8(path.read_bytes()))
+    inside = path.suffix.lower() not in SUBTITLE_SUFFIXES
+    content = b'' if inside else _utf8(path.read_bytes())
+    if not inside and not content.strip():
+        return []
+    source: Any = str(path) if inside else io.BytesIO(content)
     try:
         with av.open(source, metadata_errors='replace') as container:
             tracks = [s for s in container.streams if s.type == 'subtitle' and s.codec_context]
@@ -70,15 +77,27 @@ def read_lines(path: str | Path) -> list[TimedLine]:
             ]
     except av.error.FFmpegError as error:
         raise ValueError(
-            f'{path}: no subtitles can be read from it ({error.strerror}); convert it to srt'
+            f'{path}: no subtitles can be read from it ({error.strerror}); it is damaged, or of '
+            'a kind that FFmpeg does not read, as TTML is'
         ) from error
     return sorted(line for line in lines if line.text and line.end > line.start)
 
 
 def spoken_lines(path: str) -> list[TimedLine]:
-    """Lines of the subtitles beside a video, or else of those inside it."""
-    beside = [line for file in subtitle_files(path) for line in read_lines(file)]
-    return beside or read_lines(path)
+    """Lines of the subtitles beside a video, or else of those inside it.
+
+    A file that cannot be read is told of and left out; what two files say at one time is one line.
+    """
+    beside = {line[:3]: line for file in subtitle_files(path) for line in _readable_lines(file)}
+    return list(beside.values()) or _readable_lines(path)
+
+
+def _readable_lines(path: str | Path) -> list[TimedLine]:
+    try:
+        return read_lines(path)
+    except (OSError, ValueError) as error:
+        MMLogger.get_current_instance().warning(f'left without lines: {error}')
+        return []
 
 
 def _packets(container: Any, tracks: list[Any]) -> list[tuple[int, float, float, str]]:

@@ -68,7 +68,8 @@ def draw_moments(axes: Axes, title: str, info: dict, max_queries: int) -> None:
             axes.barh(row, end - start, left=start, height=0.8, color=TRUTH, alpha=0.35)
         text = f'{query}   (false: {variants[row]})' if variants[row] else query
         text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + '…'
-        axes.text(0.005, row, text, transform=axes.get_yaxis_transform(), va='center', fontsize=7)
+        axes.text(0.005, row, text, transform=axes.get_yaxis_transform(), va='center', fontsize=7,
+                  parse_math=False)  # fmt: skip
     axes.set_xlim(0, info.get('extent', info['duration']))
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axes.set_yticks([])
@@ -116,7 +117,7 @@ def draw_item(
         heights += [0.9] * ('streams' in part)
     figure = Figure(figsize=(11, 0.6 + 1.15 * sum(heights)), dpi=100, layout='constrained')
     title = f'{info["video_id"]}   {info["duration"]:.1f} s'
-    figure.suptitle(title, x=0.01, ha='left', fontsize=11, color=INK)
+    figure.suptitle(title, x=0.01, ha='left', fontsize=11, color=INK, parse_math=False)
     panels = iter(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     if has_frames:
         draw_frames(next(panels), info)

@@ -82,7 +82,8 @@ def draw_timeline(
         heights += [row_height] + ([phrase_height(row.phrases)] if row.phrases else [])
     size = (11.5 if with_terms else 9.5, 0.75 + (sum(heights) or row_height))
     figure = Figure(figsize=size, dpi=110, layout='constrained')
-    figure.suptitle(title, x=0.01, ha='left', fontsize=11, color=INK, fontweight='bold')
+    figure.suptitle(title, x=0.01, ha='left', fontsize=11, color=INK, fontweight='bold',
+                    parse_math=False)  # fmt: skip
     widths = [4, 1] if with_terms else [1]
     grid = figure.add_gridspec(max(len(heights), 1), len(widths), width_ratios=widths,
                                height_ratios=heights or [1])  # fmt: skip
@@ -122,7 +123,7 @@ def _draw_strip(axes: Axes, frames: Sequence[KeyFrame]) -> None:
 
 
 def _draw_row(axes: Axes, row: TimelineRow, duration: float, max_predictions: int) -> None:
-    axes.set_title(row.query, loc='left', fontsize=9, color=INK, pad=3)
+    axes.set_title(row.query, loc='left', fontsize=9, color=INK, pad=3, parse_math=False)
     axes.set_xlim(0, duration)
     axes.set_ylim(max_predictions + 0.6, -0.6)
     for start, end in row.truth:

@@ -64,7 +64,7 @@ def draw_phrases(
     for k in range(1, number):
         axes.axhline(k - 0.5, color='white', linewidth=1.2)
     names = [shorten(text, 34, placeholder=' …') or '–' for text in rows.texts]
-    axes.set_yticks(range(number), names)
+    axes.set_yticks(range(number), names, parse_math=False)
     axes.tick_params(length=0, labelsize=7.5, labelcolor=INK)
     axes.tick_params(axis='x', labelcolor=FAINT)
     axes.spines[:].set_visible(False)

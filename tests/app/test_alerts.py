@@ -18,7 +18,7 @@ from demul_mm.app.library import Library
 from demul_mm.app.sources import base, find_videos, resolve
 from demul_mm.app.watch import watch
 from demul_mm.app.webhook import post
-from tests.app.films import ColourEncoder, write_film
+from tests.app.films import ColourEncoder, write_film, write_subtitles
 
 
 @pytest.fixture
@@ -144,6 +144,22 @@ def test_new_videos_are_told_once(library: Library, tmp_path: Path) -> None:
     assert alerts.all() == [alert]
     with pytest.raises(ValueError, match='no alert 7; there are: 1'):
         alerts.remove(7)
+
+
+def test_subtitles_that_come_later_make_no_video_new(library: Library, tmp_path: Path) -> None:
+    """What is written anew may be another film of that name, and is asked anew."""
+    alerts, told = Alerts(library), list[Event]()
+    alerts.add('something red', 0.9)
+    write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
+    library.update()
+    assert len(alerts.run(told.append)) == 1
+    for name in ('old.srt', 'new.en.srt'):
+        write_subtitles(tmp_path / 'films' / name, [(1, 2, 'red')])
+    assert library.update()[:2] == (2, 0)
+    assert alerts.run(told.append) == []
+    write_film(tmp_path / 'films/old.mp4', ['blue', 'red', 'black'])
+    library.update()
+    assert [Path(event.video).name for event in alerts.run(told.append)] == ['old.mp4']
 
 
 def test_a_file_and_an_address(library: Library, tmp_path: Path) -> None:
@@ -345,6 +361,26 @@ def test_globs(tmp_path: Path) -> None:
     assert base(tmp_path / 'b/**/*.mp4') == tmp_path / 'b'
     with pytest.raises(FileNotFoundError, match=r'nowhere is missing; nothing was changed'):
         resolve([tmp_path / 'nowhere/*.mp4'])
+
+
+def test_a_folder_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
+    """Below it a glob finds what it names; if it goes missing, nothing is forgotten."""
+    films = tmp_path / 'Films [HD]'
+    for name in ('a.mp4', 'b.mov'):
+        write_film(films / name, ['red'])
+    library = Library(tmp_path / 'library', ColourEncoder)
+    assert library.update([films / '*.mp4'])[:3] == (1, 0, 0)
+    assert library.update([films])[:3] == (1, 1, 0)
+    (films / 'b.mov').unlink()
+    assert library.update()[:3] == (0, 1, 1)
+    films.rename(tmp_path / 'away')
+    for sources in ([], films, films / '*.mp4'):
+        with pytest.raises(FileNotFoundError, match=r'Films \[HD\] is missing; nothing'):
+            library.update(sources)
+    (tmp_path / 'away').rename(films)
+    assert library.update()[:3] == (0, 1, 0)
+    with pytest.raises(FileNotFoundError, match='none is missing'):
+        resolve(films / 'none')
 
 
 def test_a_glob_forgets_only_what_it_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ def test_frequent_words_count_only_where_no_rarer_is(tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path / 'library.sqlite')
     texts = [f'the {what}' for what in ('door', 'red door', 'house', *['other things'] * 197)]
     lines = [TimedLine(number, number + 1, text, 'x.srt') for number, text in enumerate(texts)]
-    catalogue.put('a.mp4', 'a', 200.0, lines)
+    catalogue.put('a.mp4', 'a', '', 200.0, lines)
 
     def found(sentence: str, limit: int = 10) -> list[float]:
         return [line.start for line in catalogue.find_lines(sentence, limit)]

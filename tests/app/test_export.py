@@ -59,6 +59,41 @@ def test_edl_by_hand(moments: list[dict]) -> None:
     assert lines[7].split()[6] == '00:00:02:00'  # 13 frames of 25 are 4 of 8
 
 
+def test_a_frame_in_ten_seconds(tmp_path: Path) -> None:
+    """An EDL counts whole frames of a second, so its labels are those of seconds."""
+    rate = Fraction(1, 10)
+    assert as_timecode(7, rate) == '00:01:10:00'
+    assert frames_of('00:01:10:00', rate) == 7
+    with av.open(str(tmp_path / 'slides.mp4'), 'w') as file:
+        stream = file.add_stream('libx264', rate=rate)
+        stream.width = stream.height = 32
+        for _ in range(4):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format='rgb24')
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode())
+    moment = dict(video=str(tmp_path / 'slides.mp4'), start=12.0, end=25.0)
+    times = export('red', [moment], 'edl').splitlines()[3].split()[4:]
+    assert times == ['00:00:10:00', '00:00:30:00', '00:00:00:00', '00:00:20:00']
+
+
+def test_a_file_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
+    """As a browser records it: the end of a moment is not the end of the file."""
+    file = tmp_path / 'live.mkv'
+    with av.open(str(file), 'w', options={'live': '1'}) as target:
+        stream = target.add_stream('libx264', rate=8)
+        stream.width = stream.height = 32
+        for _ in range(80):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format='rgb24')
+            target.mux(stream.encode(picture))
+        target.mux(stream.encode())
+    with av.open(str(file)) as written:
+        assert written.duration is None
+    clip = as_clip(dict(video=str(file), start=1.0, end=2.0), '')
+    assert (clip.first, clip.frames, clip.total) == (8, 8, 80)
+    clip = as_clip(dict(video=str(file), start=9.0, end=20.0), '')
+    assert (clip.first, clip.frames) == (72, 8)
+
+
 def test_fcpxml_is_whole(moments: list[dict]) -> None:
     root = ElementTree.fromstring(export('a & b', moments, 'fcpxml').split('\n', 2)[2])
     assert len(root.findall('.//asset')) == 2

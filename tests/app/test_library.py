@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 
 from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
@@ -129,6 +131,73 @@ def test_broken_files_stop_nothing(tmp_path: Path, folder: Path) -> None:
     assert lib.update() == (1, 2, 0, [])
 
 
+def test_text_that_cannot_be_read_takes_no_video_away(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told of; the pictures and the other files stay, and an empty file has no lines."""
+    said: list[str] = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    lib = library(tmp_path)
+    lib.update([folder])
+    (folder / 'below/two.srt').touch()
+    (folder / 'one.ass').write_bytes(b'\x00\x01 no subtitles')
+    write_subtitles(folder / 'one.en.srt', [(1, 2, 'the chain rule')])
+    assert lib.update() == (2, 0, 0, [])
+    assert {Path(hit.path).name for hit in lib.search('red', kinds=['picture'])} == names(lib)
+    assert [Path(hit.path).name for hit in lib.search('chain', kinds=['text'])] == ['one.mp4']
+    (warning,) = said
+    assert f'{folder / "one.ass"}: no subtitles can be read from it' in warning
+    assert 'convert' not in warning
+
+
+def test_text_that_comes_later_has_no_picture_encoded(tmp_path: Path, folder: Path) -> None:
+    encoder = ColourEncoder()
+    lib = library(tmp_path, encoder)
+    lib.update([folder])
+    seen = encoder.pictures
+
+    def said(sentence: str) -> list[str]:
+        return [Path(hit.path).name for hit in lib.search(sentence, kinds=['text'])]
+
+    before = {row.path: row.key for row in lib.catalogue.videos('indexed')}
+    file = write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
+    assert lib.update() == (1, 1, 0, [])
+    assert lib.update() == (0, 2, 0, [])
+    assert said('chain') == ['one.mp4']
+    write_subtitles(file, [(1, 2, 'the product rule')])
+    assert lib.update() == (1, 1, 0, [])
+    assert (said('chain'), said('product')) == ([], ['one.mp4'])
+    file.unlink()
+    assert lib.update() == (1, 1, 0, [])
+    assert said('product') == []
+    assert encoder.pictures == seen
+    assert {row.path: row.key for row in lib.catalogue.videos('indexed')} == before
+    assert len(lib.search('red', 100)) == len(library(tmp_path).search('red', 100))
+
+
+def test_a_library_of_the_version_before_goes_on(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keys stood for the subtitles, too: a video that has some is encoded once more."""
+    write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
+    lib = library(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'demul_mm.app.sources.state_key',
+            lambda path: 'before' if Path(path).stem == 'one' else state_key(path),
+        )
+        lib.update([folder])
+    with sqlite3.connect(lib.path / 'library.sqlite') as db:
+        db.execute('DROP TABLE texts')
+    encoder = ColourEncoder()
+    again = library(tmp_path, encoder)
+    found = again.search('red chain', 100)
+    assert again.update() == (1, 1, 0, [])
+    assert encoder.pictures == 9
+    assert again.update() == (0, 2, 0, [])
+    assert [hit[1:] for hit in again.search('red chain', 100)] == [hit[1:] for hit in found]
+
+
 def test_an_encoder_belongs_to_a_library(tmp_path: Path, folder: Path) -> None:
     library(tmp_path).update([folder])
     other = library(tmp_path, ColourEncoder(weights='w2'))
@@ -177,6 +246,15 @@ def test_the_recall_of_the_index(
 
     monkeypatch.setattr(MomentIndex, 'search', forget)
     assert lib.recall() == 0.5
+
+
+def test_there_is_no_recall_of_nothing(tmp_path: Path, folder: Path) -> None:
+    lib = library(tmp_path)
+    lib.update([folder])
+    for name in ('one.mp4', 'below/two.mp4'):
+        os.remove(folder / name)
+    lib.update()
+    assert lib.recall() is None
 
 
 def test_what_is_said_of_moments_moves_the_next_search(tmp_path: Path, folder: Path) -> None:

@@ -76,6 +76,35 @@ def test_it_says_what_the_inferencer_says(home: Path, sight: TrainedSight) -> No
     np.testing.assert_allclose(scores, answer['probabilities'], atol=0.01)
 
 
+def test_a_probability_is_of_a_video_alone(
+    home: Path, sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What search shows is what an alert compares, beside however many videos and parts."""
+    library = Library(tmp_path / 'library', lambda name: sight)
+    library.update([home / 'films'])
+    shown = {
+        hit.key: hit.probability for hit in library.search('something red', 100, ['picture'])[::-1]
+    }
+    assert len(shown) == 2
+    for key, probability in shown.items():
+        (best,) = sight.ask('something red', library._file(key), 1, '') or [None]
+        if best is not None:
+            assert probability == pytest.approx(best.probability, abs=1e-4)
+            assert best.score == pytest.approx(best.probability)
+    film = write_film(tmp_path / 'long.mp4', ['black'] * 13 + ['red'] + ['black'] * 6)
+    monkeypatch.setattr(sight, 'longest', 18.0)
+    sight.write(str(film), tmp_path / 'long.safetensors')
+    parts, offsets, duration = sight.parts(tmp_path / 'long.safetensors')
+    (whole,) = sight.ask('something red', tmp_path / 'long.safetensors', 1, '')
+    apart = []
+    for part in zip(parts, offsets):
+        monkeypatch.setattr(sight, 'parts', lambda file, p=part: ([p[0]], [p[1]], duration))
+        apart += sight.ask('something red', tmp_path / 'long.safetensors', 1, '')
+    best = max(apart, key=lambda one: one.score)
+    assert whole[1:3] == pytest.approx(best[1:3], abs=1e-3)
+    assert whole.probability == pytest.approx(best.probability, abs=1e-4)
+
+
 def test_a_long_film_is_seen_in_parts(
     sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from demul_mm.video.text import read_lines, subtitle_files
+from demul_mm.video.text import read_lines, spoken_lines, subtitle_files, subtitles_in
 from tests.app.films import write_subtitles
 
 LINES = [(1.0, 2.5, 'First <b>line</b>'), (4.25, 6.0, 'Zweite Zeile: Grüße')]
@@ -73,7 +73,42 @@ def test_other_forms(tmp_path: Path) -> None:
         read_lines(tmp_path / 'absent.srt')
 
 
+@pytest.mark.parametrize('content', [b'', b' \n', b'\xef\xbb\xbf', b'\xff\xfe'])
+def test_an_empty_file_has_no_lines(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / 'film.srt'
+    file.write_bytes(content)
+    assert read_lines(file) == []
+
+
+def test_a_video_may_be_called_as_it_likes(tmp_path: Path) -> None:
+    file = write_subtitles(tmp_path / 'film.srt', LINES)
+    video = write_with_track(tmp_path / 'film.mkv', file)
+    expected = read_lines(video)
+    assert read_lines(video.rename(tmp_path / 'film.recording')) == expected
+
+
 def test_files_by_name(tmp_path: Path) -> None:
     for name in ('a.mp4', 'a.srt', 'a.en.vtt', 'ab.srt', 'a b.srt', 'a.txt', 'a.x.y.srt'):
         (tmp_path / name).touch()
     assert [path.name for path in subtitle_files(tmp_path / 'a.mp4')] == ['a.en.vtt', 'a.srt']
+
+
+def test_a_file_belongs_to_the_video_of_its_whole_name(tmp_path: Path) -> None:
+    for name in ('1.mp4', '1.2.MKV', '1.2.srt', '1.2.en.srt', '1.en.srt', '1.3.srt', '1.3.txt'):
+        (tmp_path / name).touch()
+    found = {stem: [path.name for path in of] for stem, of in subtitles_in(tmp_path).items()}
+    assert found['1'] == ['1.3.srt', '1.en.srt']
+    assert found['1.2'] == ['1.2.en.srt', '1.2.srt']
+
+
+def test_what_two_files_say_is_said_once(tmp_path: Path) -> None:
+    write_subtitles(tmp_path / 'film.srt', [(1, 2, 'Hello'), (3, 4, 'Hello')])
+    (tmp_path / 'film.en.vtt').write_text(
+        'WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n\n00:03.000 --> 00:04.000\nthere\n'
+    )
+    lines = spoken_lines(str(tmp_path / 'film.mp4'))
+    assert sorted(line[:3] for line in lines) == [
+        (1.0, 2.0, 'Hello'),
+        (3.0, 4.0, 'Hello'),
+        (3.0, 4.0, 'there'),
+    ]

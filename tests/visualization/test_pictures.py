@@ -4,14 +4,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from mmengine.structures import InstanceData
 
 from demul_mm.evaluation.predictions import entries_from_sample
 from demul_mm.evaluation.reliability import reliability
 from demul_mm.registry import VISUALIZERS
 from demul_mm.structures import MomentDataSample, PhraseMap
-from demul_mm.visualization.charts import draw_reliability, figure_image
+from demul_mm.visualization.browsing import draw_item
+from demul_mm.visualization.charts import (
+    TimelineRow,
+    draw_reliability,
+    draw_timeline,
+    figure_image,
+)
 from demul_mm.visualization.from_predictions import entry_phrases
+from demul_mm.visualization.phrases import PhraseRows
 from tests.visualization.helpers import write_video
 
 
@@ -60,6 +68,22 @@ def test_reliability_picture_is_drawn():
     image = figure_image(draw_reliability(table, 'x'))
     assert image.dtype == np.uint8
     assert (image != 255).any()
+
+
+@pytest.mark.parametrize('text', ['he pays $5 and gets $3 back', '$100% off, $5'])
+def test_dollars_are_no_formula(text: str) -> None:
+    """In whatever a data set gives: its sentences, their words, and the names of its videos."""
+    phrases = PhraseRows([text], np.ones((1, 4)), [1.0], 10.0)
+    row = TimelineRow(text, [[1, 2]], [[1, 2, 0.5]], [0.5], phrases)
+    info = dict(video_path='', queries=[text], gt_spans=[[[1, 2]]], video_id=text, duration=10.0)
+    for figure in (
+        draw_timeline(text, 10.0, [row], term_names=['semantic']),
+        draw_item(info, None, [], 5),
+    ):
+        figure_image(figure)
+        drawn = [one for one in figure.findobj(Text) if '$' in one.get_text()]
+        assert len(drawn) >= 2
+        assert not any(one.get_parse_math() for one in drawn)
 
 
 def _explained() -> MomentDataSample:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from demul_mm.registry import MODELS
 
 TERMS = ('semantic', 'quality', 'boundary', 'coherence', 'video')
+BOUNDARY = TERMS.index('boundary')
 VIDEO = TERMS.index('video')
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.models.heads.candidates import WINDOW, HeadOutput, of_points, with_spans
+from demul_mm.models.heads.joint_score import BOUNDARY
 from demul_mm.models.heads.proposal import decode_distances
 from demul_mm.models.layers import Dropout
 from demul_mm.models.losses import segment_logsumexp
@@ -171,4 +172,10 @@ class UnifiedMomentHead(nn.Module):
         """All candidates with spans in [0, 1]."""
         scores, terms = self.score(out, out.spans)
         scale = out.num_clips[:, None, None].to(out.spans.dtype).clamp(min=1)
-        return MomentCandidates(out.spans / scale, scores, terms, out.mask)
+        return MomentCandidates(out.spans / scale, scores, terms, out.mask, self._alone(out))
+
+    def _alone(self, out: HeadOutput) -> Tensor:
+        """By how much a pair's boundary terms ``(R,)`` are lower for the query's other videos."""
+        curves = [curve.masked_fill(~out.clip_mask, -1e4) for curve in (out.start, out.end)]
+        lost = [segment_logsumexp(one, out.query) - one.logsumexp(1) for one in curves]
+        return (lost[0] + lost[1]) / 2 * self.joint.weights[BOUNDARY]

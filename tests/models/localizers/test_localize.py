@@ -48,6 +48,9 @@ def test_videos_of_one_query_share_the_start_and_end_probability(trained: DeMUL)
     torch.testing.assert_close(difference[:, rest], torch.zeros(12, 4), rtol=0, atol=1e-5)
     assert difference[:, BOUNDARY].max() < -1e-3
     assert difference[:, BOUNDARY].std() < 1e-5
+    # How much is told, so that its score without the others is known, too.
+    torch.testing.assert_close(shared.alone[0], -difference[:, BOUNDARY].mean(), **CLOSE)
+    assert alone.alone.abs().max() < 1e-5
     # So the order within a video stays.
     assert torch.equal(alone.scores[0].argsort(), shared.scores[0].argsort())
     torch.testing.assert_close(alone.spans[0], shared.spans[0], **CLOSE)
