@@ -18,6 +18,7 @@ from demul_mm.app.catalogue import VideoRow
 from demul_mm.app.export import export
 from demul_mm.app.library import Library, is_library
 from demul_mm.app.rank_fusion import Hit
+from demul_mm.app.sources import covers
 from demul_mm.server.together import Together
 from demul_mm.server.updates import Updates
 from demul_mm.video.cutting import cut
@@ -125,7 +126,7 @@ class Service:
             raise FileNotFoundError(f'there is no video {key!r} in the library')
         file = Path(row.path).resolve()
         roots = map(Path, self.library.catalogue.setting('roots', []))
-        if not any(file == root or root in file.parents for root in roots):
+        if not any(covers(root, str(file)) for root in roots):
             raise FileNotFoundError(f'video {key} is a link out of the folders that were indexed')
         if not file.is_file():
             raise FileNotFoundError(f'the file of video {key} is gone; update the library')

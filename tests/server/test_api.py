@@ -184,6 +184,22 @@ def test_a_link_out_of_the_folders_is_not_followed(tmp_path: Path) -> None:
     assert client.get(f'/api/videos/{row.key}/file').status_code == 404
 
 
+def test_films_of_a_glob_are_given(tmp_path: Path) -> None:
+    """And neither what it does not match nor what a link of such a name leads to."""
+    film = write_film(tmp_path / 'films/below/one.mp4', ['black', 'red'])
+    (tmp_path / 'films/link.mp4').symlink_to(write_film(tmp_path / 'films/other.mov', ['red']))
+    service = Service(tmp_path / 'library', ColourEncoder, allowed=[tmp_path])
+    service.library.update([tmp_path / 'films/**/*.mp4'])
+    keys = {Path(row.path).name: row.key for row in service.library.catalogue.videos('indexed')}
+    client = TestClient(api.create_app(service), base_url=HERE)
+    url = f'/api/videos/{keys["one.mp4"]}'
+    assert client.get(f'{url}/file').content == film.read_bytes()
+    for what in ('sheet?start=1&end=2', 'cut?start=1&end=2', 'curve?query=red'):
+        assert client.get(f'{url}/{what}').status_code == 200
+    assert client.post(f'{url}/ask', json=dict(query='red')).json()['moments']
+    assert client.get(f'/api/videos/{keys["link.mp4"]}/file').status_code == 404
+
+
 @pytest.mark.parametrize(('method', 'path'), WRITES)
 @pytest.mark.parametrize(
     'headers',
