@@ -207,6 +207,18 @@ def test_tools_that_draw_and_compare(tmp_path, run_tool):
     assert len(list(pictures.iterdir())) == 2
 
 
+def test_pictures_are_of_these_predictions(tmp_path, run_tool):
+    dump, before = tmp_path / 'dump.json', {}
+    for seed in (4, 5):
+        save_predictions(dump, _random_entries(2, noise=5, seed=seed), {})
+        code, _ = run_tool('visualization/visualize_predictions.py', dump, '--pictures', tmp_path)
+        assert code == 0
+        pictures = {path.name: path.read_bytes() for path in tmp_path.glob('*.png')}
+        assert pictures
+        assert pictures.items().isdisjoint(before.items())
+        before = pictures
+
+
 @pytest.mark.parametrize(
     ('name', 'key'),
     [

@@ -63,8 +63,6 @@ def write_pictures(
 
     for video_id, own in tqdm(groups.items(), unit='video'):
         out = inside(folder, video_id, '.png')
-        if out.exists():
-            continue
         duration = own[0]['duration']
         rows = []
         for e in own:
