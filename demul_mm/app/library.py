@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -14,6 +13,7 @@ from mmengine.logging import MMLogger
 
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
+from demul_mm.app.settings import keep, settle
 from demul_mm.app.sight import Sight, sight_of
 from demul_mm.app.sources import State, base, covers, find_videos, look_at, resolve
 from demul_mm.files import total_size, write_atomically
@@ -54,9 +54,13 @@ class Library(Searchable):
             and ``encode_texts``, as
             :class:`~demul_mm.zero_shot.image_text.ImageTextEncoder`, or a
             :class:`~demul_mm.app.trained.TrainedSight`; called when it is needed.
-        seconds: between the frames that are encoded, of a new library.
-        shots: whether moments of a new library keep to shots.
+        seconds: between the frames that are encoded, of a new library; None: 1.0.
+        shots: whether moments of a new library keep to shots; None: they do not.
         milvus: address of the server that keeps the index of a new library; None: its folder does.
+
+    Raises:
+        ValueError: the library is not new, and was made with other ``seconds``, ``shots`` or
+            ``milvus`` than those that are given.
 
     Attributes:
         speech: writes down what is said in videos that have no subtitles, as
@@ -69,26 +73,16 @@ class Library(Searchable):
         self,
         path: str | Path,
         encoder: Callable[[str | None], Any],
-        seconds: float = 1.0,
-        shots: bool = False,
+        seconds: float | None = None,
+        shots: bool | None = None,
         milvus: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.catalogue = Catalogue(self.path / 'library.sqlite', shared=milvus is not None)
         self._make = encoder
         self._made: Any = None
-        self.seconds: float = self.catalogue.setting('seconds', seconds)
-        self.shots: bool = self.catalogue.setting('shots', shots)
-        served = milvus and dict(uri=milvus, collection=f'demul_{uuid4().hex}')
-        if self.catalogue.setting('encoder'):  # it is no new one
-            served = None
-        self.served: dict[str, Any] | None = self.catalogue.setting('served', served)
-        if milvus is not None and (self.served or {}).get('uri') != milvus:
-            where = self.served['uri'] if self.served else 'its folder'
-            raise ValueError(
-                f'{self.path} keeps its index in {where}, not in {milvus}; leave --milvus out, or '
-                'give another --index'
-            )
+        self._settings = settle(self.path, self.catalogue, seconds, shots, milvus)
+        self.seconds, self.shots, self.served = self._settings
         self._index: MomentIndex | None = None
         self._index_state: int | None = None
 
@@ -111,8 +105,8 @@ class Library(Searchable):
         path: str | Path,
         encoder: Callable[[str | None], Any],
         sources: str | Path | Sequence[str | Path],
-        seconds: float = 1.0,
-        shots: bool = False,
+        seconds: float | None = None,
+        shots: bool | None = None,
         milvus: str | None = None,
     ) -> 'Library':
         """A library that exists, or a new one: nothing is left of one that could not be filled.
@@ -128,10 +122,10 @@ class Library(Searchable):
             FileNotFoundError, ValueError: a source or the encoder of a new library is missing.
         """
         if is_library(path):
-            return cls(path, encoder, milvus=milvus)
+            return cls(path, encoder, seconds, shots, milvus)
         resolve(sources)
         made = encoder(None)
-        sight_of(made, seconds, shots)
+        sight_of(made, 1.0, bool(shots))
         if milvus is not None:
             Collections(milvus, 'demul', None).exist()
         return cls(path, lambda known: made, seconds, shots, milvus)
@@ -141,12 +135,12 @@ class Library(Searchable):
         """Loaded when it is first asked for, and held against the one that the library has.
 
         Raises:
-            ValueError: the library has another one.
+            ValueError: the library has another one, or is new and keeps to shots, which it cannot.
         """
         if self._made is None:
             known = self.catalogue.setting('encoder')
-            self._made = self._make(known and known['name'])
-            mine = dict(name=self._made.name, fingerprint=self._made.fingerprint)
+            made = self._make(known and known['name'])
+            mine = dict(name=made.name, fingerprint=made.fingerprint)
             if known and known['fingerprint'] != mine['fingerprint']:
                 raise ValueError(
                     f'{self.path} was made with the encoder {known["name"]}, this is '
@@ -154,10 +148,9 @@ class Library(Searchable):
                     '--index'
                 )
             if not known:
-                self.catalogue.set('encoder', mine)
-                self.catalogue.set('seconds', self.seconds)
-                self.catalogue.set('shots', self.shots)
-                self.catalogue.set('served', self.served)
+                sight_of(made, self.seconds, self.shots)
+                keep(self.catalogue, mine, self._settings)
+            self._made = made
         return self._made
 
     @property

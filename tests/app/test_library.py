@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
 from demul_mm.app.rank_fusion import Hit
+from demul_mm.app.sight import FrameSight
 from demul_mm.app.sources import find_videos, state_key
 from demul_mm.index import MomentIndex
 from tests.app.films import ColourEncoder, write_film, write_subtitles
@@ -71,6 +72,45 @@ def test_moments_keep_to_shots(tmp_path: Path) -> None:
     assert best == {(8.0, 9.0)}
     # The library goes on as it was made.
     assert Library(tmp_path / 'library', ColourEncoder).sight.recipe == '1 s, shots'
+
+
+def test_what_a_library_is_made_with_counts_until_something_is_encoded(
+    tmp_path: Path, folder: Path
+) -> None:
+    """Then it is fixed, and another --seconds, --shots or encoder is refused, each time."""
+    (tmp_path / 'inbox').mkdir()
+
+    def make(*options: float | bool | None, encoder: ColourEncoder | None = None) -> Library:
+        sources = [tmp_path / 'inbox']
+        lib = Library.make(
+            tmp_path / 'library', lambda _: encoder or ColourEncoder(), sources, *options
+        )
+        lib.update(sources)
+        return lib
+
+    for seconds, shots in ((2.0, None), (None, True), (0.5, None)):
+        lib = make(seconds, shots)
+        assert (lib.seconds, lib.shots) == (seconds or 1.0, bool(shots))
+    folder.rename(tmp_path / 'inbox/films')
+    trained = ColourEncoder()
+    trained.sight = FrameSight(trained, 1.0)
+    with pytest.raises(ValueError, match='leave --shots out'):
+        make(0.5, True, encoder=trained)
+    for options in ((0.5, None), (0.5, False), ()):
+        lib = make(*options)
+        assert (lib.seconds, lib.shots) == (0.5, False)
+        assert [len(lib.frames(row.key)[0]) for row in lib.catalogue.videos()] == [18, 18]
+    for options, told in (
+        ((1.0,), 'has frames every 0.5 s, not every 1 s; leave --seconds out'),
+        ((None, True), 'do not keep to shots; leave --shots out'),
+        ((None, None, 'http://there:19530'), 'in its folder, not in http://there'),
+    ):
+        with pytest.raises(ValueError, match=told):
+            make(*options)
+    lib = library(tmp_path, ColourEncoder(weights='w2'))
+    for _ in range(2):
+        with pytest.raises(ValueError, match='was made with the encoder colours'):
+            lib.search('red')
 
 
 def test_ask_does_not_need_the_library(tmp_path: Path, folder: Path) -> None:

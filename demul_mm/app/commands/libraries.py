@@ -43,8 +43,13 @@ def index(
     encoder: Encoder = None,
     weights: Weights = None,
     seconds: Annotated[
-        float, typer.Option(min=0.02, help='Between the frames that are seen, of a new library.')
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0.02,
+            help='Between the frames that are seen, of a new library.',
+            show_default='1.0',
+        ),
+    ] = None,
     shots: Annotated[
         bool, typer.Option('--shots', help='Moments keep to shots, of a new library.')
     ] = False,
@@ -105,7 +110,7 @@ def index(
 
         recognizer = SpeechRecognizer(speech, device, offline)
     cluster = None if ray is None else _cluster(ray, make, gpus)
-    library = Library.make(index, make, sources or (), seconds, shots, milvus)
+    library = Library.make(index, make, sources or (), seconds, shots or None, milvus)
     library.speech = recognizer
     alerts, broken = Alerts(library), False
     try:
