@@ -14,7 +14,7 @@ from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import VideoRow
 from demul_mm.app.library import Library
-from demul_mm.app.webhook import PAUSES, check_address, post
+from demul_mm.app.webhook import PAUSES, RefusedError, check_address, post
 
 FILE = 'alerts.sqlite'
 SCHEMA = """
@@ -62,13 +62,15 @@ class Letter(NamedTuple):
 
 
 class Posting(Thread):
-    """Letters on their way to one address, in order up to the first that it does not take.
+    """Letters on their way to one address, in order, until it fails.
 
     A thread that ends with the process: an address that hangs holds nobody up.
 
     Attributes:
         taken: the letters that arrived.
-        error: why not all did.
+        refused: those that the address would refuse again.
+        refusal: why it refused the first of them.
+        error: why the others did not arrive.
     """
 
     def __init__(
@@ -77,17 +79,23 @@ class Posting(Thread):
         super().__init__(daemon=True)
         self.letters, self._pauses, self._wait = letters, pauses, wait
         self.taken: list[Letter] = []
+        self.refused: list[Letter] = []
+        self.refusal: OSError | None = None
         self.error: OSError | None = None
 
     def run(self) -> None:
         """Post them."""
-        try:
-            for letter in self.letters:
+        for letter in self.letters:
+            try:
                 for event in letter.events:
                     post(letter.alert.webhook or '', asdict(event), self._pauses, self._wait)
                 self.taken.append(letter)
-        except OSError as error:
-            self.error = error
+            except RefusedError as error:
+                self.refused.append(letter)
+                self.refusal = self.refusal or error
+            except OSError as error:
+                self.error = error
+                return
 
 
 class Alerts:
@@ -96,7 +104,8 @@ class Alerts:
     Each asks a video once: whatever a killed run did not tell is told by the next, at worst twice.
 
     A file or an address that takes nothing is left alone for a while, longer each time; meanwhile,
-    and while an address has not answered, other alerts go on.
+    and while an address has not answered, other alerts go on. So is a moment that an address
+    refuses, while it is posted others.
 
     Args:
         library: whose videos are asked.
@@ -111,8 +120,9 @@ class Alerts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.library, self._wait, self._clock = library, wait, clock
-        # Of a file or an address that failed: how long it rests, and until when.
-        self._rests: dict[str, tuple[float, float]] = {}
+        # Of a file or an address that failed, or of what an alert found in a video and its address
+        # refused: how long it rests, and until when.
+        self._rests: dict[str | tuple[Alert, str], tuple[float, float]] = {}
         self._postings: dict[str, Posting] = {}
 
     @cached_property
@@ -203,7 +213,7 @@ class Alerts:
                 k for (k,) in self._db.execute('SELECT key FROM asked WHERE alert = ?', alert[:1])
             }
             for row in videos:
-                if row.key in asked or self._is_away(alert):
+                if row.key in asked or self._is_away(alert, row.key):
                     continue
                 check()
                 letter = Letter(alert, row.key, self._ask(alert, row))
@@ -246,8 +256,12 @@ class Alerts:
             del self._postings[address]
             for letter in posting.taken:
                 events += self._told(letter, tell)
+            if posting.refusal is not None:
+                refused = [(letter.alert, letter.key) for letter in posting.refused]
+                self._let_rest(refused, posting.refused, posting.refusal)
             if posting.error is not None:
-                self._let_rest(posting.letters[len(posting.taken)].alert, posting.error)
+                done = len(posting.taken) + len(posting.refused)
+                self._let_rest([address], posting.letters[done:], posting.error)
         return events
 
     def _told(self, letter: Letter, tell: Callable[[Event], None]) -> list[Event]:
@@ -261,26 +275,37 @@ class Alerts:
                 elif alert.webhook is None:
                     tell(event)
         except OSError as error:
-            self._let_rest(alert, error)
+            self._let_rest([_place(alert)], [letter], error)
             return []
         with self._db:
             self._mark(alert.id, [letter.key])
         if letter.events:
             self._rests.pop(_place(alert), None)
+            self._rests.pop((alert, letter.key), None)
         return letter.events
 
-    def _let_rest(self, alert: Alert, error: OSError) -> None:
-        before, _ = self._rests.get(_place(alert), (0.0, 0.0))
-        rest = min(2 * before or REST, LONGEST_REST)
-        self._rests[_place(alert)] = rest, self._clock() + rest
+    def _let_rest(
+        self,
+        which: Sequence[str | tuple[Alert, str]],
+        letters: Sequence[Letter],
+        error: OSError,
+    ) -> None:
+        """Leave alone what failed, and say once which letters are to be told later."""
+        for one in which:
+            before, _ = self._rests.get(one, (0.0, 0.0))
+            rest = min(2 * before or REST, LONGEST_REST)
+            self._rests[one] = rest, self._clock() + rest
+        alert, _, events = letters[0]
+        more = f' and {len(letters) - 1} more' if len(letters) > 1 else ''
         MMLogger.get_current_instance().warning(
-            f'alert {alert.id} could not be told, the next run tries again: {error}'
+            f'alert {alert.id} could not yet be told of {Path(events[0].video).name}{more}: {error}'
         )
 
-    def _is_away(self, alert: Alert) -> bool:
-        """Whether its file or address rests, or has not answered yet."""
-        _, until = self._rests.get(_place(alert), (0.0, float('-inf')))
-        return _place(alert) in self._postings or self._clock() < until
+    def _is_away(self, alert: Alert, key: str) -> bool:
+        """Whether its file or address, or what it found in the video, rests or is on its way."""
+        place = _place(alert)
+        untils = [self._rests[one][1] for one in (place, (alert, key)) if one in self._rests]
+        return place in self._postings or self._clock() < max(untils, default=float('-inf'))
 
     def _mark(self, number: int, keys: list[str]) -> None:
         """Of an alert that may have been removed meanwhile."""

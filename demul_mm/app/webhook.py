@@ -17,6 +17,10 @@ TIMEOUT = 10
 PAUSES = (1.0, 4.0)
 
 
+class RefusedError(OSError):
+    """What was posted was not to the address's liking; something else may be."""
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """What is posted would arrive as a GET without its content, and count as taken."""
 
@@ -57,8 +61,9 @@ def post(
         pauses: seconds before each further try.
 
     Raises:
-        OSError: the address did not take it; the message does not hold the address, which is often
-            a secret, but for the host.
+        RefusedError: the address answered, and would not take the same again.
+        OSError: it did not take it; the message does not hold the address, which is often a secret,
+            but for the host.
     """
     headers = {'Content-Type': 'application/json', 'User-Agent': f'demul/{__version__}'}
     request = urllib.request.Request(address, json.dumps(content).encode(), headers)
@@ -67,15 +72,13 @@ def post(
             with _opener.open(request, timeout=TIMEOUT):
                 return
         except (OSError, HTTPException) as error:
-            if pause is None or _is_final(error):
+            status = error.code if isinstance(error, HTTPError) else 500
+            final = status < 500 and status not in (408, 425, 429)
+            if pause is None or final:
                 host = urlsplit(address).hostname
-                raise OSError(f'{host} did not take it ({_reason(error)})') from error
+                kind = RefusedError if final and status >= 400 else OSError
+                raise kind(f'{host} did not take it ({_reason(error)})') from error
             wait(pause)
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether the same would be refused again."""
-    return isinstance(error, HTTPError) and error.code < 500 and error.code not in (408, 425, 429)
 
 
 def _reason(error: Exception) -> str:

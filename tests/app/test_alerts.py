@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -32,10 +32,10 @@ def library(tmp_path: Path) -> Library:
 class Receiver(HTTPServer):
     """Answers posts in one way after the other, the last for good; keeps what it took.
 
-    An answer is a status, or bytes that are no HTTP.
+    An answer is a status, bytes that are no HTTP, or what gives the status for a content.
     """
 
-    def __init__(self, *answers: int | bytes) -> None:
+    def __init__(self, *answers: int | bytes | Callable[[dict], int]) -> None:
         self.answers, self.taken, self.asked = list(answers), list[dict](), 0
         self.awake = threading.Event()
         self.awake.set()
@@ -52,6 +52,8 @@ class _Answer(BaseHTTPRequestHandler):
         self.server.asked += 1
         self.server.awake.wait()
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if callable(answer):
+            answer = answer(content)
         if isinstance(answer, bytes):
             self.wfile.write(answer)
             return
@@ -71,7 +73,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiver(*answers: int | bytes) -> Iterator[Receiver]:
+def receiver(*answers: int | bytes | Callable[[dict], int]) -> Iterator[Receiver]:
     with Receiver(*answers) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
@@ -200,6 +202,49 @@ def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path:
         assert len(alerts.run(told.append)) == 4
         assert (hook.asked, waits) == (9, [1.0, 4.0])
     assert len((tmp_path / 'both.jsonl').read_text().splitlines()) == 2  # not once for each try
+
+
+def test_a_moment_that_is_refused_holds_up_no_other(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It alone rests, longer each time, and is posted once it would be taken."""
+    now, said, bad = [0.0], list[str](), ['a.mp4', 'old.mp4']
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    alerts = Alerts(library, clock=lambda: now[0])
+
+    def answer(content: dict) -> int:
+        return 422 if content['alert'] == 1 and Path(content['video']).name in bad else 200
+
+    def add(name: str) -> None:
+        write_film(tmp_path / 'films' / name, ['red', 'blue'])
+        library.update()
+
+    def taken() -> list[tuple[int, str]]:
+        events = alerts.run(print)
+        assert len(events) == len(hook.taken)
+        told = [(one['alert'], Path(one['video']).name) for one in hook.taken]
+        hook.taken.clear()
+        return told
+
+    with receiver(answer) as hook:
+        for _ in range(2):
+            alerts.add('something red', 0.9, webhook=hook.address, old=True)
+        add('a.mp4')
+        add('b.mp4')
+        assert taken() == [(1, 'b.mp4'), (2, 'a.mp4'), (2, 'b.mp4'), (2, 'old.mp4')]
+        assert said == [
+            'alert 1 could not yet be told of a.mp4 and 1 more: '
+            '127.0.0.1 did not take it (HTTP Error 422: Unprocessable Entity)'
+        ]
+        add('c.mp4')
+        assert taken() == [(1, 'c.mp4'), (2, 'c.mp4')]
+        for now[0], asked in ((59, 8), (60, 10), (179, 10), (180, 12)):
+            assert taken() == []
+            assert hook.asked == asked
+        now[0] = 1e6
+        bad.clear()
+        assert taken() == [(1, 'a.mp4'), (1, 'old.mp4')]
+        assert Alerts(library).run(print) == []
 
 
 def test_an_address_that_hangs_holds_nobody_up(library: Library, tmp_path: Path) -> None:
