@@ -178,8 +178,11 @@ class Searchable(ABC):
 
         None if another process has just forgotten the video.
         """
-        sight, file = self.sight, self._file(key)
-        return sight.ask(sentence, file, 1, 'windows') if file.is_file() else []
+        sight = self.sight
+        try:
+            return sight.ask(sentence, self._file(key), 1, 'windows')
+        except FileNotFoundError:
+            return []
 
 
 def ask(

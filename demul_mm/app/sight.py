@@ -44,7 +44,10 @@ class Sight(Protocol):
         ...
 
     def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
-        """What the index found, best first, seen closer; ``file`` is that of a video's key."""
+        """What the index found, best first, seen closer; ``file`` is that of a video's key.
+
+        A video whose file is gone may be left out.
+        """
         ...
 
     def ask(self, sentence: str, file: Path, number: int, scorer: str) -> list[Found]:

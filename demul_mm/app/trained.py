@@ -41,6 +41,8 @@ NO_MATCH = 0.05
 OVERLAP = 0.5
 # Parts of a long video that are encoded at once.
 BATCH = 8
+# The parts of a video, the second at which each begins, and the video's seconds.
+Parts = tuple[list[EncodedVideo], list[float], float]
 
 
 class TrainedSight:
@@ -114,7 +116,7 @@ class TrainedSight:
         with replacing(file) as temporary:
             save_file(tensors, temporary, dict(duration=repr(extent), extent=repr(size * seconds)))
 
-    def parts(self, file: Path) -> tuple[list[EncodedVideo], list[float], float]:
+    def parts(self, file: Path) -> Parts:
         """The parts of a video, the second at which each begins, and the video's seconds."""
         with safe_open(file, framework='pt') as content:
             header = content.metadata()
@@ -149,42 +151,47 @@ class TrainedSight:
 
     def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
         best = list(dict.fromkeys(one.key for one in found))[:FUSED]
-        fused = self._fuse(sentence, {key: file(key) for key in best}, number=5, compete=True)
+        read = {}
+        for key in best:
+            try:
+                read[key] = self.parts(file(key))
+            except FileNotFoundError:  # another process has just forgotten it
+                continue
+        fused = self._fuse(sentence, read, number=5, compete=True)
         rest = [one for one in found if one.key not in best]
         return sorted(fused, key=lambda one: -one.score) + rest
 
     def ask(self, sentence: str, file: Path, number: int, scorer: str) -> list[Found]:
-        return self._fuse(sentence, {'': file}, number, NO_MATCH)
+        return self._fuse(sentence, {'': self.parts(file)}, number, NO_MATCH)
 
     def _fuse(
         self,
         sentence: str,
-        files: dict[str, Path],
+        read: dict[str, Parts],
         number: int,
         no_match: float = 0.0,
         compete: bool = False,
     ) -> list[Found]:
-        """The best moments of some videos, each with its calibrated probability.
+        """The best moments of some videos, read before, each with its calibrated probability.
 
         That is of the part alone, as calibration saw videos; the score, which says the order, is
         it, too, or one for which all parts of all videos compete.
         """
-        if not files:
+        if not read:
             return []
-        read = {key: self.parts(file) for key, file in files.items()}
         videos = [video for parts, _, _ in read.values() for video in parts]
         owners = [(key, at) for key, (_, offsets, _) in read.items() for at in offsets]
         queries = self._encode([sentence])
         (moments,) = localize_pairs(self.model, videos, queries, [range(len(videos))])
-        found: dict[str, list[Found]] = {key: [] for key in files}
-        likeness = dict.fromkeys(files, -np.inf)
+        found: dict[str, list[Found]] = {key: [] for key in read}
+        likeness = dict.fromkeys(read, -np.inf)
         for (key, at), one in zip(owners, moments):
             found[key] += self._found(key, at, read[key][2], one, compete)
             if len(one.terms):
                 likeness[key] = max(likeness[key], float(one.terms[0, VIDEO]))
         return [
             found[key][best]
-            for key in files
+            for key in read
             if self._match(likeness[key]) >= no_match
             for best in suppress(
                 np.array([one[1:3] for one in found[key]]).reshape(-1, 2),

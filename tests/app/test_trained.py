@@ -4,6 +4,7 @@ import json
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from demul_mm.apis.publishing import publish
 from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
 from demul_mm.app.models import load_encoder
+from demul_mm.app.rank_fusion import Found
 from demul_mm.app.trained import TrainedSight, part_starts
 from demul_mm.models.heads.joint_score import TERMS
 from tests.app.colours import save_colour_model
@@ -76,6 +78,28 @@ def test_it_says_what_the_inferencer_says(home: Path, sight: TrainedSight) -> No
     np.testing.assert_allclose(scores, answer['probabilities'], atol=0.01)
 
 
+def test_a_video_may_be_forgotten_while_it_is_searched(
+    home: Path, sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another process, after the index has named it."""
+    library = Library(tmp_path / 'library', lambda name: sight)
+    library.update([home / 'films'])
+    found = library.search('something red', 100, ['picture'])
+    gone, kept = (hit.key for hit in found[:: len(found) - 1])
+    assert gone != kept
+    refine = sight.refine
+
+    def late(*args: Any) -> list[Found]:
+        library._file(gone).unlink()
+        library.catalogue.forget(found[0].path)
+        return refine(*args)
+
+    monkeypatch.setattr(sight, 'refine', late)
+    left = library.search('something red', 100, ['picture'])
+    assert {hit.key for hit in left} == {kept}
+    assert library.ask_kept(gone, 'something red') == []
+
+
 def test_a_probability_is_of_a_video_alone(
     home: Path, sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +112,7 @@ def test_a_probability_is_of_a_video_alone(
     assert len(shown) == 2
     for key, probability in shown.items():
         # As `ask` does, but for its refusal of a video that is unlike.
-        (best,) = sight._fuse('something red', {'': library._file(key)}, 1)
+        (best,) = sight._fuse('something red', {'': sight.parts(library._file(key))}, 1)
         assert probability == pytest.approx(best.probability, abs=1e-4)
         assert best.score == pytest.approx(best.probability)
     film = write_film(tmp_path / 'long.mp4', ['black'] * 13 + ['red'] + ['black'] * 6)
