@@ -1,6 +1,7 @@
 """Standing queries: sentences that are asked of every video that is added."""
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -149,11 +150,14 @@ class Alerts:
             old: ask the videos too that are there already.
 
         Raises:
-            ValueError: the sentence is empty, or the address is not of http or https.
+            ValueError: the sentence is empty, the threshold is no finite number, or the address is
+                not of http or https.
             FileNotFoundError: the folder of the file is missing.
         """
         if not sentence.strip():
             raise ValueError('the sentence is empty; say what you look for')
+        if not math.isfinite(threshold):
+            raise ValueError(f'the threshold is {threshold}; give a number, which scores may reach')
         if webhook is not None:
             check_address(webhook)
         place = None if file is None else str(Path(file).resolve())

@@ -179,6 +179,10 @@ def test_a_file_and_an_address(library: Library, tmp_path: Path) -> None:
     assert told == []
     with pytest.raises(ValueError, match='is empty'):
         alerts.add(' ', 0.5)
+    for threshold in (float('nan'), float('inf')):
+        with pytest.raises(ValueError, match=f'threshold is {threshold}; give a number'):
+            alerts.add('red', threshold)
+    assert len(alerts.all()) == 2
     with pytest.raises(FileNotFoundError, match='there is no folder'):
         alerts.add('red', 0.5, tmp_path / 'nowhere/found.jsonl')
 
