@@ -230,6 +230,11 @@ def test_a_name_that_was_made_to_point_here_is_refused(client: TestClient) -> No
         assert client.get('/api/update', headers=dict(host=host)).status_code == status, host
 
 
+def test_an_origin_that_is_no_address_is_refused(client: TestClient) -> None:
+    for origin in ('http://[::1', 'http://[x]'):
+        assert client.get('/api/library', headers=dict(origin=origin)).status_code == 403
+
+
 def test_a_link_from_elsewhere_opens_the_page_alone(client: TestClient) -> None:
     headers = {'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Mode': 'navigate'}
     assert client.get('/', headers=headers).status_code == 200
