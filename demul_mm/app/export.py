@@ -14,6 +14,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from demul_mm.video.timeline import read_timeline
 
+# Seconds into a video, at most: four months, as in demul_mm.structures.spans, which takes torch.
+LATEST = 1e7
+
 
 class Clip(NamedTuple):
     """A moment in whole frames of its file.
@@ -72,11 +75,18 @@ def export(
         padding: seconds added on both sides, as far as there are any.
 
     Raises:
-        ValueError: there is no such form, or a video cannot be read.
+        ValueError: there is no such form, times are none, or a video cannot be read.
         FileNotFoundError: a video is missing.
     """
     if form not in FORMS:
         raise ValueError(f'there is no form {form!r}; allowed: {", ".join(FORMS)}')
+    for row in moments:
+        start, end = row['start'], row['end']
+        if not start <= end <= LATEST - padding:
+            raise ValueError(
+                f'{row["video"]}: from {start:g} to {end:g} s, and {padding:g} s on both sides; '
+                f'times must satisfy start <= end, and are {LATEST:g} at most'
+            )
     wider = [
         dict(row, start=max(0.0, row['start'] - padding), end=row['end'] + padding)
         for row in moments

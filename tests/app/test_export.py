@@ -52,6 +52,25 @@ def test_tables(moments: list[dict]) -> None:
         read_moments('[]')
 
 
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize(
+    ('start', 'end', 'padding'),
+    [
+        (1e300, 1e308, 0.0),
+        (1.0, float('inf'), 0.0),
+        (float('nan'), 2.0, 0.0),
+        (2.0, 1.0, 0.0),
+        (1.0, 2.0, 1e300),
+    ],
+)
+def test_what_can_be_no_moment_is_refused(
+    moments: list[dict], form: str, start: float, end: float, padding: float
+) -> None:
+    bad = dict(moments[0], start=start, end=end)
+    with pytest.raises(ValueError, match=r'one\.mp4: from .* times must satisfy start <= end'):
+        export('red', [bad], form, padding)
+
+
 def test_edl_by_hand(moments: list[dict]) -> None:
     lines = export('red', moments, 'edl').splitlines()
     assert lines[3].split()[4:] == ['00:00:01:00', '00:00:02:04', '00:00:00:00', '00:00:01:04']
