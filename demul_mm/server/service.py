@@ -93,6 +93,7 @@ class Service:
         self._decoders = threading.BoundedSemaphore(DECODERS)
         self._folder = TemporaryDirectory(prefix='demul_', ignore_cleanup_errors=True)
         self._cuts: OrderedDict[tuple[Span, bool], Path] = OrderedDict()
+        self._cutting = [threading.Lock() for _ in range(CUTS)]
 
     def warm_up(self) -> None:
         """Load what the first search would have to wait for.
@@ -208,7 +209,8 @@ class Service:
             raise ValueError(f'{end - start:g} s are to be cut, at most {LONGEST_CUT:g} s can be')
         name = f'{Path(row.path).stem}_{start:.2f}-{end:.2f}.mp4'
         wanted = (key, start, end), fast
-        with self._decoders:
+        # One cut always has the same lock: who asks for it too waits, and takes what was made.
+        with self._cutting[hash(wanted) % CUTS], self._decoders:
             if wanted not in self._cuts or not self._cuts[wanted].exists():
                 target = Path(self._folder.name, f'{uuid.uuid4().hex}.mp4')
                 cut(row.path, target, start, end, fast)

@@ -5,8 +5,10 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -17,6 +19,7 @@ from fastapi.testclient import TestClient
 from demul_mm.app.alerts import Alerts, Event
 from demul_mm.server import api, guard, updates
 from demul_mm.server.service import Service
+from demul_mm.video.cutting import cut
 from tests.app.films import ColourEncoder, write_film
 from tests.server.homes import make_home, open_service
 
@@ -142,6 +145,25 @@ def test_a_cut_has_the_frames_asked_for(client: TestClient, red) -> None:
     assert part.content == answer.content[:10]  # the same file is played from any byte
     for bad in (dict(start=5, end=5), dict(start=50, end=60), dict(start=0, end=9999)):
         assert client.get(url, params=bad).status_code == 400
+
+
+def test_who_asks_for_the_same_cut_waits_for_it(
+    service: Service, red: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, made = Path(service._folder.name), list[Path]()
+
+    def slow(source: str, target: Path, *rest: Any) -> None:
+        made.append(target)
+        time.sleep(0.1)
+        cut(source, target, *rest)
+
+    monkeypatch.setattr('demul_mm.server.service.cut', slow)
+    before = set(folder.iterdir())
+    with ThreadPoolExecutor(4) as pool:
+        files = list(pool.map(lambda _: service.cut(red['video'], 3.25, 4.5)[0], range(4)))
+    assert made == files[:1]
+    assert len(set(files)) == 1
+    assert set(folder.iterdir()) - before == set(files)
 
 
 def test_a_selection_is_exported(client: TestClient, red) -> None:
