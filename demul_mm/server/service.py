@@ -178,8 +178,8 @@ class Service:
         self.video(key)
         frames, duration = self.library.frames(key)
         rate = len(frames) / duration
-        first = min(int(start * rate), len(frames) - 1)
-        moment = frames[first : max(first + 1, round(end * rate))].mean(0)
+        first = min(int(min(start, duration) * rate), len(frames) - 1)
+        moment = frames[first : max(first + 1, round(min(end, duration) * rate))].mean(0)
         found = list(re.finditer(r'\w+', sentence))[:WORDS]
         without = [sentence[: word.start()] + sentence[word.end() :] for word in found]
         whole, *rest = self.library.encoder.encode_texts([sentence, *without]) @ moment

@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from demul_mm.app.alerts import Alerts, Event
+from demul_mm.app.library import Library
 from demul_mm.server import api, guard, updates
 from demul_mm.server.service import Service
 from demul_mm.video.cutting import cut
@@ -107,6 +108,16 @@ def test_the_word_that_found_it_has_the_share(client: TestClient, red) -> None:
         assert [one['share'] for one in words] == shares
     late = client.get(url, params=dict(query='red', start=99, end=999))
     assert late.status_code == 200  # the last frame, whatever it shows
+
+
+def test_words_of_the_latest_second(tmp_path: Path) -> None:
+    """Of two frames a second, it is none that has a number."""
+    write_film(tmp_path / 'films/one.mp4', ['black', 'red'])
+    Library(tmp_path / 'library', ColourEncoder, seconds=0.5).update([tmp_path / 'films'])
+    service = Service(tmp_path / 'library', ColourEncoder)
+    (row,) = service.library.catalogue.videos()
+    (word,) = service.words(row.key, 'red', 1e308, 1.5e308)
+    assert word == dict(word='red', share=1)
 
 
 def test_a_film_is_played_from_any_byte(client: TestClient, red) -> None:
