@@ -158,6 +158,19 @@ def test_eval_metric_tool_gives_the_same_numbers(tmp_path, run_tool):
         assert f'  {name}: floor/constant_window' in printed
 
 
+def test_the_queries_of_a_group_are_those_that_are_scored(tmp_path, run_tool):
+    entries = _random_entries(6, noise=5, seed=4)
+    entries[2]['gt'] = []
+    entries = [dict(entry, tags=['all', 'odd'] if i % 2 else ['all', 'even'])
+               for i, entry in enumerate(entries)]  # fmt: skip
+    save_predictions(tmp_path / 'dump.json', entries, {})
+    out = tmp_path / 'out.json'
+    code, _ = run_tool(EVAL_METRIC, tmp_path / 'dump.json', '--by', 'tags', '--out', out)
+    assert code == 0
+    groups = json.loads(out.read_text())['by_tags']
+    assert {name: row['queries'] for name, row in groups.items()} == {'all': 5, 'even': 2, 'odd': 3}
+
+
 def test_eval_metric_tool_takes_the_evaluator_of_a_config(tmp_path, run_tool):
     entries = _random_entries(40, noise=5, seed=4)
     save_predictions(tmp_path / 'dump.json', entries, {})

@@ -112,7 +112,8 @@ def main() -> None:
     for by in args.by:
         groups = group_entries(entries, by)
         report[f'by_{by}'] = {
-            name: {'queries': len(part), **score(metrics, part)} for name, part in groups.items()
+            name: {'queries': sum(bool(one['gt']) for one in part), **score(metrics, part)}
+            for name, part in groups.items()
         }
         print(f'\nby {by}\n{format_table(group_rows(report[f"by_{by}"]))}')
     if args.out:
