@@ -286,6 +286,8 @@ def test_folds_are_scored_by_what_each_was_trained_on(tmp_path) -> None:
             if fold_of(f'v{i}', 2) == fold
         ]
         assert entries
+        # What has no true moment is not scored.
+        entries.append(_entry(f'none_{fold}', [], [[0, 5, 1.0]]) | dict(query='sings'))
         save_predictions(tmp_path / f'seed_0_fold_{fold}/predictions.json', entries, {})
         save_predictions(tmp_path / f'seed_1_fold_{fold}/predictions.json', entries, {})
     out = tmp_path / 'out.json'

@@ -89,7 +89,8 @@ def main() -> None:
     groups: dict[str, list[PredictionEntry]] = {name: [] for name in GROUPS}
     for fold, file in parts(args.predictions):
         known = KnownSentences(training_sentences(config, fold))
-        for name, entries in known.divide(load_predictions(file)[1]).items():
+        scored = [entry for entry in load_predictions(file)[1] if entry['gt']]
+        for name, entries in known.divide(scored).items():
             groups[name] += entries
     rows = {name: row(metric, key, entries) for name, entries in groups.items() if entries}
     rows['all'] = row(metric, key, [entry for entries in groups.values() for entry in entries])
