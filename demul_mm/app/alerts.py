@@ -129,7 +129,8 @@ class Alerts:
     @cached_property
     def _db(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.library.path / FILE, timeout=60)
-        db.executescript('PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;' + SCHEMA)
+        mode = 'DELETE' if self.library.served else 'WAL'  # as the catalogue
+        db.executescript(f'PRAGMA journal_mode = {mode}; PRAGMA foreign_keys = ON;' + SCHEMA)
         return db
 
     def add(

@@ -272,6 +272,16 @@ def test_an_address_that_hangs_holds_nobody_up(library: Library, tmp_path: Path)
     assert len(told) == 2
 
 
+def test_alerts_of_a_library_on_a_share_do_without_a_log(tmp_path: Path) -> None:
+    """As its catalogue does: shares do not keep SQLite's in step."""
+    for name, milvus, mode in (('here', None, 'wal'), ('there', 'http://there:1', 'delete')):
+        library = Library(tmp_path / name, ColourEncoder, milvus=milvus)
+        alerts = Alerts(library)
+        alerts.add('red', 0.5)
+        for db in (alerts._db, library.catalogue._db):
+            assert db.execute('PRAGMA journal_mode').fetchone() == (mode,)
+
+
 def test_telling_can_be_ended(library: Library) -> None:
     def check() -> None:
         if hook.asked:
