@@ -69,7 +69,8 @@ class Updates:
 
     def state(self) -> dict[str, Any]:
         """How far it is; ``report`` or ``error`` when it has ended."""
-        return dict(self._state, running=self._thread is not None and self._thread.is_alive())
+        running = self._thread is not None and self._thread.is_alive()
+        return dict(self._state, running=running)  # read last: it says how an update has ended
 
     def _run(self, sources: Sequence[Path]) -> None:
         ended: dict[str, Any]

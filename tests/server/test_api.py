@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -386,6 +387,21 @@ def test_an_update_is_stopped_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(updates.Stopped):
         service.library.update([tmp_path / 'films'], progress=progress._tell)
     assert service.library.update().added == 3
+
+
+def test_an_update_that_has_ended_says_how(service: Service) -> None:
+    """Also one that ends while it is asked how far it is: the page asks no more then."""
+    progress = updates.Updates(service.library, [], print)
+
+    class Ending(threading.Thread):
+        def is_alive(self) -> bool:
+            progress._run([])
+            return False
+
+    progress._thread = Ending()
+    state = progress.state()
+    assert not state['running']
+    assert state['report']['kept'] == 2
 
 
 def test_everything_is_described(client: TestClient) -> None:
