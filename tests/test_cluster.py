@@ -104,7 +104,7 @@ def test_a_lost_machine_costs_a_library_nothing_but_time(
     assert [Path(path).name for path, _ in report.broken] == ['broken.mp4']
     assert len(done) == len(set(done)) == VIDEOS
     assert library.search('red', 1)
-    index = library._index
+    index = library._open_index()
     assert index is not None
     assert index.stats()['videos'] == VIDEOS
     found, expected = contents(library), contents(here)

@@ -83,8 +83,7 @@ class Library(Searchable):
         self._made: Any = None
         self._settings = settle(self.path, self.catalogue, seconds, shots, milvus)
         self.seconds, self.shots, self.served = self._settings
-        self._index: MomentIndex | None = None
-        self._index_state: int | None = None
+        self._opened: tuple[int, MomentIndex] | None = None
 
     @classmethod
     def open(cls, path: str | Path, encoder: Callable[[str | None], Any]) -> 'Library':
@@ -328,13 +327,14 @@ class Library(Searchable):
 
     def _open_index(self) -> MomentIndex | None:
         state = self.catalogue.setting('index_state', 0)
-        if self._index is None or state != self._index_state:
+        opened = self._opened
+        if opened is None or opened[0] != state:
             try:
-                self._index = MomentIndex.open(self.path / 'index')
+                opened = state, MomentIndex.open(self.path / 'index')
             except FileNotFoundError:
                 return None
-            self._index_state = state
-        return self._index
+            self._opened = opened  # at once: threads open it, too
+        return opened[1]
 
     def entry(self, key: str) -> VideoEntry:
         """A video as the index keeps it: its windows at all scales."""
