@@ -149,6 +149,31 @@ def test_a_run_resumed_with_more_epochs_follows_the_longer_schedule(
         assert one.state_dict()['_global_step'] == other['_global_step']
 
 
+def logged(work_dir: Path) -> str:
+    return ''.join(path.read_text() for path in work_dir.rglob('*.log'))
+
+
+def test_a_resumed_run_has_the_optimizer_of_its_config(tmp_path: Path) -> None:
+    half = {'train_cfg.max_epochs': 2}
+    wanted = dict(weight_decay=0.5, momentum=0.5, betas=(0.5, 0.6))
+    options = {f'optim_wrapper.optimizer.{name}': value for name, value in wanted.items()}
+    run(tmp_path / 'planned', 'planned', **half)
+    runner = run(tmp_path / 'planned', 'planned-other', resume=True, **options)
+    group = runner.optim_wrapper.param_groups[0]
+    assert {name: group[name] for name in wanted} == wanted
+    text = logged(tmp_path / 'planned')
+    assert '(betas (0.9, 0.999) -> (0.5, 0.6), momentum 0.95 -> 0.5, weight_decay' in text
+
+    constant = dict(param_scheduler=None)
+    run(tmp_path / 'constant', 'constant', **constant, **half)
+    options = {**constant, 'optim_wrapper.optimizer.lr': 0.5}
+    for epochs in (3, 4):  # the second goes on as it was
+        options['train_cfg.max_epochs'] = epochs
+        runner = run(tmp_path / 'constant', f'constant-{epochs}', resume=True, **options)
+        assert runner.optim_wrapper.param_groups[0]['lr'] == 0.5
+        assert logged(tmp_path / 'constant').count('of the checkpoint (lr 0.02 -> 0.5)') == 1
+
+
 def test_epochs_draw_different_numbers_and_seeds_do_too(tmp_path: Path) -> None:
     losses = {}
     for seed in (0, 1):
