@@ -89,6 +89,30 @@ def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int, 
     assert files[0] == files[1]
 
 
+@HOOKS.register_module(force=True)
+class FitHook(Hook):
+    """Stands for what is fitted on the held-out videos before each validation."""
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        with torch.no_grad():
+            runner.model.net[0].bias.mul_(0.9)
+
+
+def test_what_a_validation_fits_is_fitted_after_a_stop_though_none_is_the_best(
+    tmp_path: Path,
+) -> None:
+    options = {
+        'default_hooks.checkpoint.save_best': None,
+        'custom_hooks': [dict(type='EpochSeedHook'), dict(type='FitHook')],
+    }
+    run(tmp_path / 'whole', 'fit-whole', **options)
+    with pytest.raises(StoppedError):
+        run(tmp_path / 'parts', 'fit-part', dict(epoch=2, where='train'), **options)
+    run(tmp_path / 'parts', 'fit-rest', resume=True, **options)
+    whole, parts = (final(tmp_path / name)['state_dict'] for name in ('whole', 'parts'))
+    torch.testing.assert_close(whole, parts, rtol=0, atol=0)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.glob('*.pth')}
 

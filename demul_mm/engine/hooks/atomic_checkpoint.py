@@ -26,7 +26,7 @@ class AtomicCheckpointHook(CheckpointHook):
     Files are written under a temporary name and renamed; outdated checkpoints are removed after
     the new one is on disk, not before; and a resumed run first repeats the validation of its last
     epoch where the kill came before that validation had been recorded, so that the best
-    checkpoint is the one that an uninterrupted run would have chosen.
+    checkpoint, and what hooks fit for a validation, are those of an uninterrupted run.
 
     A run reads and removes the files of its own folder only: in a work dir that was copied, the
     names it finds are those of the original's files.
@@ -44,7 +44,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend=ATOMIC_BACKEND)
         super().before_train(runner)
         self._keep_to_own_files(runner)
-        if self.save_best and self._validation_is_missing(runner):
+        if self._validation_is_missing(runner):
             runner.logger.info(f'Validating epoch {runner.epoch}, after which the run was stopped')
             runner.val_loop.run()
 
