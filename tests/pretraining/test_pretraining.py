@@ -1,5 +1,6 @@
 """The parts of the pre-training of a small backbone."""
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,15 @@ def test_a_stopped_training_ends_as_one_that_was_not(
     assert torch.load(state, weights_only=True)['done'] == 2
     with pytest.raises(ValueError, match=r"'steps': 5.*'steps': 6"):
         pretrain(split, vocabulary, replace(schedule, steps=6), tmp_path / 'stopped.pth', dim=8)
+    other = copy(split)
+    other.frames = copy(split.frames)
+    other.frames.clips = {**CLIPS, 'size': 16}
+    reworded = Vocabulary(vocabulary.words * 5)
+    for data, words, dim in ((other, vocabulary, 8), (split, reworded, 8), (split, vocabulary, 9)):
+        with pytest.raises(ValueError, match=r'stopped\.pth\.state is of a training with'):
+            pretrain(data, words, schedule, tmp_path / 'stopped.pth', dim=dim)
+    with pytest.raises(ValueError, match=r"'clips': 4.*'clips': 5"):
+        pretrain(split, vocabulary, replace(schedule, clips=5), tmp_path / 'stopped.pth', dim=8)
     pretrain(split, vocabulary, schedule, tmp_path / 'stopped.pth', dim=8)
     assert not state.exists()
     whole, stopped = (
