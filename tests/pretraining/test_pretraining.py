@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from demul_mm.datasets.transforms.decode_clips import decode_clips
-from demul_mm.pretraining import Schedule, SentenceSplit, Trainer, pretrain, training
+from demul_mm.pretraining import Schedule, SentenceSplit, Trainer, frames, pretrain, training
 from demul_mm.pretraining.frames import FrameCache
 from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
 from demul_mm.pretraining.sentences import Vocabulary
@@ -18,6 +18,10 @@ from demul_mm.rendered import render_corpus
 pytest.importorskip('av')
 
 CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=32)
+
+
+class Stopped(Exception):
+    pass
 
 
 @pytest.fixture(scope='module')
@@ -43,6 +47,36 @@ def test_cached_clips_are_the_decoded_ones(corpus: Path, tmp_path: Path) -> None
     stamp = (tmp_path / 'frames.bin').stat().st_mtime_ns
     FrameCache(tmp_path, files, CLIPS, workers=0)
     assert (tmp_path / 'frames.bin').stat().st_mtime_ns == stamp
+
+
+def test_a_cache_is_never_of_other_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brightness = dict(a=10, b=200)
+    broken: list[str] = []
+    for name in brightness:
+        (tmp_path / f'{name}.mp4').touch()
+
+    def decode(path: str, size: int, **options: float) -> tuple[np.ndarray, float]:
+        name = Path(path).stem
+        if name in broken:
+            raise Stopped
+        return np.full((8, 3, 1, size, size), brightness[name], np.uint8), 4.0
+
+    monkeypatch.setattr(frames, 'decode_clips', decode)
+    files = [(name, str(tmp_path / f'{name}.mp4')) for name in brightness]
+    first = FrameCache(tmp_path / 'cache', files, CLIPS, workers=0)
+    broken.append('b')
+    other = {**CLIPS, 'size': 64}
+    with pytest.raises(Stopped):
+        FrameCache(tmp_path / 'cache', files, other, workers=0)
+    again = FrameCache(tmp_path / 'cache', files, CLIPS, workers=0)
+    assert again.gather('b').min() == 200
+
+    broken.clear()
+    (tmp_path / 'b.mp4').write_bytes(b'another film')
+    brightness['b'] = 90
+    now = FrameCache(tmp_path / 'cache', files, CLIPS, workers=0)
+    assert now.gather('b').max() == 90
+    assert first.gather('b').min() == again.gather('b').min() == 200  # what was open stays
 
 
 def test_vocabulary() -> None:
@@ -93,10 +127,6 @@ def test_matcher_learns_a_batch() -> None:
         loss.backward()
         optimizer.step()
     assert (matcher(cells, bags).argmax(1) == torch.arange(6)).all()
-
-
-class Stopped(Exception):
-    pass
 
 
 def test_a_stopped_training_ends_as_one_that_was_not(
