@@ -91,6 +91,13 @@ def test_vocabulary() -> None:
     assert vocabulary.weight[vocabulary.index['the']] == 0
 
 
+def test_sentences_without_a_common_word_are_refused() -> None:
+    few = ['a door opens', 'dogs jump', 'children run around', 'onions', 'she sings', 'he cooks']
+    with pytest.raises(ValueError, match=r'no word is in 5 of the 6 sentences .*"a door opens"'):
+        Vocabulary(few)
+    assert Vocabulary(few * 5).words[:2] == ['a', 'around']
+
+
 def test_contrastive_loss_equals_a_slow_one() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 6, generator=generator)
