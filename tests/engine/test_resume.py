@@ -151,6 +151,25 @@ def test_checkpoints_of_another_folder_are_named_and_left_alone(tmp_path: Path) 
     assert known is None or Path(known).parent == other
 
 
+def test_a_best_by_another_metric_is_no_mark_for_this_one(tmp_path: Path) -> None:
+    run(tmp_path, 'by-score', **{'train_cfg.max_epochs': 2})
+    (by_score,) = tmp_path.glob('best_*')
+    choice = {
+        'default_hooks.checkpoint.save_best': 'error',
+        'default_hooks.checkpoint.rule': 'less',
+    }
+    for epochs in (3, 4):
+        options = {**choice, 'train_cfg.max_epochs': epochs}
+        info = run(tmp_path, f'by-error-{epochs}', resume=True, **options).message_hub.runtime_info
+        (best,) = tmp_path.glob('best_error_*')
+        assert info['best_score'] > 0
+        assert info['best_ckpt'] == str(best)
+    assert by_score.is_file()
+    assert (
+        logged(tmp_path).count('chosen by score (greater), from now on it is by error (less)') == 1
+    )
+
+
 def rates(runner: Runner) -> list[float]:
     return runner.message_hub.get_scalar('train/lr').data[0].tolist()
 
