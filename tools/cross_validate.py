@@ -128,12 +128,10 @@ class Workers:
     """Carry out runs, each in processes of its own.
 
     Args:
-        epochs: how long a training is.
         threads: that each process computes with; None: as it likes.
     """
 
-    def __init__(self, epochs: int, threads: int | None) -> None:
-        self.epochs = epochs
+    def __init__(self, threads: int | None) -> None:
         self.environment = dict(os.environ)
         if threads is not None:
             self.environment.setdefault('OMP_NUM_THREADS', str(threads))
@@ -167,7 +165,12 @@ class Workers:
         self._call(run, 'data/encode_subtitles', tuning.texts, features, *made, fine=(0, 1))
 
     def _train(self, run: Run, *arguments: str) -> None:
-        if run.epochs() < self.epochs:
+        """Train to the end; only a test tells that this is reached.
+
+        A run that was stopped may have saved its last epoch, but not validated it nor fitted what
+        is fitted then. Resumed it does so, and what is finished stays as it is.
+        """
+        if not run.predictions.is_file():
             run.folder.mkdir(parents=True, exist_ok=True)
             arguments += ('--work-dir', str(run.folder), '--seed', str(run.seed), '--resume')
             self._call(run, 'train', str(run.config), *arguments, *run.options())
@@ -225,7 +228,7 @@ def carry_out(runs: Sequence[Run], jobs: int, max_epochs: int) -> None:
     """Carry out all runs, ``jobs`` at a time, and show the epochs that are done."""
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     trainings = {*runs, *(run.first for run in runs)}
-    workers = Workers(max_epochs, threads)
+    workers = Workers(threads)
     with (
         ThreadPoolExecutor(jobs) as threads,
         tqdm(

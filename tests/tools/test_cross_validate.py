@@ -77,6 +77,24 @@ def test_folds_are_run_pooled_and_not_repeated(
     assert 'holds runs with other settings' in capsys.readouterr().err
 
 
+def test_a_run_that_was_killed_before_its_last_validation_is_not_tested_without_it(
+    config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'runs' / 'seed_0_fold_0'
+    options = [f'{part}_dataloader.dataset.folds.test=0' for part in ('train', 'val', 'test')]
+    # The last epoch is saved and nothing more.
+    train = ['tools/train.py', str(config), '--work-dir', str(folder), '--seed', '0']
+    run_in_process(*train, '--no-validate', '--cfg-options', *options)
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_1.pth']
+    command = ['tools/cross_validate.py', str(config), '--work-dir', str(folder.parent)]
+    run_in_process(*command, '--folds', '0')
+    (best,) = folder.glob('best_*.pth')
+    assert f'checkpoint from {best}' in (folder / 'test.log').read_text()
+    told = (folder / 'train.log').read_text()
+    assert 'Validating epoch 1' in told
+    assert 'Epoch(train)' not in told  # what was trained is not trained on
+
+
 TUNED = """
 _base_ = ['./tiny_cv.py']
 told = dict(texts='told.jsonl', features=dict(
