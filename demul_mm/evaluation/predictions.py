@@ -88,9 +88,9 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``,
             ``pred_videos``, for each query the ids of the best videos, ``pred_saliency``, for each
             query a score for each clip of 2 s, and
-            ``meta['tags']``, query id to a list of words by which results are broken down,
-            ``meta['query_types']``, query id to one such word, and ``meta['saliency']``, query id
-            to what each annotator rates each clip of 2 s.
+            ``meta['tags']``, words by which results are broken down, of all queries or from query
+            id to a list of them, ``meta['query_types']``, query id to one such word, and
+            ``meta['saliency']``, query id to what each annotator rates each clip of 2 s.
 
     Returns:
         One entry for each query, predictions sorted by score, equal scores by index.
@@ -110,8 +110,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
                 f'{key!r}; give one for each query, empty where there is none'
             )
     meta = sample.get('meta') or {}
-    tags, types = meta.get('tags', {}), meta.get('query_types', {})
-    saliency = meta.get('saliency', {})
+    tags = meta.get('tags')
+    types, saliency = (_by_query(meta.get(key)) for key in ('query_types', 'saliency'))
     entries = []
     for q in range(num_queries):
         moments = sample['pred_moments'][q] if sample.get('pred_moments') else None
@@ -141,10 +141,22 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
         if 'pred_saliency' in given:
             entry['pred_saliency'] = plain_floats(sample['pred_saliency'][q])
         if tags or types:
-            own_type = [types[query_ids[q]]] if query_ids[q] in types else []
-            entry['tags'] = [str(tag) for tag in [*tags.get(query_ids[q], ()), *own_type]]
+            own = tags.get(query_ids[q]) if isinstance(tags, Mapping) else tags
+            entry['tags'] = [*_words(own), *_words(types.get(query_ids[q]))]
         entries.append(entry)
     return entries
+
+
+def _by_query(value: Any) -> Mapping[str, Any]:
+    """What a video's meta information says of its queries; nothing where it is about the video."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _words(value: Any) -> list[str]:
+    """None, a word or a list of them as a list."""
+    if value is None:
+        return []
+    return [str(word) for word in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _phrases(found: PhraseMap, spans: Tensor) -> list[PhraseEntry]:

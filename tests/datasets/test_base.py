@@ -67,6 +67,8 @@ def test_a_video_is_found_under_another_suffix(tmp_path):
         (lambda r: r.pop('duration'), ["key 'duration' is missing", 'line 2', 'add it']),
         (lambda r: r.pop('queries'), ["key 'queries' is missing", 'line 2']),
         (lambda r: r.update(title='x'), ["unknown key 'title'", 'allowed', "'meta'"]),
+        (lambda r: r.update(meta=['x']), ["'meta' is ['x']", 'expected dict', 'line 2']),
+        (lambda r: r.update(meta=''), ["'meta' is ''", 'expected dict']),
         (lambda r: r.update(duration=-1), ['duration -1', 'more than 0']),
         (lambda r: r.update(duration='long'), ["'duration' is 'long'", 'expected int or float']),
         (lambda r: r.update(video_id='a'), ["video 'a' occurs twice"]),

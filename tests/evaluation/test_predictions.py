@@ -42,6 +42,23 @@ def test_tags_come_from_meta():
     assert [entry['tags'] for entry in entries_from_sample(sample)] == [[], ['order']]
 
 
+@pytest.mark.parametrize(
+    ('tags', 'expected'),
+    [(['kitchen', 'night'], ['kitchen', 'night']), ('kitchen', ['kitchen']), ([], []), (None, [])],
+)
+def test_tags_of_a_video_are_those_of_all_its_queries(tags, expected):
+    sample = make_sample(0, gt=[[[0, 1]], [[1, 2]]], pred=[[], []])
+    sample['meta'] = {'tags': tags}
+    assert [entry.get('tags', []) for entry in entries_from_sample(sample)] == [expected] * 2
+
+
+def test_other_facts_about_a_video_may_have_the_names_of_those_about_queries():
+    sample = make_sample(0, gt=[[[0, 1]]], pred=[[]])
+    sample['meta'] = {'query_types': 'x', 'saliency': ['v0#0']}
+    (entry,) = entries_from_sample(sample)
+    assert not entry.keys() & {'tags', 'saliency'}
+
+
 def test_query_types_are_tags_too():
     sample = make_sample(0, gt=[[[0, 1]], [[1, 2]]], pred=[[], []])
     sample['meta'] = {'query_types': {'v0#0': 'vt'}}
