@@ -16,6 +16,7 @@ from demul_mm.datasets.subtitles import (
     read_subtitle_lines,
     word_by_word,
 )
+from demul_mm.video.text import read_lines
 
 
 def found_in(videos):
@@ -54,6 +55,34 @@ def test_srt_and_webvtt(tmp_path):
     assert read_srt(str(tmp_path / 'a.srt')) == [salt, Subtitle(60.25, 3600.5, '♪ Late.')]
     assert read_srt(str(tmp_path / 'b.vtt')) == [salt]
     assert read_srt(str(tmp_path / 'c.srt')) == read_srt(str(tmp_path / 'a.srt'))
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'head', 'between'),
+    [('.srt', '', ''), ('.srt', '', '\n'), ('.vtt', 'WEBVTT\n\n', '\n')],
+)
+def test_a_file_says_the_same_to_training_and_to_search(tmp_path, suffix, head, between):
+    """With characters that are written as entities, and without an empty line between two."""
+    said = {
+        (1.0, 2.0): 'salt &amp; 2&nbsp;spoons &gt; <i>oil</i>\nit&#39;s &quot;hot&quot;',
+        (3.0, 4.0): 'pepper\n20',
+        (5.0, 6.5): '3',
+        (7.0, 8.0): 'late',
+    }
+    file = tmp_path / f'a{suffix}'
+    blocks = [
+        f'{number}\n00:00:{start:06.3f} --> 00:00:{end:06.3f}\n{text}\n'
+        for number, ((start, end), text) in enumerate(said.items(), 1)
+    ]
+    file.write_text(head + between.join(blocks))
+    found = read_srt(str(file))
+    assert found == [
+        Subtitle(1.0, 2.0, 'salt & 2 spoons > oil it\'s "hot"'),
+        Subtitle(3.0, 4.0, 'pepper 20'),
+        Subtitle(5.0, 6.5, '3'),
+        Subtitle(7.0, 8.0, 'late'),
+    ]
+    assert [line[:3] for line in read_lines(file)] == found
 
 
 def test_files_without_text_have_none_and_other_files_are_named(tmp_path):
