@@ -60,10 +60,13 @@ def parse_row(row: dict, path: str, where: str) -> RawVideo:
             raise AnnotationError(
                 f'{path}: {place}: spans is {spans!r}, expected [[start, end], ...] in seconds'
             )
-        query_id = str(raw.get('query_id', f'{video_id}#{index}'))
+        query_id = f'{video_id}#{index}'
+        if raw.get('query_id') is not None:
+            query_id = str(entry(raw, 'query_id', path, place, (str, int, float)))
         queries.append(RawQuery(query_id, text, spans, place))
+    file = None if row.get('video') is None else entry(row, 'video', path, where, str)
     meta = {} if row.get('meta') is None else entry(row, 'meta', path, where, dict)
-    return RawVideo(video_id, duration, queries, where, file=row.get('video'), meta=meta)
+    return RawVideo(video_id, duration, queries, where, file=file, meta=meta)
 
 
 def validate_jsonl(path: str) -> list[str]:

@@ -6,6 +6,7 @@ read from a predictions file, so a dump scored again gives the same numbers to t
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -239,9 +240,10 @@ def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[Pred
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path} does not exist; write it with tools/test.py --dump {path}')
+    text = read_text(path)
     try:
-        data = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise ValueError(f'{path} is not a whole JSON file ({error}); dump it again') from None
     if not isinstance(data, dict) or data.get('format') != FORMAT:
         raise ValueError(f"{path} is not a predictions file: its 'format' is not {FORMAT!r}")
@@ -282,4 +284,5 @@ def _is_row(row: Any, width: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, float) or (whole and abs(value) <= sys.float_info.max)

@@ -119,6 +119,7 @@ def test_jsonl_in_both_forms_with_broken_lines(tmp_path):
         {'video_id': 'key', 'subtitles': [{'start': 0, 'text': 'x'}]},
         {'subtitles': []},
         {'video_id': 'endless', 'duration': 1e12, 'subtitles': []},
+        {'video_id': 'huge', 'subtitles': [{'start': 0, 'end': 10**400, 'text': 'x'}]},
     ]
     lines = [json.dumps(row) for row in rows]
     path.write_text('\n'.join([*lines, '{"vid_name": "torn', '']))
@@ -137,7 +138,8 @@ def test_jsonl_in_both_forms_with_broken_lines(tmp_path):
             "line 6, subtitle 0: key 'end' is missing",
             "line 7: key 'video_id' is missing",
             'line 8: a duration of 1e+12 s',
-            'line 9: not valid JSON',
+            "line 9, subtitle 0: 'end' is a number of 401 digits",
+            'line 10: not valid JSON',
         ],
         strict=True,
     ):

@@ -121,6 +121,7 @@ def test_an_empty_file_of_predictions_is_valid(tmp_path):
     [
         ('{"format": "demul_mm.predictions", "ver', 'is not a whole JSON file'),
         ('[1, 2]', 'is not a predictions file'),
+        (f'[1{"0" * 5000}]', 'is not a whole JSON file'),
         ('{"format": "demul_mm.predictions", "version": 2}', 'has version 2'),
         (
             '{"format": "demul_mm.predictions", "version": 1, "predictions": [{"query_id": "a"}]}',
@@ -146,6 +147,8 @@ def test_damaged_files_are_refused(tmp_path, text, message):
         ('pred', [[0, 1, 'high']]),
         ('duration', '9'),
         ('duration', 1e300),
+        ('duration', 10**400),
+        ('pred', [[0, 10**400, 0.5]]),
     ],
 )
 def test_values_of_another_kind_are_refused(tmp_path, key, value):
