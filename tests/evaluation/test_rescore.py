@@ -235,6 +235,15 @@ def test_tables_are_written_as_markdown_or_json(tmp_path) -> None:
     assert '| one | 1.50 |' in lines
 
 
+def test_a_calibration_of_nothing_is_refused() -> None:
+    entries = [_entry('a', [[0, 5]], [[0, 5, 0.5]])]
+    for top in (0, -1):
+        with pytest.raises(ValueError, match=f'top is {top}'):
+            scores_and_hits(entries, top=top)
+    with pytest.raises(ValueError, match='0 bins'):
+        reliability(*scores_and_hits(entries), num_bins=0)
+
+
 def _tested_folds(root: Path, work_dir: Path, texts: list[str], **options: object) -> Path:
     """A config of two folds, and a work dir that tested both; a video ``v<i>`` for each text."""
     rows = [
