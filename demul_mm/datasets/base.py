@@ -149,6 +149,7 @@ class MomentDataset(BaseDataset):
                     f'no annotation file {file!r} for {type(self).__name__} ({self.split}); '
                     'tools/data/<data set>/README.md says where it is published'
                 )
+        _files_by_stem.cache_clear()  # more may be there than at the last time
         cleaner = Cleaner(self.ann_file, strict=self.strict, keep_unlabelled=self.test_mode)
         items = [
             self._locate(item) for raw in self.read_annotations() if (item := cleaner.clean(raw))

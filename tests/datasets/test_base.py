@@ -51,6 +51,14 @@ def test_item_of_the_jsonl_form(tmp_path):
     assert (info['dataset_name'], info['split'], info['subset']) == ('kitchens', 'val', 'all')
 
 
+def test_a_video_that_came_since_is_found(tmp_path):
+    options = dict(data_prefix={'video': str(tmp_path)})
+    rows = [video('a', video='a.mp4')]
+    assert build(tmp_path, rows, **options).get_data_info(0)['video_path'].endswith('a.mp4')
+    (tmp_path / 'a.webm').touch()
+    assert build(tmp_path, rows, **options).get_data_info(0)['video_path'].endswith('a.webm')
+
+
 def test_what_is_null_is_as_if_it_were_not_there(tmp_path):
     row = video('a', video=None, meta=None)
     row['queries'][0]['query_id'] = None
