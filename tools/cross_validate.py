@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from filelock import FileLock, Timeout
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.utils import get_git_hash
@@ -141,9 +142,24 @@ class Workers:
         self._stopped = False
 
     def carry_out(self, run: Run) -> None:
-        """Train and test, or return at once if that is done."""
+        """Train and test, or return at once if that is done.
+
+        Raises:
+            ValueError: another process is about it.
+        """
         if run.predictions.is_file():
             return
+        folder = run.first.folder  # both trainings are of it
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / 'run.lock', timeout=0):
+                self._carry_out(run)
+        except Timeout:
+            raise ValueError(
+                f'another process is at work in {folder}; wait for it, or give other --folds'
+            ) from None
+
+    def _carry_out(self, run: Run) -> None:
         if run.tuning is not None:
             self._tune(run.first, run.tuning)
         if run.refit:
@@ -155,7 +171,6 @@ class Workers:
         self._call(run, 'test', str(run.config), str(run.checkpoint()), *place, *run.options())
 
     def _tune(self, run: Run, tuning: 'Tuning') -> None:
-        run.folder.mkdir(parents=True, exist_ok=True)
         lm, features = str(tuning.encoder(run.folder)), str(tuning.features(run.folder))
         if not os.path.exists(lm):
             place = ['--out', lm, '--seed', str(run.seed)]

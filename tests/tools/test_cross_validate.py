@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from demul_mm.datasets import PackedStore
 from tests.engine.tiny import write_tiny_folds
@@ -156,6 +157,20 @@ def test_a_run_that_fails_says_why(
     assert 'train.log ends' in capsys.readouterr().err
     # Who ran it in this process is ended by a signal as before.
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_two_at_once_do_not_train_in_one_folder(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / 'seed_0_fold_0'
+    folder.mkdir()
+    command = ['tools/cross_validate.py', str(config), '--work-dir', str(tmp_path), '--folds', '0']
+    with FileLock(folder / 'run.lock'):
+        for more in ((), ('--refit',)):
+            with pytest.raises(SystemExit):
+                run_in_process(*command, *more)
+            assert f'another process is at work in {folder}' in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir() if path.name != 'run.lock'] == []
 
 
 def test_a_config_without_folds_is_refused(config: Path, capsys: pytest.CaptureFixture) -> None:
