@@ -20,10 +20,10 @@ from demul_mm.apis.published import (
     EXTRACTOR,
     FILES,
     FORMAT,
-    NAMED,
     SCRIPT,
     WEIGHTS,
     check_parts,
+    named,
     parts,
     read_published,
 )
@@ -195,11 +195,10 @@ def needs(content: Mapping[str, Any]) -> list[str]:
         )
     if 'ResampleClips' in steps:
         lines.append(f'a video is brought to {steps["ResampleClips"].get("num_clips")} clips')
-    words = {p.get('name', 'minilm') for p in parts(content) if p['type'] in NAMED}
     lines += [
         'sentences; their encoder '
         + ('comes with demul_mm (all-MiniLM-L6-v2)' if word == 'minilm' else f'is `{word}`')
-        for word in sorted(words)
+        for word in sorted(named(content))
     ]
     return lines
 

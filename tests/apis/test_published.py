@@ -11,7 +11,7 @@ from mmengine.config import Config
 from safetensors.torch import load_file
 
 from demul_mm.apis import CorpusInferencer, MomentInferencer, load_model, published
-from demul_mm.apis.publishing import publish
+from demul_mm.apis.publishing import needs, publish
 from tests.apis.small import SmallCorpus
 from tests.models.tiny import SENTENCES
 from tests.tools.running import call
@@ -72,6 +72,13 @@ def test_the_card_and_the_config_for_people(corpus: SmallCorpus, folder: Path) -
     assert whole.model == Config.fromfile(corpus.config).model
     again = load_model(folder / 'config.py', folder / 'model.safetensors', 'cpu')
     assert again.fingerprint == load_model(corpus.config, corpus.checkpoint, 'cpu').fingerprint
+
+
+@pytest.mark.parametrize('scope', ['', 'demul_mm.'])
+def test_the_sentence_encoder_is_among_the_needs(scope: str, folder: Path) -> None:
+    content = json.loads((folder / 'config.json').read_text())
+    content['model']['language']['lm'] = dict(type=f'{scope}TransformersLM', name='them/lm')
+    assert 'sentences; their encoder is `them/lm`' in needs(content)
 
 
 @pytest.mark.parametrize(
