@@ -321,6 +321,8 @@ def test_a_dialogue(tmp_path: Path) -> None:
     assert dialogue.answer('no #2, 3').splitlines()[2].startswith('  no: ')
     assert 'when: from 30 s' in dialogue.answer('later than 0:30')
     assert dialogue.answer('undo 3') == first
+    assert 'when: from 0 s until 30 s' in dialogue.answer('No later than 0:30')
+    assert dialogue.answer('undo') == first
     assert 'understood' in dialogue.answer('banana')
     assert 'no moment 9' in dialogue.answer('yes 9')
     assert 'is no number' in dialogue.answer('yes banana')
