@@ -1,6 +1,7 @@
 """Search sessions: feedback, words, undoing, saving."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from demul_mm.index import VideoEntry
+from demul_mm.index import SearchFilter, VideoEntry
 from demul_mm.models.heads import JointScore
 from demul_mm.registry import INDEXES
 from demul_mm.retrieval import (
@@ -219,6 +220,47 @@ def test_excluded_and_kept_videos() -> None:
     assert {m.video_id for m in session.results} == {'v3', 'v7'}
     session.exclude('v3')
     assert {m.video_id for m in session.results} == {'v7'}
+
+
+@pytest.mark.parametrize(
+    ('given', 'allowed'),
+    [
+        (dict(video_ids={'v3', 'v7', 'v9'}), {'v3', 'v7', 'v9'}),
+        (dict(video_ids='v7'), {'v7'}),
+        (dict(excluded_ids=['v3']), {f'v{i}' for i in range(30) if i != 3}),
+        (dict(conditions=[('n', '<', 8), ('n', 'in', [3, 7, 9])]), {'v3', 'v7'}),
+    ],
+)
+def test_a_session_keeps_to_the_filter_of_its_options(
+    given: dict, allowed: set[str], tmp_path: Path
+) -> None:
+    """And to what was said, and after it was saved."""
+    videos = [replace(video, metadata=dict(n=i)) for i, video in enumerate(VIDEOS)]
+    session = session_of(videos, QUERIES[2], where=SearchFilter(**given))
+
+    def shown(one: SearchSession) -> set[str]:
+        return {m.video_id for m in one.results}
+
+    assert shown(session) == allowed
+    session.tell('after 0:01')
+    session.exclude('v9', 'v5')
+    assert shown(session) == allowed - {'v9', 'v5'}
+    session.keep('v3', 'v7', 'v9')
+    assert shown(session) == allowed & {'v3', 'v7'}
+    session.save(tmp_path / 'session.json')
+    again = SearchSession.load(tmp_path / 'session.json', session.searcher, query_of(QUERIES[2]))
+    assert rows(again) == rows(session)
+    again.undo(3)
+    assert shown(again) == allowed
+
+
+def test_a_function_cannot_be_saved(tmp_path: Path) -> None:
+    where = SearchFilter(predicate=lambda values: values['n'] == 3)
+    videos = [replace(video, metadata=dict(n=i)) for i, video in enumerate(VIDEOS)]
+    session = session_of(videos, QUERIES[2], where=where)
+    assert {m.video_id for m in session.results} == {'v3'}
+    with pytest.raises(ValueError, match='predicate'):
+        session.save(tmp_path / 'session.json')
 
 
 def repeated(places: dict[str, list[float]]) -> list[VideoEntry]:
