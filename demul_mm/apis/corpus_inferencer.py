@@ -38,6 +38,7 @@ from demul_mm.retrieval import (
     VideoBank,
     encode_queries,
 )
+from demul_mm.retrieval.session import read_session
 from demul_mm.sentences import warn_cut
 from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
@@ -218,8 +219,8 @@ class CorpusInferencer(Pretrained):
         return SearchSession(searcher, query, chosen, FeedbackWeights(**(weights or {})), transfer)
 
     def load_session(self, path: str | Path) -> SearchSession:
-        """Go on with a session that was saved."""
-        return SearchSession.load(path, self._searcher('full'))
+        """Go on with a session that was saved; one of mode 'fast' needs no features."""
+        return SearchSession.load(path, self._searcher(read_session(path)['options']['mode']))
 
     def _searcher(self, mode: str) -> CorpusSearcher:
         if self.index is None:

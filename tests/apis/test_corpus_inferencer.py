@@ -333,6 +333,21 @@ def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer)
         np.testing.assert_allclose(one.scores, two.scores, **CLOSE)
 
 
+def test_a_fast_session_is_loaded_without_features(tmp_path: Path) -> None:
+    corpus = make_small_corpus(tmp_path / 'small')
+    given, place = (corpus.config, corpus.checkpoint), tmp_path / 'index'
+    made = CorpusInferencer(*given, device='cpu')
+    made.build_index(dict(INDEX, path=str(place)))
+    session = made.session(SENTENCES[0], options=dict(mode='fast'))
+    session.save(tmp_path / 'fast.json')
+    made.session(SENTENCES[0]).save(tmp_path / 'full.json')
+    shutil.rmtree(tmp_path / 'small' / 'features')
+    search = CorpusInferencer(*given, place, device='cpu')
+    assert search.load_session(tmp_path / 'fast.json').results == session.results
+    with pytest.raises(FileNotFoundError, match='no feature folder'):
+        search.load_session(tmp_path / 'full.json')
+
+
 def test_a_session_with_fusion(search: CorpusInferencer, tmp_path: Path) -> None:
     options = dict(num_moments=8, num_fused=len(LENGTHS), num_videos=len(LENGTHS))
     session = search.session(SENTENCES[0], options=options, weights=dict(liked=0.5))
