@@ -93,12 +93,11 @@ def main() -> None:
     todo = left_to_do(folder, ids, fingerprints)
     with progress_bar(len(ids), 'exporting') as bar:
         bar.update(len(ids) - len(todo))
-        number = len(list(folder.glob('part-*.safetensors')))
+        paths = (folder / f'part-{number:06d}.safetensors' for number in itertools.count())
+        free = (path for path in paths if not path.exists())
         entries = iter(source.load(todo))
         while part := list(itertools.islice(entries, args.videos_per_file)):
-            path = folder / f'part-{number:06d}.safetensors'
-            write_vectors(path, part, **fingerprints)
-            number += 1
+            write_vectors(next(free), part, **fingerprints)
             bar.update(len(part))
     print(f'{folder}: {len(VectorFolder(folder).ids())} videos')
     if args.queries:
