@@ -154,3 +154,27 @@ def test_tools_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 'one --text' in run('search', index, *model, '--interactive', fails=True)
     options = ('--cfg-options', 'test_dataloader.dataset.ann_fil=x')
     assert 'ann_file' in run('search', index, *model, '--text', 'a', *options, fails=True)
+
+
+def test_what_is_left_out_is_listed_and_the_exit_code_1(tmp_path: Path) -> None:
+    corpus = make_small_corpus(tmp_path / 'corpus')
+    model, index = (corpus.config, corpus.checkpoint), tmp_path / 'index'
+    features = corpus.root / 'features'
+    whole = (features / 'v1.npy').read_bytes()
+    np.save(features / 'v1.npy', np.full_like(corpus.features['v1'], np.nan))
+    files = [features / f'{name}.npy' for name in ('v1', 'v2')]
+    add = ('tools/index/add.py', index, *model, '--on-existing', 'skip')
+    tools = [
+        ('tools/index/build.py', index, *model),
+        ('tools/index/export.py', tmp_path / 'vectors', *model),
+        add,
+        ('tools/localize.py', *model, *files, '--query', 'a', '--duration', 16, 40),
+    ]
+    for tool in tools:
+        done = call(*tool)
+        assert done.code == 1
+        assert 'v1' in done.out + done.err
+        assert 'hold NaN' in done.out + done.err
+    (features / 'v1.npy').write_bytes(whole)
+    assert call(*add).code == 0
+    assert MomentIndex.open(index).stats()['videos'] == 7
