@@ -55,6 +55,12 @@ class Searcher(ABC):
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
         """Level 1: for each query at most ``asked.depth`` distinct ordinals, best first."""
 
+    def _check_options(self, options: dict[str, Any]) -> None:
+        """Refuse settings that level 1 does not have, also where it is not asked."""
+        if options:
+            name = type(self).__name__
+            raise ValueError(f'{name} has no search options; {sorted(options)} were given')
+
     def search(
         self,
         queries: np.ndarray | Tensor,
@@ -91,6 +97,7 @@ class Searcher(ABC):
         depth = 8 * num_videos if num_candidates is None else num_candidates
         check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
         check_words(words, words_weight, len(vectors))
+        self._check_options(options or {})
         clock = [time.perf_counter()]
         allowed = snapshot.alive if where is None else snapshot.alive & where.mask(snapshot)
         clock.append(time.perf_counter())
