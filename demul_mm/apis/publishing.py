@@ -29,6 +29,7 @@ from demul_mm.apis.published import (
 )
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import replacing, write_atomically
+from demul_mm.structures.spans import SECONDS, is_length
 from demul_mm.version import __version__
 
 CARD_TEXT = """---
@@ -101,6 +102,12 @@ def publish(
     whole = copy.deepcopy(loaded.config)
     if longest is not None:
         whole.longest_seconds = longest
+    else:
+        longest = whole.get('longest_seconds') or None
+    if longest is not None and not is_length(longest):
+        raise ValueError(
+            f'longest is {longest}; give seconds from {SECONDS[0]:g} to {SECONDS[1]:g}'
+        )
     given = extractor or (whole.get('extractor') or {}).get('checkpoint')
     options = {
         k: v for k, v in (whole.get('extractor') or {}).items() if k in ('backbone', 'clips')

@@ -44,6 +44,19 @@ def test_it_answers_as_before(corpus: SmallCorpus, folder: Path) -> None:
         after('v0', SENTENCES[0])
 
 
+@pytest.mark.parametrize('longest', [-5.0, 0.0, float('nan'), float('inf')])
+def test_no_length_is_refused(corpus: SmallCorpus, tmp_path: Path, longest: float) -> None:
+    given = (corpus.config, corpus.checkpoint, tmp_path / 'model')
+    with pytest.raises(ValueError, match=f'longest is {longest}'):
+        publish(*given, longest=longest)
+    config = Config.fromfile(corpus.config)
+    config.longest_seconds = longest
+    if longest:
+        with pytest.raises(ValueError, match=f'longest is {longest}'):
+            publish(config, *given[1:])
+    assert not (tmp_path / 'model').exists()
+
+
 def test_the_tested_weights_are_published(corpus: SmallCorpus, tmp_path: Path) -> None:
     """Those under ``state_dict``, where mmengine keeps the averaged ones; not the others."""
     content = torch.load(corpus.checkpoint, weights_only=True)
