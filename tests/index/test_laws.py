@@ -529,7 +529,12 @@ def test_nothing_to_build(tmp_path) -> None:
 def test_everything_removed(queries: np.ndarray) -> None:
     index = FaissIndex()
     index.build(make_entries(20))
-    index.remove([f'v{i}' for i in range(20)])
+    counts = [len(entry.moments) for entry in make_entries(20)]
+    assert index.stats()['moments'] == sum(counts)
+    index.remove([f'v{i}' for i in range(12)])
+    assert index.stats()['moments'] == index.stats()['prototypes'] == sum(counts[12:])
+    index.remove([f'v{i}' for i in range(12, 20)])
+    assert index.stats()['moments'] == 0
     assert index.search(queries).hits[0].video_ids == []
     index.compact()
     assert index.search(queries, mode='exact').hits[0].videos == []
