@@ -15,4 +15,6 @@ class ExactIndex(MomentIndex):
     """
 
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
-        return exhaustive_candidates(asked.snapshot, asked.queries, asked.depth, asked.allowed)
+        return exhaustive_candidates(
+            asked.snapshot, asked.queries, asked.depth, asked.allowed, asked.bonus
+        )
