@@ -13,12 +13,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from demul_mm.apis.extractor import FeatureExtractor
-from demul_mm.apis.loading import LoadedModel, load_model
+from demul_mm.apis.loading import LoadedModel, load_model, without_files
 from demul_mm.apis.published import (
     CARD,
     CONFIG,
     EXTRACTOR,
-    FILES,
     FORMAT,
     NAMED,
     SCRIPT,
@@ -163,11 +162,7 @@ def as_data(config: Config, extractor: FeatureExtractor | None) -> dict[str, Any
         content = json.loads(json.dumps(content, default=dict))
     except (TypeError, ValueError) as error:
         raise ValueError(f'the config holds what is no plain value ({error})') from error
-    for part in parts(content):
-        for key in FILES:
-            if part.get(key):  # of the training; the weights are all there
-                part[key] = None  # type: ignore[index]
-    return content
+    return without_files(content)
 
 
 def needs(content: Mapping[str, Any]) -> list[str]:
