@@ -56,6 +56,7 @@ class MomentDataset(BaseDataset):
         lazy_init: see ``mmengine.dataset.BaseDataset``.
 
     Attributes:
+        recipe (dict): the ``features`` and the ``pipeline``, as configs.
         cleaning (CleaningLog): what was dropped and clipped, once the annotations are loaded.
 
     Raises:
@@ -113,6 +114,7 @@ class MomentDataset(BaseDataset):
             stream: resolve_store(store, data_root, split)
             for stream, store in (features or {}).items()
         }
+        self.recipe = dict(features=self.features, pipeline=list(pipeline))
         super().__init__(
             ann_file=ann_file,
             metainfo={} if name is None else {'dataset_name': name},
