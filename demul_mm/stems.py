@@ -4,6 +4,9 @@ from functools import lru_cache
 
 import snowballstemmer
 
+UNSPACED = '\u3040-\u30ff\u3400-\u9fff'
+"""Where no space divides words (Chinese, Japanese), each character counts as one; a range of re."""
+
 
 @lru_cache(1 << 16)
 def stem(word: str) -> str:

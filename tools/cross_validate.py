@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from filelock import FileLock, Timeout
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.utils import get_git_hash
@@ -128,12 +129,10 @@ class Workers:
     """Carry out runs, each in processes of its own.
 
     Args:
-        epochs: how long a training is.
         threads: that each process computes with; None: as it likes.
     """
 
-    def __init__(self, epochs: int, threads: int | None) -> None:
-        self.epochs = epochs
+    def __init__(self, threads: int | None) -> None:
         self.environment = dict(os.environ)
         if threads is not None:
             self.environment.setdefault('OMP_NUM_THREADS', str(threads))
@@ -143,9 +142,24 @@ class Workers:
         self._stopped = False
 
     def carry_out(self, run: Run) -> None:
-        """Train and test, or return at once if that is done."""
+        """Train and test, or return at once if that is done.
+
+        Raises:
+            ValueError: another process is about it.
+        """
         if run.predictions.is_file():
             return
+        folder = run.first.folder  # both trainings are of it
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / 'run.lock', timeout=0):
+                self._carry_out(run)
+        except Timeout:
+            raise ValueError(
+                f'another process is at work in {folder}; wait for it, or give other --folds'
+            ) from None
+
+    def _carry_out(self, run: Run) -> None:
         if run.tuning is not None:
             self._tune(run.first, run.tuning)
         if run.refit:
@@ -157,7 +171,6 @@ class Workers:
         self._call(run, 'test', str(run.config), str(run.checkpoint()), *place, *run.options())
 
     def _tune(self, run: Run, tuning: 'Tuning') -> None:
-        run.folder.mkdir(parents=True, exist_ok=True)
         lm, features = str(tuning.encoder(run.folder)), str(tuning.features(run.folder))
         if not os.path.exists(lm):
             place = ['--out', lm, '--seed', str(run.seed)]
@@ -167,7 +180,12 @@ class Workers:
         self._call(run, 'data/encode_subtitles', tuning.texts, features, *made, fine=(0, 1))
 
     def _train(self, run: Run, *arguments: str) -> None:
-        if run.epochs() < self.epochs:
+        """Train to the end; only a test tells that this is reached.
+
+        A run that was stopped may have saved its last epoch, but not validated it nor fitted what
+        is fitted then. Resumed it does so, and what is finished stays as it is.
+        """
+        if not run.predictions.is_file():
             run.folder.mkdir(parents=True, exist_ok=True)
             arguments += ('--work-dir', str(run.folder), '--seed', str(run.seed), '--resume')
             self._call(run, 'train', str(run.config), *arguments, *run.options())
@@ -225,7 +243,7 @@ def carry_out(runs: Sequence[Run], jobs: int, max_epochs: int) -> None:
     """Carry out all runs, ``jobs`` at a time, and show the epochs that are done."""
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     trainings = {*runs, *(run.first for run in runs)}
-    workers = Workers(max_epochs, threads)
+    workers = Workers(threads)
     with (
         ThreadPoolExecutor(jobs) as threads,
         tqdm(

@@ -67,7 +67,7 @@ def show(result: dict) -> None:
         print(f'  {start:8.2f} s  {end:8.2f} s  probability {probability:.3f}')
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     from demul_mm.apis import FeatureExtractor, MomentInferencer
 
@@ -95,6 +95,7 @@ def main() -> None:
         write_atomically(args.json, json.dumps(results, ensure_ascii=False))
     if args.out_dir:
         print(f'pictures are in {args.out_dir}')
+    return 1 if any(result['error'] for result in results) else 0
 
 
 if __name__ == '__main__':

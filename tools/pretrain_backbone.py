@@ -58,12 +58,11 @@ def main() -> None:
     )
     cache = args.cache or args.out.with_suffix('.frames')
 
-    def read(path: Path) -> SentenceSplit:
-        return SentenceSplit(
-            path, clips, cache / path.stem, video_root=args.video_root, workers=args.workers
-        )
+    def read(path: Path, part: str) -> SentenceSplit:
+        folder = cache / part / path.stem
+        return SentenceSplit(path, clips, folder, video_root=args.video_root, workers=args.workers)
 
-    split = read(args.annotations)
+    split = read(args.annotations, 'train')
     vocabulary = Vocabulary([s for sentences in split.sentences for s in sentences])
     schedule = Schedule(args.steps, args.videos, args.clips, args.lr, args.seed)
     model, matcher = pretrain(
@@ -71,7 +70,7 @@ def main() -> None:
     )
     print(f'wrote {args.out}: {len(vocabulary)} words, {args.dim} prototypes')
     if args.val:
-        val = read(args.val)
+        val = read(args.val, 'val')
         ranks = probe.rank_clips(model, matcher, vocabulary, val)
         words = probe.read_words(model, vocabulary, split, val)
         print(

@@ -2,7 +2,7 @@
 
 Examples:
     python tools/train.py configs/demul_demo.py
-    python tools/train.py configs/demul_charades.py --amp --seed 1 --work-dir work_dirs/charades
+    python tools/train.py configs/demul_charades.py --seed 1 --work-dir work_dirs/charades
     python tools/train.py configs/demul_charades.py --work-dir work_dirs/charades --resume
     python tools/train.py configs/demul_anet.py --cfg-options train_dataloader.batch_size=32
     python tools/train.py configs/demul_charades.py \\
@@ -39,7 +39,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision where the hardware multiplies bfloat16, float32 elsewhere',
+        help='mixed precision where the hardware multiplies bfloat16, float32 elsewhere, for a '
+        'config without it; the recipes have it (optim_wrapper.dtype=float32 turns it off)',
     )
     parser.add_argument(
         '--refit',
@@ -151,14 +152,19 @@ def check_batches(loader: 'DataLoader') -> None:
 
 
 def use_autocast(config: Config) -> None:
-    """Let the config's optimizer wrapper choose the precision by the device."""
+    """Let the optimizer wrapper choose the precision by the device, where the config does not."""
     kind = config.optim_wrapper.get('type', 'OptimWrapper')
     name = kind if isinstance(kind, str) else kind.__name__
     if name.rsplit('.', 1)[-1] not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
         raise ValueError(f"--amp cannot change an optim_wrapper of type '{name}'; leave it out")
     config.optim_wrapper.type = 'demul_mm.AutocastOptimWrapper'
     config.optim_wrapper.pop('loss_scale', None)
-    config.optim_wrapper.dtype = 'auto'
+    precision = config.optim_wrapper.get('dtype')
+    if precision == 'float32':
+        raise ValueError(
+            '--amp is mixed precision, and optim_wrapper.dtype=float32 none: leave one out'
+        )
+    config.optim_wrapper.dtype = precision or 'auto'
 
 
 def main() -> None:

@@ -179,7 +179,8 @@ def shared_retrieval(
 ) -> dict[str, float]:
     """Finding the video of a query among all of the split, by shared parts alone.
 
-    A video counts with its cell that is most like the query, as in the index.
+    A video counts with its cell that is most like the query, as in the index; of alike ones the
+    first in the split comes first, and one that is there again counts once.
 
     Args:
         batches: all that the split's data loader gives.
@@ -190,19 +191,18 @@ def shared_retrieval(
         ``R@k`` in percent for each k, and ``videos``, among how many.
     """
     text = torch.from_numpy(queries)
-    columns: list[Tensor] = []
-    names: list[str] = []
+    columns: dict[str, Tensor] = {}
     for batch in encode_batches(model, batches):
         for row, mask, sample in zip(batch.videos.shared, batch.videos.mask, batch.samples):
-            columns.append((text @ row[mask].float().cpu().T).amax(1))
-            names.append(str(sample.video_id))
-    scores = torch.stack(columns, 1)  # (N, V)
-    place = {name: i for i, name in enumerate(names)}
-    right = torch.tensor([place[name] for name in video_ids])
-    own = scores.gather(1, right[:, None])
-    rank = (scores > own).sum(1)  # videos before the right one
+            columns[str(sample.video_id)] = (text @ row[mask].float().cpu().T).amax(1)
+    scores = torch.stack([*columns.values()], 1)  # (N, V)
+    place = {name: i for i, name in enumerate(columns)}
+    right = torch.tensor([place[name] for name in video_ids])[:, None]
+    own = scores.gather(1, right)
+    earlier = torch.arange(len(columns)) < right
+    rank = ((scores > own) | (earlier & (scores == own))).sum(1)  # videos before the right one
     found = {f'R@{k}': 100 * float((rank < k).double().mean()) for k in topk}
-    return {**found, 'videos': len(names)}
+    return {**found, 'videos': len(columns)}
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from demul_mm.apis.arguments import (
 )
 from demul_mm.apis.loading import load_model, recipe_fingerprint
 from demul_mm.apis.published import Pretrained
-from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_all
+from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_all, disk_cache
 from demul_mm.datasets import MomentDataset
 from demul_mm.index import MomentIndex
 from demul_mm.registry import DATASETS, INDEXES, INFERENCERS
@@ -38,6 +38,7 @@ from demul_mm.retrieval import (
     VideoBank,
     encode_queries,
 )
+from demul_mm.retrieval.session import read_session
 from demul_mm.sentences import warn_cut
 from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
@@ -64,7 +65,7 @@ class CorpusInferencer(Pretrained):
         device: where the model runs; None: a GPU where there is one.
         extractor: see :class:`MomentInferencer`.
         cache_videos: encodings kept in memory, 260 kB each.
-        cache_dir: folder of encodings on the disk; None for none.
+        cache_dir: folder of encodings on the disk; None for none; see :class:`MomentInferencer`.
         batch_size: videos encoded at once.
         num_workers: processes that read videos.
 
@@ -97,7 +98,9 @@ class CorpusInferencer(Pretrained):
         self.model, self.config, self.fingerprint = load_model(model, weights, device)
         self.timings: dict[str, float] = {}
         self._source: tuple[Any, ...] = (videos, durations, extractor)
-        self._cache = EncodingCache(self.fingerprint, cache_videos, cache_dir)
+        self._cache = EncodingCache(
+            self.fingerprint, cache_videos, disk_cache(cache_dir, extractor)
+        )
         self._batches = (batch_size, num_workers)
         self._bank: VideoBank | None = None
         if index is not None and not isinstance(index, MomentIndex):
@@ -216,8 +219,8 @@ class CorpusInferencer(Pretrained):
         return SearchSession(searcher, query, chosen, FeedbackWeights(**(weights or {})), transfer)
 
     def load_session(self, path: str | Path) -> SearchSession:
-        """Go on with a session that was saved."""
-        return SearchSession.load(path, self._searcher('full'))
+        """Go on with a session that was saved; one of mode 'fast' needs no features."""
+        return SearchSession.load(path, self._searcher(read_session(path)['options']['mode']))
 
     def _searcher(self, mode: str) -> CorpusSearcher:
         if self.index is None:
@@ -275,9 +278,9 @@ def load_query_encoder(
 
 def dataset_videos(config: Config, dataset: MomentDataset | None = None) -> DatasetVideos:
     """The videos of a data set; of the config's test data set unless one is given."""
-    given = config.test_dataloader.dataset
-    built = DATASETS.build(given) if dataset is None else dataset
-    return DatasetVideos(built, recipe_fingerprint(given))
+    if dataset is None:
+        dataset = DATASETS.build(config.test_dataloader.dataset)
+    return DatasetVideos(dataset)
 
 
 def _listed(

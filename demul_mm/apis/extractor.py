@@ -10,10 +10,12 @@ from torch import nn
 
 from demul_mm.datasets.transforms.decode_clips import stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
+from demul_mm.files import file_state
 from demul_mm.models.backbones import FrameEncoder
 from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
+from demul_mm.retrieval.encoding_cache import hash_of
 
 # Called with the share of a video that is done.
 Progress = Callable[[float], None]
@@ -78,6 +80,9 @@ class FeatureExtractor:
         clips: how clips are cut, arguments of :func:`iter_clips`, if the checkpoint does not say.
         device: where it runs; None: a GPU where there is one.
 
+    Attributes:
+        fingerprint: another text for another checkpoint, backbone or way of cutting clips.
+
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or it does not say or fit enough.
     """
@@ -101,6 +106,7 @@ class FeatureExtractor:
         load_weights(model, content.get('state_dict', content), str(checkpoint))
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.backbone, self.clips = dict(backbone), dict(clips)
+        self.fingerprint = hash_of([file_state(checkpoint), self.backbone, self.clips])
         self.model = pack_linear(model.to(device).eval())
         self._encode = Backbone(self.model, self.clips, {}, str(device)).encode
 

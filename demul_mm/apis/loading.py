@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from demul_mm.apis.published import FILES
 from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.models.localizers import DeMUL, MomentLocalizer
 from demul_mm.models.losses import without_moved
@@ -89,9 +91,12 @@ def load_model(
 
 
 def model_fingerprint(model: nn.Module, config: Any) -> str:
-    """A hash of what determines a model's encodings of videos and queries."""
+    """A hash of what determines a model's encodings of videos and queries.
+
+    A file from which a training took weights is not of it: the weights are.
+    """
     digest = hashlib.sha256()
-    parts = {key: config[key] for key in ENCODER_KEYS if config.get(key)}
+    parts = without_files({key: config[key] for key in ENCODER_KEYS if config.get(key)})
     digest.update(_canonical(parts).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if name.split('.', 1)[0] in ENCODER_WEIGHTS:
@@ -120,6 +125,14 @@ def recipe_fingerprint(dataset: Any, levels: Any = None) -> str:
     ]
     text = _canonical(dict(features=features, pipeline=pipeline, levels=levels))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_files(node: Any) -> Any:
+    """A config without the files that its parts would read, of which a training took weights."""
+    if isinstance(node, Mapping):
+        dropped = FILES if 'type' in node else ()
+        return {k: None if k in dropped and v else without_files(v) for k, v in node.items()}
+    return [without_files(v) for v in node] if isinstance(node, (list, tuple)) else node
 
 
 def _canonical(value: Any) -> str:

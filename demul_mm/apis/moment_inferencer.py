@@ -22,7 +22,14 @@ from demul_mm.apis.arguments import (
 )
 from demul_mm.apis.loading import load_model
 from demul_mm.apis.published import Pretrained
-from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, VideoSpec, describe_all
+from demul_mm.apis.videos import (
+    Extractor,
+    ListedVideos,
+    VideoReader,
+    VideoSpec,
+    describe_all,
+    disk_cache,
+)
 from demul_mm.files import inside
 from demul_mm.models.heads.joint_score import TERMS, VIDEO
 from demul_mm.models.localizers.explain import phrase_maps
@@ -48,7 +55,9 @@ class MomentInferencer(Pretrained):
             models that take features; None: that of the config, if it names one; see
             :class:`~demul_mm.apis.FeatureExtractor`.
         cache_videos: encodings kept in memory.
-        cache_dir: folder of encodings on the disk, for later processes; None for none.
+        cache_dir: folder of encodings on the disk, for later processes; None for none. With an
+            extractor of one's own it is used only if that has an attribute ``fingerprint``, a text
+            that is another for another extractor.
 
     Example:
         >>> find = MomentInferencer('configs/demul_demo.py', 'work_dirs/demo/best.pth')
@@ -67,7 +76,7 @@ class MomentInferencer(Pretrained):
     ) -> None:
         self.model, self.config, self.fingerprint = load_model(model, weights, device)
         self.reader = VideoReader(self.config, self.model, extractor)
-        self.cache = EncodingCache(self.fingerprint, cache_videos, cache_dir)
+        self.cache = EncodingCache(self.fingerprint, cache_videos, disk_cache(cache_dir, extractor))
         self.visualizer = MomentVisualizer()
 
     def __call__(

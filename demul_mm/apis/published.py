@@ -96,9 +96,8 @@ def read_published(
     content = json.loads(read_text(folder / CONFIG))
     config = Config({key: value for key, value in content.items() if key != 'format'})
     check_parts(content, str(name))
-    for part in parts(content):
-        if part['type'] in NAMED and part.get('name', 'minilm') != 'minilm':
-            fetch(part['name'], offline)  # says so before it is downloaded
+    for word in sorted(named(content) - {'minilm'}):
+        fetch(word, offline)  # says so before it is downloaded
     for file in (WEIGHTS, *([EXTRACTOR] if config.get('extractor') else [])):
         if not (folder / file).is_file():
             raise FileNotFoundError(f'{name} lacks {file}; publish or download it again')
@@ -116,6 +115,12 @@ def parts(node: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(node, (list, tuple)):
         for value in node:
             yield from parts(value)
+
+
+def named(config: Mapping[str, Any]) -> set[str]:
+    """Names of the models of Hugging Face that a config has as parts."""
+    found = (p for p in parts(config) if p['type'].removeprefix(f'{SCOPE}.') in NAMED)
+    return {part.get('name', 'minilm') for part in found}
 
 
 def check_parts(config: Mapping[str, Any], name: str) -> None:

@@ -13,22 +13,21 @@ from safetensors.torch import save_file
 from torch import nn
 
 from demul_mm.apis.extractor import FeatureExtractor
-from demul_mm.apis.loading import LoadedModel, load_model
+from demul_mm.apis.loading import LoadedModel, load_model, without_files
 from demul_mm.apis.published import (
     CARD,
     CONFIG,
     EXTRACTOR,
-    FILES,
     FORMAT,
-    NAMED,
     SCRIPT,
     WEIGHTS,
     check_parts,
-    parts,
+    named,
     read_published,
 )
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import replacing, write_atomically
+from demul_mm.structures.spans import SECONDS, is_length
 from demul_mm.version import __version__
 
 CARD_TEXT = """---
@@ -101,6 +100,12 @@ def publish(
     whole = copy.deepcopy(loaded.config)
     if longest is not None:
         whole.longest_seconds = longest
+    else:
+        longest = whole.get('longest_seconds') or None
+    if longest is not None and not is_length(longest):
+        raise ValueError(
+            f'longest is {longest}; give seconds from {SECONDS[0]:g} to {SECONDS[1]:g}'
+        )
     given = extractor or (whole.get('extractor') or {}).get('checkpoint')
     options = {
         k: v for k, v in (whole.get('extractor') or {}).items() if k in ('backbone', 'clips')
@@ -156,11 +161,7 @@ def as_data(config: Config, extractor: FeatureExtractor | None) -> dict[str, Any
         content = json.loads(json.dumps(content, default=dict))
     except (TypeError, ValueError) as error:
         raise ValueError(f'the config holds what is no plain value ({error})') from error
-    for part in parts(content):
-        for key in FILES:
-            if part.get(key):  # of the training; the weights are all there
-                part[key] = None  # type: ignore[index]
-    return content
+    return without_files(content)
 
 
 def needs(content: Mapping[str, Any]) -> list[str]:
@@ -195,11 +196,10 @@ def needs(content: Mapping[str, Any]) -> list[str]:
         )
     if 'ResampleClips' in steps:
         lines.append(f'a video is brought to {steps["ResampleClips"].get("num_clips")} clips')
-    words = {p.get('name', 'minilm') for p in parts(content) if p['type'] in NAMED}
     lines += [
         'sentences; their encoder '
         + ('comes with demul_mm (all-MiniLM-L6-v2)' if word == 'minilm' else f'is `{word}`')
-        for word in sorted(words)
+        for word in sorted(named(content))
     ]
     return lines
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from demul_mm.apis.arguments import Video, as_features
@@ -27,6 +28,7 @@ from demul_mm.files import VIDEO_SUFFIXES, file_state, ids_of
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 from demul_mm.retrieval.bank import BROKEN, reason
+from demul_mm.retrieval.encoding_cache import hash_of
 
 LOADERS = ('LoadVideoFeature', 'LoadVideoClips')
 
@@ -83,6 +85,8 @@ class VideoReader:
             own: dict[str, Any] = dict(device=next(model.parameters()).device)
             self._extractor = FeatureExtractor(**{**own, **config.extractor})
         self._stores: dict[str, FeatureStore] = {}
+        extracted = getattr(self._extractor, 'fingerprint', None)
+        self._recipe = hash_of([dataset.get('pipeline'), dataset.get('features'), extracted])
 
     @property
     def reads_files(self) -> bool:
@@ -105,7 +109,8 @@ class VideoReader:
             return self._of_features(video, duration)
         path = Path(video)
         is_video = path.is_file() or is_frame_folder(path)
-        key = f'{file_state(path)} {duration}' if is_video else ''
+        given = [self._recipe, name or path.stem, duration]
+        key = hash_of([*given, file_state(path)]) if is_video else ''
         if path.suffix.lower() in FEATURE_SUFFIXES and path.is_file():
             stream = self.stream
             features = {stream: self._checked(stream, read_file(path), str(path))}
@@ -130,8 +135,8 @@ class VideoReader:
                 continue
             array = features[stream] = self._checked(stream, rows, 'the video')
             digest.update(f'{stream} {array.shape}'.encode() + np.ascontiguousarray(array).data)
-        key = digest.hexdigest()
-        return VideoSpec(f'array-{key[:8]}', key, 'features', features, duration)
+        name, key = f'array-{digest.hexdigest()[:8]}', hash_of([self._recipe, digest.hexdigest()])
+        return VideoSpec(name, key, 'features', features, duration)
 
     def _of_id(self, video: str, duration: float | None) -> VideoSpec:
         streams = [s.get('stream', 'visual') for s in self._loaders if _short(s) != LOADERS[1]]
@@ -145,8 +150,9 @@ class VideoReader:
                 f'{video!r} is neither a file nor a video of {self._store(absent[0]).path}; give '
                 'a video file, a feature file or array, or an id of the feature store'
             )
-        key = ' '.join(self._store(name).fingerprint() for name in streams)
-        return VideoSpec(video, f'{key}/{video}/{duration}', 'id', video, duration)
+        states = [self._store(s).state(video) for s in streams if s not in absent]
+        key = hash_of([self._recipe, video, duration, absent, states])
+        return VideoSpec(video, key, 'id', video, duration)
 
     def load(self, spec: VideoSpec) -> dict:
         """``dict(inputs, data_samples)`` of a video, without queries.
@@ -338,6 +344,21 @@ def describe_all(
         except BROKEN as error:
             described.append(reason(error))
     return described
+
+
+def disk_cache(folder: str | Path | None, extractor: Extractor | None) -> str | Path | None:
+    """The folder of encodings, or None where they could be those of another extractor's features.
+
+    Args:
+        extractor: as it was given; None: that of the config.
+    """
+    if folder is None or extractor is None or getattr(extractor, 'fingerprint', None):
+        return folder
+    MMLogger.get_current_instance().warning(
+        f'{folder} is not used: the extractor has no attribute fingerprint, a text by which what '
+        'is kept of it would be told from what is kept of another'
+    )
+    return None
 
 
 def _blank(spec: VideoSpec) -> dict[str, Any]:

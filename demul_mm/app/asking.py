@@ -15,6 +15,7 @@ from demul_mm.app.rank_fusion import Found, Hit, answer, fuse, iou
 from demul_mm.app.sight import OVERLAP, Sight, sight_of
 from demul_mm.app.sources import state_key
 from demul_mm.index import MomentIndex
+from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
 from demul_mm.zero_shot.scorers import SCORERS
 
@@ -93,9 +94,10 @@ class Searchable(ABC):
             disliked: moments that are wrong; they are left out, and what looks like them sinks.
 
         Raises:
-            ValueError: the sentence is empty, or there is no such kind.
+            ValueError: the sentence is empty, there is no such kind, or the number is less than 1.
         """
         kinds = set(kinds)
+        check_count('number', number)
         if not sentence.strip():
             raise ValueError('the sentence is empty; say what you look for')
         if not kinds or kinds - {'picture', 'text'}:
@@ -206,6 +208,7 @@ def ask(
     Raises:
         FileNotFoundError, ValueError: the video cannot be read, or there is no such scorer.
     """
+    check_count('number', number)
     if scorer not in SCORERS:
         raise ValueError(f'there is no scorer {scorer!r}; allowed: {", ".join(SCORERS)}')
     if not Path(path).is_file():

@@ -1,6 +1,6 @@
 """What an annotation file says about a video, before cleaning, and the cleaning itself."""
 
-import math
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -203,4 +203,6 @@ class Cleaner:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # also false for NaN

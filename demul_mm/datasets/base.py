@@ -56,6 +56,7 @@ class MomentDataset(BaseDataset):
         lazy_init: see ``mmengine.dataset.BaseDataset``.
 
     Attributes:
+        recipe (dict): the ``features`` and the ``pipeline``, as configs.
         cleaning (CleaningLog): what was dropped and clipped, once the annotations are loaded.
 
     Raises:
@@ -113,6 +114,7 @@ class MomentDataset(BaseDataset):
             stream: resolve_store(store, data_root, split)
             for stream, store in (features or {}).items()
         }
+        self.recipe = dict(features=self.features, pipeline=list(pipeline))
         super().__init__(
             ann_file=ann_file,
             metainfo={} if name is None else {'dataset_name': name},
@@ -149,6 +151,7 @@ class MomentDataset(BaseDataset):
                     f'no annotation file {file!r} for {type(self).__name__} ({self.split}); '
                     'tools/data/<data set>/README.md says where it is published'
                 )
+        _files_by_stem.cache_clear()  # more may be there than at the last time
         cleaner = Cleaner(self.ann_file, strict=self.strict, keep_unlabelled=self.test_mode)
         items = [
             self._locate(item) for raw in self.read_annotations() if (item := cleaner.clean(raw))
@@ -262,11 +265,16 @@ def resolve_store(store: dict, data_root: str, split: str) -> dict:
     return {**store, 'path': os.path.join(data_root, path)}
 
 
+def kind_of(part: Mapping[str, Any]) -> str:
+    """The type in a config by its short name, though the config has it as ``demul_mm.<name>``."""
+    return str(part.get('type')).removeprefix('demul_mm.')
+
+
 def _build_step(step: object, features: dict, data_root: str, split: str) -> object:
     """A step of the pipeline; ``LoadVideoFeature`` is given the store of its stream."""
     if not isinstance(step, dict):
         return step
-    if step['type'].removeprefix('demul_mm.') == 'LoadVideoFeature':
+    if kind_of(step) == 'LoadVideoFeature':
         stream, store = step.get('stream', 'visual'), step.get('store')
         if store is not None:
             store = resolve_store(store, data_root, split)

@@ -21,7 +21,8 @@ class JsonlMomentDataset(MomentDataset):
 
     Times are seconds. Optional: ``video`` (file name relative to ``data_prefix['video']``; needed
     only to decode frames), ``meta``, ``query_id`` (by default ``<video_id>#<index>``), and
-    ``subtitles``, which ``tools/data/encode_subtitles.py`` reads.
+    ``subtitles``, which ``tools/data/encode_subtitles.py`` reads. ``meta`` holds whatever is known
+    of the video; by its ``tags``, a list of words or one for each query id, tests are broken down.
     Several ``spans`` are several occurrences or annotators. Empty ``spans`` mean that the truth is
     unknown: such queries can be answered, but are left out of training. A video with empty
     ``queries`` is part of the corpus to search.
@@ -59,9 +60,12 @@ def parse_row(row: dict, path: str, where: str) -> RawVideo:
             raise AnnotationError(
                 f'{path}: {place}: spans is {spans!r}, expected [[start, end], ...] in seconds'
             )
-        query_id = str(raw.get('query_id', f'{video_id}#{index}'))
+        query_id = f'{video_id}#{index}'
+        if raw.get('query_id') is not None:
+            query_id = str(entry(raw, 'query_id', path, place, (str, int, float)))
         queries.append(RawQuery(query_id, text, spans, place))
-    file, meta = row.get('video'), row.get('meta') or {}
+    file = None if row.get('video') is None else entry(row, 'video', path, where, str)
+    meta = {} if row.get('meta') is None else entry(row, 'meta', path, where, dict)
     return RawVideo(video_id, duration, queries, where, file=file, meta=meta)
 
 

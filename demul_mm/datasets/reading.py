@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -42,10 +43,11 @@ def read_json(path: str, kind: type) -> Any:
         AnnotationError: it is not JSON, or not of that kind.
     """
     with _open(path) as file:
-        try:
-            content = json.load(file)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise AnnotationError(f'{path}: not valid JSON ({error}); download it again') from error
+        text = file.read()
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+        raise AnnotationError(f'{path}: not valid JSON ({error}); download it again') from error
     if not isinstance(content, kind):
         raise AnnotationError(
             f'{path}: the top level is a {type(content).__name__}, expected a {kind.__name__}; '
@@ -70,7 +72,7 @@ def parse_json_line(line: str, path: str, where: str) -> dict:
     """
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise AnnotationError(
             f'{path}: {where}: not valid JSON ({error}); write one JSON object a line'
         ) from error
@@ -91,7 +93,7 @@ def entry(row: Any, key: str, path: str, where: str, kind: type | tuple = object
     """``row[key]``, checked.
 
     Raises:
-        AnnotationError: the key is missing, or its value is not of ``kind``.
+        AnnotationError: the key is missing, or its value is not of ``kind``, or no float holds it.
     """
     if not isinstance(row, dict):
         raise AnnotationError(f'{path}: {where}: a {type(row).__name__}, expected an object')
@@ -105,6 +107,11 @@ def entry(row: Any, key: str, path: str, where: str, kind: type | tuple = object
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = ' or '.join(k.__name__ for k in kinds)
         raise AnnotationError(f'{path}: {where}: {key!r} is {value!r}, expected {names}')
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise AnnotationError(
+            f'{path}: {where}: {key!r} is a number of {len(str(abs(value)))} digits, which is '
+            'beyond what can be computed with'
+        )
     return value
 
 

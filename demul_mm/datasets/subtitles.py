@@ -1,5 +1,6 @@
 """Timed text: subtitles and transcripts, and their rows on the clips of a video."""
 
+import html
 import os
 import re
 import zipfile
@@ -74,7 +75,9 @@ def read_timed_text(
 
 
 def read_srt(path: str, encoding: str | None = None) -> list[Subtitle]:
-    """The subtitles of an SRT or WebVTT file, without markup; an empty file has none.
+    """The subtitles of an SRT or WebVTT file, without markup and entities; an empty file has none.
+
+    The empty line between two may be missing.
 
     Raises:
         AnnotationError: it is no such file, or a time in it is wrong.
@@ -92,11 +95,14 @@ def read_srt(path: str, encoding: str | None = None) -> list[Subtitle]:
             continue
         where = f'line {number}'
         start, end = _seconds(*times.groups()[:3]), _seconds(*times.groups()[3:])
-        text = []
+        text: list[str] = []
         while number < len(lines) and lines[number].strip():
+            if _TIMES.match(lines[number]):  # without an empty line before it
+                text = text[:-1] if text and text[-1].strip().isdigit() else text
+                break
             text.append(lines[number])
             number += 1
-        found += _checked(start, end, ' '.join(text), path, where)
+        found += _checked(start, end, html.unescape(_plain(' '.join(text))), path, where)
     if not found and not any(_TIMES.match(line) for line in lines) and any(map(str.strip, lines)):
         if lines[0].startswith('WEBVTT'):
             return []
@@ -180,7 +186,7 @@ def _captions(lines: Sequence[str], path: str, clip_seconds: float) -> list[Subt
             row = parse_json_line(line, path, where)
             start = entry(row, 'moment', path, where, int) * clip_seconds
             text = entry(row, 'description', path, where, str)
-            found += _checked(start, start + clip_seconds, text, path, where)
+            found += _checked(start, start + clip_seconds, _plain(text), path, where)
     return found
 
 
@@ -191,12 +197,17 @@ def _of_json(rows: list, path: str, where: str) -> list[Subtitle]:
         if isinstance(row, list) and len(row) == 3:
             row = dict(zip(Subtitle._fields, row))
         start, end = (entry(row, key, path, place, (int, float)) for key in ('start', 'end'))
-        found += _checked(start, end, entry(row, 'text', path, place, str), path, place)
+        text = _plain(entry(row, 'text', path, place, str))
+        found += _checked(start, end, text, path, place)
     return found
 
 
 def _seconds(hours: str | None, minutes: str, seconds: str) -> float:
     return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds.replace(',', '.'))
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub(' ', text)
 
 
 def _checked(start: float, end: float, text: str, path: str, where: str) -> list[Subtitle]:
@@ -206,7 +217,7 @@ def _checked(start: float, end: float, text: str, path: str, where: str) -> list
             f'{path}: {where}: shown from {start:g} to {end:g} s; times must satisfy '
             f'0 <= start <= end <= {LONGEST:g}'
         )
-    text = ' '.join(_MARKUP.sub(' ', text).split())
+    text = ' '.join(text.split())
     return [Subtitle(float(start), float(end), text)] if text and end > start else []
 
 

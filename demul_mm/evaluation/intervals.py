@@ -59,11 +59,17 @@ def bootstrap(found: QueryValues, rounds: int = 2000, seed: int = 0) -> dict[str
         rounds: how many times the videos are drawn.
 
     Returns:
-        For each metric ``mean``, and ``low`` and ``high``, its 95 % interval; in percent.
+        For each metric that counts a query ``mean``, and ``low`` and ``high``, its 95 % interval;
+        in percent.
+
+    Raises:
+        ValueError: there are no rounds.
     """
     draw = _Draws(found.video_ids, rounds, seed)
     report = {}
     for key, values in found.values.items():
+        if np.isnan(values).all():
+            continue
         low, high = draw.interval(values)
         report[key] = {'mean': 100 * float(np.nanmean(values)), 'low': low, 'high': high}
     return report
@@ -78,17 +84,19 @@ def paired_bootstrap(
         first, second: values of the same queries.
 
     Returns:
-        For each metric that both have ``first``, ``second``, ``difference``, and ``low`` and
-        ``high``, the 95 % interval of the difference; all in percent.
+        For each metric that counts a query in both ``first``, ``second``, ``difference``, and
+        ``low`` and ``high``, the 95 % interval of the difference; all in percent.
 
     Raises:
-        ValueError: they answer different queries.
+        ValueError: they answer different queries, or there are no rounds.
     """
     check_same_queries(first, second)
     draw = _Draws(first.video_ids, rounds, seed)
     report = {}
     for key in (key for key in first.values if key in second.values):
         a, b = first.values[key], second.values[key]
+        if np.isnan(b - a).all():
+            continue
         low, high = draw.interval(b - a)
         mean_a, mean_b = np.nanmean(a), np.nanmean(b)
         report[key] = {
@@ -115,6 +123,8 @@ class _Draws:
     """How often each video is drawn in each round."""
 
     def __init__(self, video_ids: Sequence[str], rounds: int, seed: int) -> None:
+        if rounds < 1:
+            raise ValueError(f'an interval of {rounds} draws; give 1 or more')
         videos, self.video_of = np.unique(video_ids, return_inverse=True)
         self.count = len(videos)
         self.draws = np.random.default_rng(seed).multinomial(
@@ -122,11 +132,16 @@ class _Draws:
         )  # (rounds, V)
 
     def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Ends, in percent, of the 95 % interval of the mean of ``values (Q,)``."""
+        """Ends, in percent, of the 95 % interval of the mean of ``values (Q,)``.
+
+        NaN where no draw has a video with a value, as may happen in a handful of draws.
+        """
         counted = ~np.isnan(values)
         sums = np.bincount(self.video_of, np.where(counted, values, 0), minlength=self.count)
         sizes = np.bincount(self.video_of, counted, minlength=self.count)
         drawn = self.draws @ sizes  # (rounds,)
+        if not drawn.any():
+            return np.nan, np.nan
         means = (self.draws @ sums)[drawn > 0] / drawn[drawn > 0]
         low, high = 100 * np.percentile(means, TAILS)
         return float(low), float(high)

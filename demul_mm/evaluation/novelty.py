@@ -7,16 +7,18 @@ rule is the same for every data set.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from demul_mm.stems import stem
+from demul_mm.stems import UNSPACED, stem
 
 if TYPE_CHECKING:
     from demul_mm.evaluation.predictions import PredictionEntry
 
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+(?:'[^\W\d_]+)?")
 # From what training has seen least of to what it has seen as it is.
 GROUPS = ('a new word', 'a new pair of words', 'a new sentence of known pairs', 'a known sentence')
 
@@ -34,7 +36,7 @@ def _stop_words() -> frozenset[str]:
 def content_words(sentence: str) -> list[str]:
     """Stems of the content words of a sentence, in their order."""
     stop_words = _stop_words()
-    words = re.findall(r"[a-z0-9]+(?:'[a-z]+)?", sentence.lower())
+    words = _WORD.findall(unicodedata.normalize('NFKC', sentence).lower())
     return [stem(word) for word in words if word not in stop_words]
 
 

@@ -6,6 +6,7 @@ read from a predictions file, so a dump scored again gives the same numbers to t
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -88,9 +89,9 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
             hold ``pred_corpus``, for each query the rows ``[video_id, start, end, score]``,
             ``pred_videos``, for each query the ids of the best videos, ``pred_saliency``, for each
             query a score for each clip of 2 s, and
-            ``meta['tags']``, query id to a list of words by which results are broken down,
-            ``meta['query_types']``, query id to one such word, and ``meta['saliency']``, query id
-            to what each annotator rates each clip of 2 s.
+            ``meta['tags']``, words by which results are broken down, of all queries or from query
+            id to a list of them, ``meta['query_types']``, query id to one such word, and
+            ``meta['saliency']``, query id to what each annotator rates each clip of 2 s.
 
     Returns:
         One entry for each query, predictions sorted by score, equal scores by index.
@@ -110,8 +111,8 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
                 f'{key!r}; give one for each query, empty where there is none'
             )
     meta = sample.get('meta') or {}
-    tags, types = meta.get('tags', {}), meta.get('query_types', {})
-    saliency = meta.get('saliency', {})
+    tags = meta.get('tags')
+    types, saliency = (_by_query(meta.get(key)) for key in ('query_types', 'saliency'))
     entries = []
     for q in range(num_queries):
         moments = sample['pred_moments'][q] if sample.get('pred_moments') else None
@@ -141,10 +142,22 @@ def entries_from_sample(sample: Mapping[str, Any]) -> list[PredictionEntry]:
         if 'pred_saliency' in given:
             entry['pred_saliency'] = plain_floats(sample['pred_saliency'][q])
         if tags or types:
-            own_type = [types[query_ids[q]]] if query_ids[q] in types else []
-            entry['tags'] = [str(tag) for tag in [*tags.get(query_ids[q], ()), *own_type]]
+            own = tags.get(query_ids[q]) if isinstance(tags, Mapping) else tags
+            entry['tags'] = [*_words(own), *_words(types.get(query_ids[q]))]
         entries.append(entry)
     return entries
+
+
+def _by_query(value: Any) -> Mapping[str, Any]:
+    """What a video's meta information says of its queries; nothing where it is about the video."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _words(value: Any) -> list[str]:
+    """None, a word or a list of them as a list."""
+    if value is None:
+        return []
+    return [str(word) for word in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _phrases(found: PhraseMap, spans: Tensor) -> list[PhraseEntry]:
@@ -227,9 +240,10 @@ def load_predictions(path: str | os.PathLike) -> tuple[dict[str, Any], list[Pred
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path} does not exist; write it with tools/test.py --dump {path}')
+    text = read_text(path)
     try:
-        data = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise ValueError(f'{path} is not a whole JSON file ({error}); dump it again') from None
     if not isinstance(data, dict) or data.get('format') != FORMAT:
         raise ValueError(f"{path} is not a predictions file: its 'format' is not {FORMAT!r}")
@@ -270,4 +284,5 @@ def _is_row(row: Any, width: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, float) or (whole and abs(value) <= sys.float_info.max)

@@ -26,8 +26,10 @@ def scores_and_hits(
     """Scores of the ``top`` predictions of each query, and whether each has ``IoU >= iou``.
 
     Raises:
-        ValueError: a score is not in [0, 1].
+        ValueError: a score is not in [0, 1], or ``top`` is below 1.
     """
+    if top < 1:
+        raise ValueError(f'top is {top}; 1 or more predictions of each query can be looked at')
     entries = [entry for entry in entries if entry['gt']]
     moments = pad_entries(entries)
     mask = moments.pred_mask[:, :top]
@@ -49,7 +51,12 @@ def reliability(scores: np.ndarray, hits: np.ndarray, num_bins: int = 15) -> Rel
         scores: ``(N,)`` in [0, 1].
         hits: ``(N,)`` bool.
         num_bins: bins of [0, 1]; the last is closed on both sides.
+
+    Raises:
+        ValueError: there are no predictions, or no bins.
     """
+    if num_bins < 1:
+        raise ValueError(f'{num_bins} bins; give 1 or more')
     if not len(scores):
         raise ValueError('there is no prediction with a known truth to compare')
     place = np.minimum((scores * num_bins).astype(int), num_bins - 1)

@@ -370,11 +370,12 @@ class MomentIndex(Searcher):
         snapshot, level1 = self._opened()
         words, level1_bytes = self._describe_level1(level1)
         videos = int(snapshot.alive.sum())
-        moments = int(snapshot.counts.sum())
+        rows = int(snapshot.counts.sum())  # those of removed videos stay on the disk
+        counts = snapshot.counts[snapshot.alive]
         parts = dict(
             videos=snapshot.num_bytes,
-            moments=moments * snapshot.codec.bytes_per_row,
-            spans=moments * 8,
+            moments=rows * snapshot.codec.bytes_per_row,
+            spans=rows * 8,
             level1=level1_bytes,
         )
         return dict(
@@ -383,8 +384,8 @@ class MomentIndex(Searcher):
             generation=snapshot.version,
             dim=snapshot.info['dim'],
             videos=videos,
-            moments=moments,
-            prototypes=int(np.minimum(snapshot.counts, self._settings['num_prototypes']).sum()),
+            moments=int(counts.sum()),
+            prototypes=int(np.minimum(counts, self._settings['num_prototypes']).sum()),
             removed=snapshot.num_videos - videos,
             segments=snapshot.num_segments,
             bytes_on_disk=sum(parts.values()),

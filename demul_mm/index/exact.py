@@ -15,8 +15,6 @@ class ExactIndex(MomentIndex):
     """
 
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
-        if asked.options:
-            raise ValueError(
-                f'ExactIndex has no search options; {sorted(asked.options)} were given'
-            )
-        return exhaustive_candidates(asked.snapshot, asked.queries, asked.depth, asked.allowed)
+        return exhaustive_candidates(
+            asked.snapshot, asked.queries, asked.depth, asked.allowed, asked.bonus
+        )

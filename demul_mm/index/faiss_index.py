@@ -14,6 +14,7 @@ from demul_mm.index.codecs import import_faiss
 from demul_mm.index.search import Asked, first_of_each_video
 from demul_mm.index.snapshot import MappedSnapshot
 from demul_mm.registry import INDEXES
+from demul_mm.structures.counts import check_count
 
 # Up to so many prototypes a flat scan is as fast as anything.
 FLAT_UP_TO = 150_000
@@ -104,6 +105,15 @@ class FaissIndex(MomentIndex):
         words = dict(kind='flat', depth=0) if main is None else describe(main.index)
         paths = (part.fragment.folder.glob(f'{part.fragment.name}-*.faiss') for part in level1)
         return words, total_size(path for found in paths for path in found)
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        unknown = set(options) - {'nprobe', 'ef_search'}
+        if unknown:
+            raise ValueError(
+                f'FaissIndex has no options {sorted(unknown)}; it has nprobe, ef_search'
+            )
+        for name, value in options.items():
+            check_count(name, value)
 
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
         # Testing every code that is passed costs more than dropping a few hits afterwards.
@@ -219,14 +229,11 @@ def search_parameters(
     measured without a filter.
     """
     faiss = import_faiss()
-    unknown = set(options) - {'nprobe', 'ef_search'}
-    if unknown:
-        raise ValueError(f'FaissIndex has no options {sorted(unknown)}; it has nprobe, ef_search')
     depth = describe(index)['depth'] / max(share, 1e-6)
     if isinstance(index, faiss.IndexIVF):
-        depth = math.ceil(options.get('nprobe') or depth)
+        depth = math.ceil(options.get('nprobe', depth))
         return faiss.SearchParametersIVF(nprobe=min(depth, index.nlist), sel=selector)
     if isinstance(index, faiss.IndexHNSW):
-        depth = min(max(math.ceil(options.get('ef_search') or depth), number), index.ntotal)
+        depth = min(max(math.ceil(options.get('ef_search', depth)), number), index.ntotal)
         return faiss.SearchParametersHNSW(efSearch=depth, sel=selector)
     return faiss.SearchParameters(sel=selector)

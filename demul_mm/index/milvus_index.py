@@ -237,6 +237,9 @@ class MilvusIndex(MomentIndex):
     def _describe_level1(self, level1: Any) -> tuple[dict[str, Any], int]:
         return dict(kind='milvus', uri=self.collections.uri, collection=self.collection), 0
 
+    def _check_options(self, options: dict[str, Any]) -> None:
+        """The server does: what there is depends on the type of its index."""
+
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
         found: list[np.ndarray] = []
         for start in range(0, len(asked.queries), TOGETHER):

@@ -34,6 +34,8 @@ class Asked(NamedTuple):
         depth: how many videos for each query; fewer than are allowed.
         allowed: ``(num_videos,)`` bool.
         options: settings of this search, as ``nprobe``.
+        bonus: ``(Q, num_videos)``, what words add to the scores of each video. Where level 1 does
+            not look at it, the videos that words alone find best are added to what it gives.
     """
 
     snapshot: Snapshot
@@ -42,6 +44,7 @@ class Asked(NamedTuple):
     depth: int
     allowed: np.ndarray
     options: dict[str, Any]
+    bonus: np.ndarray
 
 
 class Searcher(ABC):
@@ -54,6 +57,12 @@ class Searcher(ABC):
     @abstractmethod
     def _candidates(self, asked: Asked) -> list[np.ndarray]:
         """Level 1: for each query at most ``asked.depth`` distinct ordinals, best first."""
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        """Refuse settings that level 1 does not have, also where it is not asked."""
+        if options:
+            name = type(self).__name__
+            raise ValueError(f'{name} has no search options; {sorted(options)} were given')
 
     def search(
         self,
@@ -91,13 +100,14 @@ class Searcher(ABC):
         depth = 8 * num_videos if num_candidates is None else num_candidates
         check_search(vectors, snapshot.codec.dim, mode, (num_moments, num_videos, depth))
         check_words(words, words_weight, len(vectors))
+        self._check_options(options or {})
         clock = [time.perf_counter()]
         allowed = snapshot.alive if where is None else snapshot.alive & where.mask(snapshot)
         clock.append(time.perf_counter())
         told = words if words_weight else None
         bonus = word_bonus(snapshot, told, words_weight, len(vectors))
-        asked = Asked(snapshot, level1, vectors, depth, allowed, options or {})
-        candidates = self._chosen(asked, mode, num_videos, bonus)
+        asked = Asked(snapshot, level1, vectors, depth, allowed, options or {}, bonus)
+        candidates = self._chosen(asked, mode, num_videos)
         clock.append(time.perf_counter())
         found = [
             best(snapshot, *scored, num_videos, num_moments, nms)
@@ -123,19 +133,17 @@ class Searcher(ABC):
         steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
         return SearchResult(hits=hits, timings=steps)
 
-    def _chosen(
-        self, asked: Asked, mode: str, num_videos: int, bonus: np.ndarray
-    ) -> list[np.ndarray]:
+    def _chosen(self, asked: Asked, mode: str, num_videos: int) -> list[np.ndarray]:
         """The videos that level 2 scores for each query, in any order."""
         allowed, queries = asked.allowed, asked.queries
         count = int(allowed.sum())
         if mode == 'fast' and count > max(asked.depth, SCAN_UP_TO):
-            told = (best_told(row, allowed, num_videos) for row in bonus)
+            told = (best_told(row, allowed, num_videos) for row in asked.bonus)
             found = zip(self._candidates(asked), told)
             return [np.union1d(near, words) if len(words) else near for near, words in found]
         if count <= asked.depth:
             return [np.flatnonzero(allowed)] * len(queries)
-        return exhaustive_candidates(asked.snapshot, queries, num_videos, allowed, bonus)
+        return exhaustive_candidates(asked.snapshot, queries, num_videos, allowed, asked.bonus)
 
 
 def check_search(queries: Tensor, dim: int, mode: str, depths: tuple[int, int, int]) -> None:

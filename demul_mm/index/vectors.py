@@ -9,7 +9,8 @@ Two forms, both safetensors, in one folder:
   list) and, if wanted, ``metadata`` (a JSON list).
 
 A header may also name ``model_fingerprint`` and ``feature_fingerprint``. Query vectors are a file
-of their own, in another folder: ``queries (Q, S)``, and in the header ``sentences`` and ``truth``.
+of their own, in another folder: ``queries (Q, S)``, and in the header ``sentences``, ``truth`` and
+``model_fingerprint``.
 """
 
 import json
@@ -181,6 +182,18 @@ def read_queries(path: str | Path) -> np.ndarray:
         if 'queries' not in opened.keys():  # noqa: SIM118
             raise ValueError(f'{path} holds {list(opened.keys())}; it needs one named queries')
         return np.asarray(opened.get_tensor('queries'), np.float32)
+
+
+def read_sentences(path: str | Path) -> tuple[list[str] | None, str | None]:
+    """The sentences that a file of query vectors says they are of, and the model fingerprint.
+
+    Returns:
+        None for what it does not say.
+    """
+    with _open(Path(path)) as opened:
+        header = opened.metadata() or {}
+    sentences = json.loads(header['sentences']) if 'sentences' in header else None
+    return sentences, header.get('model_fingerprint') or None
 
 
 def read_truth(path: str | Path) -> list[tuple[str, float, float]]:

@@ -9,15 +9,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from demul_mm.stems import stem
+from demul_mm.stems import UNSPACED, stem
 
 TEXT = 'text'
 """The metadata of a video that holds its words."""
 K1, B = 1.2, 0.75
 
-# Where no space divides words (Chinese, Japanese), each character counts as one.
-_UNSPACED = '\u3040-\u30ff\u3400-\u9fff'
-_WORD = re.compile(f'[{_UNSPACED}]|[^\\W_{_UNSPACED}]+')
+_WORD = re.compile(f'[{UNSPACED}]|[^\\W_{UNSPACED}]+')
 
 
 def words_of(text: str) -> list[str]:

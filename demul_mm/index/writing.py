@@ -121,10 +121,21 @@ class PendingVideos:
         Args:
             on_existing: what to do with a video of these: 'error', 'skip' or 'replace'.
             progress: called with the number of videos passed since the last call.
+
+        Raises:
+            IndexMismatchError: the killed run had other videos, or replaced some and this does not.
         """
         if on_existing not in ('error', 'skip', 'replace'):
             raise ValueError(f"on_existing is {on_existing!r}; allowed: 'error', 'skip', 'replace'")
         held, progress = set(held), progress or (lambda count: None)
+        again = sorted(self._resumed & held)
+        if again and on_existing != 'replace':
+            raise IndexMismatchError(
+                f'the unfinished {self.info["operation"]} in {self.uri} replaces {len(again)} '
+                f'videos that the index holds, such as {again[0]!r}; go on with '
+                "on_existing='replace' (--on-existing), or give resume=False (--no-resume) to "
+                'throw it away'
+            )
         passed: set[str] = set()
         if isinstance(entries, EntrySource):
             ids = as_names(entries.ids(), 'video ids')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from demul_mm.datasets.transforms.decode_clips import clip_times, decode_clips
-from demul_mm.files import read_text, write_atomically
+from demul_mm.files import file_state, read_text, replacing, write_atomically
 
 
 class FrameCache:
@@ -20,7 +21,8 @@ class FrameCache:
     are stored once, however much the clips overlap.
 
     Args:
-        folder: Where to keep the frames; those of an earlier run with the same videos are used.
+        folder: Where to keep the frames; those of an earlier run with the same videos are used,
+            those of other ones, or of other clips, are replaced.
         videos: (video id, path) of each video.
         clips: ``clip_seconds``, ``window_seconds``, ``frames_per_clip`` and ``size``.
         workers: Decoding processes.
@@ -35,11 +37,14 @@ class FrameCache:
         self.clips = clips
         self.frame_seconds = clips['window_seconds'] / clips['frames_per_clip']
         folder.mkdir(parents=True, exist_ok=True)
-        wanted = {'videos': [list(v) for v in videos], 'clips': clips}
+        states = [file_state(p) if os.path.isfile(p) else p for _, p in videos]
+        wanted = {'videos': [[v, state] for (v, _), state in zip(videos, states)], 'clips': clips}
         index = folder / 'index.json'
         found = json.loads(read_text(index)) if index.exists() else {}
         if {k: found.get(k) for k in wanted} != wanted:
-            found = {**wanted, **self._decode(folder / 'frames.bin', videos, workers)}
+            with replacing(folder / 'frames.bin') as path:
+                found = {**wanted, **self._decode(path, videos, workers)}
+                index.unlink(missing_ok=True)  # it is of the frames that are there until now
             write_atomically(index, json.dumps(found))
         self.places: dict[str, tuple[int, int, float]] = {
             k: (p[0], p[1], p[2]) for k, p in found['places'].items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +20,7 @@ from tqdm import tqdm
 
 from demul_mm.datasets.subtitles import TimedText
 from demul_mm.files import replacing
-from demul_mm.models.backbones.language_model import load_quietly
+from demul_mm.models.backbones.language_model import identity_of, load_quietly
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer, resolve_language_model
 from demul_mm.precision import autocast
 from demul_mm.pretraining.probe import average_precision
@@ -158,6 +160,15 @@ def read_talks(entries: Sequence[PredictionEntry], told: Iterator[TimedText]) ->
     return talks
 
 
+def _digest(talks: Sequence[Talk]) -> str:
+    """What other videos, texts, queries or moments hardly have."""
+    found = hashlib.sha256()
+    for talk in talks:
+        found.update(json.dumps([talk.texts, talk.queries]).encode())
+        found.update(talk.inside.tobytes())
+    return found.hexdigest()[:16]
+
+
 def _share(times: np.ndarray, spans: Sequence[Sequence[float]]) -> np.ndarray:
     """Of the times ``(N, 2)``, the share that lies in any of the spans, ``(N,)`` in [0, 1]."""
     start, end = times.T
@@ -194,6 +205,7 @@ class LanguageTuner:
         self.schedule, self.seed, self.device = schedule, seed, device
         self.tokenizer = TransformersTokenizer(name, max_length)
         self.lm = load_quietly(folder)
+        self.told = dict(asdict(schedule), seed=seed, model=int(identity_of(self.lm)))
         module: nn.Module = self.lm
         module.to(device)
         self.lm.get_input_embeddings().requires_grad_(False)
@@ -229,7 +241,11 @@ class LanguageTuner:
 
         Args:
             state: file that holds the training after each epoch, and from which it goes on.
+
+        Raises:
+            ValueError: the state is of another schedule, model or videos.
         """
+        self.told['talks'] = _digest(talks)
         steps = math.ceil(len(talks) / self.schedule.videos)
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
@@ -305,11 +321,10 @@ class LanguageTuner:
 
     def _load(self, state: Path) -> None:
         content = torch.load(state, weights_only=True, map_location=self.device)
-        told = {**asdict(self.schedule), 'seed': self.seed}
-        if content['schedule'] != told:
+        if content['schedule'] != self.told:
             raise ValueError(
-                f'{state} is of a tuning with {content["schedule"]}, now {told}: give the same '
-                'options to go on, or delete it'
+                f'{state} is of a tuning with {content["schedule"]}, now {self.told}: give the '
+                'same model, videos and options to go on, or delete it'
             )
         self.lm.load_state_dict(content['lm'])
         self.optimizer.load_state_dict(content['optimizer'])
@@ -321,7 +336,7 @@ class LanguageTuner:
             lm=self.lm.state_dict(),
             optimizer=self.optimizer.state_dict(),
             scheduler=self.scheduler.state_dict(),
-            schedule={**asdict(self.schedule), 'seed': self.seed},
+            schedule=self.told,
             done=self.done,
         )
         with replacing(state) as temporary:

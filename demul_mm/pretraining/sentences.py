@@ -18,11 +18,21 @@ class Vocabulary:
     Args:
         sentences: Of the training split.
         min_count: Words in fewer sentences are dropped.
+
+    Raises:
+        ValueError: no word is left. Words are what spaces and marks divide, so that a language
+            without spaces has few that come again.
     """
 
     def __init__(self, sentences: list[str], min_count: int = 5) -> None:
         count = Counter(w for s in sentences for w in set(_words(s)))
-        self.words = sorted(w for w, n in count.items() if n >= min(min_count, len(sentences)))
+        least = min(min_count, len(sentences))
+        self.words = sorted(w for w, n in count.items() if n >= least)
+        if not self.words:
+            raise ValueError(
+                f'no word is in {least} of the {len(sentences)} sentences that are to teach words, '
+                f'as "{" ".join(sentences[:1])}": give more of them, with spaces between words'
+            )
         self.index = {w: i for i, w in enumerate(self.words)}
         share = np.array([count[w] for w in self.words]) / len(sentences)
         self.weight = torch.from_numpy(-np.log(share)).float()

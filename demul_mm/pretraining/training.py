@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +58,7 @@ class Trainer:
         split: training videos.
         bags: (Q, W) of each video's sentences.
         schedule: what to do.
+        about: of what else it is a training: a state with another one is refused.
         state: file from which to go on, where there is one; it is written every
             :data:`SAVE_EVERY` steps.
     """
@@ -67,10 +70,12 @@ class Trainer:
         split: SentenceSplit,
         bags: list[Tensor],
         schedule: Schedule,
+        about: dict,
         state: Path,
     ) -> None:
         self.model, self.matcher, self.split, self.bags = model, matcher, split, bags
         self.schedule, self.state = schedule, state
+        self.told = {'schedule': asdict(schedule), **about}
         self.insides = [split.inside(i) for i in range(len(split))]
         self.parameters = [p for n, p in model.named_parameters() if n != 'prototypes']
         self.parameters += matcher.parameters()
@@ -91,10 +96,10 @@ class Trainer:
 
     def _load(self) -> None:
         content = torch.load(self.state, weights_only=True)
-        if content['schedule'] != asdict(self.schedule):
+        if content.get('told') != self.told:
             raise ValueError(
-                f'{self.state} is of a training with {content["schedule"]}, now '
-                f'{asdict(self.schedule)}: give the same options to go on, or delete it'
+                f'{self.state} is of a training with {content.get("told")}, now {self.told}: give '
+                'the same videos and options to go on, or delete it'
             )
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
@@ -103,9 +108,7 @@ class Trainer:
 
     def _save(self) -> None:
         content: dict = {name: part.state_dict() for name, part in self._parts().items()}
-        content.update(
-            scheduler=self.scheduler.state_dict(), schedule=asdict(self.schedule), done=self.done
-        )
+        content.update(scheduler=self.scheduler.state_dict(), told=self.told, done=self.done)
         with replacing(self.state) as temporary:
             torch.save(content, temporary)
 
@@ -184,14 +187,12 @@ def pretrain(
     model = ClipCNN(**options)
     matcher = SentenceMatcher(len(vocabulary), model.embed_dim)
     bags = [vocabulary(sentences) for sentences in split.sentences]
-    Trainer(model, matcher, split, bags, schedule, state).run()
+    made = {'backbone': dict(type='ClipCNN', **options), 'clips': split.frames.clips}
+    data = json.dumps([split.rows, vocabulary.words, vocabulary.weight.tolist()])
+    about = {**made, 'data': hashlib.sha256(data.encode()).hexdigest()[:16]}
+    Trainer(model, matcher, split, bags, schedule, about, state).run()
     set_prototypes(model, matcher, split, torch.cat(bags), schedule.seed)
-    meta = {
-        'backbone': dict(type='ClipCNN', **options),
-        'clips': split.frames.clips,
-        'steps': schedule.steps,
-        'seed': schedule.seed,
-    }
+    meta = {**made, 'steps': schedule.steps, 'seed': schedule.seed}
     with replacing(out) as temporary:
         torch.save({'state_dict': model.state_dict(), 'meta': meta}, temporary)
     state.unlink(missing_ok=True)

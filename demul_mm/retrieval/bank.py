@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from demul_mm.datasets import MomentDataset
 from demul_mm.index.entry import VideoEntry
 from demul_mm.models.localizers import DeMUL
-from demul_mm.retrieval.encoding_cache import EncodingCache
+from demul_mm.retrieval.encoding_cache import EncodingCache, hash_of
 from demul_mm.retrieval.encodings import EncodedVideo, encode_batch
 from demul_mm.retrieval.entries import make_entry
 from demul_mm.structures.names import as_names
@@ -41,12 +41,14 @@ class DatasetVideos:
 
     Args:
         dataset: in test mode.
-        recipe: fingerprint of the features and the pipeline.
     """
 
-    def __init__(self, dataset: MomentDataset, recipe: str = '') -> None:
+    def __init__(self, dataset: MomentDataset) -> None:
         self.dataset = dataset
-        self.recipe = recipe
+        parts = getattr(dataset, 'datasets', [dataset])  # of a ConcatDataset
+        self._recipe = hash_of([part.recipe for part in parts])
+        steps = [step for part in parts for step in part.pipeline.transforms]
+        self._loaders = [step for step in steps if hasattr(step, 'state')]
         numbers = range(len(dataset))
         self._places = {str(dataset.get_data_info(i)['video_id']): i for i in numbers}
 
@@ -63,7 +65,11 @@ class DatasetVideos:
         return self.dataset[self._places[video_id]]
 
     def key(self, video_id: str) -> str:
-        return f'{self.recipe}/{video_id}'
+        if video_id not in self._places:
+            return video_id
+        info = self.dataset.get_data_info(self._places[video_id])
+        states = [step.state(info) for step in self._loaders]
+        return hash_of([self._recipe, video_id, info['duration'], info['meta'], states])
 
 
 class _Items(Dataset):

@@ -15,19 +15,21 @@ _ORDINALS = {
 }
 _TIME = r'(\d+:\d\d(?::\d\d)?(?:\.\d+)?|\d+(?:\.\d+)?)(?:\s*(s|secs?|seconds?|m|mins?|minutes?))?'
 _THIS = r'(?:that|this|it)(?: one)?|(?:number |no\. ?|#)(\d+)'
-_LATER = r'(?:later than|after|not before|from)'
-_EARLIER = r'(?:earlier than|before|not after|until)'
+_PLAIN = r'(?<!\bno )(?<!\bnot )'
+_LATER = rf'(?:{_PLAIN}(?:later than|after|from)|not (?:before|until)|not? (?:earlier|sooner) than)'
+_EARLIER = rf'(?:{_PLAIN}(?:earlier than|before|until)|not after|not? later than)'
 # Tried in this order, each taking its words out of the text.
 _BETWEEN = re.compile(rf'\bbetween {_TIME} and {_TIME}(?!\w)')
 _AFTER_TIME = re.compile(rf'\b{_LATER} {_TIME}(?!\w)')
 _BEFORE_TIME = re.compile(rf'\b{_EARLIER} {_TIME}(?!\w)')
-_AFTER_THIS = re.compile(rf'\b(?:later than|after) (?:{_THIS})(?!\w)')
-_BEFORE_THIS = re.compile(rf'\b(?:earlier than|before) (?:{_THIS})(?!\w)')
+_AFTER_THIS = re.compile(rf'\b{_PLAIN}(?:later than|after) (?:{_THIS})(?!\w)')
+_BEFORE_THIS = re.compile(rf'\b{_PLAIN}(?:earlier than|before) (?:{_THIS})(?!\w)')
 _NTH = rf'second[ -]to[ -]last|{"|".join(_ORDINALS)}'
-_ORDINAL = re.compile(rf'\b(?:the )?({_NTH})(?: (?:time|one|occurrence|moment))?\b')
+_ORDINAL = re.compile(rf'\b(?<!\bone )(?:the )?({_NTH})(?: (?:time|one|occurrence|moment))?\b')
 _LOOSE_AFTER = re.compile(r'^(?:later|afterwards|after)$')
 _LOOSE_BEFORE = re.compile(r'^(?:earlier|before)$')
-_FILLER = re.compile(r'\b(?:but|and|no|the|one|i meant?|it is|please|only|rather|time)\b|[,.;!]')
+_NO = re.compile(r'^no[,.;!]\s*')  # anywhere else it may turn round what is said
+_FILLER = re.compile(r'\b(?:but|and|the|one|i meant?|it is|please|only|rather|time)\b|[,.;!]')
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ def parse_constraints(
 ) -> list[Constraint]:
     """Read what a user says about when the wanted moment is.
 
-    Understood are "later than 0:40", "after 90 s", "before 1:20", "between 10 and 20 s"; "after
-    that one", "before #3" (of what is shown); "the first", "the second time", "the last one"; and
-    several of them together.
+    Understood are "later than 0:40", "after 90 s", "before 1:20", "no later than 90 s", "between
+    10 and 20 s"; "after that one", "before #3" (of what is shown); "the first", "the second time",
+    "the last one"; and several of them together.
 
     Args:
         text: in English.
@@ -95,7 +97,7 @@ def parse_constraints(
     Raises:
         ValueError: something in the text is not understood.
     """
-    rest = ' '.join(text.lower().split())
+    rest = _NO.sub('', ' '.join(text.lower().split()))
     found: list[Constraint] = []
 
     def take(pattern: re.Pattern[str], make: Callable[[re.Match[str]], Constraint]) -> None:
@@ -111,8 +113,10 @@ def parse_constraints(
     take(_BEFORE_THIS, lambda m: Relation('before', *refer(int(m[1]) if m[1] else None)))
     take(_ORDINAL, lambda m: Ordinal(_ORDINALS.get(m[1], -2)))
     rest = ' '.join(_FILLER.sub(' ', rest).split())
-    take(_LOOSE_AFTER, lambda m: Relation('after', *refer(None)))
-    take(_LOOSE_BEFORE, lambda m: Relation('before', *refer(None)))
+    # "after the first one" means another moment than the one that was shown.
+    if rest not in ('after', 'before') or not any(isinstance(one, Ordinal) for one in found):
+        take(_LOOSE_AFTER, lambda m: Relation('after', *refer(None)))
+        take(_LOOSE_BEFORE, lambda m: Relation('before', *refer(None)))
     if rest.strip() or not found:
         raise ValueError(
             f'{rest.strip() or text!r} is not understood in {text!r}; say for example "later than '

@@ -58,6 +58,8 @@ class Dialogue:
             self.session = self._start(rest)
         elif word == 'undo':
             session.undo(int(rest) if rest else 1)
+        elif word == 'no' and rest.lower().startswith(('later', 'earlier', 'sooner')):
+            session.tell(line)
         elif word in ('yes', 'no'):
             numbers = [_number(part) for part in rest.replace(',', ' ').split()]
             (session.like if word == 'yes' else session.dislike)(*numbers)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
@@ -12,6 +13,12 @@ from safetensors.torch import save_file
 
 from demul_mm.files import replacing
 from demul_mm.retrieval.encodings import EncodedVideo, from_file, to_file
+
+
+def hash_of(values: Any) -> str:
+    """A mark of configs, numbers and text, for :class:`EncodingCache`'s keys."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class EncodingCache:

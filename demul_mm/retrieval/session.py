@@ -136,7 +136,7 @@ class SearchSession:
             version=VERSION,
             text=self.text,
             transfer=self.transfer,
-            options=asdict(self.options),
+            options=self.options.as_dict(),
             weights=asdict(self.weights),
             model_fingerprint=self.searcher.index.stats()['model_fingerprint'],
             states=[state.as_dict() for state in self._states],
@@ -144,7 +144,11 @@ class SearchSession:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the session as JSON."""
+        """Write the session as JSON.
+
+        Raises:
+            ValueError: its options hold a function, see :meth:`SessionOptions.as_dict`.
+        """
         write_atomically(path, json.dumps(self.as_dict(), indent=1, ensure_ascii=False))
 
     @classmethod
@@ -161,11 +165,7 @@ class SearchSession:
         Raises:
             ValueError: the file is no session, or one of other weights.
         """
-        content = json.loads(read_text(path))
-        if not isinstance(content, dict) or content.get('format') != FORMAT:
-            raise ValueError(f'{path} holds no search session')
-        if content['version'] != VERSION:
-            raise ValueError(f'{path} is of version {content["version"]}; {VERSION} can be read')
+        content = read_session(path)
         known = searcher.index.stats()['model_fingerprint']
         if content['model_fingerprint'] != known:
             raise ValueError(
@@ -174,7 +174,7 @@ class SearchSession:
         session = cls(
             searcher,
             content['text'],
-            SessionOptions(**content['options']),
+            SessionOptions.from_dict(content['options']),
             FeedbackWeights(**content['weights']),
             content['transfer'],
             query,
@@ -262,7 +262,7 @@ class SearchSession:
                 options,
                 num_moments=max(options.num_moments, options.depth if narrowed else 0),
                 per_video=options.per_video if state.constraints else None,
-                where=state.where(),
+                where=state.where(options.where),
             ),
             vectors=refined[None].numpy(),
             sentences=[self.text],
@@ -280,6 +280,20 @@ class SearchSession:
         if any(self._same(moment, ref) for ref in state.disliked):
             return False
         return all(passes(c, moment.video_id, moment.start, moment.end) for c in state.constraints)
+
+
+def read_session(path: str | Path) -> dict[str, Any]:
+    """What :meth:`SearchSession.as_dict` gave, of a saved session.
+
+    Raises:
+        ValueError: the file is no session.
+    """
+    content = json.loads(read_text(path))
+    if not isinstance(content, dict) or content.get('format') != FORMAT:
+        raise ValueError(f'{path} holds no search session')
+    if content['version'] != VERSION:
+        raise ValueError(f'{path} is of version {content["version"]}; {VERSION} can be read')
+    return content
 
 
 def _union(old: Sequence[Any], new: Sequence[Any]) -> tuple[Any, ...]:

@@ -1,12 +1,13 @@
 """What a search session knows: its options, and what has been said so far."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from demul_mm.index import SearchFilter
 from demul_mm.retrieval.constraints import Constraint, Relation, from_json, to_json
 from demul_mm.retrieval.options import SearchOptions
+from demul_mm.structures.names import as_names
 
 
 class MomentRef(NamedTuple):
@@ -33,6 +34,33 @@ class SessionOptions(SearchOptions):
     depth: int = 500
     same_iou: float = 0.5
     tolerance: float = 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values.
+
+        Raises:
+            ValueError: ``where`` has a predicate, which is none.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.where is not None:
+            if self.where.predicate is not None:
+                raise ValueError(
+                    "the session's filter has a predicate, a function, which cannot be saved; "
+                    'give conditions instead'
+                )
+            ids = self.where.video_ids
+            values['where'] = dict(
+                video_ids=None if ids is None else as_names(ids, 'video_ids'),
+                excluded_ids=as_names(self.where.excluded_ids, 'excluded_ids'),
+                conditions=list(self.where.conditions),
+            )
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> 'SessionOptions':
+        """What :meth:`as_dict` gave."""
+        where = values.get('where')
+        return cls(**{**values, 'where': None if where is None else SearchFilter(**where)})
 
 
 @dataclass(frozen=True)
@@ -71,16 +99,25 @@ class SearchState:
             kept=None if values['kept'] is None else tuple(values['kept']),
         )
 
-    def where(self) -> SearchFilter | None:
-        """The videos to look at; None: all."""
+    def where(self, given: SearchFilter | None = None) -> SearchFilter | None:
+        """The videos to look at, of those that pass what was given; None: all."""
         kept = self.kept
         for constraint in self.constraints:
             if isinstance(constraint, Relation):
                 video = constraint.video_id
                 kept = tuple(v for v in (kept if kept is not None else (video,)) if v == video)
         if kept is None and not self.excluded:
-            return None
-        return SearchFilter(video_ids=kept, excluded_ids=self.excluded)
+            return given
+        given = given or SearchFilter()
+        ids = given.video_ids
+        if kept is not None and ids is not None:
+            ids = set(as_names(ids, 'video_ids'))
+            kept = tuple(video for video in kept if video in ids)
+        return replace(
+            given,
+            video_ids=ids if kept is None else kept,
+            excluded_ids=(*as_names(given.excluded_ids, 'excluded_ids'), *self.excluded),
+        )
 
 
 def in_words(items: Sequence[Any]) -> str:

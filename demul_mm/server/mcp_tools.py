@@ -56,7 +56,9 @@ def create_mcp(service: Service, clips: Path) -> MCPServer:
         with _told():
             made, name = service.cut(video, start, end, fast)
             clips.mkdir(parents=True, exist_ok=True)
-            return dict(file=os.path.abspath(shutil.copyfile(made, clips / name)))
+            # Videos of several folders may have one name, and fast and exact differ.
+            own = clips / f'{video}_{"fast_" if fast else ""}{name}'
+            return dict(file=os.path.abspath(shutil.copyfile(made, own)))
 
     return server
 

@@ -1,5 +1,6 @@
 """Updating a library while it is searched."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -53,7 +54,7 @@ class Updates:
 
     def _checked(self, folder: str) -> Path:
         # What is not allowed is not looked at: an answer would say what is there.
-        path = Path(folder).expanduser().resolve()
+        path = Path(os.path.realpath(os.path.expanduser(folder)))
         if not any(path == root or root in path.parents for root in self.allowed):
             names = ', '.join(map(str, self.allowed)) or 'none; start with --allow FOLDER'
             raise PermissionError(f'{folder} is not below the folders that are allowed: {names}')

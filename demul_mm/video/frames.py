@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from demul_mm.structures.spans import SECONDS
 from demul_mm.video.timeline import seek, upright
 
 
@@ -48,6 +49,7 @@ def read_key_frames(path: str | Path, times: Sequence[float], height: int = 90) 
 def _frame_at(container, seconds: float, height: int) -> KeyFrame:
     """Seek to the key frame before a time and decode up to it."""
     stream, asked = container.streams.video[0], seconds
+    seconds = min(seconds, SECONDS[1])  # no video is longer, and a seek takes no larger number
     seconds += float((stream.start_time or 0) * stream.time_base)  # on the clock of the file
     half = 0.5 / float(stream.average_rate or 25)
     seek(container, stream, seconds + half)

@@ -1,5 +1,6 @@
 """What is said in a video: subtitles beside it and in it."""
 
+import html
 import io
 import re
 from pathlib import Path
@@ -124,7 +125,7 @@ def first_time(container: Any) -> float:
 def _plain(text: bytes | str) -> str:
     plain = text.decode('utf-8', 'replace') if isinstance(text, bytes) else text
     plain = plain.replace('\\N', ' ').replace('\\n', ' ').replace('\\h', ' ')
-    return ' '.join(_MARKUP.sub(' ', plain).split())
+    return ' '.join(html.unescape(_MARKUP.sub(' ', plain)).split())
 
 
 def _utf8(content: bytes) -> bytes:

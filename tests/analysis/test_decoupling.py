@@ -129,3 +129,10 @@ def test_retrieval_by_shared_parts(trained: DeMUL):
     wrong = ['v1' if name == 'v0' else 'v0' for name in ids]
     other = shared_retrieval(trained, split(), found.vectors.moment_shared, wrong, topk=(1, 3))
     assert other == {'R@1': 0.0, 'R@3': 100.0, 'videos': 3}
+
+
+def test_alike_videos_are_found_in_their_order_and_each_once(trained: DeMUL):
+    blind = np.zeros((3, 16), np.float32)
+    twice = [*split(), *split()]
+    found = shared_retrieval(trained, twice, blind, ['v0', 'v1', 'v2'], topk=(1, 2, 3))
+    assert found == pytest.approx({'R@1': 100 / 3, 'R@2': 200 / 3, 'R@3': 100.0, 'videos': 3})

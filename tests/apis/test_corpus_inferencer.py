@@ -1,18 +1,21 @@
 """Searching a small corpus, step by step."""
 
+import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from demul_mm.apis import CorpusInferencer, load_entry_source, load_query_encoder
 from demul_mm.index import IndexMismatchError, MomentIndex, SearchFilter, VideoEntry
 from demul_mm.models.localizers import DeMUL
-from demul_mm.registry import INDEXES
+from demul_mm.registry import DATASETS, INDEXES
 from demul_mm.structures import span_iou
-from tests.apis.small import LENGTHS, SmallCorpus
+from tests.apis.small import LENGTHS, SmallCorpus, make_small_corpus
 from tests.models.tiny import SENTENCES
 
 INDEX = dict(type='ExactIndex', level2='fp16')
@@ -223,6 +226,46 @@ def test_an_index_of_other_weights_is_refused(corpus: SmallCorpus, tmp_path: Pat
         CorpusInferencer(corpus.config, corpus.checkpoint, device='cpu')(SENTENCES[0])
 
 
+@pytest.mark.parametrize('change', ['features', 'seconds', 'meta', 'pipeline', 'dataset'])
+def test_encodings_on_disk_are_of_the_same_data_set(tmp_path: Path, change: str) -> None:
+    """An index is of the features, durations and metadata of now."""
+    corpus = make_small_corpus(tmp_path / 'small')
+    config, annotations = Config.fromfile(corpus.config), tmp_path / 'small' / 'corpus.jsonl'
+    given = config.test_dataloader.dataset
+
+    def entries(cache_dir: Path | None) -> list[VideoEntry]:
+        videos = DATASETS.build(given) if change == 'dataset' else None
+        made = CorpusInferencer(config, corpus.checkpoint, videos=videos, cache_dir=cache_dir)
+        source = made.entries(None)[0]
+        return list(source.load(source.ids()))
+
+    before = entries(tmp_path / 'cache')
+    if change in ('features', 'dataset'):
+        shutil.copytree(tmp_path / 'small' / 'features', tmp_path / 'small' / 'other')
+        for video_id, rows in corpus.features.items():
+            np.save(tmp_path / 'small' / 'other' / f'{video_id}.npy', rows[::-1])
+        given = copy.deepcopy(given)
+        given.features.visual.path = 'other'
+        if change == 'features':
+            config.test_dataloader.dataset = given
+    elif change == 'pipeline':
+        given.pipeline[1].num_clips = 8
+    else:
+        old, new = dict(seconds=('26.0', '25.0'), meta=('odd', 'strange'))[change]
+        annotations.write_text(annotations.read_text().replace(old, new))
+    fresh, kept = entries(None), entries(tmp_path / 'cache')
+    close = dict(rtol=0, atol=2e-3)  # the disk keeps half precision
+    for one, two in zip(fresh, kept):
+        np.testing.assert_allclose(two.moments, one.moments, **close)
+        np.testing.assert_allclose(two.spans, one.spans, rtol=1e-5)
+        assert (two.duration, two.metadata) == (one.duration, one.metadata)
+    told = [(e.moments.sum(), e.duration, str(e.metadata)) for e in (*before, *fresh)]
+    assert told[: len(before)] != told[len(before) :]
+    count = len(list((tmp_path / 'cache').iterdir()))
+    entries(tmp_path / 'cache')
+    assert len(list((tmp_path / 'cache').iterdir())) == count
+
+
 def test_listed_videos_with_a_broken_one(
     corpus: SmallCorpus, search: CorpusInferencer, tmp_path: Path
 ) -> None:
@@ -288,6 +331,21 @@ def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer)
     for one, two in zip(hits, expected):
         assert one.video_ids == two.video_ids
         np.testing.assert_allclose(one.scores, two.scores, **CLOSE)
+
+
+def test_a_fast_session_is_loaded_without_features(tmp_path: Path) -> None:
+    corpus = make_small_corpus(tmp_path / 'small')
+    given, place = (corpus.config, corpus.checkpoint), tmp_path / 'index'
+    made = CorpusInferencer(*given, device='cpu')
+    made.build_index(dict(INDEX, path=str(place)))
+    session = made.session(SENTENCES[0], options=dict(mode='fast'))
+    session.save(tmp_path / 'fast.json')
+    made.session(SENTENCES[0]).save(tmp_path / 'full.json')
+    shutil.rmtree(tmp_path / 'small' / 'features')
+    search = CorpusInferencer(*given, place, device='cpu')
+    assert search.load_session(tmp_path / 'fast.json').results == session.results
+    with pytest.raises(FileNotFoundError, match='no feature folder'):
+        search.load_session(tmp_path / 'full.json')
 
 
 def test_a_session_with_fusion(search: CorpusInferencer, tmp_path: Path) -> None:

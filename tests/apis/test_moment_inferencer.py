@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from demul_mm.apis import MomentInferencer
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import INFERENCERS
 from demul_mm.structures import MomentDataSample
-from tests.apis.small import SmallCorpus
+from tests.apis.small import SmallCorpus, make_small_corpus
 from tests.models.tiny import SENTENCES, predictions_of
 
 CLOSE = dict(rtol=1e-4, atol=1e-3)
@@ -110,6 +111,62 @@ def test_encodings_on_disk_serve_the_next_process(
     torch.manual_seed(1)
     MomentInferencer(**other)(**ask)
     assert encoded_videos == [2, 2, 2]  # other weights
+
+
+@pytest.mark.parametrize('change', ['clip_seconds', 'num_clips', 'rows'])
+@pytest.mark.parametrize('given', ['id', 'file', 'array'])
+def test_encodings_on_disk_are_of_the_same_inputs(tmp_path: Path, change: str, given: str) -> None:
+    """Of rows as long, as many clips and the same numbers as now, not of those asked for before."""
+    corpus = make_small_corpus(tmp_path / 'small', clip_seconds=2.0)
+    file = tmp_path / 'small' / 'features' / 'v3.npy'
+
+    def ask(cache_dir: Path | None) -> list[dict]:
+        find = MomentInferencer(config, corpus.checkpoint, cache_dir=cache_dir)
+        video = dict(id='v3', file=file, array=np.load(file))[given]
+        return find(video, SENTENCES[0], explain=False)
+
+    config = Config.fromfile(corpus.config)
+    before = ask(tmp_path / 'cache')
+    dataset = config.test_dataloader.dataset
+    if change == 'clip_seconds':
+        dataset.features.visual.clip_seconds = 1.0
+    elif change == 'num_clips':
+        dataset.pipeline[1].num_clips = 8
+    else:
+        np.save(file, np.load(file)[::-1])
+    (fresh,), (kept,) = ask(None), ask(tmp_path / 'cache')
+    same(kept, fresh)
+    assert kept['spans'] != before[0]['spans']
+
+
+def test_encodings_on_disk_are_of_the_same_extractor(
+    corpus: SmallCorpus, tmp_path: Path, encoded_videos: list[int]
+) -> None:
+    class Rows:
+        def __init__(self, video_id: str, **mark: str) -> None:
+            self.video_id = video_id
+            self.__dict__.update(mark)
+
+        def __call__(self, path: str) -> tuple[np.ndarray, float]:
+            return corpus.features[self.video_id], corpus.durations[self.video_id]
+
+    film = tmp_path / 'film.mp4'
+    film.write_bytes(b'any')
+
+    def duration(extractor: Rows) -> float:
+        options = dict(extractor=extractor, cache_dir=tmp_path / 'cache')
+        find = MomentInferencer(corpus.config, corpus.checkpoint, **options)
+        return find(film, SENTENCES[0], explain=False)[0]['duration']
+
+    for _ in range(2):
+        assert duration(Rows('v0')) == 26
+        assert duration(Rows('v2')) == 40
+    assert not (tmp_path / 'cache').exists()
+    assert encoded_videos == [1] * 4
+    for _ in range(2):
+        assert duration(Rows('v0', fingerprint='a')) == 26
+        assert duration(Rows('v2', fingerprint='b')) == 40
+    assert encoded_videos == [1] * 6
 
 
 def test_broken_videos_are_reported_and_skipped(

@@ -11,9 +11,10 @@ from mmengine.config import Config
 from safetensors.torch import load_file
 
 from demul_mm.apis import CorpusInferencer, MomentInferencer, load_model, published
-from demul_mm.apis.publishing import publish
+from demul_mm.apis.publishing import needs, publish
+from demul_mm.registry import MODELS
 from tests.apis.small import SmallCorpus
-from tests.models.tiny import SENTENCES
+from tests.models.tiny import FEATURES, SENTENCES, tiny_config
 from tests.tools.running import call
 
 
@@ -44,6 +45,19 @@ def test_it_answers_as_before(corpus: SmallCorpus, folder: Path) -> None:
         after('v0', SENTENCES[0])
 
 
+@pytest.mark.parametrize('longest', [-5.0, 0.0, float('nan'), float('inf')])
+def test_no_length_is_refused(corpus: SmallCorpus, tmp_path: Path, longest: float) -> None:
+    given = (corpus.config, corpus.checkpoint, tmp_path / 'model')
+    with pytest.raises(ValueError, match=f'longest is {longest}'):
+        publish(*given, longest=longest)
+    text = Path(corpus.config).read_text() + f"\nlongest_seconds = float('{longest}')\n"
+    (tmp_path / 'config.py').write_text(text)
+    if longest:
+        with pytest.raises(ValueError, match=f'longest is {longest}'):
+            publish(tmp_path / 'config.py', *given[1:])
+    assert not (tmp_path / 'model').exists()
+
+
 def test_the_tested_weights_are_published(corpus: SmallCorpus, tmp_path: Path) -> None:
     """Those under ``state_dict``, where mmengine keeps the averaged ones; not the others."""
     content = torch.load(corpus.checkpoint, weights_only=True)
@@ -60,6 +74,24 @@ def test_the_tested_weights_are_published(corpus: SmallCorpus, tmp_path: Path) -
     assert 'epoch 3' in (folder / 'README.md').read_text()
 
 
+def test_its_index_is_that_of_the_config(corpus: SmallCorpus, tmp_path: Path) -> None:
+    """Also where the config names a file from which a training took an encoder's weights."""
+    start = dict(type='Pretrained', checkpoint='of_the_training.pth')
+    eye = dict(type='ClipCNN', out_dim=FEATURES, widths=(4, 4, 4), init_cfg=start)
+    config = Config.fromfile(corpus.config)
+    config.model = tiny_config(frame_encoder=dict(type='FrameEncoder', backbone=eye))
+    load = dict(type='LoadVideoClips', num_clips=4)
+    config.test_dataloader.dataset.pipeline = [load, dict(type='PackMomentInputs')]
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=MODELS.build(config.model).state_dict()), weights)
+    before = load_model(config, weights, 'cpu').fingerprint
+    config.dump(tmp_path / 'config.py')
+    folder = publish(tmp_path / 'config.py', weights, tmp_path / 'model')
+    assert load_model(*published.read_published(folder), 'cpu').fingerprint == before
+    assert load_model(folder / 'config.py', weights, 'cpu').fingerprint == before
+    assert before in (folder / 'README.md').read_text()
+
+
 def test_the_card_and_the_config_for_people(corpus: SmallCorpus, folder: Path) -> None:
     card = (folder / 'README.md').read_text()
     digest = hashlib.sha256((folder / 'model.safetensors').read_bytes()).hexdigest()
@@ -72,6 +104,13 @@ def test_the_card_and_the_config_for_people(corpus: SmallCorpus, folder: Path) -
     assert whole.model == Config.fromfile(corpus.config).model
     again = load_model(folder / 'config.py', folder / 'model.safetensors', 'cpu')
     assert again.fingerprint == load_model(corpus.config, corpus.checkpoint, 'cpu').fingerprint
+
+
+@pytest.mark.parametrize('scope', ['', 'demul_mm.'])
+def test_the_sentence_encoder_is_among_the_needs(scope: str, folder: Path) -> None:
+    content = json.loads((folder / 'config.json').read_text())
+    content['model']['language']['lm'] = dict(type=f'{scope}TransformersLM', name='them/lm')
+    assert 'sentences; their encoder is `them/lm`' in needs(content)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,16 @@ def test_extractor_gives_a_row_for_each_clip(film: Path, backbone: Path) -> None
         FeatureExtractor(backbone.with_name('other.pth'), **options)
 
 
+def test_extractors_are_told_apart(backbone: Path) -> None:
+    """By their weights and by how they cut clips; one is the same the next time."""
+    first = FeatureExtractor(backbone, device='cpu').fingerprint
+    assert FeatureExtractor(backbone, device='cpu').fingerprint == first
+    finer = FeatureExtractor(backbone, clips=dict(CLIPS, clip_seconds=0.25), device='cpu')
+    assert finer.fingerprint != first
+    backbone.write_bytes(backbone.read_bytes())  # at another time
+    assert FeatureExtractor(backbone, device='cpu').fingerprint != first
+
+
 def test_it_does_not_matter_where_the_chunks_of_a_file_end(film: Path, backbone: Path) -> None:
     eye = FeatureExtractor(backbone, device='cpu')
     whole, seconds = eye(film)

@@ -51,6 +51,23 @@ def test_item_of_the_jsonl_form(tmp_path):
     assert (info['dataset_name'], info['split'], info['subset']) == ('kitchens', 'val', 'all')
 
 
+def test_a_video_that_came_since_is_found(tmp_path):
+    options = dict(data_prefix={'video': str(tmp_path)})
+    rows = [video('a', video='a.mp4')]
+    assert build(tmp_path, rows, **options).get_data_info(0)['video_path'].endswith('a.mp4')
+    (tmp_path / 'a.webm').touch()
+    assert build(tmp_path, rows, **options).get_data_info(0)['video_path'].endswith('a.webm')
+
+
+def test_what_is_null_is_as_if_it_were_not_there(tmp_path):
+    row = video('a', video=None, meta=None)
+    row['queries'][0]['query_id'] = None
+    row['queries'][1]['query_id'] = 7
+    item = build(tmp_path, [row]).get_data_info(0)
+    assert item['query_ids'] == ['a#0', '7']
+    assert (item['video_path'], item['meta']) == (None, {})
+
+
 def test_a_video_is_found_under_another_suffix(tmp_path):
     for name in ('a.webm', 'b.mp4', 'b.mkv'):
         (tmp_path / name).touch()
@@ -67,6 +84,8 @@ def test_a_video_is_found_under_another_suffix(tmp_path):
         (lambda r: r.pop('duration'), ["key 'duration' is missing", 'line 2', 'add it']),
         (lambda r: r.pop('queries'), ["key 'queries' is missing", 'line 2']),
         (lambda r: r.update(title='x'), ["unknown key 'title'", 'allowed', "'meta'"]),
+        (lambda r: r.update(meta=['x']), ["'meta' is ['x']", 'expected dict', 'line 2']),
+        (lambda r: r.update(meta=''), ["'meta' is ''", 'expected dict']),
         (lambda r: r.update(duration=-1), ['duration -1', 'more than 0']),
         (lambda r: r.update(duration='long'), ["'duration' is 'long'", 'expected int or float']),
         (lambda r: r.update(video_id='a'), ["video 'a' occurs twice"]),
@@ -84,6 +103,10 @@ def test_a_video_is_found_under_another_suffix(tmp_path):
         (lambda r: r.update(queries=queries(('x', [1, 2]))), ['[[start, end], ...]']),
         (lambda r: r.update(queries=queries(('x', [[1, float('nan')]]))), ['[start, end]']),
         (lambda r: r['queries'][0].pop('spans'), ["key 'spans' is missing"]),
+        (lambda r: r.update(video=5), ["'video' is 5", 'expected str']),
+        (lambda r: r.update(duration=10**400), ["'duration' is a number of 401 digits"]),
+        (lambda r: r.update(queries=queries(('x', [[1, 10**400]]))), ['[start, end]', 'line 2']),
+        (lambda r: r['queries'][0].update(query_id=['x']), ["'query_id' is ['x']"]),
         (lambda r: r['queries'][0].update(span=[1, 2]), ["unknown key 'span'"]),
     ],
 )
@@ -98,6 +121,12 @@ def test_a_fault_is_one_clear_line(tmp_path, change, expected):
     for part in expected:
         assert part in message
     assert validate_jsonl(str(tmp_path / 'a.jsonl')) == [message]
+
+
+def test_a_number_of_thousands_of_digits_is_a_fault_of_its_line(tmp_path):
+    (tmp_path / 'a.jsonl').write_text('{"video_id": "a", "duration": 1' + '0' * 5000 + '}')
+    (fault,) = validate_jsonl(str(tmp_path / 'a.jsonl'))
+    assert 'line 1: not valid JSON' in fault
 
 
 def test_validator_lists_every_fault(tmp_path):

@@ -63,6 +63,25 @@ def test_ranks_share_the_videos_and_each_has_equally_many() -> None:
     assert len(side_by_side) >= 11 - 2  # no more than the borders between ranks are lost
 
 
+@pytest.mark.parametrize('round_up', [True, False])
+@pytest.mark.parametrize(('number', 'world'), [(5, 2), (9, 4), (3, 4), (2, 5), (23, 3)])
+def test_shares_are_those_of_the_plain_sampler(
+    number: int, world: int, round_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, lengths = [], []
+    for rank in range(world):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda r=rank: (r, world))
+        found = HardVideoSampler(range(number), seed=3, round_up=round_up)
+        plain = list(found)
+        found.rivals = {0: [1]}
+        own = list(found)
+        assert len(own) == len(plain) == len(found)
+        together += own
+        lengths.append(len(own))
+    assert set(together) == set(range(number))
+    assert len(together) == (world * lengths[0] if round_up else number)
+
+
 def test_without_rivals_it_is_the_plain_sampler() -> None:
     plain = SeededSampler(DATA, seed=3)
     plain.set_epoch(2)

@@ -133,9 +133,15 @@ def test_fingerprint_follows_the_content(form, arrays, tmp_path):
         write(tmp_path / name, content)
         return FEATURE_STORES.build(dict(config, path=str(tmp_path / name))).fingerprint()
 
+    def state(name):
+        return FEATURE_STORES.build(dict(config, path=str(tmp_path / name))).state('a')
+
     first = fingerprint('one', arrays)
+    old = state('one')
+    assert state('one') == old
     assert fingerprint('two', arrays) == first
     assert fingerprint('three', {**arrays, 'a': arrays['a'] + 1}) != first
+    assert state('three') != old
     assert fingerprint('four', {**arrays, 'c': arrays['a']}) != first
 
 

@@ -16,6 +16,7 @@ from demul_mm.datasets.subtitles import (
     read_subtitle_lines,
     word_by_word,
 )
+from demul_mm.video.text import read_lines
 
 
 def found_in(videos):
@@ -56,6 +57,34 @@ def test_srt_and_webvtt(tmp_path):
     assert read_srt(str(tmp_path / 'c.srt')) == read_srt(str(tmp_path / 'a.srt'))
 
 
+@pytest.mark.parametrize(
+    ('suffix', 'head', 'between'),
+    [('.srt', '', ''), ('.srt', '', '\n'), ('.vtt', 'WEBVTT\n\n', '\n')],
+)
+def test_a_file_says_the_same_to_training_and_to_search(tmp_path, suffix, head, between):
+    """With characters that are written as entities, and without an empty line between two."""
+    said = {
+        (1.0, 2.0): 'salt &amp; 2&nbsp;spoons &gt; <i>oil</i>\nit&#39;s &quot;hot&quot;',
+        (3.0, 4.0): 'pepper\n20',
+        (5.0, 6.5): '3',
+        (7.0, 8.0): 'late',
+    }
+    file = tmp_path / f'a{suffix}'
+    blocks = [
+        f'{number}\n00:00:{start:06.3f} --> 00:00:{end:06.3f}\n{text}\n'
+        for number, ((start, end), text) in enumerate(said.items(), 1)
+    ]
+    file.write_text(head + between.join(blocks))
+    found = read_srt(str(file))
+    assert found == [
+        Subtitle(1.0, 2.0, 'salt & 2 spoons > oil it\'s "hot"'),
+        Subtitle(3.0, 4.0, 'pepper 20'),
+        Subtitle(5.0, 6.5, '3'),
+        Subtitle(7.0, 8.0, 'late'),
+    ]
+    assert [line[:3] for line in read_lines(file)] == found
+
+
 def test_files_without_text_have_none_and_other_files_are_named(tmp_path):
     (tmp_path / 'empty.srt').write_text('\n \n')
     (tmp_path / 'silent.vtt').write_text('WEBVTT\n\nNOTE nobody speaks\n')
@@ -90,6 +119,7 @@ def test_jsonl_in_both_forms_with_broken_lines(tmp_path):
         {'video_id': 'key', 'subtitles': [{'start': 0, 'text': 'x'}]},
         {'subtitles': []},
         {'video_id': 'endless', 'duration': 1e12, 'subtitles': []},
+        {'video_id': 'huge', 'subtitles': [{'start': 0, 'end': 10**400, 'text': 'x'}]},
     ]
     lines = [json.dumps(row) for row in rows]
     path.write_text('\n'.join([*lines, '{"vid_name": "torn', '']))
@@ -108,7 +138,8 @@ def test_jsonl_in_both_forms_with_broken_lines(tmp_path):
             "line 6, subtitle 0: key 'end' is missing",
             "line 7: key 'video_id' is missing",
             'line 8: a duration of 1e+12 s',
-            'line 9: not valid JSON',
+            "line 9, subtitle 0: 'end' is a number of 401 digits",
+            'line 10: not valid JSON',
         ],
         strict=True,
     ):

@@ -89,6 +89,30 @@ def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int, 
     assert files[0] == files[1]
 
 
+@HOOKS.register_module(force=True)
+class FitHook(Hook):
+    """Stands for what is fitted on the held-out videos before each validation."""
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        with torch.no_grad():
+            runner.model.net[0].bias.mul_(0.9)
+
+
+def test_what_a_validation_fits_is_fitted_after_a_stop_though_none_is_the_best(
+    tmp_path: Path,
+) -> None:
+    options = {
+        'default_hooks.checkpoint.save_best': None,
+        'custom_hooks': [dict(type='EpochSeedHook'), dict(type='FitHook')],
+    }
+    run(tmp_path / 'whole', 'fit-whole', **options)
+    with pytest.raises(StoppedError):
+        run(tmp_path / 'parts', 'fit-part', dict(epoch=2, where='train'), **options)
+    run(tmp_path / 'parts', 'fit-rest', resume=True, **options)
+    whole, parts = (final(tmp_path / name)['state_dict'] for name in ('whole', 'parts'))
+    torch.testing.assert_close(whole, parts, rtol=0, atol=0)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.glob('*.pth')}
 
@@ -127,6 +151,25 @@ def test_checkpoints_of_another_folder_are_named_and_left_alone(tmp_path: Path) 
     assert known is None or Path(known).parent == other
 
 
+def test_a_best_by_another_metric_is_no_mark_for_this_one(tmp_path: Path) -> None:
+    run(tmp_path, 'by-score', **{'train_cfg.max_epochs': 2})
+    (by_score,) = tmp_path.glob('best_*')
+    choice = {
+        'default_hooks.checkpoint.save_best': 'error',
+        'default_hooks.checkpoint.rule': 'less',
+    }
+    for epochs in (3, 4):
+        options = {**choice, 'train_cfg.max_epochs': epochs}
+        info = run(tmp_path, f'by-error-{epochs}', resume=True, **options).message_hub.runtime_info
+        (best,) = tmp_path.glob('best_error_*')
+        assert info['best_score'] > 0
+        assert info['best_ckpt'] == str(best)
+    assert by_score.is_file()
+    assert (
+        logged(tmp_path).count('chosen by score (greater), from now on it is by error (less)') == 1
+    )
+
+
 def rates(runner: Runner) -> list[float]:
     return runner.message_hub.get_scalar('train/lr').data[0].tolist()
 
@@ -147,6 +190,31 @@ def test_a_run_resumed_with_more_epochs_follows_the_longer_schedule(
     planned = [scheduler.state_dict() for scheduler in whole.param_schedulers]
     for one, other in zip(parts.param_schedulers, planned):
         assert one.state_dict()['_global_step'] == other['_global_step']
+
+
+def logged(work_dir: Path) -> str:
+    return ''.join(path.read_text() for path in work_dir.rglob('*.log'))
+
+
+def test_a_resumed_run_has_the_optimizer_of_its_config(tmp_path: Path) -> None:
+    half = {'train_cfg.max_epochs': 2}
+    wanted = dict(weight_decay=0.5, momentum=0.5, betas=(0.5, 0.6))
+    options = {f'optim_wrapper.optimizer.{name}': value for name, value in wanted.items()}
+    run(tmp_path / 'planned', 'planned', **half)
+    runner = run(tmp_path / 'planned', 'planned-other', resume=True, **options)
+    group = runner.optim_wrapper.param_groups[0]
+    assert {name: group[name] for name in wanted} == wanted
+    text = logged(tmp_path / 'planned')
+    assert '(betas (0.9, 0.999) -> (0.5, 0.6), momentum 0.95 -> 0.5, weight_decay' in text
+
+    constant = dict(param_scheduler=None)
+    run(tmp_path / 'constant', 'constant', **constant, **half)
+    options = {**constant, 'optim_wrapper.optimizer.lr': 0.5}
+    for epochs in (3, 4):  # the second goes on as it was
+        options['train_cfg.max_epochs'] = epochs
+        runner = run(tmp_path / 'constant', f'constant-{epochs}', resume=True, **options)
+        assert runner.optim_wrapper.param_groups[0]['lr'] == 0.5
+        assert logged(tmp_path / 'constant').count('of the checkpoint (lr 0.02 -> 0.5)') == 1
 
 
 def test_epochs_draw_different_numbers_and_seeds_do_too(tmp_path: Path) -> None:

@@ -54,10 +54,11 @@ class ToyModel(BaseModel):
 
 @METRICS.register_module(force=True)
 class ToyMetric(BaseMetric):
-    """Minus the mean squared error, so that larger is better."""
+    """Minus the mean squared error, so that larger is better, and what is better if smaller."""
 
     def process(self, data_batch: dict, data_samples: list) -> None:
         self.results.extend(-((s['pred'] - s['y']) ** 2) for s in data_samples)
 
     def compute_metrics(self, results: list) -> dict:
-        return dict(score=float(np.mean(results)))
+        score = float(np.mean(results))
+        return dict(score=score, error=-score)

@@ -10,7 +10,12 @@ from demul_mm.evaluation.intervals import (
     paired_bootstrap,
     query_values,
 )
-from demul_mm.evaluation.metrics import CorpusMomentMetric, DiDeMoMetric, MomentRecall
+from demul_mm.evaluation.metrics import (
+    CorpusMomentMetric,
+    DiDeMoMetric,
+    MomentRecall,
+    QVHighlightsMetric,
+)
 from demul_mm.evaluation.pooling import mean_over_queries, pool, pooled_report
 
 RECALL = MomentRecall(topk=(1,), ious=(0.5,))
@@ -73,6 +78,42 @@ def test_values_average_to_the_metric() -> None:
         )
     with pytest.raises(TypeError, match='DiDeMoMetric gives no value for each query'):
         query_values([DiDeMoMetric()], entries)
+
+
+def test_a_metric_that_counts_no_query_is_left_out() -> None:
+    """As the mean average precision of long moments is where none is long."""
+    entries = [
+        dict(
+            query_id=str(i), video_id=f'v{i}', query='', duration=60.0,
+            gt=[[0.0, 5.0]], pred=[[0.0, 5.0, 1.0]],
+        )
+        for i in range(4)
+    ]  # fmt: skip
+    metric = QVHighlightsMetric()
+    kept = set(pooled_report([metric], [[entries[:2], entries[2:]]] * 2, rounds=20))
+    assert 'mAP/short' in kept
+    assert not kept & {'mAP/middle', 'mAP/long'}
+    values = query_values([metric], entries)
+    assert paired_bootstrap(values, values, rounds=20).keys() == kept
+    # One counts the first query alone, the other the second.
+    ids, nan = ['a', 'b'], float('nan')
+    first, second = (
+        QueryValues(ids, ids, {'x': np.array(row)}) for row in ([1.0, nan], [nan, 1.0])
+    )
+    assert bootstrap(first, rounds=20)['x']['mean'] == 100
+    assert paired_bootstrap(first, second, rounds=20) == {}
+
+
+def test_an_interval_needs_draws() -> None:
+    values = query_values([RECALL], random_entries(8, noise=4, seed=1))
+    with pytest.raises(ValueError, match='0 draws'):
+        bootstrap(values, rounds=0)
+    with pytest.raises(ValueError, match='-1 draws'):
+        paired_bootstrap(values, values, rounds=-1)
+    # So few may all miss the one video that counts.
+    ids = [str(i) for i in range(50)]
+    one = QueryValues(ids, ids, {'x': np.array([1.0] + [np.nan] * 49)})
+    assert all(bootstrap(one, rounds=1, seed=s)['x']['mean'] == 100 for s in range(10))
 
 
 def test_an_interval_draws_whole_videos() -> None:

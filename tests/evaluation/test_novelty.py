@@ -32,6 +32,16 @@ def test_groups(sentence: str, group: str) -> None:
     assert KnownSentences(TRAINED).group(sentence) == group
 
 
+def test_words_of_other_scripts_are_words() -> None:
+    known = KnownSentences(['он открывает дверь', '彼はドアを開ける', 'ο Γιάννης τρώει'])
+    assert known.group('она моет посуду на кухне') == 'a new word'
+    assert known.group('彼女は皿を洗う') == 'a new word'
+    assert known.group('Он открывает ДВЕРЬ!') == 'a known sentence'
+    assert known.group('открывает он') == 'a new pair of words'
+    # An accent is part of its letter, in either way of writing it.
+    assert content_words('Cafe\u0301 d_art') == content_words('café d art') == ['café', 'd', 'art']
+
+
 def test_every_query_is_in_one_group() -> None:
     entries = [{'query': text} for text in (*TRAINED, 'a dog', 'a door opens')]
     found = KnownSentences(TRAINED).divide(entries)  # type: ignore[arg-type]

@@ -42,6 +42,23 @@ def test_tags_come_from_meta():
     assert [entry['tags'] for entry in entries_from_sample(sample)] == [[], ['order']]
 
 
+@pytest.mark.parametrize(
+    ('tags', 'expected'),
+    [(['kitchen', 'night'], ['kitchen', 'night']), ('kitchen', ['kitchen']), ([], []), (None, [])],
+)
+def test_tags_of_a_video_are_those_of_all_its_queries(tags, expected):
+    sample = make_sample(0, gt=[[[0, 1]], [[1, 2]]], pred=[[], []])
+    sample['meta'] = {'tags': tags}
+    assert [entry.get('tags', []) for entry in entries_from_sample(sample)] == [expected] * 2
+
+
+def test_other_facts_about_a_video_may_have_the_names_of_those_about_queries():
+    sample = make_sample(0, gt=[[[0, 1]]], pred=[[]])
+    sample['meta'] = {'query_types': 'x', 'saliency': ['v0#0']}
+    (entry,) = entries_from_sample(sample)
+    assert not entry.keys() & {'tags', 'saliency'}
+
+
 def test_query_types_are_tags_too():
     sample = make_sample(0, gt=[[[0, 1]], [[1, 2]]], pred=[[], []])
     sample['meta'] = {'query_types': {'v0#0': 'vt'}}
@@ -104,6 +121,7 @@ def test_an_empty_file_of_predictions_is_valid(tmp_path):
     [
         ('{"format": "demul_mm.predictions", "ver', 'is not a whole JSON file'),
         ('[1, 2]', 'is not a predictions file'),
+        (f'[1{"0" * 5000}]', 'is not a whole JSON file'),
         ('{"format": "demul_mm.predictions", "version": 2}', 'has version 2'),
         (
             '{"format": "demul_mm.predictions", "version": 1, "predictions": [{"query_id": "a"}]}',
@@ -129,6 +147,8 @@ def test_damaged_files_are_refused(tmp_path, text, message):
         ('pred', [[0, 1, 'high']]),
         ('duration', '9'),
         ('duration', 1e300),
+        ('duration', 10**400),
+        ('pred', [[0, 10**400, 0.5]]),
     ],
 )
 def test_values_of_another_kind_are_refused(tmp_path, key, value):

@@ -1,6 +1,7 @@
 """Scoring again, by groups, one file against another; calibration; the tools around them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.logging import MMLogger
 
 from demul_mm.cli import load_config
-from demul_mm.datasets.folds import fold_of
+from demul_mm.datasets.folds import fold_of, stable_unit
 from demul_mm.evaluation.metrics import CorpusMomentMetric, MomentRecall
 from demul_mm.evaluation.predictions import save_predictions
 from demul_mm.evaluation.reliability import reliability, scores_and_hits
@@ -259,22 +260,30 @@ def test_tables_are_written_as_markdown_or_json(tmp_path) -> None:
     assert '| one | 1.50 |' in lines
 
 
-def test_folds_are_scored_by_what_each_was_trained_on(tmp_path) -> None:
-    """The same sentence is known to a fold that trained on it, and new to the other."""
-    pytest.importorskip('sklearn')
+def test_a_calibration_of_nothing_is_refused() -> None:
+    entries = [_entry('a', [[0, 5]], [[0, 5, 0.5]])]
+    for top in (0, -1):
+        with pytest.raises(ValueError, match=f'top is {top}'):
+            scores_and_hits(entries, top=top)
+    with pytest.raises(ValueError, match='0 bins'):
+        reliability(*scores_and_hits(entries), num_bins=0)
+
+
+def _tested_folds(root: Path, work_dir: Path, texts: list[str], **options: object) -> Path:
+    """A config of two folds, and a work dir that tested both; a video ``v<i>`` for each text."""
     rows = [
         dict(
             video_id=f'v{i}',
             duration=10.0,
             queries=[dict(query_id=f'v{i}#0', query=text, spans=[[0, 5]])],
         )
-        for i, text in enumerate(['opens a door'] * 6 + ['throws one pillow'])
+        for i, text in enumerate(texts)
     ]
-    videos = tmp_path / 'videos.jsonl'
+    videos = root / 'videos.jsonl'
     videos.write_text(''.join(json.dumps(row) + '\n' for row in rows))
     dataset = dict(type='JsonlMomentDataset', ann_file=str(videos), split='all',
-                   folds=dict(num=2, test=0, part='train'))  # fmt: skip
-    config = tmp_path / 'config.py'
+                   folds=dict(num=2, test=0, part='train'), **options)  # fmt: skip
+    config = root / 'config.py'
     config.write_text(
         f'train_dataloader = dict(dataset={dataset})\ntest_dataloader = train_dataloader\n'
         "test_evaluator = dict(type='MomentRecall')\ndefault_scope = 'demul_mm'\n"
@@ -282,21 +291,46 @@ def test_folds_are_scored_by_what_each_was_trained_on(tmp_path) -> None:
     for fold in (0, 1):
         entries = [
             _entry(f'v{i}#0', [[0, 5]], [[0, 5, 1.0]], video=f'v{i}') | dict(query=text)
-            for i, text in enumerate(row['queries'][0]['query'] for row in rows)
+            for i, text in enumerate(texts)
             if fold_of(f'v{i}', 2) == fold
         ]
         assert entries
         # What has no true moment is not scored.
         entries.append(_entry(f'none_{fold}', [], [[0, 5, 1.0]]) | dict(query='sings'))
-        save_predictions(tmp_path / f'seed_0_fold_{fold}/predictions.json', entries, {})
-        save_predictions(tmp_path / f'seed_1_fold_{fold}/predictions.json', entries, {})
-    out = tmp_path / 'out.json'
-    done = call('tools/analysis_tools/generalization.py', config, tmp_path, '--out', out)
+        save_predictions(work_dir / f'seed_0_fold_{fold}/predictions.json', entries, {})
+        save_predictions(work_dir / f'seed_1_fold_{fold}/predictions.json', entries, {})
+    return config
+
+
+def _by_novelty(config: Path, work_dir: Path) -> dict:
+    """What generalization.py tells of a work dir."""
+    out = work_dir / 'out.json'
+    done = call('tools/analysis_tools/generalization.py', config, work_dir, '--out', out)
     assert done.code == 0, done.err
-    found = json.loads(out.read_text())['generalization']
+    return json.loads(out.read_text())['generalization']
+
+
+def test_folds_are_scored_by_what_each_was_trained_on(tmp_path) -> None:
+    """The same sentence is known to a fold that trained on it, and new to the other."""
+    pytest.importorskip('sklearn')
+    texts = ['opens a door'] * 6 + ['throws one pillow']
+    found = _by_novelty(_tested_folds(tmp_path, tmp_path, texts), tmp_path)
     assert {name: row['queries'] for name, row in found.items()} == {
         'a new word': 1,
         'a known sentence': 6,
         'all': 7,
     }
     assert found['all']['mIoU'] == 100
+
+
+def test_a_second_training_knows_the_held_out_sentences(tmp_path) -> None:
+    pytest.importorskip('sklearn')
+    held = [stable_unit(f'v{i}', 'holdout') < 0.5 for i in range(12)]
+    texts = ['opens a door' if one else 'throws one pillow' for one in held]
+    options = dict(subset='fit', holdout_fraction=0.5)
+    first, second = (
+        _by_novelty(_tested_folds(tmp_path, work_dir, texts, **options), work_dir)
+        for work_dir in (tmp_path, tmp_path / 'refit')
+    )
+    assert first['a new word']['queries'] == sum(held)
+    assert second['a known sentence']['queries'] == len(texts)

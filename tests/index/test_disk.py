@@ -394,6 +394,33 @@ def test_a_resumed_replacement_replaces(root: Path) -> None:
         assert hits.scores[0] == pytest.approx(1, abs=2e-3)
 
 
+@pytest.mark.parametrize('on_existing', ['skip', 'error'])
+def test_a_replacement_is_not_resumed_as_something_else(root: Path, on_existing: str) -> None:
+    """Ids stay unique, whatever the next addition says of videos that are there."""
+    index = MomentIndex.open(root)
+    newer = make_entries(100) + make_entries(20, 'new')
+    with pytest.raises(Stopped):
+        index.add(stop_after(newer, 110), on_existing='replace')
+    with pytest.raises(IndexMismatchError, match=r"replaces 99 videos.*such as 'v0'"):
+        index.add(Source(newer), on_existing=on_existing)
+    index.add(Source(make_entries(9, 'new')), on_existing=on_existing, resume=False)
+    there = lance.dataset(root / 'videos.lance').to_table(['id'])['id'].to_pylist()
+    assert sorted(there) == sorted(
+        [f'v{i}' for i in range(250) if i != 17] + [f'new{i}' for i in range(9)]
+    )
+
+
+def test_an_addition_is_resumed_by_what_was_advised(root: Path) -> None:
+    index = MomentIndex.open(root)
+    entries = make_entries(120, 'new') + make_entries(9)
+    with pytest.raises(ValueError, match='is in the index already'):
+        index.add(entries)
+    source = Source(entries)
+    index.add(source, on_existing='skip')
+    assert source.loaded == [f'new{i}' for i in range(100, 120)]
+    assert index.stats()['videos'] == 249 + 120
+
+
 def test_two_readers_beside_a_writer(root: Path) -> None:
     """Other processes open and search all the while, and see one version or another, whole."""
     code = (

@@ -470,6 +470,24 @@ def test_wrong_search_options(
         index.search(queries, **options)
 
 
+@pytest.mark.parametrize('mode', ['fast', 'exact'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_wrong_options_of_level_1_are_refused_whatever_the_size(
+    queries: np.ndarray, kind: str, mode: str
+) -> None:
+    few = make_index(kind)
+    few.build(make_entries(5))
+    with pytest.raises(ValueError, match=r'no (search )?options.*nporbe'):
+        few.search(queries, mode=mode, options=dict(nporbe=64))
+    if kind == 'exact':
+        return
+    assert few.search(queries, mode=mode, options=dict(nprobe=2, ef_search=9)).hits
+    for wrong, error in ((-1, ValueError), (0, ValueError), ('a', TypeError), (2.5, TypeError)):
+        for name in ('nprobe', 'ef_search'):
+            with pytest.raises(error, match=name):
+                few.search(queries, mode=mode, options={name: wrong})
+
+
 def test_wrong_queries(index: MomentIndex) -> None:
     with pytest.raises(ValueError, match=r'queries are \(2, 5\); this index needs \(Q, 32\)'):
         index.search(np.zeros((2, 5)))
@@ -511,7 +529,12 @@ def test_nothing_to_build(tmp_path) -> None:
 def test_everything_removed(queries: np.ndarray) -> None:
     index = FaissIndex()
     index.build(make_entries(20))
-    index.remove([f'v{i}' for i in range(20)])
+    counts = [len(entry.moments) for entry in make_entries(20)]
+    assert index.stats()['moments'] == sum(counts)
+    index.remove([f'v{i}' for i in range(12)])
+    assert index.stats()['moments'] == index.stats()['prototypes'] == sum(counts[12:])
+    index.remove([f'v{i}' for i in range(12, 20)])
+    assert index.stats()['moments'] == 0
     assert index.search(queries).hits[0].video_ids == []
     index.compact()
     assert index.search(queries, mode='exact').hits[0].videos == []

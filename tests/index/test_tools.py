@@ -11,11 +11,17 @@ import pytest
 from safetensors.numpy import save_file
 
 from demul_mm.index import MomentIndex
-from demul_mm.index.vectors import VectorFolder, read_queries, read_truth, write_vectors
+from demul_mm.index.vectors import (
+    VectorFolder,
+    read_queries,
+    read_truth,
+    write_queries,
+    write_vectors,
+)
 from tests.apis.small import make_small_corpus
 from tests.tools.running import call
 
-from .corpus import make_entries
+from .corpus import make_entries, make_queries
 
 
 def run(tool: str, *args: object, fails: bool = False) -> str:
@@ -69,6 +75,11 @@ def test_tools_from_build_to_info(tmp_path: Path) -> None:
     assert "'w0' is in the index already" in run('add', index, '--vectors', new, fails=True)
     out = run('search', index, '--queries', queries, '--top', 3, '--where', 'views>4')
     assert out.splitlines()[1].split()[-1] == 'w5'
+    assert out.splitlines()[0] == 'query 0'
+    for mark, fails in (('weights-1', False), ('', False), ('weights-2', True)):
+        write_queries(tmp_path / 'q', make_queries(2), ['one', 'two'], [], mark)
+        out = run('search', index, '--queries', tmp_path / 'q', '--top', 1, fails=fails)
+        assert ('was made with model' in out) if fails else (out.splitlines()[0] == 'one')
     hits = tmp_path / 'hits.json'
     run('search', index, '--queries', queries, '--mode', 'exact', '--nms', 0.5, '--out', hits)
     best = json.loads(hits.read_text())[0]['moments'][0]
@@ -117,6 +128,9 @@ def test_tools_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert '7 videos' in run(*export)
     assert (vectors / 'part-000000.safetensors').stat().st_mtime_ns == before
     assert len(VectorFolder(vectors).ids()) == 7
+    (vectors / 'part-000000.safetensors').unlink()  # as if damaged
+    assert '7 videos' in run(*export)
+    assert len(VectorFolder(vectors).ids()) == 7
     assert read_queries(queries).shape[0] == 7
     assert read_truth(queries)[2] == ('v2', 1.0, 3.0)
     inside = ('export', vectors, *model, '--queries', vectors / 'q.safetensors')
@@ -124,6 +138,8 @@ def test_tools_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     other = ('export', vectors, *model, '--levels', 0)
     assert 'choose another folder' in run(*other, fails=True)
     assert '7 videos' in run('build', index, '--vectors', vectors)
+    told = run('search', index, '--queries', queries, '--top', 1).splitlines()
+    assert told[0] == json.loads(annotations.read_text().splitlines()[0])['queries'][0]['query']
 
     lines = 'yes 2\nlater than 0:04\nbanana\nundo 2\nquit\n'
     monkeypatch.setattr(sys, 'stdin', io.StringIO(lines))
@@ -138,3 +154,27 @@ def test_tools_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 'one --text' in run('search', index, *model, '--interactive', fails=True)
     options = ('--cfg-options', 'test_dataloader.dataset.ann_fil=x')
     assert 'ann_file' in run('search', index, *model, '--text', 'a', *options, fails=True)
+
+
+def test_what_is_left_out_is_listed_and_the_exit_code_1(tmp_path: Path) -> None:
+    corpus = make_small_corpus(tmp_path / 'corpus')
+    model, index = (corpus.config, corpus.checkpoint), tmp_path / 'index'
+    features = corpus.root / 'features'
+    whole = (features / 'v1.npy').read_bytes()
+    np.save(features / 'v1.npy', np.full_like(corpus.features['v1'], np.nan))
+    files = [features / f'{name}.npy' for name in ('v1', 'v2')]
+    add = ('tools/index/add.py', index, *model, '--on-existing', 'skip')
+    tools = [
+        ('tools/index/build.py', index, *model),
+        ('tools/index/export.py', tmp_path / 'vectors', *model),
+        add,
+        ('tools/localize.py', *model, *files, '--query', 'a', '--duration', 16, 40),
+    ]
+    for tool in tools:
+        done = call(*tool)
+        assert done.code == 1
+        assert 'v1' in done.out + done.err
+        assert 'hold NaN' in done.out + done.err
+    (features / 'v1.npy').write_bytes(whole)
+    assert call(*add).code == 0
+    assert MomentIndex.open(index).stats()['videos'] == 7

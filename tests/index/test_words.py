@@ -111,6 +111,20 @@ def test_words_are_added_to_what_vectors_say(
     assert not found[2].word_scores.any()
 
 
+def test_both_modes_of_the_reference_are_the_same_with_words() -> None:
+    """Also where a video is the best by neither alone, of more than are scored anyway."""
+    many = [
+        replace(entry, metadata=dict(text='onion ' * (i % 40) + 'soup ' * 9))
+        for i, entry in enumerate(make_entries(1200))
+    ]
+    index = ExactIndex()
+    index.build(many)
+    options = dict(num_moments=5, num_videos=5, num_candidates=5)
+    asked = dict(words=['onion'] * 20, words_weight=1.0, **options)
+    fast, exact = (index.search(make_queries(20), mode=mode, **asked) for mode in ('fast', 'exact'))
+    assert_same_hits(fast.hits, exact.hits)
+
+
 def test_words_find_what_vectors_miss(entries: list[VideoEntry]) -> None:
     """Level 1 by prototypes alone never hands on a video that only words point at."""
     index = FaissIndex(kind='flat')

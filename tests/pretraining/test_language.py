@@ -106,6 +106,18 @@ def test_it_learns_goes_on_where_it_stopped_and_is_read_by_the_model(tmp_path: P
     assert found.min() > 0.999
 
 
+def test_a_tuning_goes_on_from_its_own_state_alone(tmp_path: Path) -> None:
+    state, one = tmp_path / 'stopped.state', tuner(epochs=2)
+    next(one.run(TALKS, state))
+    others = [TALKS[0]._replace(queries=['zag', 'zig']), *TALKS[1:]]
+    with pytest.raises(ValueError, match=r"is of a tuning with .*'talks'"):
+        next(tuner(epochs=2).run(others, state))
+    one.write(tmp_path / 'lm')
+    other = LanguageTuner(str(tmp_path / 'lm'), one.schedule)
+    with pytest.raises(ValueError, match=r"is of a tuning with .*'model'"):
+        next(other.run(TALKS, state))
+
+
 def test_texts_of_moments_are_drawn_first() -> None:
     one = tuner(texts=3, queries=1)
     drawn = one._draw(TALKS[0], np.random.default_rng(0))

@@ -1,5 +1,6 @@
 """The parts of the pre-training of a small backbone."""
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from demul_mm.datasets.transforms.decode_clips import decode_clips
-from demul_mm.pretraining import Schedule, SentenceSplit, Trainer, pretrain, training
+from demul_mm.pretraining import Schedule, SentenceSplit, Trainer, frames, pretrain, training
 from demul_mm.pretraining.frames import FrameCache
 from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
 from demul_mm.pretraining.sentences import Vocabulary
@@ -17,6 +18,10 @@ from demul_mm.rendered import render_corpus
 pytest.importorskip('av')
 
 CLIPS = dict(clip_seconds=0.5, window_seconds=1.0, frames_per_clip=4, size=32)
+
+
+class Stopped(Exception):
+    pass
 
 
 @pytest.fixture(scope='module')
@@ -44,6 +49,36 @@ def test_cached_clips_are_the_decoded_ones(corpus: Path, tmp_path: Path) -> None
     assert (tmp_path / 'frames.bin').stat().st_mtime_ns == stamp
 
 
+def test_a_cache_is_never_of_other_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brightness = dict(a=10, b=200)
+    broken: list[str] = []
+    for name in brightness:
+        (tmp_path / f'{name}.mp4').touch()
+
+    def decode(path: str, size: int, **options: float) -> tuple[np.ndarray, float]:
+        name = Path(path).stem
+        if name in broken:
+            raise Stopped
+        return np.full((8, 3, 1, size, size), brightness[name], np.uint8), 4.0
+
+    monkeypatch.setattr(frames, 'decode_clips', decode)
+    files = [(name, str(tmp_path / f'{name}.mp4')) for name in brightness]
+    first = FrameCache(tmp_path / 'cache', files, CLIPS, workers=0)
+    broken.append('b')
+    other = {**CLIPS, 'size': 64}
+    with pytest.raises(Stopped):
+        FrameCache(tmp_path / 'cache', files, other, workers=0)
+    again = FrameCache(tmp_path / 'cache', files, CLIPS, workers=0)
+    assert again.gather('b').min() == 200
+
+    broken.clear()
+    (tmp_path / 'b.mp4').write_bytes(b'another film')
+    brightness['b'] = 90
+    now = FrameCache(tmp_path / 'cache', files, CLIPS, workers=0)
+    assert now.gather('b').max() == 90
+    assert first.gather('b').min() == again.gather('b').min() == 200  # what was open stays
+
+
 def test_vocabulary() -> None:
     sentences = ['The red disc spins.', 'The red ring spins', 'The blue disc leaves'] * 5
     vocabulary = Vocabulary(sentences)
@@ -54,6 +89,13 @@ def test_vocabulary() -> None:
     assert weight['the'] == weight['blue'] == 0
     assert float(bags[1].abs().sum()) == 0
     assert vocabulary.weight[vocabulary.index['the']] == 0
+
+
+def test_sentences_without_a_common_word_are_refused() -> None:
+    few = ['a door opens', 'dogs jump', 'children run around', 'onions', 'she sings', 'he cooks']
+    with pytest.raises(ValueError, match=r'no word is in 5 of the 6 sentences .*"a door opens"'):
+        Vocabulary(few)
+    assert Vocabulary(few * 5).words[:2] == ['a', 'around']
 
 
 def test_contrastive_loss_equals_a_slow_one() -> None:
@@ -94,10 +136,6 @@ def test_matcher_learns_a_batch() -> None:
     assert (matcher(cells, bags).argmax(1) == torch.arange(6)).all()
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_a_stopped_training_ends_as_one_that_was_not(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +161,15 @@ def test_a_stopped_training_ends_as_one_that_was_not(
     assert torch.load(state, weights_only=True)['done'] == 2
     with pytest.raises(ValueError, match=r"'steps': 5.*'steps': 6"):
         pretrain(split, vocabulary, replace(schedule, steps=6), tmp_path / 'stopped.pth', dim=8)
+    other = copy(split)
+    other.frames = copy(split.frames)
+    other.frames.clips = {**CLIPS, 'size': 16}
+    reworded = Vocabulary(vocabulary.words * 5)
+    for data, words, dim in ((other, vocabulary, 8), (split, reworded, 8), (split, vocabulary, 9)):
+        with pytest.raises(ValueError, match=r'stopped\.pth\.state is of a training with'):
+            pretrain(data, words, schedule, tmp_path / 'stopped.pth', dim=dim)
+    with pytest.raises(ValueError, match=r"'clips': 4.*'clips': 5"):
+        pretrain(split, vocabulary, replace(schedule, clips=5), tmp_path / 'stopped.pth', dim=8)
     pretrain(split, vocabulary, schedule, tmp_path / 'stopped.pth', dim=8)
     assert not state.exists()
     whole, stopped = (

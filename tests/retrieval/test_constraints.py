@@ -49,13 +49,45 @@ def parse(text: str) -> list:
         ('the second time, but later than 0:40', [TimeWindow(40), Ordinal(2)]),
         ('after 10 s and before 0:30', [TimeWindow(10), TimeWindow(0, 30)]),
         ('the last one before 1:00', [TimeWindow(0, 60), Ordinal(-1)]),
+        ('no later than 0:30', [TimeWindow(0, 30)]),
+        ('not later than 30 s', [TimeWindow(0, 30)]),
+        ('not after 30', [TimeWindow(0, 30)]),
+        ('it is no earlier than 30', [TimeWindow(30)]),
+        ('not earlier than 0:30', [TimeWindow(30)]),
+        ('no sooner than 0:30', [TimeWindow(30)]),
+        ('not before 30', [TimeWindow(30)]),
+        ('not until 0:30', [TimeWindow(30)]),
+        ('no, no later than 0:30', [TimeWindow(0, 30)]),
+        ('not before 10 and no later than 20', [TimeWindow(10), TimeWindow(0, 20)]),
+        ('no, not after 20, the second time', [TimeWindow(0, 20), Ordinal(2)]),
+        ('the second time, later', [Ordinal(2), Relation('after', *SHOWN[None])]),
     ],
 )
 def test_words(text: str, expected: list) -> None:
     assert parse(text) == expected
 
 
-@pytest.mark.parametrize('text', ['', 'a red disc', 'the second banana', 'after lunch', 'the'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        'a red disc',
+        'the second banana',
+        'after lunch',
+        'the',
+        'no',
+        'no later than that one',
+        'not after #3',
+        'not later',
+        'no later',
+        'no after 20',
+        'not between 10 and 20',
+        'the first one, no, the second',
+        'after the first one',
+        'before the last one',
+        'one second later',
+    ],
+)
 def test_what_is_not_understood_is_said(text: str) -> None:
     with pytest.raises(ValueError, match='not understood'):
         parse(text)

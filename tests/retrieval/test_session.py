@@ -1,6 +1,7 @@
 """Search sessions: feedback, words, undoing, saving."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from demul_mm.index import VideoEntry
+from demul_mm.index import SearchFilter, VideoEntry
 from demul_mm.models.heads import JointScore
 from demul_mm.registry import INDEXES
 from demul_mm.retrieval import (
@@ -221,6 +222,47 @@ def test_excluded_and_kept_videos() -> None:
     assert {m.video_id for m in session.results} == {'v7'}
 
 
+@pytest.mark.parametrize(
+    ('given', 'allowed'),
+    [
+        (dict(video_ids={'v3', 'v7', 'v9'}), {'v3', 'v7', 'v9'}),
+        (dict(video_ids='v7'), {'v7'}),
+        (dict(excluded_ids=['v3']), {f'v{i}' for i in range(30) if i != 3}),
+        (dict(conditions=[('n', '<', 8), ('n', 'in', [3, 7, 9])]), {'v3', 'v7'}),
+    ],
+)
+def test_a_session_keeps_to_the_filter_of_its_options(
+    given: dict, allowed: set[str], tmp_path: Path
+) -> None:
+    """And to what was said, and after it was saved."""
+    videos = [replace(video, metadata=dict(n=i)) for i, video in enumerate(VIDEOS)]
+    session = session_of(videos, QUERIES[2], where=SearchFilter(**given))
+
+    def shown(one: SearchSession) -> set[str]:
+        return {m.video_id for m in one.results}
+
+    assert shown(session) == allowed
+    session.tell('after 0:01')
+    session.exclude('v9', 'v5')
+    assert shown(session) == allowed - {'v9', 'v5'}
+    session.keep('v3', 'v7', 'v9')
+    assert shown(session) == allowed & {'v3', 'v7'}
+    session.save(tmp_path / 'session.json')
+    again = SearchSession.load(tmp_path / 'session.json', session.searcher, query_of(QUERIES[2]))
+    assert rows(again) == rows(session)
+    again.undo(3)
+    assert shown(again) == allowed
+
+
+def test_a_function_cannot_be_saved(tmp_path: Path) -> None:
+    where = SearchFilter(predicate=lambda values: values['n'] == 3)
+    videos = [replace(video, metadata=dict(n=i)) for i, video in enumerate(VIDEOS)]
+    session = session_of(videos, QUERIES[2], where=where)
+    assert {m.video_id for m in session.results} == {'v3'}
+    with pytest.raises(ValueError, match='predicate'):
+        session.save(tmp_path / 'session.json')
+
+
 def repeated(places: dict[str, list[float]]) -> list[VideoEntry]:
     """Videos in which the same event happens at these seconds, with other things between."""
     rng = np.random.default_rng(4)
@@ -321,6 +363,8 @@ def test_a_dialogue(tmp_path: Path) -> None:
     assert dialogue.answer('no #2, 3').splitlines()[2].startswith('  no: ')
     assert 'when: from 30 s' in dialogue.answer('later than 0:30')
     assert dialogue.answer('undo 3') == first
+    assert 'when: from 0 s until 30 s' in dialogue.answer('No later than 0:30')
+    assert dialogue.answer('undo') == first
     assert 'understood' in dialogue.answer('banana')
     assert 'no moment 9' in dialogue.answer('yes 9')
     assert 'is no number' in dialogue.answer('yes banana')

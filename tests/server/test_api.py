@@ -143,6 +143,8 @@ def test_a_sheet_shows_the_seconds_asked_for(client: TestClient, red) -> None:
     sheet = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
     assert sheet.shape == (32, 96, 3)
     assert [int(sheet[16, 16 + 32 * i, 2]) > 150 for i in range(3)] == [False, True, False]
+    far = client.get(url, params=dict(start=0, end=1e308, count=3, height=32))
+    assert cv2.imdecode(np.frombuffer(far.content, np.uint8), cv2.IMREAD_COLOR).shape == (32, 96, 3)
     for bad in (dict(start=5, end=4), dict(start=-1, end=4), dict(start=0, end=4, count=1000)):
         assert client.get(url, params=bad).status_code in (400, 422)
 
@@ -333,15 +335,19 @@ def wait(client: TestClient) -> dict:
 def test_a_folder_is_added(tmp_path: Path) -> None:
     home = make_home(tmp_path)
     service = open_service(home)
+    (home / 'more/loop').symlink_to(home / 'more/loop')
     with TestClient(api.create_app(service), base_url=HERE) as client:
         for folder, status in (
             (home, 403),
             ('/', 403),
             (home / 'more/../films', 403),
             (home / 'more/none', 404),
+            ('~nobody-of-this-name/films', 403),
+            (home / 'more/loop', 404),
         ):
             answer = client.post('/api/update', json=dict(folders=[str(folder)]))
             assert answer.status_code == status
+        (home / 'more/loop').unlink()
         (home / 'more/out').symlink_to(home / 'films')
         asked = dict(folders=[str(home / 'more/out')])
         assert client.post('/api/update', json=asked).status_code == 403

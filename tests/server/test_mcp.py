@@ -10,6 +10,7 @@ from mcp.client import Client
 
 from demul_mm.server.mcp_tools import create_mcp
 from demul_mm.server.service import Service
+from tests.app.films import ColourEncoder, write_film
 from tests.server.homes import make_home, open_service
 
 
@@ -55,15 +56,36 @@ def test_search_ask_and_cut(service: Service, tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(video=0)) == 12
 
 
+def test_every_cut_is_a_file_of_its_own(tmp_path: Path) -> None:
+    home = tmp_path / 'home'
+    for folder, colour in (('a', 'red'), ('b', 'blue')):
+        write_film(home / 'films' / folder / 'clip.mp4', [colour, 'black'])
+    service = Service(home / 'library', ColourEncoder, allowed=[home])
+    service.library.update([home / 'films'])
+    keys = [row.key for row in service.library.catalogue.videos()]
+    assert len(keys) == 2
+    asked = [dict(video=key, start=1, end=2, fast=fast) for key in keys for fast in (False, True)]
+    files = [
+        Path(call(service, tmp_path, 'cut', **one).structured_content['file']) for one in asked
+    ]
+    assert len({file.read_bytes() for file in files}) == 4
+    assert call(service, tmp_path, 'cut', **asked[0]).structured_content['file'] == str(files[0])
+
+
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'told'),
     [
         ('search', dict(sentence=' '), 'is empty'),
         ('ask', dict(video='../secret', sentence='red'), 'there is no video'),
+        ('search', dict(sentence='red', number=0), 'number is 0; it must be at least 1'),
+        ('search', dict(sentence='red', number=-3), 'number is -3'),
+        ('ask', dict(sentence='red', number=0), 'number is 0'),
         ('cut', dict(video='/etc/passwd', start=0, end=1), 'there is no video'),
     ],
 )
 def test_mistakes_are_told(service: Service, tmp_path: Path, tool, arguments, told) -> None:
+    if tool == 'ask' and 'video' not in arguments:
+        arguments = dict(arguments, video=service.library.search('red', 1)[0].key)
     answer = call(service, tmp_path, tool, **arguments)
     assert answer.is_error
     assert told in answer.content[0].text

@@ -69,6 +69,20 @@ def test_checkpoint_describes_itself(checkpoint: Path) -> None:
     assert not checkpoint.with_suffix('.frames').exists()
 
 
+def test_splits_in_files_of_one_name_have_frames_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    files = [tmp_path / part / 'videos.jsonl' for part in ('train', 'val')]
+    for file in files:
+        file.parent.mkdir()
+        shutil.copy(corpus / f'{file.parent.name}.jsonl', file)
+    run_tool(
+        'tools/pretrain_backbone.py', files[0], '--out', tmp_path / 'out.pth', '--steps', 1,
+        '--dim', 8, '--size', 16, '--workers', 0, '--val', files[1], '--video-root', corpus,
+        '--cache', tmp_path / 'cache',
+    )  # fmt: skip
+    indices = [json.loads(path.read_text()) for path in (tmp_path / 'cache').rglob('index.json')]
+    assert sorted(len(index['places']) for index in indices) == [2, 5]
+
+
 def test_extract(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     """The packed, .npy and .safetensors forms hold the same; a second run adds what is new."""
     options = ['--checkpoint', checkpoint, '--workers', 0, '--batch', 7]

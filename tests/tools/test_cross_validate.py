@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from demul_mm.datasets import PackedStore
 from tests.engine.tiny import write_tiny_folds
@@ -77,6 +78,24 @@ def test_folds_are_run_pooled_and_not_repeated(
     assert 'holds runs with other settings' in capsys.readouterr().err
 
 
+def test_a_run_that_was_killed_before_its_last_validation_is_not_tested_without_it(
+    config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'runs' / 'seed_0_fold_0'
+    options = [f'{part}_dataloader.dataset.folds.test=0' for part in ('train', 'val', 'test')]
+    # The last epoch is saved and nothing more.
+    train = ['tools/train.py', str(config), '--work-dir', str(folder), '--seed', '0']
+    run_in_process(*train, '--no-validate', '--cfg-options', *options)
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_1.pth']
+    command = ['tools/cross_validate.py', str(config), '--work-dir', str(folder.parent)]
+    run_in_process(*command, '--folds', '0')
+    (best,) = folder.glob('best_*.pth')
+    assert f'checkpoint from {best}' in (folder / 'test.log').read_text()
+    told = (folder / 'train.log').read_text()
+    assert 'Validating epoch 1' in told
+    assert 'Epoch(train)' not in told  # what was trained is not trained on
+
+
 TUNED = """
 _base_ = ['./tiny_cv.py']
 told = dict(texts='told.jsonl', features=dict(
@@ -138,6 +157,20 @@ def test_a_run_that_fails_says_why(
     assert 'train.log ends' in capsys.readouterr().err
     # Who ran it in this process is ended by a signal as before.
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_two_at_once_do_not_train_in_one_folder(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / 'seed_0_fold_0'
+    folder.mkdir()
+    command = ['tools/cross_validate.py', str(config), '--work-dir', str(tmp_path), '--folds', '0']
+    with FileLock(folder / 'run.lock'):
+        for more in ((), ('--refit',)):
+            with pytest.raises(SystemExit):
+                run_in_process(*command, *more)
+            assert f'another process is at work in {folder}' in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir() if path.name != 'run.lock'] == []
 
 
 def test_a_config_without_folds_is_refused(config: Path, capsys: pytest.CaptureFixture) -> None:

@@ -147,6 +147,37 @@ class TestVerify:
         assert 'optional, 1 videos have none' in output
         assert 'train said features: 1 videos, 0 bad' in output
 
+    def test_parts_are_known_by_their_whole_names(self, tmp_path):
+        """As a config of another package's scope has to write them."""
+        write_folder(tmp_path / 'f', {'a': 5})
+        steps = [f'demul_mm.{step}' for step in ('LoadVideoFeature', 'LoadVideoClips')]
+        store = dict(type='demul_mm.FolderStore', path='f', dim=4)
+        config = write_config(tmp_path, [video('a'), video('b')], store, steps)
+        code, output = run('misc/verify_dataset.py', config, '--part', 'train', '--workers', 0)
+        assert code == 1
+        assert 'train visual features: 2 videos, 1 bad' in output
+        assert 'train video files: 2 videos, 2 bad' in output
+        config.write_text(config.read_text().replace("'JsonlM", "'demul_mm.JsonlM"))
+        write_jsonl(tmp_path / 'a.jsonl', [video('a', duration=0), video('b', duration=0)])
+        _, output = run('misc/verify_dataset.py', config, '--part', 'train', '--workers', 0)
+        assert 'train annotations: 2 bad' in output
+
+    def test_each_of_several_data_sets_in_one(self, tmp_path):
+        write_folder(tmp_path / 'f', {'a': 5})
+        config = write_config(tmp_path, [video('a')], dict(type='FolderStore', path='f', dim=4))
+        write_jsonl(tmp_path / 'b.jsonl', [video('b')])
+        more = """
+one = val_dataloader['dataset']
+several = dict(type='ConcatDataset', datasets=[one, dict(one, name='other', ann_file='b.jsonl')])
+train_dataloader = dict(dataset=several)
+"""
+        config.write_text(config.read_text() + more)
+        code, output = run('misc/verify_dataset.py', config, '--workers', 0)
+        assert code == 1
+        for line in ('train 0 visual features: 1 videos, 0 bad', 'val visual features: 1 videos, 0',
+                     'train 1 visual features: 1 videos, 1 bad'):  # fmt: skip
+            assert line in output
+
     def test_dimension_of_the_majority_without_dim(self, tmp_path):
         write_folder(tmp_path / 'f', {'a': 5, 'b': 3}, c=np.zeros((3, 5), np.float32))
         ann = write_jsonl(tmp_path / 'a.jsonl', [video(name) for name in 'abc'])

@@ -1,10 +1,12 @@
 """The train and test tools from the command line, on a toy model."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from tests.tools.running import ROOT, call, measured, run, run_in_process
 
@@ -38,6 +40,16 @@ def test_testing_gives_what_validation_gave(tmp_path: Path) -> None:
     assert 'demul_mm.AutocastOptimWrapper' in dumped
     score = score_of(tmp_path, tmp_path / 'w/epoch_4.pth')
     assert score == pytest.approx(validated(tmp_path / 'w'), abs=1e-6)
+
+
+def test_amp_leaves_the_precision_that_is_asked_for() -> None:
+    use_autocast = runpy.run_path(str(ROOT / 'tools/train.py'))['use_autocast']
+    for asked, expected in ((None, 'auto'), ('bfloat16', 'bfloat16'), ('float16', 'float16')):
+        config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype=asked)))
+        use_autocast(config)
+        assert config.optim_wrapper.dtype == expected
+    with pytest.raises(ValueError, match=r'optim_wrapper\.dtype=float32 none: leave one out'):
+        use_autocast(Config(dict(optim_wrapper=dict(dtype='float32'))))
 
 
 def test_auto_scale_lr_and_deterministic(tmp_path: Path) -> None:

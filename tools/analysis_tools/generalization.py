@@ -1,7 +1,8 @@
 """Score apart the queries whose words, or pairs of words, training has not seen.
 
 Takes the predictions of one test, or the work dir of tools/cross_validate.py, whose folds have
-each their own training sentences. Beside each group its floor: groups differ in how easy they are.
+each their own training sentences (those of refit/ in it: of the held-out videos, too). Beside each
+group its floor: groups differ in how easy they are.
 
 Examples:
     python tools/analysis_tools/generalization.py configs/demul_charades_clip_cv.py \\
@@ -49,8 +50,8 @@ def parts(path: Path) -> Iterator[tuple[int | None, Path]]:
     yield from ((fold, file) for seed, fold, file in runs if seed == runs[0][0])
 
 
-def training_sentences(config: 'Config', fold: int | None) -> list[str]:
-    """What the model was trained to find."""
+def training_sentences(config: 'Config', fold: int | None, refit: bool) -> list[str]:
+    """What the model was trained to find; a second training, in the held-out videos too."""
     from demul_mm.evaluation.floors import annotation_entries
     from demul_mm.registry import DATASETS
 
@@ -58,6 +59,8 @@ def training_sentences(config: 'Config', fold: int | None) -> list[str]:
     dataset['pipeline'] = []
     if fold is not None:
         dataset['folds'] = dict(dataset['folds'], test=fold)
+    if refit:
+        dataset['subset'] = 'all'
     return [entry['query'] for entry in annotation_entries(DATASETS.build(dataset))]
 
 
@@ -86,9 +89,10 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     metric, key = own_video_metric(config)
     MMLogger.get_current_instance().setLevel('WARNING')  # the table is printed below
+    refit = args.predictions.is_dir() and args.predictions.resolve().name == 'refit'
     groups: dict[str, list[PredictionEntry]] = {name: [] for name in GROUPS}
     for fold, file in parts(args.predictions):
-        known = KnownSentences(training_sentences(config, fold))
+        known = KnownSentences(training_sentences(config, fold, refit))
         scored = [entry for entry in load_predictions(file)[1] if entry['gt']]
         for name, entries in known.divide(scored).items():
             groups[name] += entries

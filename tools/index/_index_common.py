@@ -1,6 +1,7 @@
 """What the index tools share."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -73,6 +74,17 @@ def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> 'MomentI
         expected_fingerprint=fingerprints['model_fingerprint'] or None,
         expected_features=fingerprints['feature_fingerprint'] or None,
     )
+
+
+def tell_left_out(source: 'EntrySource') -> int:
+    """List the videos that could not be read; the exit code: 1 if there are any, else 0."""
+    bank = getattr(source, 'bank', None)  # of a model
+    failures = {} if bank is None else bank.failures
+    if failures:
+        print(f'{len(failures)} of {len(source.ids())} videos were left out:', file=sys.stderr)
+        for video_id, why in failures.items():
+            print(f'  {video_id}: {why}', file=sys.stderr)
+    return 1 if failures else 0
 
 
 def summary(index: 'MomentIndex') -> str:

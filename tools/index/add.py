@@ -14,12 +14,13 @@ from _index_common import (
     open_for,
     progress_bar,
     summary,
+    tell_left_out,
 )
 
 from demul_mm.cli import run_tool, tool_parser
 
 
-def main() -> None:
+def main() -> int:
     parser = tool_parser(__doc__)
     add_source_arguments(parser)
     parser.add_argument(
@@ -39,6 +40,7 @@ def main() -> None:
             progress=bar.update,
         )
     print(summary(index))
+    return tell_left_out(source)
 
 
 if __name__ == '__main__':

@@ -10,14 +10,14 @@ Examples:
         --options kind=ivf_pq num_prototypes=8 level2=fp16
 """
 
-from _index_common import add_source_arguments, make_source, progress_bar, summary
+from _index_common import add_source_arguments, make_source, progress_bar, summary, tell_left_out
 from mmengine.config import DictAction
 
 from demul_mm.cli import run_tool, tool_parser
 from demul_mm.registry import INDEXES
 
 
-def main() -> None:
+def main() -> int:
     parser = tool_parser(__doc__)
     add_source_arguments(parser)
     parser.add_argument(
@@ -35,6 +35,7 @@ def main() -> None:
             source, resume=not args.no_resume, overwrite=args.overwrite, progress=bar.update
         )
     print(summary(index))
+    return tell_left_out(source)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _index_common import add_source_arguments, progress_bar
+from _index_common import add_source_arguments, progress_bar, tell_left_out
 
 from demul_mm.cli import load_config, run_tool, tool_parser
 
@@ -74,7 +74,7 @@ def write_query_vectors(path: Path, source: 'BankEntries', fingerprint: str) -> 
     return len(sentences)
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     from demul_mm.apis import load_entry_source
     from demul_mm.index.vectors import VectorFolder, write_vectors
@@ -93,17 +93,17 @@ def main() -> None:
     todo = left_to_do(folder, ids, fingerprints)
     with progress_bar(len(ids), 'exporting') as bar:
         bar.update(len(ids) - len(todo))
-        number = len(list(folder.glob('part-*.safetensors')))
+        paths = (folder / f'part-{number:06d}.safetensors' for number in itertools.count())
+        free = (path for path in paths if not path.exists())
         entries = iter(source.load(todo))
         while part := list(itertools.islice(entries, args.videos_per_file)):
-            path = folder / f'part-{number:06d}.safetensors'
-            write_vectors(path, part, **fingerprints)
-            number += 1
+            write_vectors(next(free), part, **fingerprints)
             bar.update(len(part))
     print(f'{folder}: {len(VectorFolder(folder).ids())} videos')
     if args.queries:
         count = write_query_vectors(args.queries, source, fingerprints['model_fingerprint'])
         print(f'{args.queries}: {count} queries')
+    return tell_left_out(source)
 
 
 if __name__ == '__main__':

@@ -39,7 +39,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', nargs='?', help='config of the model that encodes the sentences')
     parser.add_argument('checkpoint', nargs='?', help='its weights')
     parser.add_argument('--text', nargs='+', default=[], help='sentences to search for')
-    parser.add_argument('--queries', help='query vectors (safetensors, a tensor named queries)')
+    parser.add_argument(
+        '--queries',
+        help='query vectors of export.py, or any safetensors with a tensor named queries',
+    )
     parser.add_argument('--top', type=int, default=10, help='moments (default: %(default)s)')
     parser.add_argument('--num-videos', type=int, help='depth of level 2 (default: 200)')
     parser.add_argument('--num-candidates', type=int, help='depth of level 1')
@@ -89,10 +92,12 @@ def make_queries(
     if bool(args.queries) == bool(args.text):
         raise ValueError('give either --queries FILE, or --text with CONFIG and CHECKPOINT')
     if args.queries:
-        from demul_mm.index.vectors import read_queries
+        from demul_mm.index.vectors import read_queries, read_sentences
 
         vectors = read_queries(args.queries)
-        return vectors, [f'query {i}' for i in range(len(vectors))], None, {}
+        sentences, fingerprint = read_sentences(args.queries)
+        names = sentences or [f'query {i}' for i in range(len(vectors))]
+        return vectors, names, fingerprint, {}
     if not args.checkpoint:
         raise ValueError('--text needs CONFIG and CHECKPOINT, to encode the sentences')
     from demul_mm.apis import load_query_encoder

@@ -15,6 +15,7 @@ Examples:
 
 import argparse
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -54,7 +55,8 @@ def configs_of(args: argparse.Namespace) -> dict[str, dict]:
     if args.config:
         config = load_config(args.config, args.cfg_options)
         parts = [args.part] if args.part else ['train', 'val', 'test']
-        return {part: config[f'{part}_dataloader'].dataset.to_dict() for part in parts}
+        found = {part: config[f'{part}_dataloader'].dataset.to_dict() for part in parts}
+        return dict(one for part in found.items() for one in each_of(*part))
     dataset = dict(
         type=args.dataset, ann_file=args.ann_file, info_file=args.info_file, split=args.split
     )
@@ -64,16 +66,27 @@ def configs_of(args: argparse.Namespace) -> dict[str, dict]:
     return {args.split: dataset}
 
 
+def each_of(title: str, dataset: dict) -> Iterator[tuple[str, dict]]:
+    """The data set, or each of those that it joins, with its title."""
+    from demul_mm.datasets.base import kind_of
+
+    if kind_of(dataset) != 'ConcatDataset':
+        yield title, dataset
+        return
+    for index, one in enumerate(dataset['datasets']):
+        yield from each_of(f'{title} {index}', one)
+
+
 def stores_of(dataset: dict) -> dict[str, tuple[dict, bool]]:
     """The feature stores that the data set reads, with their final paths, by stream.
 
     Each with whether a video may lack the stream.
     """
-    from demul_mm.datasets.base import resolve_store
+    from demul_mm.datasets.base import kind_of, resolve_store
 
     stores = {}
     for step in dataset.get('pipeline', [dict(type='LoadVideoFeature')]):
-        if step.get('type') == 'LoadVideoFeature':
+        if kind_of(step) == 'LoadVideoFeature':
             stream = step.get('stream', 'visual')
             store = step.get('store') or dataset.get('features', {}).get(stream)
             if store is not None:
@@ -101,6 +114,7 @@ def report(title: str, findings: 'Findings', examples: int) -> int:
 def check(part: str, config: dict, args: argparse.Namespace) -> int:
     """Check one data set; the number of faults."""
     from demul_mm.datasets import validate_jsonl
+    from demul_mm.datasets.base import kind_of
     from demul_mm.datasets.verification import Findings, check_features_of, check_videos_of
 
     bare = {k: v for k, v in config.items() if k not in ('features', 'pipeline')}
@@ -108,7 +122,7 @@ def check(part: str, config: dict, args: argparse.Namespace) -> int:
         dataset = DATASETS.build({**bare, 'test_mode': True})
     except (ValueError, FileNotFoundError) as error:
         path = os.path.join(config.get('data_root', ''), config['ann_file'])
-        is_jsonl = config['type'] == 'JsonlMomentDataset' and os.path.isfile(path)
+        is_jsonl = kind_of(config) == 'JsonlMomentDataset' and os.path.isfile(path)
         faults = (validate_jsonl(path) if is_jsonl else []) or [str(error)]
         print(f'{part} annotations: {len(faults):,} bad')
         print('\n'.join(f'    {fault}' for fault in faults))
@@ -125,7 +139,7 @@ def check(part: str, config: dict, args: argparse.Namespace) -> int:
         except (FileNotFoundError, ValueError) as error:
             findings = Findings(len(items), {'no store': [(store['path'], str(error))]})
         bad += report(f'{part} {stream} features', findings, args.examples)
-    if any(step.get('type') == 'LoadVideoClips' for step in config.get('pipeline', [])):
+    if any(kind_of(step) == 'LoadVideoClips' for step in config.get('pipeline', [])):
         bad += report(f'{part} video files', check_videos_of(items), args.examples)
     return bad
 

@@ -44,10 +44,12 @@ class HardVideoSampler(SeededSampler):
         order = torch.randperm(number, generator=generator).tolist()
         groups = group_by_rivals(order if self.shuffle else range(number), self.rivals, self.group)
         flat = [index for members in groups for index in members]
-        flat += flat[: self.total_size - number]
-        # A rank takes a stretch, not every n-th video: rivals must share a batch.
-        first = min(self.rank * self.num_samples, number)
-        own = flat[first : min(first + self.num_samples, self.total_size)]
+        flat = (flat * -(-self.total_size // number))[: self.total_size]
+        # A rank takes a stretch, not every n-th video: rivals must share a batch. Without round_up
+        # the first ranks have one more.
+        share, more = divmod(self.total_size, self.world_size)
+        first = self.rank * share + min(self.rank, more)
+        own = flat[first : first + self.num_samples]
         entropy = (int(self.seed), int(self.epoch))
         yield from (SeededIndex(index, entropy) for index in own)
 

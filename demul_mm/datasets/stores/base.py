@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from demul_mm.files import file_state
 from demul_mm.structures import is_length
 
 # Features of published models stay below 1e4; the squares of larger ones than this overflow.
@@ -71,6 +72,10 @@ class FeatureStore(abc.ABC):
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """A short hash that changes when the features do."""
+
+    def state(self, video_id: str) -> str:
+        """What is another text once the features of a video that is there are others."""
+        return file_state(self.path)
 
     @abc.abstractmethod
     def read(self, video_id: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from demul_mm.datasets.stores.arrays import SUFFIXES, file_shape, read_file
 from demul_mm.datasets.stores.base import FeatureStore, named
-from demul_mm.files import list_by_id
+from demul_mm.files import file_state, list_by_id
 from demul_mm.registry import FEATURE_STORES
 
 
@@ -67,6 +67,9 @@ class FolderStore(FeatureStore):
     def read(self, video_id: str) -> np.ndarray:
         name = f'features of video {video_id!r}'
         return read_file(self._file(video_id), self.key, name, self.take)
+
+    def state(self, video_id: str) -> str:
+        return file_state(self._file(video_id))
 
     def fingerprint(self) -> str:
         """Hash of the names and sizes of all files and of the content of some."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from demul_mm.datasets.stores.arrays import readable, unpack
 from demul_mm.datasets.stores.base import FeatureStore, as_rows, named, rows_shape
+from demul_mm.files import file_state
 from demul_mm.registry import FEATURE_STORES
 
 # A process may open an environment once at a time.
@@ -107,6 +108,9 @@ class LMDBStore(FeatureStore):
             if self.dtype is None:
                 return as_rows(unpack(content, self.key))
             return np.frombuffer(content, self.dtype).reshape(-1, self.dim)
+
+    def state(self, video_id: str) -> str:
+        return file_state(self._file)
 
     def fingerprint(self) -> str:
         """Hash of the keys, and of the values of some."""

@@ -94,6 +94,10 @@ class PackedStore(FeatureStore):
         position = self._positions[video_id]
         return int(self._starts[position + 1] - self._starts[position]), self._stored_dim
 
+    def state(self, video_id: str) -> str:
+        crc32 = self._crc32[self._positions[video_id]]
+        return f'{crc32} {self.shape(video_id)} {self._dtype} {self.clip_seconds}'
+
     def fingerprint(self) -> str:
         return self._fingerprint
 

@@ -12,6 +12,7 @@ import numpy as np
 from demul_mm.datasets.stores.base import check_length
 from demul_mm.datasets.transforms.frame_folder import list_frames, read_frames, read_picture
 from demul_mm.datasets.transforms.step import Step
+from demul_mm.files import file_state
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures import is_length
 from demul_mm.video.decoding import pictures_at, sound_timeline
@@ -178,6 +179,10 @@ class LoadVideoClips(Step):
                 "['video'] and name the file in the annotation ('video')"
             )
         return None if os.path.exists(path) else f'{item.get("video_id")}: there is no {path}'
+
+    def state(self, item: dict) -> str:
+        """What is another text once the item's file is another."""
+        return '' if self.lacks(item) else file_state(item['video_path'])
 
     def transform(self, results: dict) -> dict:
         path = results.get('video_path')

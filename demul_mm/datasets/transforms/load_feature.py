@@ -53,6 +53,10 @@ class LoadVideoFeature(BaseTransform):
             return None
         return f'{item["video_id"]}: not in {self.store.path}'
 
+    def state(self, item: dict) -> str:
+        """What is another text once the item's features are others."""
+        return '' if self.lacks(item) else self.store.state(item['video_id'])
+
     def misfit(self, item: dict) -> str | None:
         """What is wrong with the length of the item's features; None when nothing is.
 

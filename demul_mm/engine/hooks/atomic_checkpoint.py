@@ -17,6 +17,7 @@ from demul_mm.registry import HOOKS
 
 # The log processor takes every name that starts with train, val or test for a value to log.
 CHECKED = 'last_epoch_validated'
+CHOSEN_BY = 'best_chosen_by'
 
 
 @HOOKS.register_module()
@@ -26,10 +27,11 @@ class AtomicCheckpointHook(CheckpointHook):
     Files are written under a temporary name and renamed; outdated checkpoints are removed after
     the new one is on disk, not before; and a resumed run first repeats the validation of its last
     epoch where the kill came before that validation had been recorded, so that the best
-    checkpoint is the one that an uninterrupted run would have chosen.
+    checkpoint, and what hooks fit for a validation, are those of an uninterrupted run.
 
     A run reads and removes the files of its own folder only: in a work dir that was copied, the
-    names it finds are those of the original's files.
+    names it finds are those of the original's files. A run that is resumed with another
+    ``save_best`` or ``rule`` looks for the best anew, and leaves the earlier one's file.
     """
 
     backend_args: dict | None
@@ -44,7 +46,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend=ATOMIC_BACKEND)
         super().before_train(runner)
         self._keep_to_own_files(runner)
-        if self.save_best and self._validation_is_missing(runner):
+        if self._validation_is_missing(runner):
             runner.logger.info(f'Validating epoch {runner.epoch}, after which the run was stopped')
             runner.val_loop.run()
 
@@ -89,6 +91,33 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         runner.message_hub.update_info(CHECKED, runner.epoch)
         super().after_val_epoch(runner, metrics or {})
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        if self.save_best:
+            if 'auto' in self.key_indicators:
+                self._init_rule(self.rules, [next(iter(metrics))])
+            self._forget_other_best(runner)
+        super()._save_best_checkpoint(runner, metrics)
+
+    def _forget_other_best(self, runner: Runner) -> None:
+        """A best score by another metric is no mark for this one."""
+        now = [f'{key} ({rule})' for key, rule in zip(self.key_indicators, self.rules)]
+        info = runner.message_hub.runtime_info
+        before = info.get(CHOSEN_BY, now)
+        runner.message_hub.update_info(CHOSEN_BY, now)
+        if before == now:
+            return
+        for key in self.key_indicators:
+            for name in ('best_score', 'best_ckpt', f'best_score_{key}', f'best_ckpt_{key}'):
+                info.pop(name, None)
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = None
+        else:
+            self.best_ckpt_path_dict = dict.fromkeys(self.key_indicators)
+        runner.logger.warning(
+            f'the best checkpoint so far was chosen by {", ".join(before)}, from now on it is by '
+            f'{", ".join(now)}: the file of that one stays'
+        )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = self._remember(runner, step)

@@ -1,10 +1,10 @@
-"""The learning rate of a resumed run is the one that its config plans."""
+"""The learning rate of a resumed run, and what else its optimizer has, are those of its config."""
 
 import warnings
 from typing import Any
 
 from mmengine.hooks import ParamSchedulerHook
-from mmengine.optim import _ParamScheduler
+from mmengine.optim import BaseOptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
 
 from demul_mm.registry import HOOKS
@@ -19,25 +19,28 @@ class PlannedScheduleHook(ParamSchedulerHook):
 
     A checkpoint holds the schedule that its run had. Where the config plans another one (more
     epochs, another learning rate's course), its steps are repeated up to the place of the
-    checkpoint, so that the run goes on as one that had this plan from its start.
+    checkpoint, so that the run goes on as one that had this plan from its start. What no schedule
+    sets (weight decay, betas, a constant learning rate) is in the checkpoint, too, and is put back
+    to what the config says.
     """
 
     def before_run(self, runner: Runner) -> None:
-        self._planned = [
-            (
-                dict(one.state_dict()),
-                [group[one.param_name] for group in one.optimizer.param_groups],
-            )
-            for one in _schedulers(runner)
+        self._planned = [dict(one.state_dict()) for one in _schedulers(runner)]
+        self._groups = [
+            [{k: v for k, v in group.items() if k != 'params'} for group in wrapper.param_groups]
+            for wrapper in _wrappers(runner)
         ]
 
     def before_train(self, runner: Runner) -> None:
+        if not (runner._resume and runner.iter):
+            return
+        self._put_back(runner)
         schedulers = _schedulers(runner)
-        if not (runner._resume and runner.iter) or len(schedulers) != len(self._planned):
+        if len(schedulers) != len(self._planned):
             return
         changed = [
             f'{name} {_short(one.state_dict().get(name))} -> {_short(value)}'
-            for one, (plan, _) in zip(schedulers, self._planned)
+            for one, plan in zip(schedulers, self._planned)
             for name, value in plan.items()
             if name not in MOVING and one.state_dict().get(name) != value
         ]
@@ -51,12 +54,30 @@ class PlannedScheduleHook(ParamSchedulerHook):
             + ', '.join(f'{name} {value:.3g}' for name, value in values.items())
         )
 
+    def _put_back(self, runner: Runner) -> None:
+        """Give the optimizers what the config says, but for what a schedule sets."""
+        changed = {}
+        for wrapper, plans in zip(_wrappers(runner), self._groups):
+            driven = {one.param_name for one in _schedulers(runner) if one.optimizer is wrapper}
+            driven |= {f'initial_{name}' for name in driven}
+            for group, plan in zip(wrapper.param_groups, plans):
+                for name in plan.keys() - driven:
+                    if group.get(name) != plan[name]:
+                        changed[name] = f'{name} {group.get(name)} -> {plan[name]}'
+                        group[name] = plan[name]
+        if changed:
+            runner.logger.warning(
+                'the optimizer of the config is not that of the checkpoint '
+                f'({", ".join(sorted(changed.values()))}): it goes on as the config says'
+            )
+
     def _replay(self, runner: Runner, schedulers: list[_ParamScheduler]) -> None:
         """Bring the schedulers, and the values they set, to where their plan is now."""
-        for one, (plan, values) in zip(schedulers, self._planned):
-            one.load_state_dict(plan)
-            for group, value in zip(one.optimizer.param_groups, values):
-                group[one.param_name] = value
+        for one, state in zip(schedulers, self._planned):
+            one.load_state_dict(state)
+        for wrapper, plans in zip(_wrappers(runner), self._groups):
+            for group, plan in zip(wrapper.param_groups, plans):
+                group.update(plan)
         length = len(runner.train_dataloader)
         with warnings.catch_warnings():  # torch misses the optimizer's steps in between
             warnings.simplefilter('ignore')
@@ -71,6 +92,13 @@ def _schedulers(runner: Runner) -> list[_ParamScheduler]:
     parts = runner.param_schedulers or []
     found = [one for part in parts.values() for one in part] if isinstance(parts, dict) else parts
     return [one for one in found if isinstance(one, _ParamScheduler)]
+
+
+def _wrappers(runner: Runner) -> list[BaseOptimWrapper]:
+    """The wrappers of the optimizers of a runner that trains."""
+    whole = runner.optim_wrapper
+    parts = whole.values() if isinstance(whole, (dict, OptimWrapperDict)) else [whole]
+    return [one for one in parts if isinstance(one, BaseOptimWrapper)]
 
 
 def _short(value: Any) -> Any:

@@ -61,7 +61,8 @@ class CorpusTestLoop(TestLoop):
             ``num_videos`` where the index is exact and more would change nothing.
         per_video: moments of one video in an answer, at most; None: as many as the model's
             suppression leaves.
-        transfer: weight of the semantic memory; 0 for none.
+        transfer: weight of the semantic memory, in the right video alone, too; 0 for none, as in
+            mmengine's ``TestLoop``.
         query_batch: queries that are searched together.
     """
 

@@ -44,7 +44,7 @@ def load_quietly(folder: str) -> 'PreTrainedModel':
     return lm
 
 
-def _identity(lm: 'PreTrainedModel') -> Tensor:
+def identity_of(lm: 'PreTrainedModel') -> Tensor:
     """A number that another model, or the same with other weights, hardly has; int64."""
     number = 0
     for weight in lm.parameters():
@@ -156,7 +156,7 @@ class TransformersLM(nn.Module):
         self._cache_bytes = cache_mb * 2**20
         self._said_full = False
         if self.frozen and name != 'minilm':
-            self.register_buffer('identity', _identity(lm))
+            self.register_buffer('identity', identity_of(lm))
         _cut(lm, self.layers)
         _tune(lm, tune)
         if self.frozen:

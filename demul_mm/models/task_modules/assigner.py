@@ -40,7 +40,8 @@ class ScaleAssigner:
     The cost of a point is how many octaves the moment's length is off ``span_strides`` cells of the
     point's level, plus how many cells the point is off the moment's centre. Points below
     ``max_cost`` are positive, and so is the cheapest one, whatever it costs: every moment has a
-    positive. The finest level has no lower limit of length, the coarsest no upper one.
+    positive, but for one whose points are all cheaper for another moment of its query. The finest
+    level has no lower limit of length, the coarsest no upper one.
 
     Args:
         span_strides: the moment's length in cells that a level fits best.
