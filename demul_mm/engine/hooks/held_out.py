@@ -1,18 +1,24 @@
 """What a model finds in held-out videos, for the hooks that fit a number on it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
+from mmengine.dist import all_gather_object, get_world_size
 from torch import Tensor
 
 from demul_mm.models.localizers import DeMUL
 from demul_mm.structures import MomentCandidates
 
+# A query: the place of its video in the data set, and its own among the queries of the video.
+QueryKey = tuple[int, int]
+Row = TypeVar('Row')
+
 
 class OwnCandidates(NamedTuple):
     """All candidates of ``R`` queries in their own videos."""
 
+    keys: Sequence[QueryKey]  # R of them
     found: MomentCandidates
     meaning: Tensor  # (R, E) of the queries
     extents: Tensor  # (R,) seconds that the clip axis covers
@@ -32,11 +38,11 @@ def own_candidates(model: DeMUL, loader: Iterable, max_queries: int) -> Iterator
     Args:
         model: in its test mode.
         loader: gives batches of a data set with queries.
-        max_queries: the batch that reaches it is the last.
+        max_queries: of all ranks together; the batch that reaches a rank's share is its last.
     """
     seen = 0
     for batch in loader:
-        if seen >= max_queries:
+        if seen * get_world_size() >= max_queries:
             return
         data = model.data_preprocessor(batch, False)
         samples = data['data_samples']
@@ -44,10 +50,24 @@ def own_candidates(model: DeMUL, loader: Iterable, max_queries: int) -> Iterator
         if not truths:
             continue
         seen += sum(len(spans) > 0 for spans in truths)
+        keys = [(int(s.sample_idx), q) for s in samples for q in range(len(s.queries))]
         inputs = data['inputs']
         queries = model.encode_tokens(inputs['ids'], inputs['word_mask'])
         seconds = torch.tensor([s.duration for s in samples for _ in s.queries])
         own = model.own_candidates(model.encode_video(inputs), queries, samples)
         for rows, found, extents in own:
             durations = seconds[rows].to(extents)
-            yield OwnCandidates(found, queries.meaning[rows], extents, durations, truths[rows])
+            meaning = queries.meaning[rows]
+            yield OwnCandidates(keys[rows], found, meaning, extents, durations, truths[rows])
+
+
+def of_all_ranks(own: Mapping[QueryKey, Row]) -> list[Row]:
+    """What all ranks know of their queries, in the order of the data set.
+
+    A query that several have, since samplers pad the last batch of some ranks with videos of
+    others, counts once: numbers do not depend on how many processes fit them.
+    """
+    rows: dict[QueryKey, Row] = {}
+    for part in all_gather_object(dict(own)):
+        rows = {**part, **rows}  # that of the first
+    return [rows[key] for key in sorted(rows)]
