@@ -8,7 +8,12 @@ import torch
 from mmengine.dataset import DefaultSampler, pseudo_collate
 from torch.utils.data import DataLoader
 
-from demul_mm.engine.hooks import CalibrationHook, LengthMemoryHook, MomentPriorHook
+from demul_mm.engine.hooks import (
+    CalibrationHook,
+    LengthMemoryHook,
+    MomentPriorHook,
+    VideoWeightHook,
+)
 from tests.engine.test_length_memory_hook import runner_of
 from tests.models.tiny import only, predictions_of, tiny_data, tiny_model
 from tests.warm import run_ranks
@@ -20,7 +25,9 @@ def item(video: int) -> dict:
     """A video as a data set gives it."""
     data = only(tiny_data(LENGTHS, QUERIES), video)
     inputs = {name: rows[0] for name, rows in data['inputs'].items()}
-    return dict(inputs=inputs, data_samples=data['data_samples'][0])
+    sample = data['data_samples'][0]
+    sample.set_metainfo(dict(meta=dict(text=f'{" ".join(sample.queries)} seen')))
+    return dict(inputs=inputs, data_samples=sample)
 
 
 def fit_all() -> dict[str, float]:
@@ -38,6 +45,7 @@ def fit_all() -> dict[str, float]:
     runner.logger = SimpleNamespace(info=lambda _: None, warning=lambda _: None)
     LengthMemoryHook(iou_thr=0.3).before_val_epoch(runner)
     MomentPriorHook(iou_thr=0.3).before_val_epoch(runner)
+    VideoWeightHook(num_rivals=2, max_queries=11, iou_thr=0.0).before_val_epoch(runner)
     calibration = CalibrationHook(iou_thr=0.05)
     calibration.before_val_epoch(runner)
     for number, batch in enumerate(loader):
@@ -46,6 +54,8 @@ def fit_all() -> dict[str, float]:
     return dict(
         length=float(model.length_memory.weight),
         prior=float(model.prior.weight),
+        video=float(model.head.joint.video_weight),
+        words=float(model.head.joint.words_weight),
         calibrated=float(model.calibrator.num_fitted),
         scale=float(model.calibrator.scale),
         bias=float(model.calibrator.bias),

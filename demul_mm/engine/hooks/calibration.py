@@ -6,8 +6,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from demul_mm.engine.hooks.held_out import QueryKey, of_all_ranks
+from demul_mm.engine.hooks.held_out import QueryKey
 from demul_mm.engine.models import models_of
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.registry import HOOKS
 from demul_mm.structures import MomentDataSample, span_iou
@@ -58,7 +59,7 @@ class CalibrationHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         # A sentence that a video is asked twice counts once.
-        rows = sorted(set(of_all_ranks(self._top)))
+        rows = sorted(set(of_all_ranks(self._top).values()))
         hits = torch.tensor([row[2] for row in rows])
         if len(rows) < 2 or hits.all() or not hits.any():
             runner.logger.warning(

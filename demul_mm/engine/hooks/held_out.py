@@ -1,10 +1,10 @@
 """What a model finds in held-out videos, for the hooks that fit a number on it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
-from mmengine.dist import all_gather_object, get_world_size
+from mmengine.dist import get_world_size
 from torch import Tensor
 
 from demul_mm.models.localizers import DeMUL
@@ -12,7 +12,6 @@ from demul_mm.structures import MomentCandidates
 
 # A query: the place of its video in the data set, and its own among the queries of the video.
 QueryKey = tuple[int, int]
-Row = TypeVar('Row')
 
 
 class OwnCandidates(NamedTuple):
@@ -59,15 +58,3 @@ def own_candidates(model: DeMUL, loader: Iterable, max_queries: int) -> Iterator
             durations = seconds[rows].to(extents)
             meaning = queries.meaning[rows]
             yield OwnCandidates(keys[rows], found, meaning, extents, durations, truths[rows])
-
-
-def of_all_ranks(own: Mapping[QueryKey, Row]) -> list[Row]:
-    """What all ranks know of their queries, in the order of the data set.
-
-    A query that several have, since samplers pad the last batch of some ranks with videos of
-    others, counts once: numbers do not depend on how many processes fit them.
-    """
-    rows: dict[QueryKey, Row] = {}
-    for part in all_gather_object(dict(own)):
-        rows = {**part, **rows}  # that of the first
-    return [rows[key] for key in sorted(rows)]

@@ -8,9 +8,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from demul_mm.engine.hooks.held_out import QueryKey, of_all_ranks, own_candidates
+from demul_mm.engine.hooks.held_out import QueryKey, own_candidates
 from demul_mm.engine.hooks.video_weight import best_weight
 from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules import LengthMemory
@@ -53,7 +54,7 @@ class LengthMemoryHook(Hook):
         number = int(memories[0].count)
         # All ranks fit one number, each having looked at its own share of the videos.
         rows = self.rows(model, runner.val_loop.dataloader) if number else {}
-        weight = best_weight(of_all_ranks(rows), low=0.01, high=10.0)
+        weight = best_weight(list(of_all_ranks(rows).values()), low=0.01, high=10.0)
         if weight is None:
             return
         for memory in memories:

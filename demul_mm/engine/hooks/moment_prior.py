@@ -8,8 +8,9 @@ from mmengine.runner import Runner
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from demul_mm.engine.hooks.held_out import QueryKey, of_all_ranks, own_candidates
+from demul_mm.engine.hooks.held_out import QueryKey, own_candidates
 from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules import MomentPrior
@@ -52,7 +53,7 @@ class MomentPriorHook(Hook):
         known = bool(priors[0].share.any())
         rows = self.rows(model, runner.val_loop.dataloader) if known else {}
         # All ranks fit one number, each having looked at its own share of the videos.
-        weight = best_share(of_all_ranks(rows))
+        weight = best_share(list(of_all_ranks(rows).values()))
         if weight is None:
             return
         for prior in priors:

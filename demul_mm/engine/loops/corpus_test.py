@@ -11,6 +11,7 @@ from mmengine.runner import Runner, TestLoop
 from torch.utils.data import DataLoader
 
 from demul_mm.engine.models import unwrapped
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.index import MomentIndex
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import INDEXES, LOOPS
@@ -26,9 +27,6 @@ from demul_mm.retrieval import (
 )
 from demul_mm.structures import MomentDataSample, QueryEncoding
 from demul_mm.structures.nms import MomentNMS
-
-# Videos that ranks exchange at once.
-BLOCK = 256
 
 
 @LOOPS.register_module()
@@ -227,14 +225,7 @@ class CorpusTestLoop(TestLoop):
 
 def exchange(own: Mapping[int, EncodedVideo]) -> dict[str, EncodedVideo]:
     """The videos of all ranks by id, in the order of the data set whatever the ranks."""
-    numbers = list(own)
-    most = max(all_gather_object(len(numbers)))
-    everything: dict[int, EncodedVideo] = {}
-    for start in range(0, most, BLOCK):
-        part = {number: own[number] for number in numbers[start : start + BLOCK]}
-        for other in all_gather_object(part):
-            everything.update(other)
-    return {video.video_id: video for _, video in sorted(everything.items())}
+    return {video.video_id: video for video in of_all_ranks(own).values()}
 
 
 def _survived(answer: CorpusAnswer, video_id: str) -> tuple[bool, bool, bool]:
