@@ -13,6 +13,7 @@ import projects.conquer  # noqa: F401  both register their methods
 from demul_mm.registry import MODELS
 from tests.engine.tiny import DIM, write_tiny_demul
 from tests.models.tiny import VOCABULARY
+from tests.warm import run_ranks
 
 
 @MODELS.register_module(force=True)
@@ -79,3 +80,24 @@ def test_every_video_is_found_in_the_end(name: str, tmp_path: Path) -> None:
     if name == 'xml':  # a video's moments keep their order among those of others
         for k in (1, 2, 5):
             assert metrics[f'VCMR/R@{k},IoU=0.3'] <= metrics[f'SVMR/R@{k},IoU=0.3']
+
+
+def _rank_main(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
+    )
+    found = {name: metrics_of(Path(folder, f'{name}_{rank}'), name) for name in METHODS}
+    torch.save(found, f'{folder}/{rank}.pt')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_search_what_one_does(tmp_path: Path) -> None:
+    alone = {name: metrics_of(tmp_path / name, name) for name in METHODS}
+    run_ranks(_rank_main, str(tmp_path))
+    for rank in range(2):
+        found = torch.load(tmp_path / f'{rank}.pt', weights_only=True)
+        for name in METHODS:
+            assert found[name] == pytest.approx(alone[name], abs=1e-3)
+            assert alone[name]['VR/R@2'] < 100

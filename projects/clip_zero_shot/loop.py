@@ -1,11 +1,15 @@
 """Search of a corpus through DeMUL's index, without a trained model."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from demul_mm.engine.loops.corpus_test import build_index
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.index import ExactIndex, VideoEntry
 from demul_mm.models.localizers.own_video import unit_clips
-from demul_mm.registry import INDEXES, LOOPS
+from demul_mm.registry import LOOPS
 from demul_mm.structures import MomentDataSample
 from demul_mm.structures.nms import MomentNMS
 from demul_mm.zero_shot.windows import window_spans, window_vectors
@@ -32,12 +36,12 @@ class IndexTestLoop(CorpusLoop):
         runner: object,
         dataloader: object,
         evaluator: object,
-        index: dict | None = None,
+        index: dict[str, Any] | None = None,
         num_videos: int = 100,
         num_moments: int = 100,
     ) -> None:
         super().__init__(runner, dataloader, evaluator)
-        self.index = INDEXES.build(index or dict(type='ExactIndex', level2='fp16'))
+        self.index_config = dict(index or dict(type='ExactIndex', level2='fp16'))
         self.num_videos, self.num_moments = num_videos, num_moments
 
     def _answer(
@@ -50,10 +54,12 @@ class IndexTestLoop(CorpusLoop):
                 clips.append(rows[mask].numpy())
             if batch.text is not None:
                 texts.append(batch.text.vector.cpu())
-        entries = (entry_of(sample, rows) for sample, rows in zip(samples, clips))
-        self.index.build(entries, resume=False, overwrite=True)
-        exact = isinstance(self.index, ExactIndex)  # more candidates would change nothing
-        found = self.index.search(
+        own = {int(s.sample_idx): entry_of(s, rows) for s, rows in zip(samples, clips)}
+        index = build_index(self.index_config, of_all_ranks(own).values())
+        if not texts:
+            return samples, [], []
+        exact = isinstance(index, ExactIndex)  # more candidates would change nothing
+        found = index.search(
             torch.cat(texts),
             num_moments=self.num_moments,
             num_videos=self.num_videos,

@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop
 from torch.nn.utils.rnn import pad_sequence
 
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.models.localizers.own_video import OwnVideoBatch, in_float32
 from demul_mm.registry import LOOPS
 from demul_mm.structures import MomentDataSample
@@ -18,7 +19,8 @@ from projects.xml.model import XML, CorpusClips
 class CorpusLoop(TestLoop):
     """The frame of a test that finds every query of the split among all of its videos.
 
-    Samples get ``pred_moments`` in the own video, ``pred_corpus`` and ``pred_videos``. One process.
+    Samples get ``pred_moments`` in the own video, ``pred_corpus`` and ``pred_videos``. Processes
+    exchange what they keep of their videos, and each answers the queries of its share.
     """
 
     @torch.no_grad()
@@ -47,7 +49,7 @@ class CorpusLoop(TestLoop):
     def _answer(
         self, model: Any
     ) -> tuple[list[MomentDataSample], list[list[list]], list[list[str]]]:
-        """All samples, and of each query the best moments and the likest videos by name."""
+        """The samples of this rank; of their queries the best moments and likest videos by name."""
 
     def _batches(self, model: Any, samples: list[MomentDataSample]) -> Iterator[OwnVideoBatch]:
         """The split batch by batch; ``samples`` grows by those of each, with their moments."""
@@ -59,6 +61,20 @@ class CorpusLoop(TestLoop):
             self.runner.call_hook(
                 'after_test_iter', batch_idx=number, data_batch=data, outputs=samples
             )
+
+
+class VideoFacts(NamedTuple):
+    """What an answer says of a video."""
+
+    video_id: str
+    extent: float  # seconds that the clip axis covers
+    duration: float  # seconds
+
+
+def facts_of(sample: MomentDataSample) -> VideoFacts:
+    """Those of the video of a sample."""
+    extent = sample.metainfo.get('extent', sample.duration)
+    return VideoFacts(sample.video_id, extent, sample.duration)
 
 
 @LOOPS.register_module()
@@ -100,40 +116,41 @@ class ExhaustiveTestLoop(CorpusLoop):
         texts = []
         for batch in self._batches(model, samples):
             encoded = in_float32(model.encode_clips(batch.clips, batch.mask))
-            rows += [type(encoded)(*(x[v] for x in encoded)) for v in range(len(batch.mask))]
+            device, kind = batch.mask.device, type(encoded)
+            # Cloned, or a row would take the whole batch with it to other processes.
+            rows += zip(*([row.clone() for row in x.cpu()] for x in encoded))
             if batch.text is not None:
                 texts.append(in_float32(batch.text))
+        own = {int(s.sample_idx): (facts_of(s), row) for s, row in zip(samples, rows)}
+        facts, rows = map(list, zip(*of_all_ranks(own).values()))
         fields = (pad_sequence(list(field), batch_first=True) for field in zip(*rows))
-        videos = type(rows[0])(*fields)
+        videos = kind(*(field.to(device) for field in fields))
         moments: list[list[list]] = []
         names: list[list[str]] = []
         for text in texts:
             for start in range(0, len(text.mask), self.query_batch):
                 part = slice(start, start + self.query_batch)
                 found = self._search(
-                    model, type(text)(*(field[part] for field in text)), videos, samples
+                    model, type(text)(*(field[part] for field in text)), videos, facts
                 )
                 moments += found[0]
                 names += found[1]
         return samples, moments, names
 
     def _search(
-        self, model: XML, text: Any, videos: CorpusClips, samples: list[MomentDataSample]
+        self, model: XML, text: Any, videos: CorpusClips, facts: list[VideoFacts]
     ) -> tuple[list[list[list]], list[list[str]]]:
         """Of each query: the best moments, and the likest videos by name."""
         query = model.encode_words(text)
         near, index = model.likeness(query, videos).topk(min(self.num_videos, len(videos.mask)))
-        names = [[samples[v].video_id for v in row] for row in index.tolist()]
+        names = [[facts[v].video_id for v in row] for row in index.tolist()]
         near, index = near[:, : self.num_searched], index[:, : self.num_searched]
         pairs = index.flatten()
         spans, scores, valid, _ = model.nms(*model.search_moments(text, query, videos, index))
         scores = scores + model.video_weight * near.flatten()[:, None]
         seconds, limit = (
             torch.tensor(values, device=spans.device)[pairs][:, None, None]
-            for values in (
-                [s.metainfo.get('extent', s.duration) for s in samples],
-                [s.duration for s in samples],
-            )
+            for values in ([each.extent for each in facts], [each.duration for each in facts])
         )
         spans = torch.minimum(spans * seconds, limit)
         kept = spans.shape[1]

@@ -39,7 +39,11 @@ def test_scores_and_likeness_are_those_of_the_best_predictions() -> None:
     runner, samples = runner_of(calibrator), validated()
     hook.before_val_epoch(runner)
     hook.after_val_iter(runner, 0, outputs=samples)
-    hook.after_val_iter(runner, 1, outputs=samples[:3])  # what a sampler padded with
+    # What a sampler padded with, read in another batch: the same to a rounding.
+    again = [sample.clone() for sample in samples[:3]]
+    for sample in again:
+        sample.pred_moments[0].joint = sample.pred_moments[0].joint.nextafter(torch.tensor(9.0))
+    hook.after_val_iter(runner, 1, outputs=again)
     hook.after_val_epoch(runner)
     assert calibrator.num_fitted == 200
     assert float(calibrator.scale) == pytest.approx(1, abs=0.4)

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor
 
+from demul_mm.engine import ranks as ranks_of_a_run
 from demul_mm.engine.loops import corpus_test
 from demul_mm.engine.loops.corpus_test import exchange, step_recall
 from demul_mm.evaluation import predictions
@@ -209,7 +210,8 @@ def simulate_ranks(monkeypatch: pytest.MonkeyPatch, parts: list[Any], work: Any)
         meet.wait(timeout=20)
         return everything
 
-    monkeypatch.setattr(corpus_test, 'all_gather_object', gather)
+    for module in (ranks_of_a_run, corpus_test):
+        monkeypatch.setattr(module, 'all_gather_object', gather)
     results: list[Any] = [None] * len(parts)
 
     def start(number: int) -> None:
@@ -229,7 +231,7 @@ def test_ranks_exchange_all_videos_in_the_order_of_the_data_set(
 ) -> None:
     model, data = tiny_model(), tiny_data((13, 8, 20, 5), (1, 1, 1, 1))
     videos: list[EncodedVideo] = encode_batch(model, data)
-    monkeypatch.setattr(corpus_test, 'BLOCK', 1)
+    monkeypatch.setattr(ranks_of_a_run, 'BLOCK', 1)
     # Three ranks; the last repeats a video, as samplers do to fill up.
     parts = [{0: videos[0], 3: videos[3]}, {1: videos[1]}, {2: videos[2], 0: videos[0]}]
     for found in simulate_ranks(monkeypatch, parts, exchange):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demul_mm.engine.hooks import LengthMemoryHook
+from demul_mm.engine.hooks import LengthMemoryHook, held_out
 from demul_mm.models.localizers import DeMUL
 from demul_mm.structures import span_iou
 from tests.models.tiny import SENTENCES, predictions_of, tiny_data, tiny_model
@@ -59,13 +59,20 @@ def test_the_rows_are_all_candidates_of_the_own_video() -> None:
     plain = tiny_model(test_cfg=dict(nms=everything))  # without the memory, the same weights
     found = [m for sample in predictions_of(plain, data) for m in sample.pred_moments]
     truth = [spans for sample in data['data_samples'] for spans in sample.gt_spans]
-    for (score, told, hit), moments, spans in zip(rows, found, truth, strict=True):
+    for (score, told, hit), moments, spans in zip(rows.values(), found, truth, strict=True):
         torch.testing.assert_close(
             score.sort(descending=True).values.float(), moments.joint, rtol=1e-4, atol=1e-4
         )
         assert told.isfinite().all()
         iou = span_iou(moments.spans[:, None], spans[None]).amax(1)
         assert int(hit.sum()) == int((iou >= 0.3).sum())
+
+
+def test_processes_share_the_queries_that_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = tiny_model(), tiny_data()
+    for ranks, batches in ((1, 2), (2, 1)):
+        monkeypatch.setattr(held_out, 'get_world_size', lambda ranks=ranks: ranks)
+        assert len(list(held_out.own_candidates(model, [data] * 4, 10))) == batches
 
 
 def test_a_length_that_is_likely_is_preferred() -> None:

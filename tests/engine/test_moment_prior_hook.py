@@ -33,7 +33,7 @@ def test_the_rows_are_the_likelihoods_of_the_truth() -> None:
     moments = [each for sample in found for each in sample.pred_moments]
     truths = [(spans, s.duration) for s in data['data_samples'] for spans in s.gt_spans]
     for (model_says, places_say), each, (truth, duration) in zip(
-        rows, moments, truths, strict=True
+        rows.values(), moments, truths, strict=True
     ):
         hit = span_iou(each.spans[:, None], truth[None]).amax(1) >= 0.3
         assert model_says == pytest.approx(float(each.joint.softmax(0)[hit].sum()), abs=1e-4)

@@ -115,7 +115,7 @@ def tiny_sample(duration: float, queries: Sequence[str], seed: int = 0) -> Momen
     """A video with one made-up moment for each query."""
     rng = torch.Generator().manual_seed(seed)
     sample = MomentDataSample()
-    sample.set_metainfo(dict(video_id=f'v{seed}', duration=duration))
+    sample.set_metainfo(dict(sample_idx=seed, video_id=f'v{seed}', duration=duration))
     sample.queries = list(queries)
     borders = [torch.rand(1, 2, generator=rng).sort(-1).values * duration for _ in queries]
     sample.gt_spans = borders

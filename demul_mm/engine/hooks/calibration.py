@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from demul_mm.engine.hooks.held_out import QueryKey
 from demul_mm.engine.models import models_of
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.registry import HOOKS
 from demul_mm.structures import MomentDataSample, span_iou
@@ -34,10 +35,10 @@ class CalibrationHook(Hook):
 
     def __init__(self, iou_thr: float = 0.5) -> None:
         self.iou_thr = iou_thr
-        self._top: list[tuple[int, float, bool, float]] = []
+        self._top: dict[QueryKey, tuple[int, float, bool, float]] = {}
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self._top = []
+        self._top = {}
 
     def after_val_iter(
         self,
@@ -47,16 +48,18 @@ class CalibrationHook(Hook):
         outputs: Sequence[MomentDataSample] | None = None,
     ) -> None:
         for sample in outputs or []:
-            for moments, truth in zip(sample.pred_moments, sample.gt_spans):
+            for q, (moments, truth) in enumerate(zip(sample.pred_moments, sample.gt_spans)):
                 if len(moments.spans) and len(truth):
                     iou = span_iou(moments.spans[:1], truth.to(moments.spans)).max()
                     joint = float(moments.joint[0])
                     video = float(moments.terms[0, VIDEO])
                     hit = bool(iou >= self.iou_thr)
-                    self._top.append((int(sample.sample_idx), joint, hit, video))
+                    number = int(sample.sample_idx)
+                    self._top.setdefault((number, q), (number, joint, hit, video))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        rows = sorted({row for part in all_gather_object(self._top) for row in part})
+        # A sentence that a video is asked twice counts once.
+        rows = sorted(set(of_all_ranks(self._top).values()))
         hits = torch.tensor([row[2] for row in rows])
         if len(rows) < 2 or hits.all() or not hits.any():
             runner.logger.warning(

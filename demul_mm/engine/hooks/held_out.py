@@ -4,15 +4,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor
 
 from demul_mm.models.localizers import DeMUL
 from demul_mm.structures import MomentCandidates
 
+# A query: the place of its video in the data set, and its own among the queries of the video.
+QueryKey = tuple[int, int]
+
 
 class OwnCandidates(NamedTuple):
     """All candidates of ``R`` queries in their own videos."""
 
+    keys: Sequence[QueryKey]  # R of them
     found: MomentCandidates
     meaning: Tensor  # (R, E) of the queries
     extents: Tensor  # (R,) seconds that the clip axis covers
@@ -32,11 +37,11 @@ def own_candidates(model: DeMUL, loader: Iterable, max_queries: int) -> Iterator
     Args:
         model: in its test mode.
         loader: gives batches of a data set with queries.
-        max_queries: the batch that reaches it is the last.
+        max_queries: of all ranks together; the batch that reaches a rank's share is its last.
     """
     seen = 0
     for batch in loader:
-        if seen >= max_queries:
+        if seen * get_world_size() >= max_queries:
             return
         data = model.data_preprocessor(batch, False)
         samples = data['data_samples']
@@ -44,10 +49,12 @@ def own_candidates(model: DeMUL, loader: Iterable, max_queries: int) -> Iterator
         if not truths:
             continue
         seen += sum(len(spans) > 0 for spans in truths)
+        keys = [(int(s.sample_idx), q) for s in samples for q in range(len(s.queries))]
         inputs = data['inputs']
         queries = model.encode_tokens(inputs['ids'], inputs['word_mask'])
         seconds = torch.tensor([s.duration for s in samples for _ in s.queries])
         own = model.own_candidates(model.encode_video(inputs), queries, samples)
         for rows, found, extents in own:
             durations = seconds[rows].to(extents)
-            yield OwnCandidates(found, queries.meaning[rows], extents, durations, truths[rows])
+            meaning = queries.meaning[rows]
+            yield OwnCandidates(keys[rows], found, meaning, extents, durations, truths[rows])

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from demul_mm.engine.hooks.held_out import own_candidates
+from demul_mm.engine.hooks.held_out import QueryKey, own_candidates
 from demul_mm.engine.hooks.video_weight import best_weight
 from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules import LengthMemory
@@ -33,7 +33,8 @@ class LengthMemoryHook(Hook):
 
     Args:
         iou_thr: the IoU at which a candidate hits.
-        max_queries: so many queries of the validation split, the first of each process, are enough.
+        max_queries: so many queries of the validation split, its first, are enough; processes share
+            them.
     """
 
     # After the EMA hook has put the averaged weights in place.
@@ -52,10 +53,8 @@ class LengthMemoryHook(Hook):
         memories = [memory_of(each) for each in models_of(runner)]
         number = int(memories[0].count)
         # All ranks fit one number, each having looked at its own share of the videos.
-        rows = self.rows(model, runner.val_loop.dataloader) if number else []
-        weight = best_weight(
-            [row for part in all_gather_object(rows) for row in part], low=0.01, high=10.0
-        )
+        rows = self.rows(model, runner.val_loop.dataloader) if number else {}
+        weight = best_weight(list(of_all_ranks(rows).values()), low=0.01, high=10.0)
         if weight is None:
             return
         for memory in memories:
@@ -88,13 +87,13 @@ class LengthMemoryHook(Hook):
         captions = torch.cat(parts) if parts else memory.captions[:0]
         return captions, memory.lengths.new_tensor([seconds for _, seconds in told])
 
-    def rows(self, model: DeMUL, loader: Iterable) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def rows(self, model: DeMUL, loader: Iterable) -> dict[QueryKey, tuple[Tensor, Tensor, Tensor]]:
         """For each query of ``loader`` score, log-likelihood of length and hit of all candidates.
 
         The score is the one without the memory.
         """
         memory = memory_of(model)
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        found: dict[QueryKey, tuple[Tensor, Tensor, Tensor]] = {}
         for own in own_candidates(model, loader, self.max_queries):
             seconds, mask = own.seconds, own.found.mask
             length = (seconds[..., 1] - seconds[..., 0]).clamp(min=0)
@@ -104,7 +103,8 @@ class LengthMemoryHook(Hook):
                     continue
                 iou = span_iou(seconds[i, mask[i]].cpu()[:, None], spans[None]).amax(1)
                 score = own.found.scores[i, mask[i]].cpu().double()
-                found.append((score, told[i, mask[i]].cpu().double(), iou >= self.iou_thr))
+                length_score = told[i, mask[i]].cpu().double()
+                found[own.keys[i]] = (score, length_score, iou >= self.iou_thr)
         return found
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 import torch
-from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from demul_mm.engine.hooks.held_out import own_candidates
+from demul_mm.engine.hooks.held_out import QueryKey, own_candidates
 from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.evaluation.floors import annotation_entries
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.task_modules import MomentPrior
@@ -32,7 +32,8 @@ class MomentPriorHook(Hook):
 
     Args:
         iou_thr: the IoU at which a moment is the true one.
-        max_queries: so many queries of the validation split, the first of each process, are enough.
+        max_queries: so many queries of the validation split, its first, are enough; processes share
+            them.
     """
 
     # After the EMA hook has put the averaged weights in place.
@@ -50,9 +51,9 @@ class MomentPriorHook(Hook):
         self.learn(runner, model)
         priors = [prior_of(each) for each in models_of(runner)]
         known = bool(priors[0].share.any())
-        rows = self.rows(model, runner.val_loop.dataloader) if known else []
+        rows = self.rows(model, runner.val_loop.dataloader) if known else {}
         # All ranks fit one number, each having looked at its own share of the videos.
-        weight = best_share([row for part in all_gather_object(rows) for row in part])
+        weight = best_share(list(of_all_ranks(rows).values()))
         if weight is None:
             return
         for prior in priors:
@@ -74,10 +75,10 @@ class MomentPriorHook(Hook):
         for each in models_of(runner) if len(told) else ():
             prior_of(each).fill(told)
 
-    def rows(self, model: DeMUL, loader: Iterable) -> list[tuple[float, float]]:
+    def rows(self, model: DeMUL, loader: Iterable) -> dict[QueryKey, tuple[float, float]]:
         """How likely the truth of each query is by the model alone, and by the places alone."""
         prior = prior_of(model)
-        found: list[tuple[float, float]] = []
+        found: dict[QueryKey, tuple[float, float]] = {}
         for own in own_candidates(model, loader, self.max_queries):
             scores = model.rate(own.found, own.meaning, own.extents)
             share = scores.masked_fill(~own.found.mask, -torch.inf).softmax(1)
@@ -89,7 +90,7 @@ class MomentPriorHook(Hook):
                     float(likely.cpu()[self._hits(spans.cpu(), truth)].sum())
                     for spans, likely in ((own.seconds[i], share[i]), (places, prior.share))
                 ]
-                found.append((told[0], told[1]))
+                found[own.keys[i]] = (told[0], told[1])
         return found
 
     def _hits(self, spans: Tensor, truth: Tensor) -> Tensor:

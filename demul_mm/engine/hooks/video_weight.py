@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather_object
+from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from demul_mm.engine.models import models_of, unwrapped
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.index.words import TEXT, WordIndex
 from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.models.localizers import DeMUL
@@ -67,7 +68,8 @@ class VideoWeightHook(Hook):
       whose own video is not found says nothing: were its own added, all others would be liker by
       choice, and likeness would seem to mislead.
 
-    Nothing is fitted while testing.
+    Processes share the work; each keeps all videos, so that the numbers are the same however many
+    there are. Nothing is fitted while testing.
 
     Args:
         num_rivals: videos beside its own that a query is fused with.
@@ -100,22 +102,28 @@ class VideoWeightHook(Hook):
     def fit(self, model: DeMUL, loader: DataLoader) -> Weights | None:
         """What suits the videos and queries of ``loader``; None without a hit at all."""
         corpus = self._encode(model, loader)
-        told = [] if corpus is None else [(corpus.alike, corpus.words, corpus.own)]
-        # All ranks fit the same, each having searched the videos of its own share.
-        words = best_words([part for each in all_gather_object(told) for part in each])
-        rows = [] if corpus is None else self._search(model, corpus, words)
-        video = best_weight([row for each in all_gather_object(rows) for row in each])
+        if corpus is None:
+            return None
+        words = best_words([(corpus.alike, corpus.words, corpus.own)])
+        rows = of_all_ranks(self._search(model, corpus, words))
+        video = best_weight(list(rows.values()))
         return None if video is None else Weights(video, words)
 
     def _encode(self, model: DeMUL, loader: DataLoader) -> Corpus | None:
         """The videos and some of their queries; None where there is nothing to choose from."""
-        videos: list[EncodedVideo] = []
-        asked: list[tuple[str, int, Tensor]] = []  # sentence, its video, true moments in seconds
+        seen: dict[int, tuple[EncodedVideo, list[tuple[str, Tensor]]]] = {}
         for batch in loader:
             for sample, video in zip(batch['data_samples'], encode_batch(model, batch)):
-                moments = zip(sample.queries, sample.gt_spans)
-                asked += [(text, len(videos), spans) for text, spans in moments]
-                videos.append(video)
+                moments = list(zip(sample.queries, sample.gt_spans))
+                seen[int(sample.sample_idx)] = (video, moments)
+        everything = list(of_all_ranks(seen).values())
+        videos = [video for video, _ in everything]
+        # Sentences, their videos, and their true moments in seconds.
+        asked = [
+            (text, number, spans)
+            for number, (_, moments) in enumerate(everything)
+            for text, spans in moments
+        ]
         asked = asked[:: max(1, -(-len(asked) // self.max_queries))]
         if len(videos) < 2 or not asked:
             return None
@@ -129,23 +137,29 @@ class VideoWeightHook(Hook):
 
     def _search(
         self, model: DeMUL, corpus: Corpus, words: float
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Fuse each query with the videos that are likest, if its own is among them."""
+    ) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+        """Fuse each query of this rank with the videos that are likest, if its own is among them.
+
+        Returns:
+            what :func:`best_weight` is given, by the number of the query.
+        """
         told = words * corpus.words
         alike, own = corpus.alike + told, corpus.own[:, None]
         best = alike.topk(min(self.num_rivals + 1, len(corpus.videos)), 1).indices  # (Q, K)
-        rows = (best == own).any(1).nonzero()[:, 0]
+        rank, world = get_dist_info()
+        mine = torch.arange(len(own)) % world == rank
+        rows = ((best == own).any(1) & mine).nonzero()[:, 0]
         if not len(rows):
-            return []
+            return {}
         first = alike.scatter(1, own, torch.inf)[rows]  # the own video comes first
         wanted = first.topk(best.shape[1], 1).indices
         weight = model.head.joint.video_weight.item()
         queries = corpus.queries.select(rows.to(corpus.queries.shared.device))
         found = localize_pairs(model, corpus.videos, queries, wanted.tolist())
-        return [
-            self._row(moments, corpus.truths[row], weight, told[row, choice])
+        return {
+            row: self._row(moments, corpus.truths[row], weight, told[row, choice])
             for row, moments, choice in zip(rows.tolist(), found, wanted)
-        ]
+        }
 
     def _row(
         self, moments: Sequence[InstanceData], truth: Tensor, weight: float, told: Tensor

@@ -1,8 +1,9 @@
 """Test retrieval from the corpus of all videos of a split."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, barrier, is_main_process
@@ -11,7 +12,8 @@ from mmengine.runner import Runner, TestLoop
 from torch.utils.data import DataLoader
 
 from demul_mm.engine.models import unwrapped
-from demul_mm.index import MomentIndex
+from demul_mm.engine.ranks import of_all_ranks
+from demul_mm.index import MomentIndex, VideoEntry
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import INDEXES, LOOPS
 from demul_mm.retrieval import (
@@ -26,9 +28,6 @@ from demul_mm.retrieval import (
 )
 from demul_mm.structures import MomentDataSample, QueryEncoding
 from demul_mm.structures.nms import MomentNMS
-
-# Videos that ranks exchange at once.
-BLOCK = 256
 
 
 @LOOPS.register_module()
@@ -154,17 +153,9 @@ class CorpusTestLoop(TestLoop):
         return videos, samples
 
     def _build_index(self, videos: Mapping[str, EncodedVideo]) -> MomentIndex:
-        """A temporary index on each rank, or one on the disk made by the first of them."""
-        config = self.index_config
-        if config.get('path') is None or is_main_process():
-            index = INDEXES.build(config)
-            levels = self.model.points.num_levels
-            entries = (make_entry(video, levels, self.levels) for video in videos.values())
-            index.build(entries, resume=False, overwrite=True)
-        barrier()
-        if config.get('path') is not None and not is_main_process():
-            index = MomentIndex.open(config['path'])
-        return index
+        levels = self.model.points.num_levels
+        entries = (make_entry(video, levels, self.levels) for video in videos.values())
+        return build_index(self.index_config, entries)
 
     def _search(
         self,
@@ -225,16 +216,25 @@ class CorpusTestLoop(TestLoop):
             sample.pred_moments = [*sample.pred_moments, moments]
 
 
+def build_index(config: Mapping[str, Any], entries: Iterable[VideoEntry]) -> MomentIndex:
+    """A temporary index on each rank, or one on the disk made by the first of them.
+
+    Args:
+        config: of the index; with a ``path`` it is kept, in place of what was there.
+        entries: all videos, the same on all ranks.
+    """
+    if config.get('path') is None or is_main_process():
+        index = INDEXES.build(config)
+        index.build(entries, resume=False, overwrite=True)
+    barrier()
+    if config.get('path') is not None and not is_main_process():
+        index = MomentIndex.open(config['path'])
+    return index
+
+
 def exchange(own: Mapping[int, EncodedVideo]) -> dict[str, EncodedVideo]:
     """The videos of all ranks by id, in the order of the data set whatever the ranks."""
-    numbers = list(own)
-    most = max(all_gather_object(len(numbers)))
-    everything: dict[int, EncodedVideo] = {}
-    for start in range(0, most, BLOCK):
-        part = {number: own[number] for number in numbers[start : start + BLOCK]}
-        for other in all_gather_object(part):
-            everything.update(other)
-    return {video.video_id: video for _, video in sorted(everything.items())}
+    return {video.video_id: video for video in of_all_ranks(own).values()}
 
 
 def _survived(answer: CorpusAnswer, video_id: str) -> tuple[bool, bool, bool]:
