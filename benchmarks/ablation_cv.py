@@ -115,6 +115,8 @@ def page(tables: dict[str, dict[str, dict]], reports: dict[str, dict], command: 
 
 def main() -> None:
     args = parse_args()
+    if len({Path(path).stem for path in args.configs}) < len(args.configs):
+        raise ValueError('two configs have one name: their runs would go into one folder')
     work_dir = Path(args.work_dir)
     out = Path(args.out) if args.out else work_dir / 'page.md'
     command = shlex.join(['python', 'benchmarks/ablation_cv.py', *sys.argv[1:]])

@@ -8,7 +8,7 @@ import pytest
 
 from demul_mm.logs import read_scalars
 from tests.engine.tiny import DIM, write_tiny_folds
-from tests.tools.running import run_in_process
+from tests.tools.running import call, run_in_process
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +98,13 @@ def test_what_parts_are_worth(
     before = kept.stat().st_mtime_ns
     run_in_process(*command)  # goes on: nothing is left to do
     assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize('tool', ['compare', 'ablation_cv'])
+def test_configs_of_one_name_are_refused(tool: str, configs: list[str]) -> None:
+    done = call(f'benchmarks/{tool}.py', configs[0], f'elsewhere/{Path(configs[0]).name}')
+    assert done.code == 2
+    assert 'error: two configs have one name' in done.err
 
 
 @pytest.mark.parametrize(
