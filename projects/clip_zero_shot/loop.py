@@ -50,7 +50,7 @@ class IndexTestLoop(CorpusLoop):
                 clips.append(rows[mask].numpy())
             if batch.text is not None:
                 texts.append(batch.text.vector.cpu())
-        entries = (entry_of(sample, rows) for sample, rows in zip(samples, clips))
+        entries = filter(None, map(entry_of, samples, clips))
         self.index.build(entries, resume=False, overwrite=True)
         exact = isinstance(self.index, ExactIndex)  # more candidates would change nothing
         found = self.index.search(
@@ -72,13 +72,13 @@ class IndexTestLoop(CorpusLoop):
         return samples, moments, [hits.videos for hits in found.hits]
 
 
-def entry_of(sample: MomentDataSample, clips: np.ndarray) -> VideoEntry:
-    """A video of unit ``clips (T, S)`` as its windows; those without content are left out."""
+def entry_of(sample: MomentDataSample, clips: np.ndarray) -> VideoEntry | None:
+    """A video of unit ``clips (T, S)`` as its windows with content; None: it has none."""
     windows = window_spans(len(clips))
     vectors = window_vectors(clips, windows)
     told = (vectors**2).sum(1) > 0.5
     if not told.any():
-        told[-1], vectors[-1, 0] = True, 1.0  # an index wants one moment; this one is no answer
+        return None
     extent = sample.metainfo.get('extent', sample.duration)
     spans = (windows * (extent / len(clips))).clip(max=sample.duration)
     return VideoEntry(
