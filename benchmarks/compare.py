@@ -72,13 +72,13 @@ def parameters(config: 'Config') -> float:
     return sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
 
 
-def number_of_folds(config: str) -> int:
-    return load_config(config).test_dataloader.dataset.folds.num
+def number_of_folds(config: str, options: Mapping[str, Any] | None = None) -> int:
+    return load_config(config, options).test_dataloader.dataset.folds.num
 
 
-def choosing_metric(config: str) -> str:
+def choosing_metric(config: str, options: Mapping[str, Any] | None = None) -> str:
     """What the best checkpoint is best in."""
-    metric = load_config(config).default_hooks.checkpoint.get('save_best', 'auto')
+    metric = load_config(config, options).default_hooks.checkpoint.get('save_best', 'auto')
     return 'mIoU' if metric == 'auto' else metric
 
 
@@ -89,7 +89,7 @@ def rates(
 
     None: it makes training diverge.
     """
-    rate = load_config(config).optim_wrapper.optimizer.lr
+    rate = load_config(config, args.cfg_options).optim_wrapper.optimizer.lr
     found: dict[float, float | None] = {}
     for factor in args.rates:
         tried = float(f'{rate * factor:.3g}')
@@ -117,7 +117,7 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     name, work_dir = Path(config).stem, Path(args.work_dir)
     options = dict(args.cfg_options or {})
     options |= {} if torch.cuda.is_available() else PROCESS_COST
-    epochs = args.epochs or load_config(config).train_cfg.max_epochs
+    epochs = args.epochs or load_config(config, args.cfg_options).train_cfg.max_epochs
     if args.seconds is not None:
         trial = work_dir / 'trials' / name / 'time'
         epochs = epochs_for(args.seconds, trial, config, args.folds[0], args.seeds[0], options)
@@ -230,8 +230,8 @@ def main() -> None:
     from demul_mm.evaluation.tables import format_markdown
     from demul_mm.visualization.charts import save_figure
 
-    args.picture = args.picture or choosing_metric(args.configs[0])
-    args.folds = args.folds or list(range(number_of_folds(args.configs[0])))
+    args.picture = args.picture or choosing_metric(args.configs[0], args.cfg_options)
+    args.folds = args.folds or [*range(number_of_folds(args.configs[0], args.cfg_options))]
     work_dir = Path(args.work_dir)
     command = shlex.join(['python', 'benchmarks/compare.py', *sys.argv[1:]])
     results: dict[str, dict[str, Any]] = {}

@@ -43,7 +43,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def rates(config: str, folder: Path, *factors: float, seed: int = 0, **options: object) -> dict:
-    args = argparse.Namespace(rates=factors, folds=[0], seeds=[seed], picture='mIoU')
+    given = dict(cfg_options=None, rates=factors, folds=[0], seeds=[seed], picture='mIoU')
+    args = argparse.Namespace(**given)
     return compare.rates(config, 8, folder, args, options)
 
 
@@ -83,6 +84,30 @@ def test_finished_means_with_these_settings(tmp_path: Path, config: str) -> None
     Path(config).write_text(text + 'train_dataloader = dict(batch_size=3)\n')
     rates(config, folder, 1, seed=7, **{'model.neck': None})
     assert calls() == 4
+
+
+def test_options_are_what_is_measured(
+    tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rates are multiples of the option's, and its epochs are trained."""
+    given = {RATE: 1e-5, 'train_cfg.max_epochs': 12, 'train_dataloader.dataset.folds.num': 3}
+    given |= {f'{part}_dataloader.dataset.folds.num': 3 for part in ('val', 'test')}
+    assert compare.number_of_folds(config, given) == 3
+    seen = {}
+
+    def stop(*arguments: object) -> None:
+        seen.update(arguments[-1])
+        raise InterruptedError
+
+    monkeypatch.setattr(compare, 'cross_validate', stop)
+    args = argparse.Namespace(
+        cfg_options=given, epochs=None, seconds=None, rates=[1, 2], folds=[0], seeds=[0],
+        picture='mIoU', work_dir=str(tmp_path / 'runs'),
+    )  # fmt: skip
+    with pytest.raises(InterruptedError):
+        compare.measure(config, args)
+    assert seen[RATE] == 2e-5
+    assert seen['train_cfg.max_epochs'] == 12
 
 
 def test_other_failures_are_told(tmp_path: Path, config: str) -> None:
