@@ -123,6 +123,7 @@ def test_windows_go_into_the_index() -> None:
     clips, _ = planted((12,), ((3, 7),))
     unit = torch.nn.functional.normalize(clips[0], dim=-1)
     entry = entry_of(sample, unit.numpy())
+    assert entry is not None
     entry.check(DIM)
     best = entry.spans[entry.moments[:, 0].argmax()]
     assert 3 * 10 / 12 - 1e-4 <= best[0] < best[1] <= 7 * 10 / 12 + 1e-4
@@ -130,7 +131,7 @@ def test_windows_go_into_the_index() -> None:
     assert entry_of(sample, np.zeros((4, DIM), np.float32)) is None  # nothing is told in it
 
 
-def test_a_video_without_content_is_no_answer() -> None:
+def test_a_video_without_content_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The query is axis 0, and moments look much but not exactly like it."""
     clips, mask = planted()
     batch = batch_of(torch.cat([torch.zeros_like(clips[:1]), clips]), mask[[0, 0, 1]])
@@ -143,7 +144,7 @@ def test_a_video_without_content_is_no_answer() -> None:
 
     loop = object.__new__(IndexTestLoop)
     loop.index, loop.num_videos, loop.num_moments = ExactIndex(), 3, 5
-    loop._batches = batches
+    monkeypatch.setattr(loop, '_batches', batches)
     samples, moments, videos = loop._answer(model_of('windows'))
     assert len(samples) == 3
     assert all(sorted(found) == ['first', 'second'] for found in videos)
