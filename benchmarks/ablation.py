@@ -95,6 +95,10 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
     """The suites asked for, with what the command line changes."""
     if args.configs:
         full, *configs = args.configs
+        names = ['full', *(path.stem for path in configs), *(args.variants or ())]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f'two rows would be called {twice[0]}: rename a config')
         others = {path.stem: Variant(path) for path in configs}
         others |= ablations_of(full, args.variants or ())
         found = {'ablation': Suite(full, others, Length())}

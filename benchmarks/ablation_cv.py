@@ -16,6 +16,7 @@ Examples:
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +70,23 @@ def train_and_test(config: 'Config', folder: Path, args: argparse.Namespace) -> 
     return cross_validate(str(path), folder, args, {})
 
 
-def difference(config: str, whole: Path, other: Path) -> dict[str, str | float]:
-    """Row of the table: what the change brings, in points, and how sure that is."""
+def difference(
+    config: str, whole: Path, other: Path, seeds: Sequence[int]
+) -> dict[str, str | float]:
+    """Row of the table: what the change brings, in points, and how sure that is.
+
+    Args:
+        config: its test metrics count.
+        whole, other: work dirs of tools/cross_validate.py.
+        seeds: these only; an earlier call may have left others.
+    """
     from demul_mm.evaluation.intervals import paired_bootstrap
     from demul_mm.evaluation.pooling import read_values
     from demul_mm.evaluation.rescore import evaluator_metrics
 
     metrics = evaluator_metrics(load_config(config).test_evaluator)
-    report = paired_bootstrap(read_values(whole, metrics), read_values(other, metrics))
+    first, second = (read_values(folder, metrics, seeds) for folder in (whole, other))
+    report = paired_bootstrap(first, second)
     shown = {key: row for key, row in report.items() if key in SHOWN}
     if whole == other:
         return {key: row['first'] for key, row in shown.items()}
@@ -115,6 +125,8 @@ def page(tables: dict[str, dict[str, dict]], reports: dict[str, dict], command: 
 
 def main() -> None:
     args = parse_args()
+    if len({Path(path).stem for path in args.configs}) < len(args.configs):
+        raise ValueError('two configs have one name: their runs would go into one folder')
     work_dir = Path(args.work_dir)
     out = Path(args.out) if args.out else work_dir / 'page.md'
     command = shlex.join(['python', 'benchmarks/ablation_cv.py', *sys.argv[1:]])
@@ -129,7 +141,7 @@ def main() -> None:
                 continue
             folder, whole = work_dir / name / variant, work_dir / name / WHOLE
             report = train_and_test(config, folder, args)
-            tables.setdefault(name, {})[variant] = difference(path, whole, folder)
+            tables.setdefault(name, {})[variant] = difference(path, whole, folder, args.seeds)
             reports.setdefault(name, report)
             write_atomically(out, page(tables, reports, command))
     print(out.read_text())

@@ -5,9 +5,9 @@ epochs as their configs say, or equally many (--epochs), or about equally long (
 epoch of each is timed first); then all are validated at the same shares of that. Seconds are those
 of the processor, which a busy machine does not stretch, or of the clock where a GPU computes.
 --rates tries multiples of each config's learning rate, for a quarter of the epochs, on the training
-videos that the first fold holds out, and goes on with the best. The same command goes on where it
-was stopped, and shows what there is after each method. Left in the work dir: table.md, table.json,
-accuracy.png.
+videos that the first fold holds out, and goes on with the best; one with which training diverges
+is the worst. The same command goes on where it was stopped, and shows what there is after each
+method. Left in the work dir: table.md, table.json, accuracy.png.
 
 Examples:
     python benchmarks/compare.py configs/demul_charades_clip_cv.py projects/*/configs/*_clip_cv.py
@@ -72,29 +72,42 @@ def parameters(config: 'Config') -> float:
     return sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
 
 
-def number_of_folds(config: str) -> int:
-    return load_config(config).test_dataloader.dataset.folds.num
+def number_of_folds(config: str, options: Mapping[str, Any] | None = None) -> int:
+    return load_config(config, options).test_dataloader.dataset.folds.num
 
 
-def choosing_metric(config: str) -> str:
+def choosing_metric(config: str, options: Mapping[str, Any] | None = None) -> str:
     """What the best checkpoint is best in."""
-    metric = load_config(config).default_hooks.checkpoint.get('save_best', 'auto')
+    metric = load_config(config, options).default_hooks.checkpoint.get('save_best', 'auto')
     return 'mIoU' if metric == 'auto' else metric
 
 
 def rates(
     config: str, epochs: int, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
-) -> dict[float, float]:
-    """What each learning rate reaches in a quarter of the epochs, on held-out training videos."""
-    rate = load_config(config).optim_wrapper.optimizer.lr
-    found = {}
+) -> dict[float, float | None]:
+    """What each learning rate reaches in a quarter of the epochs, on held-out training videos.
+
+    None: it makes training diverge.
+    """
+    rate = load_config(config, args.cfg_options).optim_wrapper.optimizer.lr
+    found: dict[float, float | None] = {}
     for factor in args.rates:
         tried = float(f'{rate * factor:.3g}')
         run = folder / f'{tried:g}'
         settings = {**options, 'optim_wrapper.optimizer.lr': tried}
-        train(config, run, max(1, round(epochs / 4)), args.folds[0], args.seeds[0], settings)
-        found[tried] = validated(run, args.picture)
+        short = max(1, round(epochs / 4))
+        ended = train(config, run, short, args.folds[0], args.seeds[0], settings)
+        found[tried] = validated(run, args.picture) if ended else None
     return found
+
+
+def best_rate(tried: Mapping[float, float | None]) -> float:
+    """The learning rate that reaches most, of those with which training did not diverge."""
+    reached = {rate: value for rate, value in tried.items() if value is not None}
+    if not reached:
+        listed = ', '.join(f'{rate:g}' for rate in tried)
+        raise ValueError(f'with each of the rates {listed} training has diverged: lower --rates')
+    return max(reached, key=lambda rate: reached[rate])
 
 
 def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -104,14 +117,14 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     name, work_dir = Path(config).stem, Path(args.work_dir)
     options = dict(args.cfg_options or {})
     options |= {} if torch.cuda.is_available() else PROCESS_COST
-    epochs = args.epochs or load_config(config).train_cfg.max_epochs
+    epochs = args.epochs or load_config(config, args.cfg_options).train_cfg.max_epochs
     if args.seconds is not None:
         trial = work_dir / 'trials' / name / 'time'
         epochs = epochs_for(args.seconds, trial, config, args.folds[0], args.seeds[0], options)
     tried = {}
     if args.rates:
         tried = rates(config, epochs, work_dir / 'trials' / name, args, options)
-        options['optim_wrapper.optimizer.lr'] = max(tried, key=lambda rate: tried[rate])
+        options['optim_wrapper.optimizer.lr'] = best_rate(tried)
     options['train_cfg.max_epochs'] = epochs
     if args.epochs or args.seconds is not None:
         # Validation chooses the checkpoint: in all methods at the same shares of their training.
@@ -217,8 +230,8 @@ def main() -> None:
     from demul_mm.evaluation.tables import format_markdown
     from demul_mm.visualization.charts import save_figure
 
-    args.picture = args.picture or choosing_metric(args.configs[0])
-    args.folds = args.folds or list(range(number_of_folds(args.configs[0])))
+    args.picture = args.picture or choosing_metric(args.configs[0], args.cfg_options)
+    args.folds = args.folds or [*range(number_of_folds(args.configs[0], args.cfg_options))]
     work_dir = Path(args.work_dir)
     command = shlex.join(['python', 'benchmarks/compare.py', *sys.argv[1:]])
     results: dict[str, dict[str, Any]] = {}

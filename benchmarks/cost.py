@@ -23,6 +23,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,24 @@ def serve(pipe: Connection, config: str, args: argparse.Namespace) -> None:
         pipe.send((peak(), peak() - worker.before))
 
 
+def row_names(configs: Sequence[str]) -> list[str]:
+    """What the rows are called: the config's file, and the checkout's folder before it."""
+    found: dict[str, str] = {}
+    for config in configs:
+        checkout, _, path = config.rpartition(':')
+        name = ': '.join([*([Path(checkout).resolve().name] if checkout else []), Path(path).stem])
+        if name in found:
+            raise ValueError(
+                f'{found[name]} and {config} would both be the row {name!r}: rename a config, or '
+                'the folder of a checkout'
+            )
+        found[name] = config
+    return list(found)
+
+
 def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """The table: a row for each config."""
+    names = row_names(args.configs)
     context = multiprocessing.get_context('spawn')
     pipes, processes = [], []
     for config in args.configs:
@@ -172,12 +189,10 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
             if number >= args.warm_up:
                 done.append(step)
     rows: dict[str, dict[str, float]] = {}
-    for i, (config, pipe, done) in enumerate(zip(args.configs, pipes, steps)):
+    for i, (name, pipe, done) in enumerate(zip(names, pipes, steps)):
         pipe.send('end')
         most, working = answer(i)
         cpu, wall, queries = (sum(column) for column in zip(*done))
-        checkout, _, path = config.rpartition(':')
-        name = ': '.join([*filter(None, [Path(checkout).name]), Path(path).stem])
         rows[name] = {
             'trained parameters (M)': parameters[i] / 1e6,
             'queries a step': queries / len(done),

@@ -1,7 +1,8 @@
 """How fast one machine is: products, the demo's backbone, training, testing, searching.
 
 A row for the precision that 'auto' chooses, and one for the other of float32 and bfloat16. Rows of
-other processors stay in the file, those of this one are replaced. Takes no data.
+other processors stay in the file, and all text below the table; those of this one are replaced.
+Takes no data.
 
 Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/speed.py
@@ -9,6 +10,7 @@ Examples:
 """
 
 import argparse
+from itertools import takewhile
 from pathlib import Path
 
 from demul_mm.cli import run_tool, tool_parser
@@ -41,18 +43,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def split_page(path: Path) -> tuple[list[str], str]:
+    """The lines of a page's first table, which an earlier run wrote, and all text below it."""
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    begin = next((i for i, line in enumerate(lines) if line.startswith('|')), 0)
+    table = list(takewhile(lambda line: line.startswith('|'), lines[begin:]))
+    return table, ''.join(lines[begin + len(table) :])
+
+
 def read_rows(path: Path) -> dict[str, dict[str, float | str]]:
     """The rows of a page that an earlier run wrote."""
-    if not path.is_file():
-        return {}
-    lines = [line for line in path.read_text().splitlines() if line.startswith('|')]
-    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    lines, _ = split_page(path)
+    cells = [[cell.strip() for cell in line.strip().strip('|').split('|')] for line in lines]
     return {row[0]: {k: v for k, v in zip(cells[0][1:], row[1:]) if v != '-'} for row in cells[2:]}
-
-
-def text_below(path: Path) -> str:
-    """What somebody wrote under the table."""
-    return path.read_text().rpartition('|\n')[2] if path.is_file() else ''
 
 
 def main() -> None:
@@ -66,8 +69,9 @@ def main() -> None:
     kept = {k: v for k, v in read_rows(args.out).items() if k.rsplit(': ', 1)[0] not in own}
     table = format_markdown({**kept, **rows}, decimals=1)
     print(format_markdown(rows, decimals=1))
+    _, below = split_page(args.out)
     about = ABOUT.format(**speed_measures.SIZES._asdict())
-    write_atomically(args.out, f'{about}{table}\n{text_below(args.out)}')
+    write_atomically(args.out, f'{about}{table}\n{below}')
 
 
 if __name__ == '__main__':

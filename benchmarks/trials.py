@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demul_mm.cli import load_config
 from demul_mm.files import write_atomically
 from demul_mm.logs import read_scalars
 
@@ -29,14 +32,20 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
 def cross_validate(
     config: str, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Train and test the folds of a config, or go on with it; its report."""
+    """Train and test the folds of a config, or go on with it; its report.
+
+    Raises:
+        ChildProcessError: it failed.
+    """
     command = [sys.executable, str(ROOT / 'tools/cross_validate.py'), config]
     command += ['--work-dir', str(folder), '--jobs', str(args.jobs)]
     command += ['--seeds', *map(str, args.seeds), '--folds', *map(str, args.folds)]
     command += command_options(options)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / 'cross_validate.log').open('a') as log:
-        subprocess.run(command, stdout=log, check=True)
+        code = subprocess.run(command, stdout=log).returncode
+    if code:  # it has said why
+        raise ChildProcessError(f'{shlex.join(command)} ended with {code}')
     return json.loads((folder / 'report.json').read_text())
 
 
@@ -70,31 +79,57 @@ def training_cost(runs: Sequence[Path]) -> dict[str, float]:
 
 def train(
     config: str, folder: Path, epochs: int, fold: int, seed: int, options: Mapping[str, Any]
-) -> None:
+) -> bool:
     """Train on a fold's training videos and validate once at the end, on those it holds out.
 
-    The test videos are not read. A training that is finished is not repeated.
+    The test videos are not read. A training that is finished is not repeated, unless its settings
+    or its seed were others; one that is not, begins anew.
+
+    Returns:
+        Whether it came to its end. False: it has diverged.
+
+    Raises:
+        ChildProcessError: it ended otherwise.
     """
-    if (folder / 'finished').is_file():
-        return
-    schedule = {'train_cfg.max_epochs': epochs, 'train_cfg.val_begin': epochs}
-    places = {f'{part}_dataloader.dataset.folds.test': fold for part in ('train', 'val', 'test')}
+    changes = {**options, 'train_cfg.max_epochs': epochs, 'train_cfg.val_begin': epochs}
+    changes |= {f'{part}_dataloader.dataset.folds.test': fold for part in ('train', 'val', 'test')}
+    settings = load_config(config, changes)
+    settings.work_dir = None
+    told = {'seed': seed, 'settings': settings.pretty_text}
+    finished = folder / 'finished.json'
+    if finished.is_file():
+        found = json.loads(finished.read_text())
+        if found == {**told, 'diverged': found['diverged']}:
+            return not found['diverged']
+    if folder.exists():
+        shutil.rmtree(folder)  # what was logged there is of another one
+    folder.mkdir(parents=True)
     command = [sys.executable, str(ROOT / 'tools/train.py'), config, '--work-dir', str(folder)]
-    command += ['--seed', str(seed), *command_options({**options, **schedule, **places})]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'train.log').open('a') as log:
-        subprocess.run(command, stdout=log, stderr=log, check=True)
+    command += ['--seed', str(seed), *command_options(changes)]
+    path = folder / 'train.log'
+    with path.open('w') as log:
+        code = subprocess.run(command, stdout=log, stderr=log).returncode
+    text = path.read_text(errors='replace')
+    diverged = code != 0 and 'FloatingPointError: training has diverged' in text
+    if code and not diverged:
+        end = '\n'.join(text.splitlines()[-5:])
+        raise ChildProcessError(f'{shlex.join(command)} ended with {code}; {path} ends:\n{end}')
     for checkpoint in folder.glob('*.pth'):
         checkpoint.unlink()
-    write_atomically(folder / 'finished', '')
+    write_atomically(finished, json.dumps({'diverged': diverged, **told}, indent=1) + '\n')
+    return not diverged
 
 
 def epochs_for(seconds: float, folder: Path, config: str, *settings: Any) -> int:
     """How many epochs take about so long.
 
     One is trained; its first iterations, which also read the sentences, count once.
+
+    Raises:
+        ValueError: it has diverged.
     """
-    train(config, folder, 1, *settings)
+    if not train(config, folder, 1, *settings):
+        raise ValueError(f'{config} has diverged in its first epoch: see {folder / "train.log"}')
     found = blocks(folder)
     steady = found[-1].seconds * sum(block.iterations for block in found)
     first = sum(block.iterations * block.seconds for block in found)

@@ -140,13 +140,17 @@ def read_entries(config: 'Config') -> list['PredictionEntry']:
 def video_recall(
     words: WordOverlap, entries: Sequence['PredictionEntry']
 ) -> dict[str, dict[str, float]]:
-    """``VR/R@k`` among the videos of all folds, in percent."""
-    ranks: dict[str, list[int]] = {}
+    """``VR/R@k`` among the videos of all folds, in percent.
+
+    A video that shares no word with the query is not found, whatever its place in the order.
+    """
+    ranks: dict[str, list[float]] = {}
     for entry in entries:
         own = words.videos[entry['video_id']]
         for how, likeness in words.of_all(entry['query']).items():
             order = np.argsort(-likeness, kind='stable')
-            ranks.setdefault(how, []).append(int(np.flatnonzero(order == own)[0]))
+            rank = int(np.flatnonzero(order == own)[0]) if likeness[own] > 0 else math.inf
+            ranks.setdefault(how, []).append(rank)
     return {
         how: {f'VR/R@{k}': 100 * float(np.mean(np.array(rank) < k)) for k in TOPK}
         for how, rank in ranks.items()
@@ -164,9 +168,11 @@ def main() -> None:
     entries = read_entries(config)
     durations = {entry['video_id']: entry['duration'] for entry in entries}
     told = {one.video_id: one.subtitles for one in read_timed_text(args.texts, args.clip_seconds)}
-    words = WordOverlap(
-        {v: clip_texts(told[v], duration, args.clip_seconds) for v, duration in durations.items()}
-    )
+    clips = {
+        video_id: clip_texts(told.get(video_id, ()), duration, args.clip_seconds)
+        for video_id, duration in durations.items()
+    }
+    words = WordOverlap(clips)
     for entry in entries:
         best = best_windows(rate_windows(words.in_video(entry['query'], entry['video_id'])))
         seconds = np.minimum(best.spans * args.clip_seconds, entry['duration'])

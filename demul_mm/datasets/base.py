@@ -270,6 +270,15 @@ def kind_of(part: Mapping[str, Any]) -> str:
     return str(part.get('type')).removeprefix('demul_mm.')
 
 
+def each_of(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The config of a data set, or those of all that a ``ConcatDataset`` joins; not copied."""
+    if kind_of(dataset) != 'ConcatDataset':
+        yield dataset
+        return
+    for one in dataset['datasets']:
+        yield from each_of(one)
+
+
 def _build_step(step: object, features: dict, data_root: str, split: str) -> object:
     """A step of the pipeline; ``LoadVideoFeature`` is given the store of its stream."""
     if not isinstance(step, dict):

@@ -29,9 +29,21 @@ def pool(folds: Sequence[Fold]) -> list[PredictionEntry]:
     return entries
 
 
-def read_values(path: Path, metrics: Sequence[EntryMetric]) -> QueryValues:
-    """The values of a predictions file, or the mean of those of a cross-validation's seeds."""
-    files = sorted(path.glob('seed_*.json')) if path.is_dir() else [path]
+def read_values(
+    path: Path, metrics: Sequence[EntryMetric], seeds: Sequence[int] | None = None
+) -> QueryValues:
+    """The values of a predictions file, or the mean of those of a cross-validation's seeds.
+
+    Args:
+        path: predictions file, or work dir of tools/cross_validate.py.
+        seeds: of a work dir; None: all that it has.
+    """
+    if not path.is_dir():
+        files = [path]
+    elif seeds is None:
+        files = sorted(path.glob('seed_*.json'))
+    else:
+        files = [path / f'seed_{seed}.json' for seed in sorted(set(seeds))]
     if not files:
         raise FileNotFoundError(
             f'{path} has no seed_<number>.json; is it a work dir of tools/cross_validate.py, and '

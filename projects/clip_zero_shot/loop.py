@@ -55,7 +55,7 @@ class IndexTestLoop(CorpusLoop):
             if batch.text is not None:
                 texts.append(batch.text.vector.cpu())
         own = {int(s.sample_idx): entry_of(s, rows) for s, rows in zip(samples, clips)}
-        index = build_index(self.index_config, of_all_ranks(own).values())
+        index = build_index(self.index_config, filter(None, of_all_ranks(own).values()))
         if not texts:
             return samples, [], []
         exact = isinstance(index, ExactIndex)  # more candidates would change nothing
@@ -78,13 +78,13 @@ class IndexTestLoop(CorpusLoop):
         return samples, moments, [hits.videos for hits in found.hits]
 
 
-def entry_of(sample: MomentDataSample, clips: np.ndarray) -> VideoEntry:
-    """A video of unit ``clips (T, S)`` as its windows; those without content are left out."""
+def entry_of(sample: MomentDataSample, clips: np.ndarray) -> VideoEntry | None:
+    """A video of unit ``clips (T, S)`` as its windows with content; None: it has none."""
     windows = window_spans(len(clips))
     vectors = window_vectors(clips, windows)
     told = (vectors**2).sum(1) > 0.5
     if not told.any():
-        told[-1], vectors[-1, 0] = True, 1.0  # an index wants one moment; this one is no answer
+        return None
     extent = sample.metainfo.get('extent', sample.duration)
     spans = (windows * (extent / len(clips))).clip(max=sample.duration)
     return VideoEntry(

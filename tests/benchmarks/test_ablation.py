@@ -82,6 +82,15 @@ def test_suites_name_configs_that_exist(script: dict) -> None:
             assert len(suite.seeds_of(name)) >= 1
 
 
+@pytest.mark.parametrize(
+    'others', [['a/x.py', 'b/x.py'], ['full.py'], ['--variants', *2 * ['no_fusion']]]
+)
+def test_rows_of_one_name_are_refused(others: list[str]) -> None:
+    done = call('benchmarks/ablation.py', 'x.py', *others, '--epochs', 1)
+    assert done.code == 2
+    assert 'error: two rows would be called' in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures('warm')
 def test_runs_are_kept_and_the_table_is_written(

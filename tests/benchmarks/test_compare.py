@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from demul_mm.evaluation.predictions import save_predictions
 from demul_mm.logs import read_scalars
 from tests.engine.tiny import DIM, write_tiny_folds
-from tests.tools.running import run_in_process
+from tests.tools.running import call, run_in_process
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +99,33 @@ def test_what_parts_are_worth(
     before = kept.stat().st_mtime_ns
     run_in_process(*command)  # goes on: nothing is left to do
     assert kept.stat().st_mtime_ns == before
+
+
+def test_seeds_of_an_earlier_call_do_not_count(
+    tmp_path: Path, configs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend('benchmarks')
+    difference = runpy.run_path('benchmarks/ablation_cv.py')['difference']
+    whole, other = tmp_path / 'whole', tmp_path / 'other'
+    moment = {'video_id': 'v', 'query': 'q', 'duration': 10.0, 'gt': [[2.0, 6.0]]}
+    right = {**moment, 'query_id': 'v#0', 'pred': [[2.0, 6.0, 1.0]]}
+    wrong = {**moment, 'query_id': 'v#0', 'pred': [[7.0, 9.0, 1.0]]}
+    elsewhere = {**wrong, 'query_id': 'v#1'}  # of a fold that is not tested now
+    for folder, entry in ((whole, wrong), (other, right)):
+        folder.mkdir()
+        save_predictions(folder / 'seed_0.json', [entry], {})
+        save_predictions(folder / 'seed_1.json', [elsewhere], {})
+    assert difference(configs[0], whole, whole, [0])['mIoU'] == 0
+    assert difference(configs[0], whole, other, [0])['mIoU'].startswith('+100.0 [')
+    with pytest.raises(FileNotFoundError, match='seed_2'):
+        difference(configs[0], whole, other, [0, 2])
+
+
+@pytest.mark.parametrize('tool', ['compare', 'ablation_cv'])
+def test_configs_of_one_name_are_refused(tool: str, configs: list[str]) -> None:
+    done = call(f'benchmarks/{tool}.py', configs[0], f'elsewhere/{Path(configs[0]).name}')
+    assert done.code == 2
+    assert 'error: two configs have one name' in done.err
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,13 @@ def test_costs_are_compared_with_the_first(tmp_path: Path) -> None:
     assert second[-1] == pytest.approx(second[2] / first[2], rel=0.05)
     assert first[0] < second[0]  # parameters: the neck
     assert first[1] == second[1] == pytest.approx(6, abs=1.5)  # queries of two videos, or one
+
+
+def test_rows_of_one_name_are_refused(tmp_path: Path) -> None:
+    config = write_tiny_demul(tmp_path / 'data')
+    for first, second in ((config, config), (f'a/code:{config}', f'b/code:{config}')):
+        done = call('benchmarks/cost.py', first, second, '--steps', 1, '--warm-up', 0)
+        assert done.code == 2
+        assert f'{first} and {second} would both be' in done.err
+    names = runpy.run_path(str(ROOT / 'benchmarks/cost.py'))['row_names']
+    assert names(['a/x.py', '../before:a/x.py', 'y.py']) == ['x', 'before: x', 'y']

@@ -10,6 +10,16 @@ import speed
 import speed_measures
 from gpu_check.lab import QUICK
 
+FOUND = """
+What somebody found, with a table of its own:
+
+| films | best |
+| --- | ---: |
+| 400 | 69.2 |
+
+and why.
+"""
+
 
 def run(monkeypatch: pytest.MonkeyPatch, out: Path) -> dict:
     monkeypatch.setattr(sys, 'argv', ['speed.py', '--quick', '--out', str(out)])
@@ -25,14 +35,14 @@ def test_rows_of_other_machines_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
     first = measured('One, AVX2: float32 (auto)', training=3.0, commit='a')
     assert first == {'One, AVX2: float32 (auto)': {'training': '3.0', 'commit': 'a'}}
     page = tmp_path / 'speed.md'
-    page.write_text(page.read_text() + '\nWhat somebody found.\n')
+    page.write_text(page.read_text() + FOUND)
     measured('Two, AMX: bfloat16 (auto)', training=9.25, search=1.0, commit='b')
     rows = measured('One, AVX2: float32', training=4.0, commit='c')
     assert rows == {
         'Two, AMX: bfloat16 (auto)': {'training': '9.2', 'search': '1.0', 'commit': 'b'},
         'One, AVX2: float32': {'training': '4.0', 'commit': 'c'},
     }
-    assert page.read_text().endswith('|\n\nWhat somebody found.\n')
+    assert page.read_text().endswith(f'|\n{FOUND}')
 
 
 @pytest.mark.slow

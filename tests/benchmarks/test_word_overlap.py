@@ -10,7 +10,7 @@ import pytest
 from tests.tools.running import call
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
-from word_overlap import best_windows, clip_texts, rate_windows
+from word_overlap import WordOverlap, best_windows, clip_texts, rate_windows, video_recall
 
 from demul_mm.datasets.subtitles import Subtitle
 
@@ -41,6 +41,17 @@ def test_a_text_is_in_all_clips_that_it_touches() -> None:
     assert clip_texts(told, 9.5, 2.0) == ['a', 'a b', '', '', 'c']
 
 
+def test_a_video_that_shares_no_word_is_not_found() -> None:
+    pytest.importorskip('sklearn')
+    words = WordOverlap({'a': ['red disc', ''], 'b': ['blue square'], 'silent': ['']})
+    asked = [('red', 'a'), ('guitar', 'a'), ('a square', 'b'), ('red', 'silent')]
+    entries = [{'query': query, 'video_id': video} for query, video in asked]
+    found = video_recall(words, entries)
+    assert len(found) == 3
+    for recall in found.values():
+        assert recall == {f'VR/R@{k}': 50.0 for k in (1, 5, 10, 100)}
+
+
 def test_a_whole_run(tmp_path: Path) -> None:
     pytest.importorskip('sklearn')
     folder = tmp_path / 'annotations'
@@ -57,6 +68,8 @@ def test_a_whole_run(tmp_path: Path) -> None:
         for word in words
     ]
     source.write_text('\n'.join(map(json.dumps, rows)))
+    texts = folder / 'texts.jsonl'  # of the last video there is none
+    texts.write_text('\n'.join(map(json.dumps, rows[:2])))
     out = tmp_path / 'words.json'
     done = call(
         'benchmarks/word_overlap.py', CONFIG, source, '--out', out,
@@ -69,3 +82,8 @@ def test_a_whole_run(tmp_path: Path) -> None:
         start, end, _ = entry['pred'][0]
         assert 20 <= start < end <= 40
         assert end - start > 14
+    done = call(
+        'benchmarks/word_overlap.py', CONFIG, texts, '--cfg-options', f'data_root={tmp_path}'
+    )
+    assert done.code == 0, done.err
+    assert '| best clip | 66.67 | 66.67 |' in done.out

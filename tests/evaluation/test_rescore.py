@@ -334,3 +334,26 @@ def test_a_second_training_knows_the_held_out_sentences(tmp_path) -> None:
     )
     assert first['a new word']['queries'] == sum(held)
     assert second['a known sentence']['queries'] == len(texts)
+
+
+def test_sentences_of_several_data_sets_are_known(tmp_path) -> None:
+    pytest.importorskip('sklearn')
+    texts = ['opens a door'] * 6 + ['throws one pillow']
+    config = _tested_folds(tmp_path, tmp_path, texts)
+    config.write_text(
+        config.read_text()
+        + "one = dict(train_dataloader['dataset'], folds=None, pipeline=[dict(type='Missing')])\n"
+        "several = dict(type='ConcatDataset', datasets=[one, dict(one, name='other')])\n"
+        'train_dataloader = dict(dataset=several)\n'
+    )
+    tool = 'tools/analysis_tools/generalization.py'
+    out = tmp_path / 'out.json'
+    predictions = tmp_path / 'seed_0_fold_0/predictions.json'
+    done = call(tool, config, predictions, '--out', out)
+    assert done.code == 0, done.err
+    rows = json.loads(out.read_text())['generalization']
+    assert rows['a known sentence']['queries'] == rows['all']['queries'] > 0
+    done = call(tool, config, tmp_path)
+    assert done.code == 2
+    assert 'error: the training set of' in done.err
+    assert 'has no folds' in done.err

@@ -252,6 +252,28 @@ def test_simulated_features_are_resumed_marked_and_trainable(tmp_path):
     assert dataset[3]['data_samples'].simulated is True
 
 
+def test_each_of_several_data_sets_is_simulated(tmp_path):
+    config = write_config(tmp_path, [video('a')], dict(type='PackedStore', path='f', dim=4))
+    write_jsonl(tmp_path / 'b.jsonl', [video('b')])
+    more = """
+one = val_dataloader['dataset']
+other = dict(one, name='other', ann_file='b.jsonl', split='val')
+train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[one, {}]))
+"""
+    plain = config.read_text()
+    tool, options = 'data/simulate_features.py', ('--part', 'train', '--dim', 8)
+    config.write_text(plain + more.format('other'))
+    code, output = run(tool, config, *options)
+    assert code == 0, output
+    folder = tmp_path / 'features' / 'simulated'
+    for split, name in (('train', 'a'), ('val', 'b')):
+        assert list(PackedStore(str(folder / split)).ids()) == [name]
+    config.write_text(plain + more.format("dict(other, split='train')"))
+    code, output = run(tool, config, *options)
+    assert code == 2
+    assert 'features of a.jsonl and b.jsonl would both go to' in output
+
+
 @pytest.mark.slow
 def test_browse_draws_items(tmp_path):
     write_folder(tmp_path / 'f', {'a': 5, 'b': 3})

@@ -51,16 +51,27 @@ def parts(path: Path) -> Iterator[tuple[int | None, Path]]:
 
 
 def training_sentences(config: 'Config', fold: int | None, refit: bool) -> list[str]:
-    """What the model was trained to find; a second training, in the held-out videos too."""
+    """What the model was trained to find; a second training, in the held-out videos too.
+
+    Raises:
+        ValueError: there is a fold, but the training set has none.
+    """
+    from demul_mm.datasets.base import each_of
     from demul_mm.evaluation.floors import annotation_entries
     from demul_mm.registry import DATASETS
 
     dataset = config.train_dataloader.dataset.to_dict()
-    dataset['pipeline'] = []
-    if fold is not None:
-        dataset['folds'] = dict(dataset['folds'], test=fold)
-    if refit:
-        dataset['subset'] = 'all'
+    for part in each_of(dataset):
+        part['pipeline'] = []
+        if fold is not None:
+            if not part.get('folds'):
+                raise ValueError(
+                    f'the training set of {config.filename} has no folds, but these are '
+                    'predictions of a cross-validation: give its config, or one predictions file'
+                )
+            part['folds'] = dict(part['folds'], test=fold)
+        if refit:
+            part['subset'] = 'all'
     return [entry['query'] for entry in annotation_entries(DATASETS.build(dataset))]
 
 

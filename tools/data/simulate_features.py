@@ -82,15 +82,22 @@ def jobs_of(args: argparse.Namespace) -> dict[str, dict]:
                 split=args.split,
             )
         }
+    from demul_mm.datasets.base import each_of
+
     config = Config.fromfile(args.config)
-    jobs = {}
+    jobs: dict[str, dict] = {}
+    keep = ('type', 'ann_file', 'info_file', 'split', 'data_root', 'strict', 'name')
     for part in [args.part] if args.part else ['train', 'val', 'test']:
-        dataset = config[f'{part}_dataloader'].dataset.to_dict()
-        path = args.out or os.path.join(dataset.get('data_root', ''), PATH)
-        keep = ('type', 'ann_file', 'info_file', 'split', 'data_root', 'strict', 'name')
-        jobs[path.replace('{split}', dataset['split'])] = {
-            key: dataset[key] for key in keep if key in dataset
-        }
+        for dataset in each_of(config[f'{part}_dataloader'].dataset.to_dict()):
+            path = args.out or os.path.join(dataset.get('data_root', ''), PATH)
+            path = path.replace('{split}', dataset['split'])
+            job = {key: dataset[key] for key in keep if key in dataset}
+            other = jobs.setdefault(path, job)
+            if any(other.get(key) != job.get(key) for key in ('data_root', 'ann_file')):
+                raise ValueError(
+                    f'features of {other["ann_file"]} and {job["ann_file"]} would both go to '
+                    f'{path}: make each by --dataset with an --out of its own'
+                )
     return jobs
 
 

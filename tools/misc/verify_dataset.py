@@ -15,7 +15,6 @@ Examples:
 
 import argparse
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -52,11 +51,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def configs_of(args: argparse.Namespace) -> dict[str, dict]:
+    from demul_mm.datasets.base import each_of
+
     if args.config:
         config = load_config(args.config, args.cfg_options)
         parts = [args.part] if args.part else ['train', 'val', 'test']
-        found = {part: config[f'{part}_dataloader'].dataset.to_dict() for part in parts}
-        return dict(one for part in found.items() for one in each_of(*part))
+        found: dict[str, dict] = {}
+        for part in parts:
+            joined = list(each_of(config[f'{part}_dataloader'].dataset.to_dict()))
+            titles = [f'{part} {index}' for index in range(len(joined))]
+            found |= zip(titles if len(joined) > 1 else [part], joined)
+        return found
     dataset = dict(
         type=args.dataset, ann_file=args.ann_file, info_file=args.info_file, split=args.split
     )
@@ -64,17 +69,6 @@ def configs_of(args: argparse.Namespace) -> dict[str, dict]:
         store = dict(type=args.store, path=os.path.abspath(args.features))
         dataset['features'] = dict(visual={**store, **({'dim': args.dim} if args.dim else {})})
     return {args.split: dataset}
-
-
-def each_of(title: str, dataset: dict) -> Iterator[tuple[str, dict]]:
-    """The data set, or each of those that it joins, with its title."""
-    from demul_mm.datasets.base import kind_of
-
-    if kind_of(dataset) != 'ConcatDataset':
-        yield title, dataset
-        return
-    for index, one in enumerate(dataset['datasets']):
-        yield from each_of(f'{title} {index}', one)
 
 
 def stores_of(dataset: dict) -> dict[str, tuple[dict, bool]]:

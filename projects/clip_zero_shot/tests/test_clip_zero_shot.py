@@ -1,5 +1,6 @@
 """Moments without training: what is planted is found, in the own video and in a corpus."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from demul_mm.index import ExactIndex
 from demul_mm.models.localizers.own_video import OwnVideoBatch
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
-from projects.clip_zero_shot.loop import entry_of
+from projects.clip_zero_shot.loop import IndexTestLoop, entry_of
 from projects.clip_zero_shot.model import Meaning, ZeroShot
 from tests.app.encoders import KINDS, save_encoder
 
@@ -121,11 +123,32 @@ def test_windows_go_into_the_index() -> None:
     clips, _ = planted((12,), ((3, 7),))
     unit = torch.nn.functional.normalize(clips[0], dim=-1)
     entry = entry_of(sample, unit.numpy())
+    assert entry is not None
     entry.check(DIM)
     best = entry.spans[entry.moments[:, 0].argmax()]
     assert 3 * 10 / 12 - 1e-4 <= best[0] < best[1] <= 7 * 10 / 12 + 1e-4
     assert entry.spans.max() <= 9.0
-    entry_of(sample, np.zeros((4, DIM), np.float32)).check(DIM)  # nothing is told in it
+    assert entry_of(sample, np.zeros((4, DIM), np.float32)) is None  # nothing is told in it
+
+
+def test_a_video_without_content_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The query is axis 0, and moments look much but not exactly like it."""
+    clips, mask = planted()
+    batch = batch_of(torch.cat([torch.zeros_like(clips[:1]), clips]), mask[[0, 0, 1]])
+
+    def batches(model: ZeroShot, samples: list[MomentDataSample]) -> Iterator[OwnVideoBatch]:
+        for name in ('empty', 'first', 'second'):
+            samples.append(MomentDataSample())
+            samples[-1].set_metainfo(dict(video_id=name, duration=10.0))
+        yield batch
+
+    loop = object.__new__(IndexTestLoop)
+    loop.index, loop.num_videos, loop.num_moments = ExactIndex(), 3, 5
+    monkeypatch.setattr(loop, '_batches', batches)
+    samples, moments, videos = loop._answer(model_of('windows'))
+    assert len(samples) == 3
+    assert all(sorted(found) == ['first', 'second'] for found in videos)
+    assert all(row[0] != 'empty' for rows in moments for row in rows)
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
