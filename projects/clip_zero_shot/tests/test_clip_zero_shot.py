@@ -11,7 +11,6 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from demul_mm.index import ExactIndex
 from demul_mm.models.localizers.own_video import OwnVideoBatch
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
@@ -137,13 +136,14 @@ def test_a_video_without_content_is_no_answer(monkeypatch: pytest.MonkeyPatch) -
     batch = batch_of(torch.cat([torch.zeros_like(clips[:1]), clips]), mask[[0, 0, 1]])
 
     def batches(model: ZeroShot, samples: list[MomentDataSample]) -> Iterator[OwnVideoBatch]:
-        for name in ('empty', 'first', 'second'):
+        for number, name in enumerate(('empty', 'first', 'second')):
             samples.append(MomentDataSample())
-            samples[-1].set_metainfo(dict(video_id=name, duration=10.0))
+            samples[-1].set_metainfo(dict(sample_idx=number, video_id=name, duration=10.0))
         yield batch
 
     loop = object.__new__(IndexTestLoop)
-    loop.index, loop.num_videos, loop.num_moments = ExactIndex(), 3, 5
+    loop.index_config = dict(type='ExactIndex')
+    loop.num_videos, loop.num_moments = 3, 5
     monkeypatch.setattr(loop, '_batches', batches)
     samples, moments, videos = loop._answer(model_of('windows'))
     assert len(samples) == 3
