@@ -1,6 +1,6 @@
 """The videos of a corpus, encoded when they are asked for."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,7 +32,11 @@ class VideoSource(Protocol):
         ...
 
     def key(self, video_id: str) -> str:
-        """What identifies the content of a video in a cache."""
+        """What identifies the content of a video in a cache.
+
+        Raises:
+            OSError, ValueError, KeyError: it cannot be looked at.
+        """
         ...
 
 
@@ -49,6 +53,7 @@ class DatasetVideos:
         self._recipe = hash_of([part.recipe for part in parts])
         steps = [step for part in parts for step in part.pipeline.transforms]
         self._loaders = [step for step in steps if hasattr(step, 'state')]
+        self._facts: dict[str, str] = {}
         numbers = range(len(dataset))
         self._places = {str(dataset.get_data_info(i)['video_id']): i for i in numbers}
 
@@ -68,8 +73,10 @@ class DatasetVideos:
         if video_id not in self._places:
             return video_id
         info = self.dataset.get_data_info(self._places[video_id])
+        if video_id not in self._facts:  # metadata may be long
+            self._facts[video_id] = hash_of([self._recipe, info['duration'], info['meta']])
         states = [step.state(info) for step in self._loaders]
-        return hash_of([self._recipe, video_id, info['duration'], info['meta'], states])
+        return hash_of([self._facts[video_id], video_id, states])
 
 
 class _Items(Dataset):
@@ -123,18 +130,27 @@ class VideoBank:
         for start in range(0, len(ids), block):
             part = ids[start : start + block]
             have: dict[str, EncodedVideo] = {}
-            for video_id in part:
-                kept = self.cache.get(self.source.key(video_id))
-                if kept is not None:
+            lacking: dict[str, str] = {}
+            for video_id in dict.fromkeys(part):
+                try:
+                    key = self.source.key(video_id)
+                except BROKEN as error:
+                    self._fail(video_id, reason(error))
+                    continue
+                kept = self.cache.get(key)
+                if kept is None:
+                    lacking[video_id] = key
+                else:
                     have[video_id] = kept
-            have.update(self._encode([i for i in dict.fromkeys(part) if i not in have]))
+            have.update(self._encode(lacking))
             yield from ((i, have[i]) for i in part if i in have)
 
-    def _encode(self, ids: Sequence[str]) -> Iterator[tuple[str, EncodedVideo]]:
-        if not ids:
+    def _encode(self, keys: Mapping[str, str]) -> Iterator[tuple[str, EncodedVideo]]:
+        """Videos that are kept from now on, by the keys that they had before they were read."""
+        if not keys:
             return
         loader = DataLoader(
-            _Items(self.source, ids),
+            _Items(self.source, list(keys)),
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             collate_fn=_as_is,
@@ -150,7 +166,7 @@ class VideoBank:
             videos = encode_batch(self.model, pseudo_collate([item for _, item in good]))
             for video_id, video in zip(names, videos):
                 self.failures.pop(video_id, None)
-                yield video_id, self.cache.put(self.source.key(video_id), video)
+                yield video_id, self.cache.put(keys[video_id], video)
 
     def _fail(self, video_id: str, why: str) -> None:
         self.failures[video_id] = why

@@ -266,6 +266,18 @@ def test_encodings_on_disk_are_of_the_same_data_set(tmp_path: Path, change: str)
     assert len(list((tmp_path / 'cache').iterdir())) == count
 
 
+def test_a_video_whose_features_are_gone_is_left_out(tmp_path: Path) -> None:
+    corpus = make_small_corpus(tmp_path / 'small')
+    search = CorpusInferencer(corpus.config, corpus.checkpoint)
+    bank = search.entries(None)[0].bank
+    first, *others = bank.source.ids()
+    assert list(bank([first])) == [first]
+    (tmp_path / 'small' / 'features' / f'{first}.npy').unlink()
+    assert list(bank([first, *others])) == others
+    assert first in bank.failures
+    assert 'No such file' in bank.failures[first]
+
+
 def test_listed_videos_with_a_broken_one(
     corpus: SmallCorpus, search: CorpusInferencer, tmp_path: Path
 ) -> None:

@@ -217,6 +217,23 @@ def test_a_resumed_run_has_the_optimizer_of_its_config(tmp_path: Path) -> None:
         assert logged(tmp_path / 'constant').count('of the checkpoint (lr 0.02 -> 0.5)') == 1
 
 
+def test_a_momentum_that_a_schedule_sets_stays(tmp_path: Path) -> None:
+    """Of Adam, too, where it is the first of the betas."""
+    options = {
+        'optim_wrapper': dict(
+            _delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3)
+        ),
+        'param_scheduler': [dict(type='LinearMomentum', start_factor=0.5, end=8)],
+    }
+    whole = run(tmp_path / 'whole', 'betas-whole', **options)
+    with pytest.raises(StoppedError):
+        run(tmp_path / 'parts', 'betas-part', dict(epoch=3, where='train'), **options)
+    parts = run(tmp_path / 'parts', 'betas-rest', resume=True, **options)
+    for one, other in zip(whole.optim_wrapper.param_groups, parts.optim_wrapper.param_groups):
+        assert one['betas'] == other['betas'] != (0.9, 0.999)
+    assert 'the optimizer of the config' not in logged(tmp_path / 'parts')
+
+
 def test_epochs_draw_different_numbers_and_seeds_do_too(tmp_path: Path) -> None:
     losses = {}
     for seed in (0, 1):

@@ -58,7 +58,10 @@ class PlannedScheduleHook(ParamSchedulerHook):
         """Give the optimizers what the config says, but for what a schedule sets."""
         changed = {}
         for wrapper, plans in zip(_wrappers(runner), self._groups):
-            driven = {one.param_name for one in _schedulers(runner) if one.optimizer is wrapper}
+            own = [one for one in _schedulers(runner) if one.optimizer is wrapper]
+            driven = {one.param_name for one in own}
+            if any(getattr(one, 'use_betas', False) for one in own):  # a momentum, of Adam's kind
+                driven.add('betas')
             driven |= {f'initial_{name}' for name in driven}
             for group, plan in zip(wrapper.param_groups, plans):
                 for name in plan.keys() - driven:
