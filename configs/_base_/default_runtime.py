@@ -3,7 +3,7 @@ default_scope = 'demul_mm'
 default_hooks = dict(
     runtime_info=dict(type='DeferredInfoHook'),
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=20, ignore_last=False),
+    logger=dict(type='MainLoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='PlannedScheduleHook'),
     checkpoint=dict(
         type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto', rule='greater'),

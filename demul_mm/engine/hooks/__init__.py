@@ -6,6 +6,7 @@ from demul_mm.engine.hooks.deferred_info import DeferredInfoHook
 from demul_mm.engine.hooks.epoch_seed import EpochSeedHook
 from demul_mm.engine.hooks.hard_video_mining import HardVideoMiningHook
 from demul_mm.engine.hooks.length_memory import LengthMemoryHook
+from demul_mm.engine.hooks.main_logger import MainLoggerHook
 from demul_mm.engine.hooks.moment_prior import MomentPriorHook
 from demul_mm.engine.hooks.planned_schedule import PlannedScheduleHook
 from demul_mm.engine.hooks.process_cost import ProcessCostHook
@@ -26,6 +27,7 @@ __all__ = [
     'EpochSeedHook',
     'HardVideoMiningHook',
     'LengthMemoryHook',
+    'MainLoggerHook',
     'MomentPriorHook',
     'PlannedScheduleHook',
     'ProcessCostHook',

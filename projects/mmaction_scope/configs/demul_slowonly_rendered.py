@@ -70,7 +70,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=8e-4), clip_grad=dict(max_norm=1.0))
 default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=5),
+    logger=dict(type='demul_mm.MainLoggerHook', interval=5),
     checkpoint=dict(type='demul_mm.AtomicCheckpointHook', interval=1, max_keep_ckpts=2))
 custom_hooks = [dict(type='demul_mm.EpochSeedHook')]
 randomness = dict(seed=0)
