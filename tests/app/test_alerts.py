@@ -208,6 +208,24 @@ def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path:
     assert len((tmp_path / 'both.jsonl').read_text().splitlines()) == 2  # not once for each try
 
 
+@pytest.mark.parametrize('status', [401, 403, 404, 405, 410])
+def test_an_address_that_is_gone_rests_as_a_whole(
+    library: Library, tmp_path: Path, status: int
+) -> None:
+    """Such an answer is about the address: other moments would fare no better."""
+    write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
+    library.update()
+    now = [0.0]
+    alerts = Alerts(library, clock=lambda: now[0])
+    with receiver(status) as hook:
+        alerts.add('something red', 0.9, webhook=hook.address, old=True)
+        for now[0], asked in ((0, 1), (59, 1), (60, 2), (179, 2), (180, 3)):
+            assert alerts.run(print) == []
+            assert hook.asked == asked
+        now[0], hook.answers = 1e6, [200]
+        assert len(alerts.run(print)) == 2
+
+
 def test_a_moment_that_is_refused_holds_up_no_other(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
