@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from demul_mm.app.catalogue import VideoRow
 from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files
 from demul_mm.video.text import subtitles_in
 
@@ -99,6 +100,11 @@ class State(NamedTuple):
 def state_key(path: str | Path) -> str:
     """Stands for a video file as long as it does not change."""
     return _key([path])
+
+
+def is_new(row: VideoRow | None, state: State, retry: bool) -> bool:
+    """Whether a file is another than the library has; or, for ``retry``, was broken."""
+    return row is None or (row.key, row.text) != state or (retry and row.state == 'broken')
 
 
 def look_at(paths: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:

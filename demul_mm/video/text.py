@@ -84,19 +84,28 @@ def read_lines(path: str | Path) -> list[TimedLine]:
     return sorted(line for line in lines if line.text and line.end > line.start)
 
 
-def spoken_lines(path: str) -> list[TimedLine]:
+def spoken_lines(path: str) -> tuple[list[TimedLine], dict[str, str]]:
     """Lines of the subtitles beside a video, or else of those inside it.
 
-    A file that cannot be read is told of and left out; what two files say at one time is one line.
+    A damaged file is told of and left out; what two files say at one time is one line.
+
+    Returns:
+        The lines; and the files that could not be read for now, each with why.
     """
-    beside = {line[:3]: line for file in subtitle_files(path) for line in _readable_lines(file)}
-    return list(beside.values()) or _readable_lines(path)
+    beside: dict[tuple, TimedLine] = {}
+    unread = {}
+    for file in subtitle_files(path):
+        try:
+            beside.update((line[:3], line) for line in _sound_lines(file))
+        except OSError as error:
+            unread[str(file)] = error.strerror or str(error)
+    return list(beside.values()) or _sound_lines(path), unread
 
 
-def _readable_lines(path: str | Path) -> list[TimedLine]:
+def _sound_lines(path: str | Path) -> list[TimedLine]:
     try:
         return read_lines(path)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         MMLogger.get_current_instance().warning(f'left without lines: {error}')
         return []
 

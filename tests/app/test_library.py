@@ -1,5 +1,6 @@
 """A library is what its folders hold, whatever happens while it is made."""
 
+import errno
 import os
 import random
 import shutil
@@ -188,6 +189,36 @@ def test_text_that_cannot_be_read_takes_no_video_away(
     (warning,) = said
     assert f'{folder / "one.ass"}: no subtitles can be read from it' in warning
     assert 'convert' not in warning
+
+
+def test_text_that_cannot_be_read_for_now_is_read_later(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails says nothing of the file: each update tries again, and changes no more."""
+    file = write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
+    write_subtitles(folder / 'one.en.srt', [(1, 2, 'the product rule')])
+    lib, read = library(tmp_path), Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path == file:
+            raise OSError(errno.EIO, 'Input/output error')
+        return read(path)
+
+    def said(sentence: str) -> list[str]:
+        return [Path(hit.path).name for hit in lib.search(sentence, kinds=['text'])]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'read_bytes', fail)
+        unread = [(str(file), 'Input/output error')]
+        assert lib.update([folder]) == (2, 0, 0, unread)
+        assert (said('chain'), said('product')) == ([], ['one.mp4'])
+        before = lib.catalogue.videos(), lib.catalogue.setting('index_state')
+        for _ in range(2):
+            assert lib.update() == (0, 2, 0, unread)
+        assert (lib.catalogue.videos(), lib.catalogue.setting('index_state')) == before
+    assert lib.update() == (1, 1, 0, [])
+    assert said('chain') == ['one.mp4']
+    assert lib.update() == (0, 2, 0, [])
 
 
 def test_text_that_comes_later_has_no_picture_encoded(tmp_path: Path, folder: Path) -> None:
