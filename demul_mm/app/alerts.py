@@ -5,6 +5,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,7 +131,9 @@ class Alerts:
     def _db(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.library.path / FILE, timeout=60)
         mode = 'DELETE' if self.library.served else 'WAL'  # as the catalogue
-        db.executescript(f'PRAGMA journal_mode = {mode}; PRAGMA foreign_keys = ON;' + SCHEMA)
+        with suppress(sqlite3.OperationalError):  # another process has it open: at a later opening
+            db.execute(f'PRAGMA journal_mode = {mode}')
+        db.executescript('PRAGMA foreign_keys = ON;' + SCHEMA)
         return db
 
     def add(

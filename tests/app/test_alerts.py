@@ -3,9 +3,10 @@
 import errno
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from filelock import FileLock
 from mmengine.logging import MMLogger
 
-from demul_mm.app.alerts import Alerts, Event
+from demul_mm.app.alerts import SCHEMA, Alerts, Event
 from demul_mm.app.library import Library
 from demul_mm.app.sources import base, find_videos, resolve
 from demul_mm.app.watch import watch
@@ -298,6 +299,18 @@ def test_alerts_of_a_library_on_a_share_do_without_a_log(tmp_path: Path) -> None
         alerts.add('red', 0.5)
         for db in (alerts._db, library.catalogue._db):
             assert db.execute('PRAGMA journal_mode').fetchone() == (mode,)
+
+
+def test_a_log_that_another_process_holds_open_is_left_for_later(tmp_path: Path) -> None:
+    """A version before kept one also for a library on a share."""
+    library = Library(tmp_path / 'library', ColourEncoder, milvus='http://there:1')
+    with closing(sqlite3.connect(library.path / 'alerts.sqlite')) as other:
+        other.execute('PRAGMA journal_mode = WAL')
+        other.executescript(SCHEMA)
+        with closing(Alerts(library)._db) as db:
+            assert db.execute('SELECT * FROM alerts').fetchall() == []
+    alerts = Alerts(library)
+    assert alerts._db.execute('PRAGMA journal_mode').fetchone() == ('delete',)
 
 
 def test_telling_can_be_ended(library: Library) -> None:
