@@ -5,6 +5,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import VideoRow
+from demul_mm.app.earlier import EARLIER
 from demul_mm.app.library import Library
 from demul_mm.app.webhook import PAUSES, RefusedError, check_address, post
 
@@ -130,7 +132,9 @@ class Alerts:
     def _db(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.library.path / FILE, timeout=60)
         mode = 'DELETE' if self.library.served else 'WAL'  # as the catalogue
-        db.executescript(f'PRAGMA journal_mode = {mode}; PRAGMA foreign_keys = ON;' + SCHEMA)
+        with suppress(sqlite3.OperationalError):  # another process has it open: at a later opening
+            db.execute(f'PRAGMA journal_mode = {mode}')
+        db.executescript('PRAGMA foreign_keys = ON;' + SCHEMA)
         return db
 
     def add(
@@ -212,13 +216,14 @@ class Alerts:
         if not (self.library.path / FILE).is_file():  # there never was any
             return events
         videos = self.library.catalogue.videos('indexed')
+        earlier = self.library.catalogue.setting(EARLIER, {})
         letters: dict[str, list[Letter]] = {}
         for alert in self.all():
             asked = {
                 k for (k,) in self._db.execute('SELECT key FROM asked WHERE alert = ?', alert[:1])
             }
             for row in videos:
-                if row.key in asked or self._is_away(alert, row.key):
+                if asked & {row.key, earlier.get(row.key)} or self._is_away(alert, row.key):
                     continue
                 check()
                 letter = Letter(alert, row.key, self._ask(alert, row))

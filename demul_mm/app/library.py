@@ -13,9 +13,10 @@ from mmengine.logging import MMLogger
 
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
+from demul_mm.app.earlier import take_over
 from demul_mm.app.settings import keep, settle
 from demul_mm.app.sight import Sight, sight_of
-from demul_mm.app.sources import State, base, covers, find_videos, look_at, resolve
+from demul_mm.app.sources import State, base, covers, find_videos, is_new, look_at, resolve
 from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Errors of a disk that are no fault of a video.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# Ends the text of a video whose subtitles could not all be read: no state does.
+UNREAD = '?'
 
 
 class Report(NamedTuple):
@@ -201,27 +204,29 @@ class Library(Searchable):
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
         states, unseen = look_at(files)
-        new = [path for path in states if _is_new(known.get(path), states[path], retry)]
+        new = [path for path in states if is_new(known.get(path), states[path], retry)]
         todo = [path for path in new if ready is None or ready(path, ' '.join(states[path]))]
         lost = [path for path in known if path not in states and path not in unseen]
         gone = [path for path in lost if any(covers(root, path) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
+        take_over(todo, states, known, self.catalogue, self._file)
         tell = progress or (lambda *_: None)
         seen = self._seen(todo, states, cluster) if todo and cluster else todo
+        unread: dict[str, str] = {}
         for number, path in enumerate(seen):
             tell(path, 0.0, number, len(todo))
-            self._add(path, states[path], partial(_tell_share, tell, path, number, len(todo)))
+            share = partial(_tell_share, tell, path, number, len(todo))
+            unread |= self._add(path, states[path], share, known.get(path))
         self._bring_up_to_date()
         self._listen(tell)
-        broken = [
-            (row.path, row.error or '')
-            for row in self.catalogue.videos('broken')
-            if row.path in states
-        ]
-        failed = len({path for path, _ in broken}.intersection(todo))
-        broken += [(_shown(path), error) for path, error in unseen.items()]
-        return Report(len(todo) - failed, len(states) - len(new), len(gone), broken)
+        now = {row.path: row for row in self.catalogue.videos() if row.path in states}
+        broken = [(path, row.error or '') for path, row in now.items() if row.state == 'broken']
+        sound = set(todo) - dict(broken).keys()
+        same = sum(known.get(path) == now[path] for path in sound)  # its text is still unread
+        broken += [*unread.items(), *((_shown(path), error) for path, error in unseen.items())]
+        kept = len(states) - len(new) + same
+        return Report(len(sound) - same, kept, len(gone), broken)
 
     def _roots(self, sources: str | Path | Sequence[str | Path]) -> list[Path]:
         before, bases = self.catalogue.setting('roots', []), self.catalogue.setting('bases', {})
@@ -250,21 +255,30 @@ class Library(Searchable):
                 write_atomically(self._file(states[path].key), content)
                 yield path
 
-    def _add(self, path: str, state: State, progress: Callable[[float], None]) -> None:
-        """Encode a video, if it was not before, and enter it with what is said in it."""
+    def _add(
+        self, path: str, state: State, progress: Callable[[float], None], row: VideoRow | None
+    ) -> dict[str, str]:
+        """Encode a video, if it was not before, and enter it with what is said in it.
+
+        Returns:
+            The subtitle files that could not be read for now, each with why.
+        """
         sight = self.sight  # what is wrong with it is no fault of the video
         file = self._file(state.key)
         try:
             if not file.exists():
                 sight.write(path, file, progress)
             _, duration = sight.frames(file)
-            lines = spoken_lines(path)
+            lines, unread = spoken_lines(path)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise OSError(f'{self.path} cannot grow: {error.strerror}') from error
             self.catalogue.put(path, *state, None, error=str(error))
-        else:
-            self.catalogue.put(path, *state, duration, lines)
+            return {}
+        entered = state._replace(text=state.text + UNREAD) if unread else state
+        if is_new(row, entered, retry=True):
+            self.catalogue.put(path, *entered, duration, lines)
+        return unread
 
     def _listen(self, tell: Callable[[str, float, int, int], None]) -> None:
         """Write down what is said where there are no subtitles."""
@@ -391,7 +405,3 @@ def _shown(path: str) -> str:
 def is_library(path: str | Path) -> bool:
     """Whether a folder is one."""
     return (Path(path) / 'library.sqlite').is_file()
-
-
-def _is_new(row: VideoRow | None, state: State, retry: bool) -> bool:
-    return row is None or (row.key, row.text) != state or (retry and row.state == 'broken')

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from demul_mm.app.catalogue import VideoRow
 from demul_mm.files import VIDEO_SUFFIXES, file_state, find_files
 from demul_mm.video.text import subtitles_in
 
@@ -98,7 +99,12 @@ class State(NamedTuple):
 
 def state_key(path: str | Path) -> str:
     """Stands for a video file as long as it does not change."""
-    return _key([path])
+    return key_of([path])
+
+
+def is_new(row: VideoRow | None, state: State, retry: bool) -> bool:
+    """Whether a file is another than the library has; or, for ``retry``, was broken."""
+    return row is None or (row.key, row.text) != state or (retry and row.state == 'broken')
 
 
 def look_at(paths: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
@@ -114,7 +120,7 @@ def look_at(paths: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
             if folder not in beside:  # each is looked through once
                 beside[folder] = subtitles_in(folder)
             subtitles = beside[folder].get(stem)
-            states[path] = State(state_key(path), _key(subtitles) if subtitles else '')
+            states[path] = State(state_key(path), key_of(subtitles) if subtitles else '')
         except OSError as error:
             if os.path.islink(path):
                 errors[path] = f'it is a link to {os.readlink(path)}, which is missing'
@@ -125,5 +131,6 @@ def look_at(paths: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
     return states, errors
 
 
-def _key(files: Sequence[str | Path]) -> str:
+def key_of(files: Sequence[str | Path]) -> str:
+    """Stands for these files as long as none changes."""
     return hashlib.sha256('\n'.join(map(file_state, files)).encode()).hexdigest()[:24]

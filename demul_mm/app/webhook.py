@@ -15,6 +15,8 @@ from demul_mm.version import __version__
 # Seconds that an address may take to answer, and between two tries.
 TIMEOUT = 10
 PAUSES = (1.0, 4.0)
+# Answers about what was posted: bad, too large, of the wrong type, not to be processed.
+REFUSALS = (400, 413, 415, 422)
 
 
 class RefusedError(OSError):
@@ -61,7 +63,7 @@ def post(
         pauses: seconds before each further try.
 
     Raises:
-        RefusedError: the address answered, and would not take the same again.
+        RefusedError: the address answered with one of ``REFUSALS``.
         OSError: it did not take it; the message does not hold the address, which is often a secret,
             but for the host.
     """
@@ -76,7 +78,7 @@ def post(
             final = status < 500 and status not in (408, 425, 429)
             if pause is None or final:
                 host = urlsplit(address).hostname
-                kind = RefusedError if final and status >= 400 else OSError
+                kind = RefusedError if status in REFUSALS else OSError
                 raise kind(f'{host} did not take it ({_reason(error)})') from error
             wait(pause)
 

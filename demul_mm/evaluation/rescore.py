@@ -45,6 +45,12 @@ def evaluator_metrics(evaluator: Mapping | Sequence[Mapping]) -> list[EntryMetri
     return [METRICS.build(c) for c in configs if not c['type'].endswith('DumpPredictions')]
 
 
+def check_truth(entries: Sequence[PredictionEntry], where: str) -> None:
+    """Raise ValueError unless there is a query whose moment is known."""
+    if not any(entry['gt'] for entry in entries):
+        raise ValueError(f'no query of {where} has a known moment: there is nothing to score')
+
+
 def own_video_metric(config: Mapping) -> tuple[EntryMetric, str]:
     """The metric of a whole config that does not search a corpus, and its key that counts most.
 

@@ -30,6 +30,8 @@ SENTENCES, SHEETS, CUTS = 1000, 500, 16
 DECODERS = 2
 # At most: a cut, in seconds; a curve, in points; the words of a sentence that are told apart.
 LONGEST_CUT, CURVE, WORDS = 1800.0, 400, 30
+# Bytes of a video's name that a cut is called by: a name has 255, with the id and times beside it.
+LONGEST_STEM = 190
 
 
 class SharedEncoder:
@@ -207,7 +209,8 @@ class Service:
         row = self.video(key)
         if end - start > LONGEST_CUT:
             raise ValueError(f'{end - start:g} s are to be cut, at most {LONGEST_CUT:g} s can be')
-        name = f'{Path(row.path).stem}_{start:.2f}-{end:.2f}.mp4'
+        stem = Path(row.path).stem.encode()[:LONGEST_STEM].decode(errors='ignore')
+        name = f'{stem}_{start:.2f}-{end:.2f}.mp4'
         wanted = (key, start, end), fast
         # One cut always has the same lock: who asks for it too waits, and takes what was made.
         with self._cutting[hash(wanted) % CUTS], self._decoders:

@@ -30,10 +30,11 @@ def subtitle_files(video: str | Path) -> list[Path]:
     return subtitles_in(Path(video).parent).get(Path(video).stem, [])
 
 
-def subtitles_in(folder: Path) -> dict[str, list[Path]]:
+def subtitles_in(folder: Path, alone: bool = True) -> dict[str, list[Path]]:
     """The subtitle files of a folder by the name, without suffix, of the video they belong to.
 
-    ``film.en.vtt`` belongs to ``film.en`` if the folder has such a video, and else to ``film``.
+    ``film.en.vtt`` belongs to ``film.en`` if the folder has such a video, and else to ``film``;
+    or, unless ``alone``, to both.
     """
     found: dict[str, list[Path]] = {}
     paths = sorted(folder.iterdir())
@@ -42,7 +43,7 @@ def subtitles_in(folder: Path) -> dict[str, list[Path]]:
         if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file() and is_unicode(path.name):
             found.setdefault(path.stem, []).append(path)
             language = re.fullmatch(r'(.+)\.[\w-]+', path.stem)
-            if language and path.stem not in videos:
+            if language and not (alone and path.stem in videos):
                 found.setdefault(language[1], []).append(path)
     return found
 
@@ -84,19 +85,28 @@ def read_lines(path: str | Path) -> list[TimedLine]:
     return sorted(line for line in lines if line.text and line.end > line.start)
 
 
-def spoken_lines(path: str) -> list[TimedLine]:
+def spoken_lines(path: str) -> tuple[list[TimedLine], dict[str, str]]:
     """Lines of the subtitles beside a video, or else of those inside it.
 
-    A file that cannot be read is told of and left out; what two files say at one time is one line.
+    A damaged file is told of and left out; what two files say at one time is one line.
+
+    Returns:
+        The lines; and the files that could not be read for now, each with why.
     """
-    beside = {line[:3]: line for file in subtitle_files(path) for line in _readable_lines(file)}
-    return list(beside.values()) or _readable_lines(path)
+    beside: dict[tuple, TimedLine] = {}
+    unread = {}
+    for file in subtitle_files(path):
+        try:
+            beside.update((line[:3], line) for line in _sound_lines(file))
+        except OSError as error:
+            unread[str(file)] = error.strerror or str(error)
+    return list(beside.values()) or _sound_lines(path), unread
 
 
-def _readable_lines(path: str | Path) -> list[TimedLine]:
+def _sound_lines(path: str | Path) -> list[TimedLine]:
     try:
         return read_lines(path)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         MMLogger.get_current_instance().warning(f'left without lines: {error}')
         return []
 

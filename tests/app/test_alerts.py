@@ -3,9 +3,10 @@
 import errno
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from filelock import FileLock
 from mmengine.logging import MMLogger
 
-from demul_mm.app.alerts import Alerts, Event
+from demul_mm.app.alerts import SCHEMA, Alerts, Event
 from demul_mm.app.library import Library
 from demul_mm.app.sources import base, find_videos, resolve
 from demul_mm.app.watch import watch
@@ -208,6 +209,24 @@ def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path:
     assert len((tmp_path / 'both.jsonl').read_text().splitlines()) == 2  # not once for each try
 
 
+@pytest.mark.parametrize('status', [401, 403, 404, 405, 410])
+def test_an_address_that_is_gone_rests_as_a_whole(
+    library: Library, tmp_path: Path, status: int
+) -> None:
+    """Such an answer is about the address: other moments would fare no better."""
+    write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
+    library.update()
+    now = [0.0]
+    alerts = Alerts(library, clock=lambda: now[0])
+    with receiver(status) as hook:
+        alerts.add('something red', 0.9, webhook=hook.address, old=True)
+        for now[0], asked in ((0, 1), (59, 1), (60, 2), (179, 2), (180, 3)):
+            assert alerts.run(print) == []
+            assert hook.asked == asked
+        now[0], hook.answers = 1e6, [200]
+        assert len(alerts.run(print)) == 2
+
+
 def test_a_moment_that_is_refused_holds_up_no_other(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +299,18 @@ def test_alerts_of_a_library_on_a_share_do_without_a_log(tmp_path: Path) -> None
         alerts.add('red', 0.5)
         for db in (alerts._db, library.catalogue._db):
             assert db.execute('PRAGMA journal_mode').fetchone() == (mode,)
+
+
+def test_a_log_that_another_process_holds_open_is_left_for_later(tmp_path: Path) -> None:
+    """A version before kept one also for a library on a share."""
+    library = Library(tmp_path / 'library', ColourEncoder, milvus='http://there:1')
+    with closing(sqlite3.connect(library.path / 'alerts.sqlite')) as other:
+        other.execute('PRAGMA journal_mode = WAL')
+        other.executescript(SCHEMA)
+        with closing(Alerts(library)._db) as db:
+            assert db.execute('SELECT * FROM alerts').fetchall() == []
+    alerts = Alerts(library)
+    assert alerts._db.execute('PRAGMA journal_mode').fetchone() == ('delete',)
 
 
 def test_telling_can_be_ended(library: Library) -> None:

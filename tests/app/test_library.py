@@ -1,5 +1,6 @@
 """A library is what its folders hold, whatever happens while it is made."""
 
+import errno
 import os
 import random
 import shutil
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
+from demul_mm.app.alerts import Alerts, Event
 from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
 from demul_mm.app.rank_fusion import Hit
 from demul_mm.app.sight import FrameSight
-from demul_mm.app.sources import find_videos, state_key
+from demul_mm.app.sources import find_videos, key_of, state_key
 from demul_mm.index import MomentIndex
 from tests.app.films import ColourEncoder, write_film, write_subtitles
 from tests.warm import SERVER
@@ -190,6 +192,36 @@ def test_text_that_cannot_be_read_takes_no_video_away(
     assert 'convert' not in warning
 
 
+def test_text_that_cannot_be_read_for_now_is_read_later(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails says nothing of the file: each update tries again, and changes no more."""
+    file = write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
+    write_subtitles(folder / 'one.en.srt', [(1, 2, 'the product rule')])
+    lib, read = library(tmp_path), Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path == file:
+            raise OSError(errno.EIO, 'Input/output error')
+        return read(path)
+
+    def said(sentence: str) -> list[str]:
+        return [Path(hit.path).name for hit in lib.search(sentence, kinds=['text'])]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'read_bytes', fail)
+        unread = [(str(file), 'Input/output error')]
+        assert lib.update([folder]) == (2, 0, 0, unread)
+        assert (said('chain'), said('product')) == ([], ['one.mp4'])
+        before = lib.catalogue.videos(), lib.catalogue.setting('index_state')
+        for _ in range(2):
+            assert lib.update() == (0, 2, 0, unread)
+        assert (lib.catalogue.videos(), lib.catalogue.setting('index_state')) == before
+    assert lib.update() == (1, 1, 0, [])
+    assert said('chain') == ['one.mp4']
+    assert lib.update() == (0, 2, 0, [])
+
+
 def test_text_that_comes_later_has_no_picture_encoded(tmp_path: Path, folder: Path) -> None:
     encoder = ColourEncoder()
     lib = library(tmp_path, encoder)
@@ -218,24 +250,38 @@ def test_text_that_comes_later_has_no_picture_encoded(tmp_path: Path, folder: Pa
 def test_a_library_of_the_version_before_goes_on(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its keys stood for the subtitles, too: a video that has some is encoded once more."""
-    write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
-    lib = library(tmp_path)
+    """Its keys stood for the subtitles, too: no video is encoded, nor told of, again."""
+    file = write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
+    dutch = write_subtitles(folder / 'one.nl.srt', [(1, 2, 'de kettingregel')])
+    write_film(folder / 'one.nl.mp4', ['red', 'blue'])  # its subtitles were those of one.mp4, too
+    before = {'one.mp4': [dutch, file], 'one.nl.mp4': [dutch], 'two.mp4': []}
+    lib, told = library(tmp_path), list[Event]()
+    Alerts(lib).add('something red', 0.9)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            'demul_mm.app.sources.state_key',
-            lambda path: 'before' if Path(path).stem == 'one' else state_key(path),
-        )
+        for name in ('sources.state_key', 'asking.state_key'):
+            patch.setattr(f'demul_mm.app.{name}', lambda p: key_of([p, *before[Path(p).name]]))
         lib.update([folder])
+    assert len(Alerts(lib).run(told.append)) == 2
     with sqlite3.connect(lib.path / 'library.sqlite') as db:
         db.execute('DROP TABLE texts')
     encoder = ColourEncoder()
     again = library(tmp_path, encoder)
     found = again.search('red chain', 100)
-    assert again.update() == (1, 1, 0, [])
-    assert encoder.pictures == 9
-    assert again.update() == (0, 2, 0, [])
+    assert again.update() == (2, 1, 0, [])
+    assert again.update() == (0, 3, 0, [])
     assert [hit[1:] for hit in again.search('red chain', 100)] == [hit[1:] for hit in found]
+    assert Alerts(again).run(told.append) == []
+    write_subtitles(file, [(1, 2, 'the product rule')])
+    assert again.update() == (1, 2, 0, [])
+    assert again.ask(folder / 'one.mp4', 'red')[0].start == 3
+    assert encoder.pictures == 0
+    frames = {path.stem for path in (lib.path / 'frames').rglob('*.npz')}
+    assert frames == {state_key(path) for path in folder.rglob('*.mp4')}
+    assert frames == {row.key for row in again.catalogue.videos('indexed')}
+    assert len(Alerts(again).run(told.append)) == 0
+    write_film(folder / 'one.mp4', ['blue', 'red', 'black'])
+    assert again.update() == (1, 2, 0, [])
+    assert len(Alerts(again).run(told.append)) == 1
 
 
 def test_an_encoder_belongs_to_a_library(tmp_path: Path, folder: Path) -> None:

@@ -357,3 +357,8 @@ def test_sentences_of_several_data_sets_are_known(tmp_path) -> None:
     assert done.code == 2
     assert 'error: the training set of' in done.err
     assert 'has no folds' in done.err
+    save_predictions(predictions, [_entry('none', [], [[0, 5, 1.0]]) | dict(query='sings')], {})
+    done = call(tool, config, predictions)
+    assert done.code == 2
+    assert 'no query of' in done.err
+    assert 'has a known moment' in done.err

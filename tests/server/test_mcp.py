@@ -72,6 +72,26 @@ def test_every_cut_is_a_file_of_its_own(tmp_path: Path) -> None:
     assert call(service, tmp_path, 'cut', **asked[0]).structured_content['file'] == str(files[0])
 
 
+@pytest.mark.parametrize('stem', ['焚' * 83, 'a' + '焚' * 83, 'x' * 251])
+def test_a_video_may_have_the_longest_name(tmp_path: Path, stem: str) -> None:
+    """Names have 255 bytes at most, that of a cut, too; whole characters of it are kept."""
+    home = tmp_path / 'home'
+    write_film(home / 'film.mp4', ['red', 'black']).rename(home / f'{stem}.mp4')
+    service = Service(home / 'library', ColourEncoder, allowed=[home])
+    service.library.update([home])
+    (row,) = service.library.catalogue.videos()
+    asked = dict(video=row.key, start=1, end=2, fast=True)
+    answer = call(service, tmp_path / 'clips', 'cut', **asked)
+    assert not answer.is_error, answer.content
+    file = Path(answer.structured_content['file'])
+    kept, _, times = file.name.removeprefix(f'{row.key}_fast_').partition('_')
+    assert (times, stem.startswith(kept), len(kept) > 60) == ('1.00-2.00.mp4', True, True)
+    path, name = service.cut(row.key, 1, 2, fast=True)
+    assert file.read_bytes() == path.read_bytes()
+    assert file.name.endswith(name)
+    assert len(name.encode()) <= 255
+
+
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'told'),
     [

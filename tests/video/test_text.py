@@ -106,7 +106,8 @@ def test_what_two_files_say_is_said_once(tmp_path: Path) -> None:
     (tmp_path / 'film.en.vtt').write_text(
         'WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n\n00:03.000 --> 00:04.000\nthere\n'
     )
-    lines = spoken_lines(str(tmp_path / 'film.mp4'))
+    lines, unread = spoken_lines(str(tmp_path / 'film.mp4'))
+    assert unread == {}
     assert sorted(line[:3] for line in lines) == [
         (1.0, 2.0, 'Hello'),
         (3.0, 4.0, 'Hello'),

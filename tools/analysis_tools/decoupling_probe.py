@@ -119,12 +119,14 @@ def measure(config: Any, checkpoint: Path, args: argparse.Namespace) -> Measured
     from demul_mm.analysis.decoupling import collect, shared_retrieval, without_private
     from demul_mm.analysis.encoding import split_loader
     from demul_mm.apis.loading import load_model
+    from demul_mm.evaluation.rescore import check_truth
 
     model, _, _ = load_model(config, checkpoint, args.device)
     loader = split_loader(config)
     MMLogger.get_current_instance().setLevel('WARNING')  # the tables are printed below
     found = collect(model, tqdm(loader, desc='as it is'), args.seed)
     answers = {'as it is': found.whole}
+    check_truth(found.whole, 'the test data set')
     ways = (('mean', 'private: the mean'), ('drawn', 'private: of others'))
     if not found.vectors.moment_private.shape[1]:
         print('The model has no private part (decoupler.private_dim is 0): the shared one alone.')

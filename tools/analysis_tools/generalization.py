@@ -94,7 +94,7 @@ def main() -> None:
     args = parse_args()
     from demul_mm.evaluation.novelty import GROUPS, KnownSentences
     from demul_mm.evaluation.predictions import load_predictions
-    from demul_mm.evaluation.rescore import own_video_metric
+    from demul_mm.evaluation.rescore import check_truth, own_video_metric
     from demul_mm.evaluation.tables import format_table, write_tables
 
     config = load_config(args.config, args.cfg_options)
@@ -107,8 +107,10 @@ def main() -> None:
         scored = [entry for entry in load_predictions(file)[1] if entry['gt']]
         for name, entries in known.divide(scored).items():
             groups[name] += entries
+    every = [entry for entries in groups.values() for entry in entries]
+    check_truth(every, str(args.predictions))
     rows = {name: row(metric, key, entries) for name, entries in groups.items() if entries}
-    rows['all'] = row(metric, key, [entry for entries in groups.values() for entry in entries])
+    rows['all'] = row(metric, key, every)
     title = 'Queries by what training has seen of their words, percent'
     print(f'\n{title}\n{format_table(rows)}')
     if args.out:

@@ -66,7 +66,7 @@ def main() -> None:
     from demul_mm.analysis.encoding import answered_entries, split_loader
     from demul_mm.analysis.sanity import PROBES, probed
     from demul_mm.apis.loading import load_localizer
-    from demul_mm.evaluation.rescore import own_video_metric
+    from demul_mm.evaluation.rescore import check_truth, own_video_metric
     from demul_mm.evaluation.tables import format_table, write_tables
 
     config = load_config(args.config, args.cfg_options)
@@ -78,6 +78,7 @@ def main() -> None:
     for name in (AS_IT_IS, *PROBES):
         batches = tqdm(loader if name == AS_IT_IS else probed(loader, name), desc=name)
         answers[name] = answered_entries(model, batches)
+        check_truth(answers[name], 'the test data set')
     rows = table(answers, metric, key)
     title = (
         f'Moments of {len(answers[AS_IT_IS])} queries, percent; `low` and `high`: 95 % interval of '
