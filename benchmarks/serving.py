@@ -137,12 +137,15 @@ def make_library(home: Path, videos: int, frames: int) -> None:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows.astype(np.float32), float(frames)
 
-    def said(path: str) -> list[TimedLine]:
+    def said(path: str) -> tuple[list[TimedLine], dict[str, str]]:
         texts = [' '.join(draw.choice(WORDS.split(), 6)) for _ in range(3)]
-        return [TimedLine(i * 5.0, i * 5.0 + 4, text, 'x.srt') for i, text in enumerate(texts)]
+        lines = [TimedLine(i * 5.0, i * 5.0 + 4, text, 'x.srt') for i, text in enumerate(texts)]
+        return lines, {}
 
     sight.frame_vectors, library.spoken_lines = seen, said
-    library.Library(home / 'library', Sentences).update([home / 'films'])
+    report = library.Library(home / 'library', Sentences).update([home / 'films'])
+    if report.broken:
+        raise ValueError(f'no library could be made: {report.broken[0]}')
 
 
 def serve(home: Path, tell: Any) -> None:

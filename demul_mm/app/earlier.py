@@ -1,11 +1,13 @@
 """What is kept of a library that the version before made."""
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.sources import State, key_of
+from demul_mm.files import replacing
 from demul_mm.video.text import subtitles_in
 
 # The setting that holds, by the key of a video, the one that it had before.
@@ -42,6 +44,8 @@ def take_over(
     if earlier:
         catalogue.set(EARLIER, catalogue.setting(EARLIER, {}) | earlier)
     for key, before in earlier.items():
-        if file(before).exists():
+        # Until a video's turn has come its old file is asked; then nothing knows it, and it goes.
+        if file(before).exists() and not file(key).exists():
             file(key).parent.mkdir(parents=True, exist_ok=True)
-            file(before).replace(file(key))
+            with replacing(file(key)) as temporary:
+                shutil.copyfile(file(before), temporary)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 # Errors of a disk that are no fault of a video.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# Ends the text of a video whose subtitles could not all be read: no state does.
-UNREAD = '?'
 
 
 class Report(NamedTuple):
@@ -275,7 +273,8 @@ class Library(Searchable):
                 raise OSError(f'{self.path} cannot grow: {error.strerror}') from error
             self.catalogue.put(path, *state, None, error=str(error))
             return {}
-        entered = state._replace(text=state.text + UNREAD) if unread else state
+        # With what it lacks, it is the state of no video: the next update tries again.
+        entered = state._replace(text=' '.join([state.text, *sorted(unread)]))
         if is_new(row, entered, retry=True):
             self.catalogue.put(path, *entered, duration, lines)
         return unread

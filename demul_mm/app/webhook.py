@@ -15,8 +15,10 @@ from demul_mm.version import __version__
 # Seconds that an address may take to answer, and between two tries.
 TIMEOUT = 10
 PAUSES = (1.0, 4.0)
-# Answers about what was posted: bad, too large, of the wrong type, not to be processed.
-REFUSALS = (400, 413, 415, 422)
+# Answers after which the same may be taken, and those that are about the address: not allowed,
+# gone, moved. Others below 500 are about what was posted.
+LATER = (408, 425, 429)
+CLOSED = (401, 402, 403, 404, 405, 407, 410)
 
 
 class RefusedError(OSError):
@@ -63,7 +65,7 @@ def post(
         pauses: seconds before each further try.
 
     Raises:
-        RefusedError: the address answered with one of ``REFUSALS``.
+        RefusedError: the address answered that it does not want this.
         OSError: it did not take it; the message does not hold the address, which is often a secret,
             but for the host.
     """
@@ -75,10 +77,11 @@ def post(
                 return
         except (OSError, HTTPException) as error:
             status = error.code if isinstance(error, HTTPError) else 500
-            final = status < 500 and status not in (408, 425, 429)
+            final = status < 500 and status not in LATER
             if pause is None or final:
                 host = urlsplit(address).hostname
-                kind = RefusedError if status in REFUSALS else OSError
+                about_this = final and status >= 400 and status not in CLOSED
+                kind = RefusedError if about_this else OSError
                 raise kind(f'{host} did not take it ({_reason(error)})') from error
             wait(pause)
 

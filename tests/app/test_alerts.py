@@ -1,6 +1,7 @@
 """Standing queries tell of each video once; watching leaves alone what is being written."""
 
 import errno
+import http
 import json
 import os
 import sqlite3
@@ -209,7 +210,7 @@ def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path:
     assert len((tmp_path / 'both.jsonl').read_text().splitlines()) == 2  # not once for each try
 
 
-@pytest.mark.parametrize('status', [401, 403, 404, 405, 410])
+@pytest.mark.parametrize('status', [401, 403, 404, 405, 407, 410])
 def test_an_address_that_is_gone_rests_as_a_whole(
     library: Library, tmp_path: Path, status: int
 ) -> None:
@@ -227,8 +228,9 @@ def test_an_address_that_is_gone_rests_as_a_whole(
         assert len(alerts.run(print)) == 2
 
 
+@pytest.mark.parametrize('status', [400, 409, 422, 451])
 def test_a_moment_that_is_refused_holds_up_no_other(
-    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Library, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It alone rests, longer each time, and is posted once it would be taken."""
     now, said, bad = [0.0], list[str](), ['a.mp4', 'old.mp4']
@@ -236,7 +238,8 @@ def test_a_moment_that_is_refused_holds_up_no_other(
     alerts = Alerts(library, clock=lambda: now[0])
 
     def answer(content: dict) -> int:
-        return 422 if content['alert'] == 1 and Path(content['video']).name in bad else 200
+        bad_one = content['alert'] == 1 and Path(content['video']).name in bad
+        return status if bad_one else 200
 
     def add(name: str) -> None:
         write_film(tmp_path / 'films' / name, ['red', 'blue'])
@@ -257,7 +260,7 @@ def test_a_moment_that_is_refused_holds_up_no_other(
         assert taken() == [(1, 'b.mp4'), (2, 'a.mp4'), (2, 'b.mp4'), (2, 'old.mp4')]
         assert said == [
             'alert 1 could not yet be told of a.mp4 and 1 more: '
-            '127.0.0.1 did not take it (HTTP Error 422: Unprocessable Entity)'
+            f'127.0.0.1 did not take it (HTTP Error {status}: {http.HTTPStatus(status).phrase})'
         ]
         add('c.mp4')
         assert taken() == [(1, 'c.mp4'), (2, 'c.mp4')]

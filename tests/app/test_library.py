@@ -197,21 +197,26 @@ def test_text_that_cannot_be_read_for_now_is_read_later(
 ) -> None:
     """A disk that fails says nothing of the file: each update tries again, and changes no more."""
     file = write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
-    write_subtitles(folder / 'one.en.srt', [(1, 2, 'the product rule')])
+    other = write_subtitles(folder / 'one.en.srt', [(1, 2, 'the product rule')])
     lib, read = library(tmp_path), Path.read_bytes
 
     def fail(path: Path) -> bytes:
-        if path == file:
+        if path in failing:
             raise OSError(errno.EIO, 'Input/output error')
         return read(path)
 
     def said(sentence: str) -> list[str]:
         return [Path(hit.path).name for hit in lib.search(sentence, kinds=['text'])]
 
+    failing = [file, other]
     with monkeypatch.context() as patch:
         patch.setattr(Path, 'read_bytes', fail)
-        unread = [(str(file), 'Input/output error')]
-        assert lib.update([folder]) == (2, 0, 0, unread)
+        both = [(str(path), 'Input/output error') for path in (other, file)]
+        assert lib.update([folder]) == (2, 0, 0, both)
+        assert (said('chain'), said('product')) == ([], [])
+        failing.remove(other)
+        unread = both[1:]
+        assert lib.update() == (1, 1, 0, unread)
         assert (said('chain'), said('product')) == ([], ['one.mp4'])
         before = lib.catalogue.videos(), lib.catalogue.setting('index_state')
         for _ in range(2):
@@ -267,6 +272,13 @@ def test_a_library_of_the_version_before_goes_on(
     encoder = ColourEncoder()
     again = library(tmp_path, encoder)
     found = again.search('red chain', 100)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        again.update(progress=stop)
+    assert len([again.frames(row.key) for row in again.catalogue.videos('indexed')]) == 3
     assert again.update() == (2, 1, 0, [])
     assert again.update() == (0, 3, 0, [])
     assert [hit[1:] for hit in again.search('red chain', 100)] == [hit[1:] for hit in found]

@@ -233,6 +233,13 @@ def test_a_momentum_that_a_schedule_sets_stays(tmp_path: Path) -> None:
         assert one['betas'] == other['betas'] != (0.9, 0.999)
     assert 'the optimizer of the config' not in logged(tmp_path / 'parts')
 
+    options['optim_wrapper']['optimizer']['betas'] = (0.9, 0.5)
+    options['train_cfg.max_epochs'] = 5
+    more = run(tmp_path / 'parts', 'betas-more', resume=True, **options)
+    first, second = more.optim_wrapper.param_groups[0]['betas']
+    assert second == 0.5
+    assert other['betas'][0] < first < 0.9
+
 
 def test_epochs_draw_different_numbers_and_seeds_do_too(tmp_path: Path) -> None:
     losses = {}

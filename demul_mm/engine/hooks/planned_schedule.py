@@ -60,14 +60,16 @@ class PlannedScheduleHook(ParamSchedulerHook):
         for wrapper, plans in zip(_wrappers(runner), self._groups):
             own = [one for one in _schedulers(runner) if one.optimizer is wrapper]
             driven = {one.param_name for one in own}
-            if any(getattr(one, 'use_betas', False) for one in own):  # a momentum, of Adam's kind
-                driven.add('betas')
+            adam = any(getattr(one, 'use_betas', False) for one in own)  # momentum: the first beta
             driven |= {f'initial_{name}' for name in driven}
             for group, plan in zip(wrapper.param_groups, plans):
-                for name in plan.keys() - driven:
-                    if group.get(name) != plan[name]:
-                        changed[name] = f'{name} {group.get(name)} -> {plan[name]}'
-                        group[name] = plan[name]
+                wanted = {name: value for name, value in plan.items() if name not in driven}
+                if adam:
+                    wanted['betas'] = (group['betas'][0], *plan['betas'][1:])
+                for name, value in wanted.items():
+                    if group.get(name) != value:
+                        changed[name] = f'{name} {group.get(name)} -> {value}'
+                        group[name] = value
         if changed:
             runner.logger.warning(
                 'the optimizer of the config is not that of the checkpoint '
