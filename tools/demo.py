@@ -59,7 +59,7 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
     films = sum(getattr(args, split) for split in SPLITS)
     config = Config.fromfile(ROOT / CONFIG)
     length = args.epochs or config.train_cfg.max_epochs
-    options = [f'{split}_dataloader.dataset.data_root={data}/' for split in SPLITS]
+    options = [f'{split}_dataloader.dataset.data_root="{data}/"' for split in SPLITS]
     # One process a core, each with its share of a batch: small tensors gain little from threads.
     share = config.train_dataloader.batch_size // PROCESSES
     return [
