@@ -35,7 +35,7 @@ def fetch(
             raise ValueError(f'{name} is a folder, which has no revision {revision!r}')
         return name
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted: dict[str, Any] = dict(revision=revision, allow_patterns=list(patterns))
     try:
@@ -51,7 +51,8 @@ def fetch(
         info = hub.model_info(name, revision=revision, files_metadata=True)
         MMLogger.get_current_instance().info(download_notice(info, patterns, hub.endpoint))
         return snapshot_download(name, **wanted)
-    except OSError as error:
+    # A connection that fails is no OSError in every HTTP client: the bases have that client's own.
+    except (OSError, ValueError, *HfHubHTTPError.__bases__) as error:
         raise FileNotFoundError(
             f'{name} cannot be downloaded ({error}); give the folder of a model instead'
         ) from error
