@@ -236,6 +236,18 @@ def _counts(annotations: list[dict]) -> dict:
     }
 
 
+def arguments_of(folder: str | Path) -> dict[str, Any]:
+    """What the corpus in a folder was made with, by the names of :class:`CorpusConfig`.
+
+    It is empty where there is no corpus.
+    """
+    path = Path(folder, 'manifest.json')
+    if not path.exists():
+        return {}
+    found = json.loads(read_text(path)).get('arguments', {})
+    return {name: found.get(name, value) for name, value in asdict(CorpusConfig()).items()}
+
+
 def _check_manifest(out: Path, config: CorpusConfig) -> None:
     path = out / 'manifest.json'
     if not path.exists():
