@@ -46,13 +46,14 @@ def fetch(
                 f'{name} is neither a folder nor a model that was downloaded before'
                 + ('; leave --offline out to download it' if offline else '; names are OWNER/MODEL')
             ) from None
+    # A connection that fails is no OSError in every HTTP client: the bases have that client's own.
+    failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
     try:
         hub = HfApi()
         info = hub.model_info(name, revision=revision, files_metadata=True)
         MMLogger.get_current_instance().info(download_notice(info, patterns, hub.endpoint))
         return snapshot_download(name, **wanted)
-    # A connection that fails is no OSError in every HTTP client: the bases have that client's own.
-    except (OSError, ValueError, *HfHubHTTPError.__bases__) as error:
+    except failures as error:
         raise FileNotFoundError(
             f'{name} cannot be downloaded ({error}); give the folder of a model instead'
         ) from error
