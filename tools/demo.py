@@ -40,8 +40,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--epochs', type=int, help="epochs of DeMUL (default: the config's)")
     args = parser.parse_args()
-    if args.test < 1:
-        parser.error(f'--test {args.test}: results are shown on test videos, give at least one')
+    for split in SPLITS:  # one to train on, to choose on and to show
+        if getattr(args, split) < 1:
+            parser.error(f'--{split} {getattr(args, split)}: give at least one video')
     return args
 
 

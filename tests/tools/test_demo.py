@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from demul_mm.cli import add_config_options, load_config, tool_parser
-from tests.tools.running import ROOT
+from tests.tools.running import ROOT, call
 
 DEMO = runpy.run_path(str(ROOT / 'tools/demo.py'))
 
@@ -25,3 +25,10 @@ def test_its_commands_read_its_own_films(name: str) -> None:
         config = load_config(str(ROOT / DEMO['CONFIG']), given)
         for part in DEMO['SPLITS']:
             assert config[f'{part}_dataloader'].dataset.data_root == f'{work}/data/'
+
+
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+def test_each_split_has_films(split: str) -> None:
+    done = call('tools/demo.py', f'--{split}', 0)
+    assert done.code == 2
+    assert f'--{split} 0: give at least one video' in done.err
