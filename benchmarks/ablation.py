@@ -42,11 +42,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations import ABLATIONS
-from mmengine.config import DictAction
 from suites import BASELINES, ROOT, SUITES, Length, Suite, Variant, ablations_of
 from tqdm import tqdm
 
 from demul_mm.cli import run_tool, tool_parser
+from demul_mm.cli.parser import Options
 from demul_mm.files import write_atomically
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
         '--only-kept', action='store_true', help='run nothing: a page of the runs that are there'
     )
     parser.add_argument('--out', type=Path, help='page to write; default: docs/ablation/<suite>.md')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='for all configs')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, help='for all configs')
     args = parser.parse_args()
     if bool(args.suite) == bool(args.configs):
         parser.error('give configs, or a --suite')

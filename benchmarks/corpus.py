@@ -20,9 +20,8 @@ import json
 import resource
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from demul_mm.cli import add_config_options, run_tool, tool_parser
+from demul_mm.cli.parser import Options
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,8 +43,8 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_options(parser)
     parser.add_argument('--backend', default='FaissIndex')
-    parser.add_argument('--options', nargs='+', action=DictAction, default={})
-    parser.add_argument('--search', nargs='+', action=DictAction, default={}, help='search options')
+    parser.add_argument('--options', nargs='+', action=Options, default={})
+    parser.add_argument('--search', nargs='+', action=Options, default={}, help='search options')
     parser.add_argument('--milvus-up-to', type=int, default=0, help='also Milvus Lite to this size')
     parser.add_argument(
         '--pq-up-to', type=int, default=0, help='also with product quantisation to this size'

@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from demul_mm.cli import load_config, run_tool, tool_parser
+from demul_mm.cli.parser import Options
 from demul_mm.files import write_atomically
 from demul_mm.registry import MODELS
 
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--queries', type=int, nargs='+', default=[4, 100])
     parser.add_argument('--threads', type=int, default=1, help='default: %(default)s')
     parser.add_argument('--out', metavar='FILE.md', help='write the table')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=Options, default={})
     parser.add_argument('--only', help=argparse.SUPPRESS)  # one case: "clips queries"
     return parser.parse_args()
 

@@ -110,7 +110,7 @@ def train(
     with path.open('w') as log:
         code = subprocess.run(command, stdout=log, stderr=log).returncode
     text = path.read_text(errors='replace')
-    diverged = code != 0 and 'FloatingPointError: training has diverged' in text
+    diverged = code != 0 and 'training has diverged: ' in text
     if code and not diverged:
         end = '\n'.join(text.splitlines()[-5:])
         raise ChildProcessError(f'{shlex.join(command)} ended with {code}; {path} ends:\n{end}')

@@ -35,7 +35,7 @@ def fetch(
             raise ValueError(f'{name} is a folder, which has no revision {revision!r}')
         return name
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted: dict[str, Any] = dict(revision=revision, allow_patterns=list(patterns))
     try:
@@ -46,12 +46,14 @@ def fetch(
                 f'{name} is neither a folder nor a model that was downloaded before'
                 + ('; leave --offline out to download it' if offline else '; names are OWNER/MODEL')
             ) from None
+    # A connection that fails is no OSError in every HTTP client: the bases have that client's own.
+    failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
     try:
         hub = HfApi()
         info = hub.model_info(name, revision=revision, files_metadata=True)
         MMLogger.get_current_instance().info(download_notice(info, patterns, hub.endpoint))
         return snapshot_download(name, **wanted)
-    except OSError as error:
+    except failures as error:
         raise FileNotFoundError(
             f'{name} cannot be downloaded ({error}); give the folder of a model instead'
         ) from error

@@ -40,8 +40,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--epochs', type=int, help="epochs of DeMUL (default: the config's)")
     args = parser.parse_args()
-    if args.test < 1:
-        parser.error(f'--test {args.test}: results are shown on test videos, give at least one')
+    for split in SPLITS:  # one to train on, to choose on and to show
+        if getattr(args, split) < 1:
+            parser.error(f'--{split} {getattr(args, split)}: give at least one video')
     return args
 
 
@@ -59,7 +60,7 @@ def plan(args: argparse.Namespace, work: Path) -> list[Stage]:
     films = sum(getattr(args, split) for split in SPLITS)
     config = Config.fromfile(ROOT / CONFIG)
     length = args.epochs or config.train_cfg.max_epochs
-    options = [f'{split}_dataloader.dataset.data_root={data}/' for split in SPLITS]
+    options = [f'{split}_dataloader.dataset.data_root="{data}/"' for split in SPLITS]
     # One process a core, each with its share of a batch: small tensors gain little from threads.
     share = config.train_dataloader.batch_size // PROCESSES
     return [

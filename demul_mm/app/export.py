@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from demul_mm.video.pyav import import_av
 from demul_mm.video.timeline import read_timeline
 
 # Seconds into a video, at most: four months, as in demul_mm.structures.spans, which takes torch.
@@ -96,7 +97,7 @@ def export(
 
 def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
     """A moment in frames: those that are shown in any part of it."""
-    import av
+    av = import_av()
 
     path = str(moment['video'])
     if not Path(path).is_file():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from demul_mm.hub import fetch
+from demul_mm.video.pyav import import_av
 from demul_mm.video.text import TimedLine, first_time
 
 # What a model for CTranslate2 is loaded from.
@@ -49,7 +50,7 @@ class SpeechRecognizer:
         Raises:
             ValueError: the sound cannot be decoded.
         """
-        import av
+        av = import_av()
 
         try:
             with av.open(path, metadata_errors='replace') as container:

@@ -13,7 +13,9 @@ import mmengine.registry
 
 DEBUG_VARIABLE = 'DEMUL_MM_DEBUG'
 # Errors of the user: their message is meant to be read without a traceback.
-USER_ERRORS = (ValueError, TypeError, KeyError, ImportError, OSError, RuntimeError)
+USER_ERRORS = (
+    ValueError, TypeError, KeyError, ImportError, OSError, RuntimeError, FloatingPointError
+)  # fmt: skip
 PACKAGE = Path(__file__).resolve().parents[1]
 # Who raises on purpose: our own code, and the registry for a config that fits no class.
 OURS = (
@@ -65,7 +67,8 @@ def _is_users(error: BaseException) -> bool:
         return True
     frames = traceback.extract_tb(error.__traceback__)
     files = [frame.filename for frame in frames]
-    if isinstance(error, RuntimeError):  # torch raises it too, within a line of ours
+    # torch and numpy raise them too, within a line of ours
+    if isinstance(error, (RuntimeError, FloatingPointError)):
         if not (frames[-1].line or '').startswith('raise '):
             return False
     elif WORKER_ERROR.match(str(error)):

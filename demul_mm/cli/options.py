@@ -18,6 +18,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
 from demul_mm import registry as registries
+from demul_mm.cli.parser import Listed
 
 PARTS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -29,6 +30,12 @@ def _names(function: Callable, *further: str) -> set[str]:
 # What stands at the top of a config and is read: by the Runner, by the tools.
 READ = _names(Runner.__init__, 'custom_imports', 'runner_type', 'model_wrapper_cfg', 'compile')
 READ |= {'find_unused_parameters', 'language_tuning', 'tta_model', 'tta_pipeline', 'tta_scales'}
+# Of those, what is a text where the config has none.
+TEXTS = {
+    name
+    for name, parameter in inspect.signature(Runner.__init__).parameters.items()
+    if parameter.annotation in (str, str | None)
+}
 # What parts without a `type` can be given, in the config or not.
 UNTYPED: dict[str, set[str]] = {
     **dict.fromkeys(PARTS, _names(DataLoader, 'num_batch_per_epoch')),
@@ -56,8 +63,12 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
     for key, value in options.items():
         for setting, new in _expanded(config, key, value).items():
             parent = _check(config, setting, key)
+            name = setting.rsplit('.', 1)[-1]
+            if isinstance(new, Listed):
+                known = None if parent is None else _child(parent, name)
+                new = new.text if isinstance(known, str) or setting in TEXTS else list(new)
             if isinstance(parent, list):  # an item is replaced as a whole
-                parent[int(setting.rsplit('.', 1)[-1])] = new
+                parent[int(name)] = new
             else:
                 try:
                     config.merge_from_dict({setting: new})
@@ -149,7 +160,7 @@ def _check(config: Config, setting: str, given: str) -> Any:
                 f"--cfg-options: there is no '{part}' in {where} (given: {given}). "
                 + _nearest(part, done, node, config)
             )
-        parent, node = node, node[int(part)] if isinstance(node, (list, tuple)) else node[part]
+        parent, node = node, _child(node, part)
         done.append(part)
     return parent
 
@@ -191,6 +202,10 @@ def _keys(node: Any) -> list[str]:
     return []
 
 
+def _child(node: Any, key: str) -> Any:
+    return node[int(key)] if isinstance(node, (list, tuple)) else node[key]
+
+
 def _nearest(part: str, done: list[str], node: Any, config: Any) -> str:
     """What took its place, the same name elsewhere, the siblings that look like it, or all."""
     from demul_mm.models.losses import MOVED  # late: it brings all models
@@ -208,6 +223,6 @@ def _nearest(part: str, done: list[str], node: Any, config: Any) -> str:
 
 def _paths(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     for key in _keys(node):
-        child = node[int(key)] if isinstance(node, (list, tuple)) else node[key]
+        child = _child(node, key)
         yield prefix + key, child
         yield from _paths(child, f'{prefix}{key}.')

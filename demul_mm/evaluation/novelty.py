@@ -28,7 +28,7 @@ def _stop_words() -> frozenset[str]:
     try:
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
     except ImportError as error:
-        hint = "novelty of words needs scikit-learn: 'demul-mm[analysis]'"
+        hint = "novelty of words needs scikit-learn: pip install 'demul-mm[analysis]'"
         raise ImportError(hint) from error
     return ENGLISH_STOP_WORDS
 

@@ -9,6 +9,8 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor
 
+from demul_mm.datasets.annotations import Cleaner
+from demul_mm.datasets.jsonl import parse_row
 from demul_mm.datasets.reading import read_jsonl
 from demul_mm.pretraining.frames import FrameCache
 
@@ -22,6 +24,11 @@ class SentenceSplit:
         cache: folder of decoded frames, see :class:`FrameCache`.
         video_root: where the files are; by default the folder of the annotation.
         workers: decoding processes.
+
+    Raises:
+        FileNotFoundError: there is no such annotation.
+        AnnotationError: it has a fault that would not be mended; names the line.
+        ValueError: no video has queries, or one names no file.
     """
 
     def __init__(
@@ -56,7 +63,12 @@ class SentenceSplit:
 def _read(path: Path) -> list[dict]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; give a JSONL of annotated videos')
-    rows = [row for _, row in read_jsonl(str(path)) if row.get('queries')]
+    cleaner = Cleaner(str(path))  # refuses what cannot be used
+    rows = []
+    for where, row in read_jsonl(str(path)):
+        cleaner.clean(parse_row(row, str(path), where))
+        if row['queries']:
+            rows.append(row)
     nameless = [row['video_id'] for row in rows if not row.get('video')]
     if nameless or not rows:
         what = f'video {nameless[0]!r} names no file' if nameless else 'no video has queries'

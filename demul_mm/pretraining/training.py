@@ -216,7 +216,9 @@ def set_prototypes(
     some = np.linspace(0, len(split) - 1, min(60, len(split))).astype(int)
     responses = torch.cat([respond(model, split, i) for i in some])
     model.mean.copy_(responses.mean(0))
-    model.std.copy_(responses.std(0).clamp(min=1e-3))
+    # One response has no spread about its mean, which is not that of a sample.
+    spread = responses.std(0, correction=min(1, len(responses) - 1))
+    model.std.copy_(spread.clamp(min=1e-3))
 
 
 @torch.no_grad()

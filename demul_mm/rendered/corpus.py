@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from tqdm import tqdm
 
@@ -20,6 +19,7 @@ from demul_mm.rendered.queries import Question, draw_questions, is_novel
 from demul_mm.rendered.render import render_frames, write_mp4
 from demul_mm.rendered.script import Script, write_script
 from demul_mm.rendered.world import FPS, SIZE, held_out_combinations
+from demul_mm.video.pyav import import_av
 
 FORMAT_VERSION = 3
 SPLITS = ('train', 'val', 'test')  # a film is drawn from its split's place: only append
@@ -197,7 +197,7 @@ def render_corpus(
         'format': 'demul_mm.rendered',
         'version': FORMAT_VERSION,
         'arguments': asdict(config),
-        'made_with': {'numpy': np.__version__, 'av': av.__version__},
+        'made_with': {'numpy': np.__version__, 'av': import_av().__version__},
         'held_out': [list(c) for c in held_out_combinations()],
         'counts': {},
         'complete': False,
@@ -234,6 +234,18 @@ def _counts(annotations: list[dict]) -> dict:
         'seconds': sum(a['duration'] for a in annotations),
         'tags': dict(sorted(tags.items())),
     }
+
+
+def arguments_of(folder: str | Path) -> dict[str, Any]:
+    """What the corpus in a folder was made with, by the names of :class:`CorpusConfig`.
+
+    It is empty where there is no corpus.
+    """
+    path = Path(folder, 'manifest.json')
+    if not path.exists():
+        return {}
+    found = json.loads(read_text(path)).get('arguments', {})
+    return {name: found.get(name, value) for name, value in asdict(CorpusConfig()).items()}
 
 
 def _check_manifest(out: Path, config: CorpusConfig) -> None:

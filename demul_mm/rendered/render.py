@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 
 from demul_mm.files import replacing
 from demul_mm.rendered.script import Script
 from demul_mm.rendered.stage import ANGLE, RADIUS, X, Y
 from demul_mm.rendered.world import COLOURS, FPS, SIZE
+from demul_mm.video.pyav import import_av
 
 PAD = 20
 """Pixels drawn beyond the frame, so that nothing has to be clipped."""
@@ -124,6 +124,7 @@ def _specks(rng: np.random.Generator, seconds: np.ndarray) -> list[tuple[np.ndar
 
 def write_mp4(path: Path, frames: np.ndarray) -> None:
     """Encode (F, H, W, 3) uint8 frames; the file appears under its name only when complete."""
+    av = import_av()
     with replacing(path) as temporary, av.open(str(temporary), 'w') as container:
         options = {'preset': 'ultrafast', 'crf': '24', 'threads': '1', 'g': '40', 'bf': '0'}
         stream = container.add_stream('libx264', rate=FPS, options=options)

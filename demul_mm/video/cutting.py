@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from demul_mm.files import replacing
+from demul_mm.video.pyav import import_av
 from demul_mm.video.timeline import SOON, read_timeline, seek
 
 # Samples a second that sound is encoded with, and seconds without any that are kept as such.
@@ -40,7 +41,7 @@ def cut(
         ValueError: it cannot be read, does not have these seconds, or is the target itself; or the
             target's suffix says no kind that can be written.
     """
-    import av
+    av = import_av()
 
     if not Path(source).is_file():
         raise FileNotFoundError(f'there is no video file {source}')
@@ -70,7 +71,7 @@ def cut(
 
 @contextmanager
 def _writing(file: Path, target: str | Path) -> Iterator[Any]:
-    import av
+    av = import_av()
 
     try:
         with av.open(str(file), 'w') as out:
@@ -82,7 +83,7 @@ def _writing(file: Path, target: str | Path) -> Iterator[Any]:
 
 
 def _encode(container: Any, out: Any, start: float, end: float) -> float:
-    import av
+    av = import_av()
 
     video = container.streams.video[0]
     rate = max(SLOWEST, video.guessed_rate or video.average_rate or Fraction(25))
@@ -131,7 +132,7 @@ def _set_size(stream: Any, frame: Any, turned: bool) -> None:
 
 
 def _upright(frame: Any) -> Any:
-    import av
+    av = import_av()
 
     from demul_mm.video.timeline import upright
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mmengine.logging import MMLogger
 
+from demul_mm.video.pyav import import_av
 from demul_mm.video.timeline import Timeline, quarter_turns, read_timeline
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class _Damage:
 
     def decode(self, container: InputContainer, stream: VideoStream) -> Iterator[Any]:
         """The frames, in the order in which they are shown."""
-        import av
+        av = import_av()
 
         try:
             for packet in container.demux(stream):
@@ -178,7 +179,7 @@ class _Damage:
 
 def open_video(path: str) -> InputContainer:
     """Open a file that holds pictures; raises what :func:`sound_timeline` does."""
-    import av
+    av = import_av()
 
     if not os.path.isfile(path):
         raise FileNotFoundError(

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from demul_mm.structures.spans import SECONDS
+from demul_mm.video.pyav import import_av
 from demul_mm.video.timeline import seek, upright
 
 
@@ -35,7 +36,7 @@ def read_key_frames(path: str | Path, times: Sequence[float], height: int = 90) 
         FileNotFoundError: there is no such file.
         ValueError: it is no video, or a damaged one.
     """
-    import av
+    av = import_av()
 
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no video file {path}')

@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 
 from demul_mm.files import VIDEO_SUFFIXES
 from demul_mm.structures.names import is_unicode
+from demul_mm.video.pyav import import_av
 
 # Files that stand beside a video under its name: film.srt, film.en.vtt.
 SUBTITLE_SUFFIXES = ('.srt', '.vtt', '.ass', '.ssa', '.ttml', '.sbv')
@@ -58,7 +59,7 @@ def read_lines(path: str | Path) -> list[TimedLine]:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read.
     """
-    import av
+    av = import_av()
 
     path = Path(path)
     inside = path.suffix.lower() not in SUBTITLE_SUFFIXES

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from demul_mm.video.pyav import import_av
+
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
@@ -48,7 +50,7 @@ def read_timeline(container: 'InputContainer', stream: 'VideoStream') -> Timelin
     Raises:
         ValueError: neither the packets nor the header say how long the video is.
     """
-    import av
+    av = import_av()
 
     unit = float(stream.time_base or 0)
     starts, ends, number = [], [], 0

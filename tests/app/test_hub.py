@@ -85,3 +85,20 @@ def test_a_newcomers_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not any('tests/other' in one for one in server.asked)
     about = server.asked.index('GET /api/models/tests/clip')
     assert about < min(map(server.asked.index, files))
+
+
+@pytest.mark.parametrize('name', ['tests/none', 'tests/no such: name'])
+def test_a_hub_that_does_not_answer_is_one_line(name: str, tmp_path: Path) -> None:
+    """Whatever its client raises, which has changed from release to release."""
+    code = (
+        'from demul_mm.cli import run_tool\n'
+        'from demul_mm.hub import fetch\n'
+        f'run_tool(lambda: fetch({name!r}))'
+    )
+    env = dict(os.environ, HF_ENDPOINT='http://127.0.0.1:9', HF_HUB_OFFLINE='0')
+    env |= dict(HF_HOME=str(tmp_path), PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f'error: {name} cannot be downloaded (')
+    assert 'give the folder of a model instead' in done.stderr
+    assert 'Traceback' not in done.stderr

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -14,6 +16,7 @@ from mmengine.config import Config
 from demul_mm.cli import load_config, run_tool
 from demul_mm.cli.launch import launch
 from demul_mm.cli.options import check_options
+from demul_mm.engine.hooks import DeferredInfoHook
 from demul_mm.registry import MODELS
 
 CONFIG = Config(dict(model=dict(type='A', lr=None)))
@@ -46,7 +49,13 @@ def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture) -> None:
     def unknown_type() -> None:
         MODELS.build(dict(type='demul_mm.NoSuchModel'))
 
+    def diverged() -> None:
+        hook = DeferredInfoHook()
+        hook._kept = [(7, ['loss'], torch.tensor([float('nan')]))]
+        hook._report(SimpleNamespace(optim_wrapper=None))
+
     for main, expected in (
+        (diverged, 'error: training has diverged: loss nan in iteration 7. '),
         (missing_file, 'error: there is no config file no/such/config.py'),
         (unknown_key, "error: --cfg-options: there is no 'lrr' in the config"),
         (unknown_type, 'error: demul_mm.NoSuchModel is not in the demul_mm::model registry'),
@@ -55,7 +64,7 @@ def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture) -> None:
         assert code == 2
         assert text.startswith(expected)
         assert 'Traceback' not in text
-        with pytest.raises((ValueError, OSError, KeyError)):
+        with pytest.raises((ValueError, OSError, KeyError, FloatingPointError)):
             run_tool(main, ['--debug'])
 
 
@@ -79,8 +88,12 @@ def test_a_bug_keeps_its_traceback() -> None:
     def other_bug() -> None:
         torch.ones(2).to('no such device')
 
-    for main in (bug, other_bug, lambda: CONFIG['x']):
-        with pytest.raises((RuntimeError, KeyError)):
+    def overflow() -> None:
+        with np.errstate(all='raise'):
+            np.ones(1) / np.zeros(1)
+
+    for main in (bug, other_bug, overflow, lambda: CONFIG['x']):
+        with pytest.raises((RuntimeError, KeyError, FloatingPointError)):
             run_tool(main, [])
 
 

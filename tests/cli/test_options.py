@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
+from demul_mm.cli import add_config_options, tool_parser
 from demul_mm.cli.options import apply_options, check_options
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -57,6 +58,27 @@ def test_an_option_may_name_an_argument_that_the_config_leaves_at_its_default():
     check_options(config, {'train_dataloader.dataset.max_videos': 5})
     with pytest.raises(ValueError, match='max_vidoes'):
         check_options(config, {'train_dataloader.dataset.max_vidoes': 5})
+
+
+def test_a_path_with_a_comma_is_one_value() -> None:
+    """Where the config holds a text, or the Runner takes one; elsewhere it is a list."""
+    parser = tool_parser('What it does.\n\nExamples:\n    none')
+    add_config_options(parser)
+    settings = {
+        'load_from': 'best_R@1,IoU=0.5.pth',
+        'data_root': '/a, b/',
+        'val_evaluator.ious': '0.1,0.3',
+    }
+    words = [f'{key}={value}' for key, value in settings.items()]
+    options = parser.parse_args(['--cfg-options', *words]).cfg_options
+    dataset = dict(data_root='data/', ann_file='a')
+    config = Config(dict(load_from=None, data_root='data/', val_evaluator=dict(ious=[0.5])))
+    config.train_dataloader = dict(dataset=dataset)
+    apply_options(config, options)
+    assert config.load_from == 'best_R@1,IoU=0.5.pth'
+    assert config.data_root == config.train_dataloader.dataset.data_root == '/a, b/'
+    assert config.val_evaluator.ious == [0.1, 0.3]
+    assert type(config.val_evaluator.ious) is list
 
 
 def at(config: Config, path: str) -> Any:

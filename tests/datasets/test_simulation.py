@@ -18,6 +18,25 @@ CLEAN = SimulationConfig(
 )
 
 
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('max_rows', 0),
+        ('clip_seconds', 0.0),
+        ('clip_seconds', float('nan')),
+        ('dim', 3),
+        ('parts', 0),
+        ('seed', -1),
+        ('noise_memory', 1.0),
+        ('jitter', -0.1),
+        ('noise', float('inf')),
+    ],
+)
+def test_options_out_of_range_are_named(name, value):
+    with pytest.raises(ValueError, match=f'{name}={value}: give '):
+        SimulationConfig(**{name: value})
+
+
 @pytest.fixture(scope='module')
 def encoder():
     return PhraseEncoder(parts=4, batch_size=16)

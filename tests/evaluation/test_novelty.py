@@ -1,7 +1,10 @@
 """Sentences are divided by what training has seen of them."""
 
+import sys
+
 import pytest
 
+from demul_mm.evaluation import novelty
 from demul_mm.evaluation.novelty import GROUPS, KnownSentences, content_words
 
 pytest.importorskip('sklearn', reason="pip install 'demul-mm[analysis]'")
@@ -50,3 +53,10 @@ def test_every_query_is_in_one_group() -> None:
         e['query'] for e in entries
     )
     assert [e['query'] for e in found['a known sentence']] == TRAINED
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'sklearn.feature_extraction.text', None)
+    novelty._stop_words.cache_clear()
+    with pytest.raises(ImportError, match=r"scikit-learn: pip install 'demul-mm\[analysis\]'"):
+        novelty._stop_words()

@@ -1,5 +1,6 @@
 """The parts of the pre-training of a small backbone."""
 
+import json
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from demul_mm.datasets.transforms.decode_clips import decode_clips
+from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.pretraining import Schedule, SentenceSplit, Trainer, frames, pretrain, training
 from demul_mm.pretraining.frames import FrameCache
 from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
@@ -134,6 +136,37 @@ def test_matcher_learns_a_batch() -> None:
         loss.backward()
         optimizer.step()
     assert (matcher(cells, bags).argmax(1) == torch.arange(6)).all()
+
+
+def test_a_corpus_of_one_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One response has no spread; those of more clips have that of a sample."""
+    model = ClipCNN(num_frames=4, out_dim=8, widths=[8, 8, 8])
+    matcher = SentenceMatcher(6, model.embed_dim)
+    for clips in (1, 3):
+        responses = torch.randn(clips, 8)
+        monkeypatch.setattr(training, 'respond', lambda *_, given=responses: given)
+        training.set_prototypes(model, matcher, [None], torch.eye(6), seed=0)
+        assert torch.equal(model.mean, responses.mean(0))
+        spread = responses.std(0) if clips > 1 else torch.full((8,), 1e-3)
+        assert torch.equal(model.std, spread)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(queries=[dict(query='a disc')]), "query 0.*: key 'spans' is missing"),
+        (dict(queries=[dict(query='a disc', spans=[[1]])]), r'query 0.*: span \[1\]'),
+        (dict(video=3), "'video' is 3, expected str"),
+        (dict(video_id=3), "'video_id' is 3, expected str"),
+    ],
+)
+def test_a_faulty_annotation_is_named(change: dict, message: str, tmp_path: Path) -> None:
+    query = dict(query='a disc', spans=[[0, 1]])
+    row = dict(video_id='a', duration=3.0, video='a.mp4', queries=[query])
+    path = tmp_path / 'a.jsonl'
+    path.write_text(f'{json.dumps(row)}\n{json.dumps({**row, "video_id": "b", **change})}\n')
+    with pytest.raises(ValueError, match=rf'a\.jsonl: line 2.*{message}'):
+        SentenceSplit(path, CLIPS, tmp_path / 'frames', video_root=None, workers=0)
 
 
 def test_a_stopped_training_ends_as_one_that_was_not(

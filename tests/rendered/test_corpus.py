@@ -380,6 +380,12 @@ def test_command(tmp_path: Path) -> None:
     assert json.loads((tmp_path / 'c/manifest.json').read_text())['complete']
     refused = run(*small, '--seed', '1')
     assert (refused.code, 'seed=0 (now 1)' in refused.err) == (2, True)
+    # What is not given is as in the folder: looking at films makes no others.
+    before = {path: path.read_bytes() for path in (tmp_path / 'c').rglob('*') if path.is_file()}
+    assert run('--workers', '1', '--preview', str(tmp_path / 'again.png')).code == 0
+    after = {path: path.read_bytes() for path in (tmp_path / 'c').rglob('*') if path.is_file()}
+    assert after == before
+    assert (tmp_path / 'again.png').read_bytes() == (tmp_path / 'sheet.png').read_bytes()
 
 
 def test_contact_sheet(corpus: Path, tmp_path: Path) -> None:

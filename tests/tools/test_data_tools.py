@@ -87,6 +87,41 @@ class TestPack:
         assert code == 0
         assert sorted(PackedStore(str(tmp_path / 'out')).ids()) == ['a', 'bad']
 
+    def test_arrays_of_another_key_or_name_are_not_mixed_in(self, tmp_path):
+        """They would be left out without a word, as videos that are there."""
+        (tmp_path / 'one').mkdir()
+        arrays = dict(first=np.zeros((3, 4)), second=np.ones((3, 4)))
+        np.savez(tmp_path / 'one' / 'a.npz', **arrays)
+        command = ('data/pack_features.py', tmp_path / 'one', tmp_path / 'out', '--key')
+        assert run(*command, 'first')[0] == 0
+        assert run(*command, 'first')[0] == 0
+        for options in (('second',), ('first', '--id', 'v_{name}')):
+            code, output = run(*command, *options)
+            assert code == 2
+            assert 'was begun with provenance=' in output
+        assert list(PackedStore(str(tmp_path / 'out')).ids()) == ['a']
+        assert PackedStore(str(tmp_path / 'out')).load('a').max() == 0
+
+    @pytest.mark.parametrize(
+        ('option', 'value', 'message'),
+        [
+            ('--id', 'fixed', "--id 'fixed': make it of {name} alone"),
+            ('--id', '{video_id}.avi', "--id '{video_id}.avi': make it of {name} alone"),
+            ('--id', '{name:.1}', "'{name:.1}' makes one video of 'aa' and 'ab'"),
+            ('--clip-seconds', 0, '--clip-seconds 0: give seconds above 0'),
+            ('--clip-seconds', -2, '--clip-seconds -2: give seconds above 0'),
+            ('--clip-seconds', 'nan', '--clip-seconds nan: give seconds above 0'),
+        ],
+    )
+    def test_what_would_lose_videos_is_refused(self, tmp_path, option, value, message):
+        write_folder(tmp_path / 'one', {'aa': 5, 'ab': 3})
+        code, output = run(
+            'data/pack_features.py', tmp_path / 'one', tmp_path / 'out', option, value
+        )
+        assert code == 2
+        assert message in output
+        assert not (tmp_path / 'out').exists()
+
 
 class TestVerify:
     def test_a_sound_data_set_passes(self, tmp_path):

@@ -14,10 +14,10 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from demul_mm.cli import load_config, run_tool, tool_parser
+from demul_mm.cli.parser import Options
 from demul_mm.files import write_atomically
 from demul_mm.registry import METRICS
 
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         default={},
         metavar='KEY=VALUE',
         help='options of the metric (iou_op=gt topk=1,5), or of the config with --config',

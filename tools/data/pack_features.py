@@ -5,8 +5,9 @@ an LMDB environment of .npz or .npy.
 Several sources are joined side by side, as CLIP and SlowFast are: a video must then be in all of
 them, and its rows are cut to those of the shortest.
 
-It goes on where it stopped when it is run again. Videos whose features are empty, hold NaN or
-have another width than the first are left out and listed; the exit code is then 1.
+It goes on where it stopped when it is run again with the same sources and options. Videos whose
+features are empty, hold NaN or have another width than the first are left out and listed; the
+exit code is then 1.
 
 Examples:
     # ActivityNet C3D: one group a video, the array in it is called c3d_features
@@ -20,8 +21,10 @@ Examples:
 """
 
 import argparse
+import math
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +56,16 @@ def parse_args() -> argparse.Namespace:
         type=float,
         help='seconds a row covers (default: the rows of a video cover its duration evenly)',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.clip_seconds is not None and not 0 < args.clip_seconds < math.inf:
+        parser.error(f'--clip-seconds {args.clip_seconds:g}: give seconds above 0')
+    try:
+        named = args.id.format(name='a') != args.id.format(name='b')
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        named = False
+    if not named:
+        parser.error(f'--id {args.id!r}: make it of {{name}} alone')
+    return args
 
 
 def open_source(path: str, key: str | None) -> 'FeatureStore':
@@ -72,6 +84,16 @@ def load(stores: list['FeatureStore'], name: str) -> np.ndarray:
     return np.concatenate([part[:rows] for part in parts], axis=1)
 
 
+def ids_of(names: Sequence[str], form: str) -> dict[str, str]:
+    """The names in the source, by video id."""
+    ids: dict[str, str] = {}
+    for name in names:
+        first = ids.setdefault(form.format(name=name), name)
+        if first != name:
+            raise ValueError(f'--id {form!r} makes one video of {first!r} and {name!r}')
+    return ids
+
+
 def main() -> int:
     args = parse_args()
     from demul_mm.datasets import PackedWriter
@@ -80,10 +102,13 @@ def main() -> int:
     names = [name for name in stores[0].ids() if all(name in store for store in stores[1:])]
     if not names:
         raise ValueError(f'{args.sources}: no video is in all of the sources')
+    ids = ids_of(names, args.id)
     bad: list[str] = []
     provenance = {
         'made_by': 'tools/data/pack_features.py',
         'sources': [os.path.basename(os.path.normpath(path)) for path in args.sources],
+        'key': args.key,
+        'id': args.id,
     }
     with PackedWriter(
         args.out,
@@ -92,8 +117,7 @@ def main() -> int:
         provenance=provenance,
         clip_seconds=args.clip_seconds,
     ) as writer:
-        for name in tqdm(names, unit='video'):
-            video_id = args.id.format(name=name)
+        for video_id, name in tqdm(ids.items(), unit='video'):
             if video_id in writer:
                 continue
             try:

@@ -106,9 +106,9 @@ def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
     from demul_mm.datasets.folds import hash_subset
     from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
 
+    options = SimulationConfig(**{name: getattr(args, name) for name in OPTIONS})
     dataset = DATASETS.build({**dataset_config, 'test_mode': True})
     items = [dataset.get_data_info(index) for index in range(len(dataset))]
-    options = SimulationConfig(**{name: getattr(args, name) for name in OPTIONS})
     simulator = FeatureSimulator(items, options, PhraseEncoder(options.parts))
     chosen = hash_subset([item['video_id'] for item in items], args.max_videos)
     source = {'annotations': os.path.basename(dataset.ann_file), 'split': dataset.split}

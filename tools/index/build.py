@@ -11,9 +11,9 @@ Examples:
 """
 
 from _index_common import add_source_arguments, make_source, progress_bar, summary, tell_left_out
-from mmengine.config import DictAction
 
 from demul_mm.cli import run_tool, tool_parser
+from demul_mm.cli.parser import Options
 from demul_mm.registry import INDEXES
 
 
@@ -24,7 +24,7 @@ def main() -> int:
         '--backend', default='FaissIndex', help='FaissIndex, MilvusIndex or ExactIndex'
     )
     parser.add_argument(
-        '--options', nargs='+', action=DictAction, default={}, help='of the backend, as kind=hnsw'
+        '--options', nargs='+', action=Options, default={}, help='of the backend, as kind=hnsw'
     )
     parser.add_argument('--overwrite', action='store_true', help='replace an index that is there')
     args = parser.parse_args()

@@ -18,9 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.config import DictAction
-
 from demul_mm.cli import add_config_options, load_config, run_tool, tool_parser
+from demul_mm.cli.parser import Options
 from demul_mm.files import read_list, write_atomically
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ids', type=Path, help='text file: search only these videos')
     parser.add_argument('--nms', type=float, help='IoU over which moments of a video are dropped')
     parser.add_argument(
-        '--options', nargs='+', action=DictAction, default={}, help='of level 1, as nprobe=64'
+        '--options', nargs='+', action=Options, default={}, help='of level 1, as nprobe=64'
     )
     parser.add_argument(
         '--interactive',

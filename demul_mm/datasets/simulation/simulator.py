@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from demul_mm.datasets.simulation.text import PhraseEncoder
+from demul_mm.structures import is_length
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class SimulationConfig:
         distractors: foreign events for each event of a video, on average.
         jitter: standard deviation of the shift of a boundary, in lengths of the event.
         ramp: length of the fade at a boundary, in lengths of the event.
+
+    Raises:
+        ValueError: one is out of its range.
     """
 
     dim: int = 256
@@ -41,6 +45,18 @@ class SimulationConfig:
     distractors: float = 1.2
     jitter: float = 0.16
     ramp: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, least in (('dim', 4), ('max_rows', 1), ('parts', 1), ('seed', 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f'{name}={getattr(self, name)}: give {least} or more')
+        if not is_length(self.clip_seconds):
+            raise ValueError(f'clip_seconds={self.clip_seconds}: give seconds above 0')
+        if not 0 <= self.noise_memory < 1:
+            raise ValueError(f'noise_memory={self.noise_memory}: give 0 or more, and less than 1')
+        for name in ('scene', 'noise', 'gain_spread', 'distractors', 'jitter', 'ramp'):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f'{name}={getattr(self, name)}: give a number, 0 or more')
 
 
 @dataclass
