@@ -14,9 +14,9 @@ from mmengine.logging import MMLogger
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.earlier import take_over
-from demul_mm.app.settings import keep, settle
+from demul_mm.app.settings import keep, settle, settle_roots
 from demul_mm.app.sight import Sight, sight_of
-from demul_mm.app.sources import State, base, covers, find_videos, is_new, look_at, resolve
+from demul_mm.app.sources import State, covers, find_videos, is_new, look_at, resolve
 from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
@@ -198,7 +198,7 @@ class Library(Searchable):
         ready: Callable[[str, str], bool] | None,
         cluster: 'ClusterEncoder | None',
     ) -> Report:
-        roots = self._roots(sources)
+        roots = settle_roots(sources, self.catalogue)
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
         states, unseen = look_at(files)
@@ -225,15 +225,6 @@ class Library(Searchable):
         broken += [*unread.items(), *((_shown(path), error) for path, error in unseen.items())]
         kept = len(states) - len(new) + same
         return Report(len(sound) - same, kept, len(gone), broken)
-
-    def _roots(self, sources: str | Path | Sequence[str | Path]) -> list[Path]:
-        before, bases = self.catalogue.setting('roots', []), self.catalogue.setting('bases', {})
-        roots = resolve(sources, before, bases)
-        self.catalogue.set('roots', list(dict.fromkeys([*before, *map(str, roots)])))
-        # What was missing when it was given, and is there now, is missed from now on.
-        now = {str(root): max(str(base(root)), bases.get(str(root), ''), key=len) for root in roots}
-        self.catalogue.set('bases', bases | now)
-        return roots
 
     def _seen(
         self, paths: Sequence[str], states: Mapping[str, State], cluster: 'ClusterEncoder'

@@ -1,10 +1,12 @@
-"""What is fixed for a library once its encoder is first used."""
+"""What is fixed for a library once its encoder is first used, and where it looks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from demul_mm.app.catalogue import Catalogue
+from demul_mm.app.sources import base, resolve
 
 
 class Settings(NamedTuple):
@@ -61,3 +63,14 @@ def keep(catalogue: Catalogue, encoder: dict[str, str], settings: Settings) -> N
     # The encoder comes last: until it is there, after a kill too, nothing is fixed.
     for name, value in dict(settings._asdict(), encoder=encoder).items():
         catalogue.set(name, value)
+
+
+def settle_roots(sources: str | Path | Sequence[str | Path], catalogue: Catalogue) -> list[Path]:
+    """Where an update looks, which later ones do, too; see :func:`resolve`."""
+    before, bases = catalogue.setting('roots', []), catalogue.setting('bases', {})
+    roots = resolve(sources, before, bases)
+    catalogue.set('roots', list(dict.fromkeys([*before, *map(str, roots)])))
+    # What was missing when it was given, and is there now, is missed from now on.
+    now = {str(root): max(str(base(root)), bases.get(str(root), ''), key=len) for root in roots}
+    catalogue.set('bases', bases | now)
+    return roots
