@@ -58,10 +58,11 @@ def _read_bare(text: str) -> Any:
     text = text.strip('\'" ')
     kind = _closed(text)
     if kind is not None:
-        return kind(_items(text[1:-1]))
-    if ',' not in text:
+        return kind(_items(_split(text[1:-1])))
+    parts = _split(text) if ',' in text else [text]
+    if len(parts) == 1:
         return DictAction._parse_int_float_bool(text)
-    listed = Listed(_items(text))
+    listed = Listed(_items(parts))
     listed.text = text
     return listed
 
@@ -71,21 +72,24 @@ def _closed(text: str) -> type[list] | type[tuple] | None:
     return {'[]': list, '()': tuple}.get(text[:1] + text[-1:])  # type: ignore[return-value]
 
 
-def _items(text: str) -> Sequence[Any]:
-    """The values between commas, but those within brackets."""
-    items, depth, begin = [], 0, 0
+def _split(text: str) -> list[str]:
+    """What stands between commas, but those within brackets."""
+    parts, depth, begin = [], 0, 0
     for place, char in enumerate(text):
         depth += (char in '([') - (char in ')]')
         if char == ',' and depth == 0:
-            items.append(text[begin:place])
+            parts.append(text[begin:place])
             begin = place + 1
         if depth < 0:
             break
     if depth:
         raise ValueError('brackets do not match; a text is put in quotes, as KEY="a,b"')
-    if text[begin:].strip():
-        items.append(text[begin:])
-    return [_read_bare(item) for item in items]
+    return [*parts, text[begin:]]
+
+
+def _items(parts: Sequence[str]) -> list[Any]:
+    """The values of a list, whose last comma may have none behind it."""
+    return [_read_bare(part) for part in (parts if parts[-1].strip() else parts[:-1])]
 
 
 def tool_parser(description: str | None) -> argparse.ArgumentParser:

@@ -38,6 +38,9 @@ def test_values_are_read_as_mmengine_reads_them(text: str) -> None:
         ('"5"', '5'),
         ('[/my data/x, /b c]', ['/my data/x', '/b c']),
         ('a red disc, 5', ['a red disc', 5]),
+        ("dict(type='A', b=1)", "dict(type='A', b=1)"),
+        ('f(a,b),[c,d]', ['f(a,b)', ['c', 'd']]),
+        ('/a (b/', '/a (b/'),
     ],
 )
 def test_spaces_stay_and_quotes_make_a_text(text: str, expected: object) -> None:
