@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from demul_mm.cli import load_config
+from demul_mm.cli.parser import Listed
 from demul_mm.files import write_atomically
 from demul_mm.logs import read_scalars
 
@@ -25,7 +26,10 @@ PROCESS_COST = {
 
 def command_options(options: Mapping[str, Any]) -> list[str]:
     """Settings as the tools take them."""
-    settings = [f'{key}={value!r}' for key, value in options.items()]
+    settings = [
+        f'{key}={value.text if isinstance(value, Listed) else repr(value)}'
+        for key, value in options.items()
+    ]
     return ['--cfg-options', *settings] if settings else []
 
 

@@ -84,8 +84,8 @@ def check_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> None
 def _expanded(config: Config, key: str, value: Any) -> dict[str, Any]:
     """The settings that an option stands for, with their values."""
     name, *rest = key.split('.')
-    if key == 'features' and isinstance(value, str):
-        return _features(config, value)
+    if key == 'features' and isinstance(value, (str, Listed)):
+        return _features(config, value if isinstance(value, str) else value.text)
     if name in READ or name not in config:
         return {key: value}
     places = _places_of(config, name)

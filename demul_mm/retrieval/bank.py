@@ -141,6 +141,7 @@ class VideoBank:
                 if kept is None:
                     lacking[video_id] = key
                 else:
+                    self.failures.pop(video_id, None)
                     have[video_id] = kept
             have.update(self._encode(lacking))
             yield from ((i, have[i]) for i in part if i in have)

@@ -272,10 +272,14 @@ def test_a_video_whose_features_are_gone_is_left_out(tmp_path: Path) -> None:
     bank = search.entries(None)[0].bank
     first, *others = bank.source.ids()
     assert list(bank([first])) == [first]
-    (tmp_path / 'small' / 'features' / f'{first}.npy').unlink()
+    file = tmp_path / 'small' / 'features' / f'{first}.npy'
+    away = file.rename(tmp_path / 'away')
     assert list(bank([first, *others])) == others
-    assert first in bank.failures
+    assert list(bank.failures) == [first]
     assert 'No such file' in bank.failures[first]
+    away.rename(file)
+    assert list(bank([first])) == [first]
+    assert not bank.failures
 
 
 def test_listed_videos_with_a_broken_one(

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 import compare
 import trials
 
+from demul_mm.cli import add_config_options
 from tests.engine.tiny import write_tiny_folds
 
 TOOL = """
@@ -120,3 +121,18 @@ def test_other_failures_are_told(tmp_path: Path, config: str) -> None:
         trials.epochs_for(60, folder, config, 0, 0, {RATE: 2.0})
     # An epoch is one iteration of half a second.
     assert trials.epochs_for(60, folder, config, 0, 0, {RATE: 0.5}) == 120
+
+
+def test_options_are_handed_on_as_they_were_typed() -> None:
+    """A text with a comma is one for the config alone, which the tool reads, too."""
+
+    def read(words: list[str]) -> dict:
+        parser = argparse.ArgumentParser()
+        add_config_options(parser)
+        return parser.parse_args(words).cfg_options
+
+    typed = ['--cfg-options', 'data_root=/d/a,b/', 'topk=1,5', 'name="x, y"', 'model.neck=None']
+    options = read(typed)
+    again = read(trials.command_options(options))
+    assert again == options
+    assert again['data_root'].text == '/d/a,b/'

@@ -22,9 +22,9 @@ DEFAULTS = dict(train=800, val=80, test=120, seed=0, min_seconds=20.0, max_secon
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('out_dir', type=Path, help='folder to write')
-    parser.add_argument('--train', type=int, help='training videos (default: 800)')
-    parser.add_argument('--val', type=int, help='validation videos (default: 80)')
-    parser.add_argument('--test', type=int, help='test videos (default: 120)')
+    parser.add_argument('--train', type=int, help='training videos (default: as there are, or 800)')
+    parser.add_argument('--val', type=int, help='validation videos (default: as there are, or 80)')
+    parser.add_argument('--test', type=int, help='test videos (default: as there are, or 120)')
     parser.add_argument('--seed', type=int, help='seed (default: 0)')
     parser.add_argument('--min-seconds', type=float, help='shortest (default: 20)')
     parser.add_argument('--max-seconds', type=float, help='longest (default: 90)')
@@ -50,7 +50,8 @@ def main() -> None:
     if args.preview:
         shown = next(split for split in ('val', 'test', 'train') if content[split])
         contact_sheet(args.out_dir, args.preview, split=shown)
-    print(f'wrote {args.out_dir}')
+    counts = ', '.join(f'{content[split]} {split}' for split in ('train', 'val', 'test'))
+    print(f'{args.out_dir} holds {counts} films; --train, --val and --test say how many')
 
 
 if __name__ == '__main__':
