@@ -92,7 +92,7 @@ def export(
         dict(row, start=max(0.0, row['start'] - padding), end=row['end'] + padding)
         for row in moments
     ]
-    return FORMS[form](query, wider)
+    return FORMS[form](query if form in ('json', 'csv') else _line(query), wider)
 
 
 def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
@@ -114,6 +114,11 @@ def as_clip(moment: Mapping[str, Any], label: str) -> Clip:
     end = min(max(math.ceil(moment['end'] * rate - 1e-6), first + 1), total)
     timecode, drop = (frames_of(written, rate), ';' in written) if written else (0, False)
     return Clip(path, label, rate, first, end - first, timecode, drop, total, size)
+
+
+def _line(text: str) -> str:
+    """A text as lines of a file and XML can hold it: on one line, without control characters."""
+    return ' '.join(''.join(char if char.isprintable() else ' ' for char in text).split())
 
 
 def _clips(query: str, moments: Sequence[Mapping[str, Any]]) -> list[Clip]:
@@ -163,7 +168,7 @@ def _edl(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
             as_timecode(place + length, clips[0].rate, drop),
         ]
         lines.append(f'{number:03d}  AX       V     C        {" ".join(times)}')
-        lines.append(f'* FROM CLIP NAME: {Path(clip.path).name}')
+        lines.append(f'* FROM CLIP NAME: {_line(Path(clip.path).name)}')
         place += length
     return '\n'.join(lines) + '\n'
 
@@ -174,7 +179,7 @@ def _fcpxml(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
     ids: dict[Any, str] = {}  # of formats and assets
     offset = Fraction(0)
     for clip in clips:
-        kind, name = (clip.rate, clip.size), Path(clip.path).name
+        kind, name = (clip.rate, clip.size), _line(Path(clip.path).name)
         if kind not in ids:
             ids[kind] = f'r{len(ids) + 1}'
             width, height = map(str, clip.size)

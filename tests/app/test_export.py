@@ -113,6 +113,19 @@ def test_a_file_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
     assert (clip.first, clip.frames) == (72, 8)
 
 
+def test_a_sentence_of_odd_characters_is_one_line(moments: list[dict]) -> None:
+    """Line breaks would begin a cue or an event, and XML holds no control characters."""
+    query, line = (
+        'a\x0b\x00 disc\r\n\n00:01.000 --> 00:02.000\n*',
+        'a disc 00:01.000 --> 00:02.000 *',
+    )
+    root = ElementTree.fromstring(export(query, moments, 'fcpxml').split('\n', 2)[2])
+    assert [one.get('name') for one in root.iter('project')] == [line]
+    assert export(query, moments, 'edl') == export(line, moments, 'edl')
+    assert export(query, moments[:1], 'vtt') == export(line, moments[:1], 'vtt')
+    assert json.loads(export(query, moments, 'json'))['query'] == query
+
+
 def test_fcpxml_is_whole(moments: list[dict]) -> None:
     root = ElementTree.fromstring(export('a & b', moments, 'fcpxml').split('\n', 2)[2])
     assert len(root.findall('.//asset')) == 2
