@@ -69,7 +69,8 @@ def _read_bare(text: str) -> Any:
 
 def _closed(text: str) -> type[list] | type[tuple] | None:
     """What brackets at both ends make of it."""
-    return {'[]': list, '()': tuple}.get(text[:1] + text[-1:])  # type: ignore[return-value]
+    kinds: dict[str, type[list] | type[tuple]] = {'[]': list, '()': tuple}
+    return kinds.get(text[:1] + text[-1:])
 
 
 def _split(text: str) -> list[str]:
