@@ -15,7 +15,6 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import VideoRow
-from demul_mm.app.earlier import EARLIER
 from demul_mm.app.library import Library
 from demul_mm.app.webhook import PAUSES, RefusedError, check_address, post
 
@@ -216,14 +215,13 @@ class Alerts:
         if not (self.library.path / FILE).is_file():  # there never was any
             return events
         videos = self.library.catalogue.videos('indexed')
-        earlier = self.library.catalogue.setting(EARLIER, {})
         letters: dict[str, list[Letter]] = {}
         for alert in self.all():
             asked = {
                 k for (k,) in self._db.execute('SELECT key FROM asked WHERE alert = ?', alert[:1])
             }
             for row in videos:
-                if asked & {row.key, earlier.get(row.key)} or self._is_away(alert, row.key):
+                if row.key in asked or self._is_away(alert, row.key):
                     continue
                 check()
                 letter = Letter(alert, row.key, self._ask(alert, row))

@@ -13,7 +13,6 @@ from mmengine.logging import MMLogger
 
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
-from demul_mm.app.earlier import take_over
 from demul_mm.app.settings import keep, settle, settle_roots
 from demul_mm.app.sight import Sight, sight_of
 from demul_mm.app.sources import State, covers, find_videos, is_new, look_at, resolve
@@ -208,7 +207,6 @@ class Library(Searchable):
         gone = [path for path in lost if any(covers(root, path) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
-        take_over(todo, states, known, self.catalogue, self._file)
         tell = progress or (lambda *_: None)
         seen = self._seen(todo, states, cluster) if todo and cluster else todo
         unread: dict[str, str] = {}
