@@ -91,12 +91,11 @@ def make_queries(
     if bool(args.queries) == bool(args.text):
         raise ValueError('give either --queries FILE, or --text with CONFIG and CHECKPOINT')
     if args.queries:
-        from demul_mm.index.vectors import read_queries, read_sentences
+        from demul_mm.index.vectors import read_queries
 
-        vectors = read_queries(args.queries)
-        sentences, fingerprint = read_sentences(args.queries)
-        names = sentences or [f'query {i}' for i in range(len(vectors))]
-        return vectors, names, fingerprint, {}
+        queries = read_queries(args.queries)
+        names = queries.sentences or [f'query {i}' for i in range(len(queries.vectors))]
+        return queries.vectors, names, queries.model_fingerprint, {}
     if not args.checkpoint:
         raise ValueError('--text needs CONFIG and CHECKPOINT, to encode the sentences')
     from demul_mm.apis import load_model
