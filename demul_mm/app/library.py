@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -21,10 +21,9 @@ from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentInde
 from demul_mm.index.milvus_collections import Collections
 from demul_mm.video.text import spoken_lines
 
-if TYPE_CHECKING:
-    from demul_mm.app.cluster import ClusterEncoder
-
-
+# Of paths, an encoder's name and fingerprint, seconds and shots: what is to be kept of each path,
+# or why there is nothing.
+Encode = Callable[..., Iterator[tuple[str, bytes | None, str | None]]]
 # Errors of a disk that are no fault of a video.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -163,7 +162,7 @@ class Library(Searchable):
         retry: bool = False,
         progress: Callable[[str, float, int, int], None] | None = None,
         ready: Callable[[str, str], bool] | None = None,
-        cluster: 'ClusterEncoder | None' = None,
+        cluster: Encode | None = None,
     ) -> Report:
         """Add what is new or changed in folders and files, and forget what is gone from them.
 
@@ -175,7 +174,8 @@ class Library(Searchable):
                 many there are.
             ready: asked with the path of what is to be added, and with what is another text once it
                 or its subtitles change; what is not is left for the next update.
-            cluster: encodes; None: this process does.
+            cluster: encodes, as :func:`~demul_mm.app.cluster.encode_on` of some cluster does; None:
+                this process does.
 
         Raises:
             FileNotFoundError: a source is missing; nothing is forgotten then.
@@ -195,7 +195,7 @@ class Library(Searchable):
         retry: bool,
         progress: Callable[[str, float, int, int], None] | None,
         ready: Callable[[str, str], bool] | None,
-        cluster: 'ClusterEncoder | None',
+        cluster: Encode | None,
     ) -> Report:
         roots = settle_roots(sources, self.catalogue)
         files = find_videos(roots)
@@ -225,7 +225,7 @@ class Library(Searchable):
         return Report(len(sound) - same, kept, len(gone), broken)
 
     def _seen(
-        self, paths: Sequence[str], states: Mapping[str, State], cluster: 'ClusterEncoder'
+        self, paths: Sequence[str], states: Mapping[str, State], cluster: Encode
     ) -> Iterator[str]:
         """Paths as a cluster has encoded them; those that it could not are entered as broken."""
         todo = []
@@ -235,7 +235,7 @@ class Library(Searchable):
             else:
                 todo.append(path)
         same = (self.encoder.name, self.encoder.fingerprint, self.seconds, self.shots)
-        for path, content, error in cluster.encode(todo, *same):
+        for path, content, error in cluster(todo, *same):
             if content is None:
                 self.catalogue.put(path, *states[path], None, error=error)
             else:
