@@ -25,6 +25,7 @@ from demul_mm.apis.published import (
     named,
     read_published,
 )
+from demul_mm.datasets.base import kind_of
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import replacing, write_atomically
 from demul_mm.structures.spans import SECONDS, is_length
@@ -172,7 +173,7 @@ def needs(content: Mapping[str, Any]) -> list[str]:
     """
     lines = []
     dataset = content['test_dataloader']['dataset']
-    steps = {part['type'].rsplit('.', 1)[-1]: part for part in dataset['pipeline']}
+    steps = {kind_of(part): part for part in dataset['pipeline']}
     if 'LoadVideoClips' in steps:
         clips = {k: v for k, v in steps['LoadVideoClips'].items() if k != 'type'}
         lines.append(f'video files, of which it sees clips: {_words(clips)}')
