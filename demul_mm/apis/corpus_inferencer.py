@@ -38,9 +38,9 @@ from demul_mm.retrieval import (
     encode_queries,
 )
 from demul_mm.retrieval.session import read_session
-from demul_mm.sentences import warn_cut
 from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
+from demul_mm.truncation import warn_cut
 
 
 @INFERENCERS.register_module()

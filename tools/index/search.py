@@ -101,7 +101,7 @@ def make_queries(
     from demul_mm.apis import load_model
     from demul_mm.apis.arguments import as_sentences
     from demul_mm.retrieval import encode_queries
-    from demul_mm.sentences import warn_cut
+    from demul_mm.truncation import warn_cut
 
     config = load_config(args.config, args.cfg_options)
     model, _, fingerprint = load_model(config, args.checkpoint)
