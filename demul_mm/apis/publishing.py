@@ -124,14 +124,14 @@ def publish(
         whole.extractor = dict(checkpoint=place, backbone=eye.backbone, clips=eye.clips)
     write_atomically(folder / SCRIPT, whole.pretty_text)
     write_atomically(folder / CONFIG, json.dumps(content, indent=1))
-    told = load_model(*read_published(folder, offline=True), 'cpu')  # it is as a user will have it
+    reloaded = load_model(*read_published(folder, offline=True), 'cpu')  # as users will
     card = CARD_TEXT.format(
         name=name or folder.resolve().name,
         licence=f'license: {licence}\n' if licence else '',
         config=CONFIG,
         script=SCRIPT,
         needs='\n'.join(f'- {line}' for line in needs(content)),
-        origin='\n'.join(f'- {line}' for line in _origin(config, checkpoint, told)),
+        origin='\n'.join(f'- {line}' for line in _origin(config, checkpoint, reloaded)),
         files='\n'.join(_file(folder / f) for f in (WEIGHTS, EXTRACTOR) if (folder / f).exists()),
     )
     write_atomically(folder / CARD, card)
@@ -205,7 +205,7 @@ def needs(content: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _origin(config: str | Path, checkpoint: str | Path, told: LoadedModel) -> list[str]:
+def _origin(config: str | Path, checkpoint: str | Path, reloaded: LoadedModel) -> list[str]:
     meta = read_checkpoint(checkpoint).get('meta') or {}
     steps = [f'{key} {meta[key]}' for key in ('epoch', 'iter') if isinstance(meta.get(key), int)]
     trained = (meta.get('dataset_meta') or {}).get('dataset_name')
@@ -213,8 +213,8 @@ def _origin(config: str | Path, checkpoint: str | Path, told: LoadedModel) -> li
         f'config `{Path(config).name}`, checkpoint `{Path(checkpoint).name}`'
         + (f' ({", ".join(steps)})' if steps else ''),
         *([f'trained on `{trained}`'] if trained else []),
-        f'{sum(p.numel() for p in told.model.parameters()):,} weights; fingerprint of the '
-        f'encoders {told.fingerprint}',
+        f'{sum(p.numel() for p in reloaded.model.parameters()):,} weights; fingerprint of the '
+        f'encoders {reloaded.fingerprint}',
         f'written by demul_mm {__version__}',
     ]
 

@@ -228,7 +228,7 @@ class Alerts:
                 if letter.events and alert.webhook is not None:
                     letters.setdefault(alert.webhook, []).append(letter)
                 else:
-                    events += self._told(letter, tell)
+                    events += self._deliver(letter, tell)
         for address, batch in letters.items():
             rested = address in self._rests
             posting = Posting(batch, () if rested else PAUSES, self._wait)
@@ -263,7 +263,7 @@ class Alerts:
                 continue
             del self._postings[address]
             for letter in posting.taken:
-                events += self._told(letter, tell)
+                events += self._deliver(letter, tell)
             if posting.refusal is not None:
                 refused = [(letter.alert, letter.key) for letter in posting.refused]
                 self._let_rest(refused, posting.refused, posting.refusal)
@@ -272,7 +272,7 @@ class Alerts:
                 self._let_rest([address], posting.letters[done:], posting.error)
         return events
 
-    def _told(self, letter: Letter, tell: Callable[[Event], None]) -> list[Event]:
+    def _deliver(self, letter: Letter, tell: Callable[[Event], None]) -> list[Event]:
         """The moments, where they are told and so noted; its address has taken them before."""
         alert = letter.alert
         try:

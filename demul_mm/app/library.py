@@ -283,7 +283,7 @@ class Library(Searchable):
 
     def _bring_up_to_date(self) -> None:
         """Give the index what it lacks and take from it what is gone; again after a kill."""
-        index = self._sound_index()
+        index = self._readable_index()
         states = ('encoded', 'indexed') if index is None else ('encoded',)
         rows = [row for row in self.catalogue.videos() if row.state in states]
         keys = list(dict.fromkeys(row.key for row in rows))
@@ -318,7 +318,7 @@ class Library(Searchable):
         """Have every process that searches open the index anew."""
         self.catalogue.set('index_state', self.catalogue.setting('index_state', 0) + 1)
 
-    def _sound_index(self) -> MomentIndex | None:
+    def _readable_index(self) -> MomentIndex | None:
         """The index; one that cannot be read is deleted, and made anew from the frames."""
         try:
             return self._open_index()

@@ -97,13 +97,13 @@ def spoken_lines(path: str) -> tuple[list[TimedLine], dict[str, str]]:
     unread = {}
     for file in subtitle_files(path):
         try:
-            beside.update((line[:3], line) for line in _sound_lines(file))
+            beside.update((line[:3], line) for line in _readable_lines(file))
         except OSError as error:
             unread[str(file)] = error.strerror or str(error)
-    return list(beside.values()) or _sound_lines(path), unread
+    return list(beside.values()) or _readable_lines(path), unread
 
 
-def _sound_lines(path: str | Path) -> list[TimedLine]:
+def _readable_lines(path: str | Path) -> list[TimedLine]:
     try:
         return read_lines(path)
     except ValueError as error:

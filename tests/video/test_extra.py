@@ -10,7 +10,7 @@ from demul_mm.app.export import as_clip
 from demul_mm.rendered import render_corpus
 from demul_mm.rendered.render import write_mp4
 from demul_mm.video.cutting import cut
-from demul_mm.video.decoding import open_video, sound_timeline
+from demul_mm.video.decoding import checked_timeline, open_video
 from demul_mm.video.frames import read_key_frames
 from demul_mm.video.text import read_lines
 
@@ -19,7 +19,7 @@ from demul_mm.video.text import read_lines
     'read',
     [
         open_video,
-        sound_timeline,
+        checked_timeline,
         read_lines,
         lambda path: read_key_frames(path, [0.0]),
         lambda path: cut(path, f'{path}.cut.mp4', 0, 1),
