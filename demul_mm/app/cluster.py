@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from demul_mm.app.sight import sight_of
+from demul_mm.app.video_model import video_model
 from demul_mm.cluster import Cluster
 
 
@@ -42,12 +42,12 @@ def _see_with(
     encoder = make(name)
     if encoder.fingerprint != fingerprint:
         raise RuntimeError(f'the encoder {name} has other weights on this machine')
-    sight = sight_of(encoder, seconds, shots)
+    model = video_model(encoder, seconds, shots)
 
     def see(path: str) -> bytes:
         with TemporaryDirectory(prefix='demul_') as folder:
-            file = Path(folder, f'seen{sight.suffix}')
-            sight.write(path, file)
+            file = Path(folder, f'seen{model.suffix}')
+            model.write(path, file)
             return file.read_bytes()
 
     return see

@@ -14,8 +14,8 @@ from mmengine.logging import MMLogger
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
 from demul_mm.app.settings import keep, settle, settle_roots
-from demul_mm.app.sight import Sight, sight_of
 from demul_mm.app.sources import State, covers, find_videos, is_new, look_at, resolve
+from demul_mm.app.video_model import VideoModel, video_model
 from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
@@ -52,7 +52,7 @@ class Library(Searchable):
         encoder: makes, from a name or None, what has ``name``, ``fingerprint``, ``encode_images``
             and ``encode_texts``, as
             :class:`~demul_mm.zero_shot.image_text.ImageTextEncoder`, or a
-            :class:`~demul_mm.app.trained.TrainedSight`; called when it is needed.
+            :class:`~demul_mm.app.trained.TrainedModel`; called when it is needed.
         seconds: between the frames that are encoded, of a new library; None: 1.0.
         shots: whether moments of a new library keep to shots; None: they do not.
         milvus: address of the server that keeps the index of a new library; None: its folder does.
@@ -123,7 +123,7 @@ class Library(Searchable):
             return cls(path, encoder, seconds, shots, milvus)
         resolve(sources)
         made = encoder(None)
-        sight_of(made, 1.0, bool(shots))
+        video_model(made, 1.0, bool(shots))
         if milvus is not None:
             Collections(milvus, 'demul', None).exist()
         return cls(path, lambda known: made, seconds, shots, milvus)
@@ -146,15 +146,15 @@ class Library(Searchable):
                     '--index'
                 )
             if not known:
-                sight_of(made, self.seconds, self.shots)
+                video_model(made, self.seconds, self.shots)
                 keep(self.catalogue, mine, self._settings)
             self._made = made
         return self._made
 
     @property
-    def sight(self) -> Sight:
+    def video_model(self) -> VideoModel:
         """How the encoder sees videos."""
-        return sight_of(self.encoder, self.seconds, self.shots)
+        return video_model(self.encoder, self.seconds, self.shots)
 
     def update(
         self,
@@ -250,12 +250,12 @@ class Library(Searchable):
         Returns:
             The subtitle files that could not be read for now, each with why.
         """
-        sight = self.sight  # what is wrong with it is no fault of the video
+        model = self.video_model  # what is wrong with it is no fault of the video
         file = self._file(state.key)
         try:
             if not file.exists():
-                sight.write(path, file, progress)
-            _, duration = sight.frames(file)
+                model.write(path, file, progress)
+            _, duration = model.frames(file)
             lines, unread = spoken_lines(path)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in FULL:
@@ -293,7 +293,7 @@ class Library(Searchable):
             index = (MilvusIndex if self.served else FaissIndex)(
                 path=self.path / 'index',
                 model_fingerprint=self.encoder.fingerprint,
-                feature_fingerprint=self.sight.recipe,
+                feature_fingerprint=self.video_model.recipe,
                 **(self.served or {}),
             )
             index.build(_Entries(self, keys), resume=False, overwrite=True)
@@ -312,7 +312,7 @@ class Library(Searchable):
 
     def _file(self, key: str) -> Path:
         """What is kept of a video."""
-        return self.path / 'frames' / key[:2] / f'{key}{self.sight.suffix}'
+        return self.path / 'frames' / key[:2] / f'{key}{self.video_model.suffix}'
 
     def _note_change(self) -> None:
         """Have every process that searches open the index anew."""
@@ -340,11 +340,11 @@ class Library(Searchable):
 
     def entry(self, key: str) -> VideoEntry:
         """A video as the index keeps it: its windows at all scales."""
-        return self.sight.entry(key, self._file(key))
+        return self.video_model.entry(key, self._file(key))
 
     def frames(self, key: str) -> tuple[np.ndarray, float]:
         """Vectors ``(T, S)`` float32 of a video's frames, and its seconds."""
-        return self.sight.frames(self._file(key))
+        return self.video_model.frames(self._file(key))
 
     def facts(self) -> dict[str, Any]:
         """What the library holds."""

@@ -19,8 +19,8 @@ from mmengine.logging import MMLogger
 from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
 from demul_mm.app.rank_fusion import Hit
-from demul_mm.app.sight import FrameSight
 from demul_mm.app.sources import find_videos, state_key
+from demul_mm.app.video_model import FrameModel
 from demul_mm.index import MomentIndex
 from tests.app.films import ColourEncoder, write_film, write_subtitles
 from tests.warm import SERVER
@@ -73,7 +73,7 @@ def test_moments_keep_to_shots(tmp_path: Path) -> None:
     best = {(hit.start, hit.end) for hit in lib.search('blue', 1)}
     assert best == {(8.0, 9.0)}
     # The library goes on as it was made.
-    assert Library(tmp_path / 'library', ColourEncoder).sight.recipe == '1 s, shots'
+    assert Library(tmp_path / 'library', ColourEncoder).video_model.recipe == '1 s, shots'
 
 
 def test_what_a_library_is_made_with_counts_until_something_is_encoded(
@@ -95,7 +95,7 @@ def test_what_a_library_is_made_with_counts_until_something_is_encoded(
         assert (lib.seconds, lib.shots) == (seconds or 1.0, bool(shots))
     folder.rename(tmp_path / 'inbox/films')
     trained = ColourEncoder()
-    trained.sight = FrameSight(trained, 1.0)
+    trained.video_model = FrameModel(trained, 1.0)
     with pytest.raises(ValueError, match='leave --shots out'):
         make(0.5, True, encoder=trained)
     for options in ((0.5, None), (0.5, False), ()):
