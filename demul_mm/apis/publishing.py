@@ -111,17 +111,17 @@ def publish(
     options = {
         k: v for k, v in (whole.get('extractor') or {}).items() if k in ('backbone', 'clips')
     }
-    eye = FeatureExtractor(given, **options, device='cpu') if given else None
-    content = as_data(whole, eye)
+    maker = FeatureExtractor(given, **options, device='cpu') if given else None
+    content = as_data(whole, maker)
     check_parts(content, str(config))
     folder.mkdir(parents=True, exist_ok=True)
     _save(loaded.model, folder / WEIGHTS)
     whole.work_dir = None
     whole.pop('extractor', None)
-    if eye is not None:
-        _save(eye.model, folder / EXTRACTOR)
+    if maker is not None:
+        _save(maker.model, folder / EXTRACTOR)
         place = '{{ fileDirname }}/' + EXTRACTOR
-        whole.extractor = dict(checkpoint=place, backbone=eye.backbone, clips=eye.clips)
+        whole.extractor = dict(checkpoint=place, backbone=maker.backbone, clips=maker.clips)
     write_atomically(folder / SCRIPT, whole.pretty_text)
     write_atomically(folder / CONFIG, json.dumps(content, indent=1))
     reloaded = load_model(*read_published(folder, offline=True), 'cpu')  # as users will
@@ -184,10 +184,10 @@ def needs(content: Mapping[str, Any]) -> list[str]:
             rows = f', a row for {seconds:g} s' if seconds else ''
             lines.append(f'features `{stream}` of {tower["in_dim"]} values{rows}')
     if 'extractor' in content:
-        eye = content['extractor']
+        extractor = content['extractor']
         lines.append(
-            f'or video files, whose features `{EXTRACTOR}` makes: {eye["backbone"]["type"]}, '
-            f'{_words(eye["clips"])}'
+            f'or video files, whose features `{EXTRACTOR}` makes: {extractor["backbone"]["type"]}, '
+            f'{_words(extractor["clips"])}'
         )
     elif 'LoadVideoClips' not in steps:
         lines.append('not video files: the backbone of the features is not here')

@@ -364,7 +364,7 @@ class MomentIndex(Searcher):
             moments=int(counts.sum()),
             prototypes=int(np.minimum(counts, self._settings['num_prototypes']).sum()),
             removed=snapshot.num_videos - videos,
-            segments=snapshot.num_segments,
+            fragments=snapshot.num_fragments,
             bytes_on_disk=sum(parts.values()),
             bytes_per_video=sum(parts.values()) / max(videos, 1),
             bytes_by_part=parts,

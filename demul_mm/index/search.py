@@ -24,7 +24,7 @@ SCAN_VIDEOS = 2048
 SCAN_UP_TO = 1000
 
 
-class Asked(NamedTuple):
+class Level1Query(NamedTuple):
     """What level 1 is asked.
 
     Attributes:
@@ -55,7 +55,7 @@ class Searcher(ABC):
         """The version to be searched, and its level 1."""
 
     @abstractmethod
-    def _candidates(self, asked: Asked) -> list[np.ndarray]:
+    def _candidates(self, asked: Level1Query) -> list[np.ndarray]:
         """Level 1: for each query at most ``asked.depth`` distinct ordinals, best first."""
 
     def _check_options(self, options: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Searcher(ABC):
         clock.append(time.perf_counter())
         counted = words if words_weight else None
         bonus = word_bonus(snapshot, counted, words_weight, len(vectors))
-        asked = Asked(snapshot, level1, vectors, depth, allowed, options or {}, bonus)
+        asked = Level1Query(snapshot, level1, vectors, depth, allowed, options or {}, bonus)
         candidates = self._chosen(asked, mode, num_videos)
         clock.append(time.perf_counter())
         found = [
@@ -133,7 +133,7 @@ class Searcher(ABC):
         steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
         return SearchResult(hits=hits, timings=steps)
 
-    def _chosen(self, asked: Asked, mode: str, num_videos: int) -> list[np.ndarray]:
+    def _chosen(self, asked: Level1Query, mode: str, num_videos: int) -> list[np.ndarray]:
         """The videos that level 2 scores for each query, in any order."""
         allowed, queries = asked.allowed, asked.queries
         count = int(allowed.sum())

@@ -145,7 +145,7 @@ def test_adding_equals_building(entries: list[VideoEntry], queries: np.ndarray) 
     grown.build(entries[:600])
     for start in range(600, NUMBER, 50):  # enough small segments to be merged
         grown.add(entries[start : start + 50])
-    assert grown.stats()['segments'] <= 10
+    assert grown.stats()['fragments'] <= 10
     assert grown.stats()['videos'] == NUMBER
     assert_same_hits(grown.search(queries).hits, whole.search(queries).hits, atol=1e-6)
 
@@ -304,7 +304,7 @@ def test_every_fragment_has_a_structure_of_its_own(
     assert index.stats()['level1']['kind'] == 'ivf_sq'
     index.add(entries[600:620])  # so few are scanned
     index.add(entries[620:])
-    assert index.stats()['segments'] == 3
+    assert index.stats()['fragments'] == 3
     assert len(list((index.path / 'cache').glob('*.ivf_sq.faiss'))) == 2
     grown = index.search(queries, num_videos=NUMBER // 4).hits
     exact = index.search(queries, mode='exact').hits
