@@ -65,7 +65,7 @@ class SharedEncoder:
 
 
 class Service:
-    """A library that several threads ask, by the ids of its videos and never by paths.
+    """A library for several threads; videos are named by their ids, never by paths.
 
     Args:
         path: the library's folder; it is made if it is missing and something is allowed.
