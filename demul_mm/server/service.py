@@ -169,7 +169,7 @@ class Service:
         return dict(duration=duration, scores=[round(float(part.max()), 4) for part in parts])
 
     def words(self, key: str, sentence: str, start: float, end: float) -> list[dict[str, Any]]:
-        """What each word of a sentence has to do with a moment's being found by its pictures.
+        """How much of a moment's score by pictures is due to each word of a sentence.
 
         A word's share is how much the moment's score falls when it is left out of the sentence, in
         parts of all such falls; a word without which the score rises has none.
