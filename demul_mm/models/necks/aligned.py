@@ -43,7 +43,7 @@ class AlignedStream(nn.Module):
         self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
         self.register_buffer('clip_mean', torch.zeros(in_dim))
         self.register_buffer('query_mean', torch.zeros(in_dim))
-        self.register_buffer('seen', torch.zeros(2))  # batches that the two means are of
+        self.register_buffer('seen', torch.zeros(2))  # batches that told the two means
 
     @property
     def width(self) -> int:
@@ -53,8 +53,11 @@ class AlignedStream(nn.Module):
     def clips(self, x: Tensor, mask: Tensor) -> Tensor:
         """Clips ``(V, T, E)`` of length one, without their mean; zero outside ``mask (V, T)``.
 
-        Clips of zeros (where nothing is said) do not count and stay zero.
+        Clips of zeros (where nothing is said) do not count and stay zero. ``E`` is 0 where no video
+        of a batch has the stream.
         """
+        if not x.shape[-1]:
+            x = x.new_zeros(*x.shape[:-1], len(self.clip_mean))
         return self._centre(x, mask & (x != 0).any(-1), self.clip_mean, 0)
 
     def queries(self, meaning: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -91,8 +94,10 @@ class AlignedStream(nn.Module):
         unit = F.normalize(x.float(), dim=-1) * keep
         if self.training:
             with torch.no_grad():
-                batch = unit.flatten(0, -2).sum(0) / keep.sum().clamp(min=1)
-                all_reduce(batch, op='mean')  # one mean for all ranks
-                self.seen[side] += 1
-                mean += (batch - mean) / self.seen[side]
+                sums = torch.cat([unit.flatten(0, -2).sum(0), keep.sum()[None]])
+                all_reduce(sums, op='sum')  # one mean for all ranks
+                any_told = (sums[-1] > 0).float()
+                self.seen[side] += any_told
+                off = sums[:-1] / sums[-1].clamp(min=1) - mean
+                mean += any_told * off / self.seen[side].clamp(min=1)
         return (unit - mean) * keep
