@@ -58,8 +58,8 @@ class OwnVideoLocalizer(MomentLocalizer):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.language = MODELS.build(language)
-        self.streams = tuple(streams)
-        self.in_dim: int = sum(stream['in_dim'] for stream in streams.values())
+        self.streams = {name: int(stream['in_dim']) for name, stream in streams.items()}
+        self.in_dim = sum(self.streams.values())
         testing = with_defaults('test_cfg', test_cfg, nms=dict(type='MomentNMS'), max_pairs=256)
         self.nms = TASK_UTILS.build(testing['nms'])
         if not self.nms.of_probabilities:
@@ -103,9 +103,13 @@ class OwnVideoLocalizer(MomentLocalizer):
         streams, ids = inputs['streams'], inputs['ids']
         require_streams(streams, self.streams)
         mask = torch.stack([streams[name][1] for name in self.streams]).any(0)
+        rows = [
+            x if x.shape[-1] else x.new_zeros(*mask.shape, width)  # no video of the batch has it
+            for x, width in zip((streams[name][0] for name in self.streams), self.streams.values())
+        ]
         extents = [sample.metainfo.get('extent', sample.duration) for sample in samples]
         return OwnVideoBatch(
-            clips=torch.cat([streams[name][0] for name in self.streams], -1),
+            clips=torch.cat(rows, -1),
             mask=mask,
             text=None if ids is None else self.language(ids, inputs['word_mask']),
             owner=own_pairs([len(sample.queries) for sample in samples], mask.device),
