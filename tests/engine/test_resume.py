@@ -192,6 +192,27 @@ def test_a_run_resumed_with_more_epochs_follows_the_longer_schedule(
         assert one.state_dict()['_global_step'] == other['_global_step']
 
 
+@pytest.mark.parametrize(
+    'schedule',
+    [
+        dict(type='OneCycleLR', eta_max=0.05, total_steps=4, convert_to_iter_based=True),
+        dict(type='OneCycleLR', eta_max=0.05, total_steps=24, by_epoch=False, three_phase=True),
+        dict(type='CosineRestartLR', periods=[1, 3], restart_weights=[1, 0.5], eta_min=0.0),
+    ],
+    ids=lambda schedule: schedule['type'],
+)
+def test_any_schedule_goes_on_where_it_was(tmp_path: Path, schedule: dict) -> None:
+    options, tag = dict(param_scheduler=[schedule]), schedule['type'] + str(len(schedule))
+    whole = run(tmp_path / 'whole', f'whole-{tag}', **options)
+    with pytest.raises(StoppedError):
+        run(tmp_path / 'parts', f'part1-{tag}', dict(epoch=3, where='train'), **options)
+    parts = run(tmp_path / 'parts', f'part2-{tag}', resume=True, **options)
+    same(final(tmp_path / 'whole'), final(tmp_path / 'parts'))
+    assert rates(parts) == rates(whole)
+    assert len(set(rates(whole))) > 2
+    assert 'the schedule of the config' not in logged(tmp_path / 'parts')
+
+
 def logged(work_dir: Path) -> str:
     return ''.join(path.read_text() for path in work_dir.rglob('*.log'))
 
