@@ -51,7 +51,8 @@ class MomentDataset(BaseDataset):
             of another length: ``'error'`` or ``'skip'``.
         strict: a fault of the annotations is an error instead of being mended; None: as the class
             has it (mend published files, refuse one's own).
-        test_mode: keep queries whose truth is unknown; a failing item is not replaced.
+        test_mode: keep queries whose truth is unknown, and videos without any query; a failing item
+            is not replaced.
         serialize_data: see ``mmengine.dataset.BaseDataset``.
         lazy_init: see ``mmengine.dataset.BaseDataset``.
 
