@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from demul_mm.analysis.encoding import encode_batches
-from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.models.localizers import DeMUL
 from demul_mm.retrieval import EncodedVideo, localize_pairs, split_encoding
 from demul_mm.structures import QueryEncoding
@@ -131,13 +130,18 @@ def _scores(
     found = [
         rows[0] for rows in localize_pairs(model, videos, queries, [[v] for v in choice.tolist()])
     ]
-    likeness = torch.stack([moments.terms[0, VIDEO] for moments in found])
+    likeness = torch.tensor([moments.likeness for moments in found])
     match = model.calibrator.match(likeness.to(model.calibrator.match_levels.device))
     return dict(
-        probability=torch.stack([moments.scores[0] for moments in found]).cpu().numpy(),
+        probability=np.array([_first(moments.scores) for moments in found], np.float32),
         likeness=likeness.cpu().numpy(),
         match=match.cpu().numpy(),
     )
+
+
+def _first(scores: Tensor) -> float:
+    """The score of the best moment, 0 where suppression left none."""
+    return float(scores[0]) if len(scores) else 0.0
 
 
 def detection(own: np.ndarray, other: np.ndarray, threshold: float) -> dict[str, float]:

@@ -72,6 +72,15 @@ def test_scores_in_the_own_video_are_the_predictions(trained: DeMUL):
     assert not np.allclose(scores.own['probability'], scores.other['probability'])
 
 
+def test_where_suppression_leaves_nothing_the_likeness_is_known_all_the_same() -> None:
+    plain, silent = (
+        no_match_scores(tiny_model(test_cfg=dict(nms=nms)), split(), too_alike=1.0)
+        for nms in (dict(type='MomentNMS'), dict(type='SoftNMS', min_score=1.0))
+    )
+    np.testing.assert_allclose(silent.own['likeness'], plain.own['likeness'])
+    assert not silent.own['probability'].any()
+
+
 def test_sentences_of_other_lengths_keep_their_words():
     model = tiny_model(**WORD_MATCH)
     model.word_match.clips.fill_(8)  # untrained, all words are as common as clips
