@@ -165,9 +165,10 @@ class DeMUL(MomentLocalizer):
             longest = max(len(rows) for rows in features)
             streams['visual'] = self.data_preprocessor.pad(features, longest)
         beside = [*self.aligned, *([self.word_match] if self.word_match else [])]
-        require_streams(streams, [*self.towers, *(part.stream for part in beside)])
+        read = dict.fromkeys([*self.towers, *(part.stream for part in beside)])
+        require_streams(streams, read)
         pyramids, has_stream = {}, []
-        valid = torch.stack([streams[name][1] for name in self.towers]).any(0)  # (V, T)
+        valid = torch.stack([streams[name][1] for name in read]).any(0)  # (V, T)
         for name, tower in self.towers.items():
             x, mask = streams[name]
             pyramids[name], _ = self.pyramid(tower(x, mask), mask)
