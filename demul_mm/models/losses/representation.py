@@ -57,13 +57,15 @@ class CrossCorrelationLoss(nn.Module):
     """Squared cross-correlation of shared and private dimensions over a batch; 0 when unrelated."""
 
     def forward(self, shared: Tensor, private: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One number in [0, 1]; 0 for fewer than two rows.
+        """One number in [0, 1]; 0 for fewer than two rows, and where ``P`` is 0.
 
         Args:
             shared: ``(N, S)``.
             private: ``(N, P)``.
             mask: ``(N,)`` bool, the rows that count; None: all.
         """
+        if not private.shape[1]:
+            return shared.float().sum() * 0
         keep = shared.new_ones(len(shared), 1) if mask is None else mask[:, None].to(shared.dtype)
         number = keep.sum().clamp(min=1)
         a, b = (
