@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from demul_mm.models.layers import Dropout, masked_softmax
 from demul_mm.registry import MODELS
+from demul_mm.structures.counts import check_count
 
 
 class Language(NamedTuple):
@@ -31,7 +32,7 @@ class LanguageEncoder(nn.Module):
     Args:
         lm: config of the token model; it has ``out_dim`` and maps ``(ids, mask)`` to features.
         dim: model width ``D``.
-        num_phrases: slots ``K``.
+        num_phrases: slots ``K``, at least 1.
         ngrams: widths of the convolutions, odd.
         dropout: rate on the projected words.
         word_drop: share of the words that are left out of each sentence in training, after the
@@ -51,6 +52,7 @@ class LanguageEncoder(nn.Module):
         super().__init__()
         if any(n % 2 == 0 for n in ngrams):
             raise ValueError(f'ngrams are {ngrams}; each must be odd, to have a word in the middle')
+        check_count('num_phrases', num_phrases)
         self.lm = MODELS.build(lm)
         self.meaning_dim: int = getattr(self.lm, 'meaning_dim', self.lm.out_dim)
         self.project = nn.Sequential(
