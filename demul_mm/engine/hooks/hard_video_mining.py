@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from demul_mm.datasets.samplers import HardVideoSampler, SeededIndex
+from demul_mm.engine.epochs import require_epochs
 from demul_mm.engine.models import unwrapped
 from demul_mm.index.prototypes import select_prototypes
 from demul_mm.models.localizers import DeMUL
@@ -53,6 +54,7 @@ class HardVideoMiningHook(Hook):
     too_alike: float = 0.8
 
     def before_train(self, runner: Runner) -> None:
+        require_epochs(runner, self)
         sampler = runner.train_dataloader.sampler
         if not isinstance(sampler, HardVideoSampler):
             raise TypeError(
