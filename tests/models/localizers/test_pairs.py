@@ -34,6 +34,16 @@ def test_moments_are_padded_as_one_by_one() -> None:
         assert valid.tolist() == [True] * len(row) + [False] * (3 - len(row))
 
 
+def test_a_moment_behind_the_last_clip_is_none() -> None:
+    """The features may end before the video: nothing shows what happens then."""
+    sample = tiny_sample(16.0, ['a', 'b'])
+    sample.set_metainfo(dict(extent=12.0))
+    sample.gt_spans = [[[13.0, 16.0], [3.0, 6.0]], [[12.0, 16.0]]]
+    spans, mask = pad_spans([sample], CPU)
+    assert mask.tolist() == [[False, True], [False, False]]
+    assert spans[mask].tolist() == [[0.25, 0.5]]
+
+
 def test_no_moment_at_all() -> None:
     sample = tiny_sample(7.0, ['a'])
     sample.gt_spans = [[]]
