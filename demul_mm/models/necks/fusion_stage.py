@@ -19,13 +19,15 @@ class RelationMix(nn.Module):
     their number and not on the video's length.
 
     Args:
-        dim: width ``D``.
+        dim: width ``D``, a multiple of ``num_heads``.
         num_heads: heads.
         num_bands: frequencies of the place in the video.
     """
 
     def __init__(self, dim: int, num_heads: int = 4, num_bands: int = 8) -> None:
         super().__init__()
+        if dim % num_heads:
+            raise ValueError(f'dim {dim} is not a multiple of num_heads {num_heads}')
         self.num_heads = num_heads
         self.num_bands = num_bands
         self.qkv = nn.Linear(dim, 3 * dim)
