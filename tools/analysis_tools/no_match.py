@@ -95,7 +95,7 @@ def main() -> None:
     if not int(model.calibrator.num_fitted):
         print('the calibrator was never fitted: probabilities are none')
     if len(set(scores.own['match'])) < 2:
-        print('the checkpoint is older than `match`: validate once to fit it')
+        print('`match` was never fitted: it says nothing')
     print(format_table(rows))
     print(f'ROC-AUC: probability {auc["probability"]:.4f}, likeness {auc["likeness"]:.4f}')
     if args.out:

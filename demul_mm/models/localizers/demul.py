@@ -19,7 +19,7 @@ from demul_mm.models.localizers.pairs import (
     require_queries,
     require_streams,
 )
-from demul_mm.models.losses import TrainingBatch, refuse_moved
+from demul_mm.models.losses import TrainingBatch
 from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.fusion import dual_encoder_pairs, mean_of_streams
 from demul_mm.models.necks.similarity_reader import similarity_curves
@@ -65,7 +65,6 @@ class DeMUL(MomentLocalizer):
             ``explain``: also say in ``pred_phrases`` which words speak for which clips.
         data_preprocessor: config of the data preprocessor.
         init_cfg: as in mmengine.
-        moved: options that the criterion has now; ValueError names each one's new place.
     """
 
     def __init__(
@@ -90,9 +89,7 @@ class DeMUL(MomentLocalizer):
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
-        **moved: object,
     ) -> None:
-        refuse_moved(dict(moved, head=head, proposal=proposal))
         super().__init__(data_preprocessor, init_cfg)
         self.language = MODELS.build(language)
         self.frame_encoder = MODELS.build(frame_encoder) if frame_encoder else None

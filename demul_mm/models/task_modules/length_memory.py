@@ -28,8 +28,7 @@ class LengthMemory(nn.Module):
     ``weight`` times that is added to the joint score of a candidate. Nothing is learned by descent,
     so a query of the training set cannot recite its own moment:
     :class:`~demul_mm.engine.hooks.LengthMemoryHook` fills the memory with the training queries and
-    fits the weight on held-out videos. Until then, and without a memory in an older checkpoint, it
-    adds nothing.
+    fits the weight on held-out videos. Until then it adds nothing.
 
     Args:
         caption_dim: width ``E`` of the sentences' vectors.

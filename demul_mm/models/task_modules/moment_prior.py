@@ -23,8 +23,7 @@ class MomentPrior(nn.Module):
     been covered, as that of a language-blind floor does. It pays where videos are short enough for
     a few windows to cover them. The places are candidates of their own, too. Nothing is learned by
     descent: :class:`~demul_mm.engine.hooks.MomentPriorHook` takes the places from the training
-    split and fits ``weight`` on held-out videos. Until then, and without one in an older
-    checkpoint, it adds nothing.
+    split and fits ``weight`` on held-out videos. Until then it adds nothing.
 
     Args:
         size: how many places are remembered at most, ``K``.
