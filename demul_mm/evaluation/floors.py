@@ -77,12 +77,10 @@ class MomentFloors:
             train split. By default they are searched on the very queries that are scored, which is
             the most that constant windows can reach there, so a stricter floor.
         step: width of the grid of relative times.
-        num_windows: how many windows, for ``R@5``.
     """
 
     fit_on: Mapping[str, Any] | None = None
     step: float = 0.05
-    num_windows: int = 5
 
     def __post_init__(self) -> None:
         self._fitted: dict[float, Tensor] = {}
@@ -108,10 +106,10 @@ class MomentFloors:
 
     def _windows(self, moments: PaddedMoments, iou: float) -> Tensor:
         if self.fit_on is None:
-            return best_windows(moments, num=self.num_windows, iou=iou, step=self.step)
+            return best_windows(moments, iou=iou, step=self.step)
         if iou not in self._fitted:
             truth = pad_entries(annotation_entries(DATASETS.build(dict(self.fit_on))))
-            self._fitted[iou] = best_windows(truth, num=self.num_windows, iou=iou, step=self.step)
+            self._fitted[iou] = best_windows(truth, iou=iou, step=self.step)
         return self._fitted[iou]
 
 

@@ -104,7 +104,7 @@ class VideoWeightHook(Hook):
         corpus = self._encode(model, loader)
         if corpus is None:
             return None
-        words = best_words([(corpus.alike, corpus.words, corpus.own)])
+        words = best_words(corpus.alike, corpus.words, corpus.own)
         rows = of_all_ranks(self._search(model, corpus, words))
         video = best_weight(list(rows.values()))
         return None if video is None else Weights(video, words)
@@ -212,7 +212,7 @@ def best_weight(
 
 
 def best_words(
-    parts: Sequence[tuple[Tensor, Tensor, Tensor]], low: float = 1.0, high: float = 1000.0
+    alike: Tensor, words: Tensor, own: Tensor, low: float = 1.0, high: float = 1000.0
 ) -> float:
     """The weight ``w`` of words that makes the right videos likeliest.
 
@@ -220,26 +220,24 @@ def best_words(
     ``a (alike + w words)``.
 
     Args:
-        parts: corpora of ``V`` videos, each ``alike (Q, V)``, ``words (Q, V)`` and the right
-            videos ``(Q,)``.
+        alike: ``(Q, V)`` of queries and videos.
+        words: ``(Q, V)``.
+        own: ``(Q,)``, the right videos.
 
     Returns:
         the weight; 0 where words say nothing.
     """
-    if not any(bool(words.any()) for _, words, _ in parts):
+    if not bool(words.any()):
         return 0.0
-    total = sum(len(own) for _, _, own in parts)
 
     def surprise(x: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.tensor(x, requires_grad=True)
-        loss = weights.sum() * 0
-        for alike, words, own in parts:
-            scores = weights[0] * alike.double() + weights[1] * words.double()
-            loss = loss + F.cross_entropy(scores, own, reduction='sum') / total
+        scores = weights[0] * alike.double() + weights[1] * words.double()
+        loss = F.cross_entropy(scores, own, reduction='sum') / len(own)
         (gradient,) = torch.autograd.grad(loss, weights)
         return loss.item(), gradient.numpy()
 
     with torch.enable_grad():  # convex in a and a w
         start, bounds = np.array([low, 0.0]), [(low, high), (0.0, high)]
-        scale, words = minimize(surprise, start, jac=True, bounds=bounds).x
-    return float(words / scale)
+        scale, scaled = minimize(surprise, start, jac=True, bounds=bounds).x
+    return float(scaled / scale)

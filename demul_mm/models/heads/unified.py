@@ -30,7 +30,6 @@ class UnifiedMomentHead(nn.Module):
         regress: whether borders are regressed; else a candidate is a fixed window around its point
             (or its span as it was proposed), and the head only classifies.
         profile: config of what a candidate sees of the curves around it; None for nothing.
-        num_curves: further curves without a meaning of their own, for the profile.
         joint: config of the joint score.
         smoothing: share of its own value that a clip of the inside curve keeps; 1 for none.
         dropout: rate on the hidden layer.
@@ -42,7 +41,6 @@ class UnifiedMomentHead(nn.Module):
         candidates: Sequence[dict] = (),
         regress: bool = True,
         profile: dict | None = None,
-        num_curves: int = 4,
         joint: dict | None = None,
         smoothing: float = 1.0,
         dropout: float = 0.1,
@@ -53,7 +51,7 @@ class UnifiedMomentHead(nn.Module):
             MODELS.build({'dim': dim, **config}) for config in candidates
         )
         self.regress = regress
-        channels = 4 + (num_curves if profile else 0)
+        channels = 4 + (4 if profile else 0)  # four for the profile alone, without a meaning
         self.profile = MODELS.build({'channels': channels, **profile}) if profile else None
         self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), Dropout(dropout))
         self.rate = nn.Linear(dim, 2)  # semantic correction, quality
