@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.models.losses.curves import boundary_loss, inside_loss, masked_mean
-from demul_mm.models.losses.representation import phrase_overlap
+from demul_mm.models.losses.representation import (
+    CrossCorrelationLoss,
+    ModalityConfusionLoss,
+    phrase_overlap,
+)
+from demul_mm.models.losses.retrieval import RetrievalLoss
 from demul_mm.models.losses.targets import Targets, same_moment, touching
 from demul_mm.models.task_modules.assigner import assign_by_iou
 from demul_mm.models.task_modules.points import PyramidPoints
@@ -84,11 +89,9 @@ class MomentCriterion(nn.Module):
         self.dim = dim
         self.weights = {**WEIGHTS, **(weights or {})}
         self.assigner = TASK_UTILS.build(assigner or dict(type='ScaleAssigner'))
-        self.retrieval = MODELS.build(dict(type='RetrievalLoss', contrast=contrast))
-        self.decorrelation = MODELS.build(dict(type='CrossCorrelationLoss'))
-        self.confusion = None
-        if self.weights['confusion']:
-            self.confusion = MODELS.build(dict(type='ModalityConfusionLoss', dim=dim))
+        self.retrieval = RetrievalLoss(contrast)
+        self.decorrelation = CrossCorrelationLoss()
+        self.confusion = ModalityConfusionLoss(dim) if self.weights['confusion'] else None
         self.semantic = MODELS.build(semantic or dict(type='QualityFocalLoss'))
         self.span = MODELS.build(span or dict(type='SpanDIoULoss'))
         self.joint = MODELS.build(joint or dict(type='ListwiseLoss'))

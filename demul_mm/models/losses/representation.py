@@ -52,7 +52,6 @@ class MultiPositiveInfoNCE(nn.Module):
         return self.loss_weight * loss.sum() / has_positive.sum().clamp(min=1)
 
 
-@MODELS.register_module()
 class CrossCorrelationLoss(nn.Module):
     """Squared cross-correlation of shared and private dimensions over a batch; 0 when unrelated."""
 
@@ -83,7 +82,6 @@ class _ReverseGradient(torch.autograd.Function):
         return -grad
 
 
-@MODELS.register_module()
 class ModalityConfusionLoss(nn.Module):
     """A linear classifier tells the modality from the shared part, and the shared part resists.
 

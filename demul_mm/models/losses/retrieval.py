@@ -7,7 +7,6 @@ from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.registry import MODELS
 
 
-@MODELS.register_module()
 class RetrievalLoss(nn.Module):
     """Contrast queries with the moments and with the videos of a batch, both ways.
 
