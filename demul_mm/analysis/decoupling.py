@@ -9,13 +9,8 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from demul_mm.analysis.encoding import (
-    EncodedBatch,
-    best_cells,
-    encode_batches,
-    entries_of,
-    localize_own,
-)
+from demul_mm.analysis.encoding import entries_of, localize_own
+from demul_mm.engine.encoding import EncodedBatch, best_cells, encode_batches
 from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.evaluation.reliability import roc_auc
 from demul_mm.models.localizers import DeMUL

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demul_mm.analysis.encoding import encode_batches
+from demul_mm.engine.encoding import encode_batches
 from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.models.localizers import DeMUL
 from demul_mm.retrieval import EncodedVideo, localize_pairs, split_encoding

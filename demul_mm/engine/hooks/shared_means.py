@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from demul_mm.analysis.encoding import best_cells, encode_batches
+from demul_mm.engine.encoding import best_cells, encode_batches
 from demul_mm.engine.models import models_of, unwrapped
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import DATASETS, HOOKS
