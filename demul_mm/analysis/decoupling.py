@@ -1,4 +1,4 @@
-"""How far the shared part is free of its modality, and what the private part is good for."""
+"""Probes of the decoupler: the modality in the shared part, the use of the private part."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ class ProbeVectors(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the model answers as it is, and what its index alone does."""
+    """Answers of the whole model, and of the shared parts alone."""
 
     vectors: ProbeVectors
     whole: list[PredictionEntry]

@@ -1,4 +1,4 @@
-"""Queries asked of videos that do not hold their moment: does the score tell?"""
+"""Scores of queries in videos that do not hold their moment."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

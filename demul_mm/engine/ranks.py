@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other."""
+"""Gathering results from all ranks."""
 
 from collections.abc import Mapping
 from typing import TypeVar

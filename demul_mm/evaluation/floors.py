@@ -1,4 +1,4 @@
-"""Language-blind floors: what answers that never read the sentence score.
+"""Language-blind floors: the scores of answers that do not depend on the sentence.
 
 A model that does not beat them has learnt the habits of the annotators, not to find moments, so
 the metrics report them beside the model.
@@ -74,8 +74,8 @@ class MomentFloors:
 
     Args:
         fit_on: config of the data set whose annotations the windows are searched on, normally the
-            train split. By default they are searched on the very queries that are scored, which is
-            the most that constant windows can reach there, so a stricter floor.
+            train split. By default they are searched on the very queries that are scored: an
+            upper bound of what constant windows can reach, so a stricter floor.
         step: width of the grid of relative times.
     """
 

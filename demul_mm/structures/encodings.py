@@ -76,7 +76,7 @@ class MomentCandidates(NamedTuple):
 
 
 class PhraseMap(NamedTuple):
-    """What each of the ``K`` words of a query does for each of a video's ``T`` clips."""
+    """How much each of the ``K`` words of a query contributes to each of a video's ``T`` clips."""
 
     texts: list[str]  # K
     clips: Tensor  # (K, T) how far a clip's semantic logit falls without the word

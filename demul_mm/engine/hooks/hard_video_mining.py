@@ -32,14 +32,14 @@ class MinedVideo(NamedTuple):
 @HOOKS.register_module()
 @dataclass(eq=False)
 class HardVideoMiningHook(Hook):
-    """Before an epoch, tell the ``HardVideoSampler`` which videos the model takes for each other.
+    """Before an epoch, tell the ``HardVideoSampler`` which videos the model confuses.
 
     All training videos and the queries drawn for the epoch are encoded once, without fusion and
     without gradients: about a fifth of the cost of an epoch. Nothing is kept between epochs, so a
     resumed run mines what the uninterrupted one did.
 
     Args:
-        begin: the first epoch that is mined for; before it, the space says nothing yet.
+        begin: the first epoch that is mined for; before it, the shared space is hardly trained.
         num_rivals: rivals kept for each video.
         num_prototypes: vectors by which a video is found.
         too_alike: videos with a caption more like the query than this are no rivals.

@@ -1,4 +1,4 @@
-"""Fit how much likeness and words weigh in saying which video a query means, by searching."""
+"""Fit the weights of likeness and words in choosing the video of a query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from demul_mm.structures import QueryEncoding, span_iou
 
 
 class Weights(NamedTuple):
-    """What is fitted: how much a video's likeness weighs, and its words within that."""
+    """What is fitted: the weight of the likeness of a video, and of BM25 within it."""
 
     video: float
     words: float
@@ -55,18 +55,18 @@ class Corpus(NamedTuple):
 @HOOKS.register_module()
 @dataclass(eq=False)
 class VideoWeightHook(Hook):
-    """Before each validation, search the held-out videos and fit what says which video it is.
+    """Before each validation, fit the weights that decide which video a query is about.
 
-    Rivals of a training batch say little of it: they are chosen for being like the query, and the
-    model has seen all of them. So two numbers are fitted where they are used, on queries of the
-    validation split, which must be held-out train videos:
+    The rivals of a training batch are no sample of what a search finds: they are chosen for high
+    similarity, and the model was trained on them. So two numbers are fitted by searching the videos
+    of the validation split, which must be held-out train videos:
 
     - ``JointScore.words_weight``, of BM25 beside the likeness of query and video: the likelihood of
       a query's video among all of them is maximised. Without texts it is 0.
     - ``JointScore.video_weight``, of both: queries are fused with the videos that are likest, and
-      the likelihood of their moments among all of these is maximised. As in a search, a query
-      whose own video is not found says nothing: were its own added, all others would be liker by
-      choice, and likeness would seem to mislead.
+      the likelihood of their moments among all of these is maximised. A query whose own video is
+      not among them is left out: adding the own video would bias the fit, since all other videos
+      were selected for high similarity.
 
     Processes share the work; each keeps all videos, so that the numbers are the same however many
     there are. Nothing is fitted while testing.

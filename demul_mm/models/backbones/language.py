@@ -1,4 +1,4 @@
-"""The language side: a hierarchy of words, phrases and the sentence."""
+"""The language encoder: features of words, of phrases and of the whole sentence."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from demul_mm.registry import MODELS
 
 
 class Language(NamedTuple):
-    """``Q`` sentences as the language encoder tells them."""
+    """Output of the language encoder for ``Q`` sentences."""
 
     words: Tensor  # (Q, L, D)
     word_mask: Tensor  # (Q, L) without the words that were dropped

@@ -1,4 +1,4 @@
-"""A pre-trained language model for the words, which remembers what it has read."""
+"""Token features of a pre-trained language model, kept for each sentence."""
 
 import zlib
 from collections.abc import Sequence

@@ -173,7 +173,9 @@ class UnifiedMomentHead(nn.Module):
         return MomentCandidates(out.spans / scale, scores, terms, out.mask, self._alone(out))
 
     def _alone(self, out: HeadOutput) -> Tensor:
-        """By how much a pair's boundary terms ``(R,)`` are lower for the query's other videos."""
+        """How much the boundary term of each pair ``(R,)`` loses because start and end are
+        normalised over all videos of the query.
+        """
         curves = [curve.masked_fill(~out.clip_mask, -1e4) for curve in (out.start, out.end)]
         lost = [segment_logsumexp(one, out.query) - one.logsumexp(1) for one in curves]
         return (lost[0] + lost[1]) / 2 * self.joint.weights[BOUNDARY]

@@ -261,7 +261,7 @@ class DeMUL(MomentLocalizer):
         similarity: Tensor,
         keep: Tensor | None = None,
     ) -> HeadOutput:
-        """The head's word on ``R`` pairs.
+        """Fuse ``R`` pairs and rate the candidates of each.
 
         Args:
             videos: encoded videos.

@@ -1,4 +1,4 @@
-"""The frame of other methods: models that answer each query in its own video."""
+"""The base of methods that answer each query in its own video."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

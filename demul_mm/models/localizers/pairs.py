@@ -1,4 +1,4 @@
-"""Which query meets which video."""
+"""Pairing of queries with videos."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence

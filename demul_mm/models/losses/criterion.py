@@ -1,4 +1,4 @@
-"""All that DeMUL learns from: one criterion, one table of weights, targets made once a step."""
+"""The training criterion of DeMUL: all losses, with one table of weights."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple

@@ -83,7 +83,7 @@ class _ReverseGradient(torch.autograd.Function):
 
 
 class ModalityConfusionLoss(nn.Module):
-    """A linear classifier tells the modality from the shared part, and the shared part resists.
+    """Train the shared part so that a linear classifier cannot tell the modality from it.
 
     Gradient reversal (Ganin and Lempitsky, 2015).
 

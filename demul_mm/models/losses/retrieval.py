@@ -12,7 +12,7 @@ class RetrievalLoss(nn.Module):
 
     A moment's own cells are positives; the other cells of its video are negatives where they do not
     touch it, and so are all cells of other videos and the memory's moments, as far as their
-    captions tell of something else.
+    captions describe something else.
 
     Args:
         contrast: config of the contrast used for all three.

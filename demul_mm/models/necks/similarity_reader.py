@@ -1,4 +1,4 @@
-"""What the curve of a sentence's likeness to the clips of a video says of its moments."""
+"""Reading moments from the curve of similarity between a sentence and the clips of a video."""
 
 from collections.abc import Iterable
 
@@ -21,8 +21,9 @@ class SimilarityReader(nn.Module):
     thousand queries teach it, where they cannot teach what wide features mean. The curves are those
     of the aligned spaces, of the shared space that is learned, and of ``WordMatch``. Dilated
     convolutions go along the clips; means and maxima of their features go up the pyramid, and the
-    cells of a level see their neighbours. What was read is added to the cells, whose own features a
-    gate lets in from nothing. Cost linear in the clips: ``T * width ** 2`` a layer.
+    cells of a level see their neighbours. What was read is added to the cells, whose own features
+    come in through a gate that is closed at first. Cost linear in the clips: ``T * width ** 2`` a
+    layer.
 
     Args:
         dim: width ``D`` of the cells.
