@@ -10,10 +10,10 @@ from demul_mm.structures.spans import mean_over
 class VideoEncoding(NamedTuple):
     """``V`` videos, encoded without any query.
 
-    ``M`` points are the cells of all pyramid levels, finest level first; ``N`` streams.
+    ``M`` are the cells of all pyramid levels, finest level first, and ``N`` the streams.
     """
 
-    points: Tensor  # (V, N, M, D) features of each stream
+    points: Tensor  # (V, N, M, D) features of the cells in each stream
     private: Tensor  # (V, N, M, P) what only this modality says
     shared: Tensor  # (V, M, S) unit vectors in the space shared with queries: the index's moments
     spans: Tensor  # (V, M, 2) query-free proposal of each cell, in [0, 1]

@@ -40,7 +40,7 @@ class Corpus(NamedTuple):
         queries: ``Q`` of them.
         own: ``(Q,)``, the video that each is about.
         truths: of each, its moments ``(G, 2)`` in seconds.
-        alike: ``(Q, V)``, likeness.
+        alike: ``(Q, V)``, similarity.
         words: ``(Q, V)``, BM25; 0 without texts.
     """
 
@@ -131,7 +131,7 @@ class VideoWeightHook(Hook):
         queries = encode_queries(model, sentences)
         index = WordIndex.of([str(video.meta.get(TEXT, '')) for video in videos])
         words = np.stack([index.scores(sentence) for sentence in sentences])
-        alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
+        alike = torch.stack([_similarity(model, queries.shared, video) for video in videos], 1)
         own = torch.tensor(owners)
         return Corpus(videos, queries, own, truths, alike.cpu(), torch.from_numpy(words))
 
@@ -143,8 +143,8 @@ class VideoWeightHook(Hook):
         Returns:
             what :func:`best_weight` is given, by the number of the query.
         """
-        told = words * corpus.words
-        alike, own = corpus.alike + told, corpus.own[:, None]
+        from_words = words * corpus.words
+        alike, own = corpus.alike + from_words, corpus.own[:, None]
         best = alike.topk(min(self.num_rivals + 1, len(corpus.videos)), 1).indices  # (Q, K)
         rank, world = get_dist_info()
         mine = torch.arange(len(own)) % world == rank
@@ -157,27 +157,27 @@ class VideoWeightHook(Hook):
         queries = corpus.queries.select(rows.to(corpus.queries.shared.device))
         found = localize_pairs(model, corpus.videos, queries, wanted.tolist())
         return {
-            row: self._row(moments, corpus.truths[row], weight, told[row, choice])
+            row: self._row(moments, corpus.truths[row], weight, from_words[row, choice])
             for row, moments, choice in zip(rows.tolist(), found, wanted)
         }
 
     def _row(
-        self, moments: Sequence[InstanceData], truth: Tensor, weight: float, told: Tensor
+        self, moments: Sequence[InstanceData], truth: Tensor, weight: float, from_words: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Score without the likeness, likeness and hit of all moments of one query."""
+        """Score without likeness, similarity with words, and hit of all moments of one query."""
         joint = torch.cat([found.joint for found in moments]).double()
         video = torch.cat([found.terms[:, VIDEO] for found in moments]).double()
         counts = torch.tensor([len(found.joint) for found in moments])
-        likeness = video / weight + told.double().repeat_interleave(counts).to(video.device)
+        similarity = video / weight + from_words.double().repeat_interleave(counts).to(video.device)
         hit = torch.zeros(len(joint), dtype=torch.bool)
         own = moments[0].spans
         if len(truth) and len(own):
             best = span_iou(own[:, None].double(), truth.double()[None]).amax(1)
             hit[: len(own)] = best >= self.iou_thr
-        return joint - video, likeness, hit
+        return joint - video, similarity, hit
 
 
-def _likeness(model: DeMUL, shared: Tensor, video: EncodedVideo) -> Tensor:
+def _similarity(model: DeMUL, shared: Tensor, video: EncodedVideo) -> Tensor:
     """``(Q,)``: how like a video is to each of ``shared (Q, S)``."""
     cells = video.encoding.shared[0].to(shared)
     mask = video.encoding.mask.to(shared.device)

@@ -84,10 +84,10 @@ def vectors_of(pieces: list[str]) -> Tensor:
         [piece.removeprefix(INSIDE) for piece in pieces], add_special_tokens=False
     )
     table = vectors.new_zeros(len(pieces), vectors.shape[1])
-    for row, piece, told in zip(table, pieces, found):
-        ids = told.ids
+    for row, piece, encoding in zip(table, pieces, found):
+        ids = encoding.ids
         if piece.startswith(INSIDE) and ids:  # it follows no space
-            first = told.tokens[0].removeprefix(SPACE)
+            first = encoding.tokens[0].removeprefix(SPACE)
             bare = tokenizer.token_to_id(first)
             ids = [*([ids[0] if bare is None else bare] if first else []), *ids[1:]]
         row.copy_(vectors[ids].sum(0))

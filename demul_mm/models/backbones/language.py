@@ -77,8 +77,8 @@ class LanguageEncoder(nn.Module):
         """
         tokens = self.lm(ids, mask)  # (Q, L, E)
         # Of the last layer alone, where the token model gives several.
-        told = tokens[..., -self.meaning_dim :].detach()
-        meaning = F.normalize((told * mask[..., None]).sum(1).float(), dim=-1)
+        features = tokens[..., -self.meaning_dim :].detach()
+        meaning = F.normalize((features * mask[..., None]).sum(1).float(), dim=-1)
         if self.training and self.word_drop:
             kept = torch.rand(mask.shape, device=mask.device) >= self.word_drop
             mask = mask & (kept | (torch.arange(mask.shape[1], device=mask.device) == 0))

@@ -33,7 +33,7 @@ def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
     return to_device(torch.from_numpy(owner), device)
 
 
-def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
+def true_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
     """True moments of all queries: ``(Q, G, 2)`` in [0, 1] of the clip axis, mask ``(Q, G)``."""
     rows = [(span, sample) for sample in samples for span in sample.gt_spans]
     counts = np.array([len(span) for span, _ in rows], dtype=np.int64)

@@ -52,7 +52,7 @@ class TrainingBatch(NamedTuple):
     owner: Tensor  # (Q,) the video of each query
     points: PyramidPoints
     similarity: Tensor  # (Q, V, M) cosines in the shared space
-    likeness: Tensor  # (Q, V) of query and video
+    video_similarity: Tensor  # (Q, V) of query and video
     false: Tensor | None  # (H, S) shared vectors of queries that are true of no moment
 
 
@@ -160,7 +160,7 @@ class MomentCriterion(nn.Module):
             touches = touching(batch.points, targets.spans, targets.mask)
             terms |= self.retrieval(
                 cells=batch.similarity,
-                videos=batch.likeness,
+                videos=batch.video_similarity,
                 owner=owner,
                 positive=positive,
                 counted=videos.mask[owner] & (positive | ~touches),

@@ -96,7 +96,7 @@ class ModalityConfusionLoss(nn.Module):
         self.classifier = nn.Linear(dim, 1)
 
     def forward(self, video: Tensor, query: Tensor) -> Tensor:
-        """``video (N, S)`` and ``query (Q, S)`` to one number; log 2 when they cannot be told."""
+        """``video (N, S)`` and ``query (Q, S)`` to one number; log 2 when both look the same."""
         logit_v = self.classifier(_ReverseGradient.apply(video)).float()
         logit_q = self.classifier(_ReverseGradient.apply(query)).float()
         return (F.softplus(-logit_v).mean() + F.softplus(logit_q).mean()) / 2

@@ -97,7 +97,7 @@ class RetrievalLoss(nn.Module):
         if memory is not None:
             soft = memory.soft_label(meaning, meaning)
         if false is not None:
-            # They are meant to be alike and yet false, so likeness excuses none of them.
+            # They are meant to be alike and yet false, so similarity excuses none of them.
             similarity = torch.cat([similarity, moment @ false.T], 1)  # (Q, Q + H)
             same, soft = (nn.functional.pad(t, (0, len(false))) for t in (same, soft))
         return self.contrast(similarity, same, torch.ones_like(same), soft)

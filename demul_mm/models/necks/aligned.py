@@ -58,7 +58,7 @@ class AlignedStream(nn.Module):
         return self._centre(x, mask & (x != 0).any(-1), self.clip_mean, 0)
 
     def queries(self, meaning: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """``Q`` sentences likewise, of which ``meaning (Q, E)`` is told, or by their words.
+        """``Q`` sentences likewise, by their ``meaning (Q, E)`` or by their words.
 
         Args:
             meaning: ``(Q, E)`` of the language encoder.
@@ -86,8 +86,8 @@ class AlignedStream(nn.Module):
         shared, aligned = joined[..., : -self.width].float(), joined[..., -self.width : -1].float()
         return F.normalize(shared, dim=-1), F.normalize(aligned, dim=-1)
 
-    def _centre(self, x: Tensor, told: Tensor, mean: Tensor, side: int) -> Tensor:
-        keep = told[..., None].float()
+    def _centre(self, x: Tensor, valid: Tensor, mean: Tensor, side: int) -> Tensor:
+        keep = valid[..., None].float()
         unit = F.normalize(x.float(), dim=-1) * keep
         if self.training:
             with torch.no_grad():

@@ -64,9 +64,9 @@ class Centring(nn.Module):
             numbers = torch.stack([n.sum() for n in keep.sum(0).split(sizes)])[:, None]
             now = torch.stack([s.sum(0) for s in sums]) / numbers.clamp(min=1)
             with torch.no_grad():
-                told = now.detach().clone()
-                all_reduce(told, op='mean')  # the same means for all ranks
-                means.lerp_(told, self.momentum)
+                average = now.detach().clone()
+                all_reduce(average, op='mean')  # the same means for all ranks
+                means.lerp_(average, self.momentum)
             # A single vector minus its own mean is zero.
             means = torch.where(numbers > 1, now, means)
         return F.normalize(x - torch.cat([m.expand(n, -1) for m, n in zip(means, sizes)]), dim=-1)
