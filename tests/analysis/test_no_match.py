@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from demul_mm.analysis.no_match import (
-    caption_likeness,
+    caption_similarity,
     detection,
     draw_others,
     no_match_scores,
@@ -29,7 +29,7 @@ def test_likeness_is_that_of_the_most_alike_caption():
     meaning = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
     owner = torch.tensor([0, 1, 1])
     expected = torch.tensor([[1.0, 0.6], [0.6, 1.0], [0.0, 1.0]])
-    torch.testing.assert_close(caption_likeness(meaning, owner, 2), expected)
+    torch.testing.assert_close(caption_similarity(meaning, owner, 2), expected)
 
 
 def test_other_videos_are_never_the_own_one_nor_too_alike():

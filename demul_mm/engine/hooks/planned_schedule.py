@@ -1,4 +1,4 @@
-"""The learning rate of a resumed run, and what else its optimizer has, are those of its config."""
+"""Learning rate and optimizer of a resumed run as its config has them."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""The language side: a hierarchy of words, phrases and the sentence."""
+"""The language encoder: features of words, of phrases and of the whole sentence."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from demul_mm.structures.counts import check_count
 
 
 class Language(NamedTuple):
-    """``Q`` sentences as the language encoder tells them."""
+    """Output of the language encoder for ``Q`` sentences."""
 
     words: Tensor  # (Q, L, D)
     word_mask: Tensor  # (Q, L) without the words that were dropped
@@ -79,8 +79,8 @@ class LanguageEncoder(nn.Module):
         """
         tokens = self.lm(ids, mask)  # (Q, L, E)
         # Of the last layer alone, where the token model gives several.
-        told = tokens[..., -self.meaning_dim :].detach()
-        meaning = F.normalize((told * mask[..., None]).sum(1).float(), dim=-1)
+        features = tokens[..., -self.meaning_dim :].detach()
+        meaning = F.normalize((features * mask[..., None]).sum(1).float(), dim=-1)
         if self.training and self.word_drop:
             kept = torch.rand(mask.shape, device=mask.device) >= self.word_drop
             mask = mask & (kept | (torch.arange(mask.shape[1], device=mask.device) == 0))

@@ -1,4 +1,4 @@
-"""The frame of other methods: models that answer each query in its own video."""
+"""The base of methods that answer each query in its own video."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from demul_mm.models.localizers.base import MomentLocalizer, with_defaults
-from demul_mm.models.localizers.pairs import own_pairs, pad_spans, require_queries, require_streams
+from demul_mm.models.localizers.pairs import own_pairs, require_queries, require_streams, true_spans
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
 from demul_mm.transfer import to_device
@@ -121,7 +121,7 @@ class OwnVideoLocalizer(MomentLocalizer):
         require_queries(inputs)
         batch = self.make_batch(inputs, data_samples)
         out = in_float32(self.run(batch))
-        spans, span_mask = pad_spans(data_samples, batch.mask.device)
+        spans, span_mask = true_spans(data_samples, batch.mask.device)
         with torch.autocast(batch.mask.device.type, enabled=False):
             return self.loss_by_feat(out, batch, spans, span_mask)
 

@@ -1,4 +1,4 @@
-"""Which query meets which video."""
+"""Pairing of queries with videos."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
     return to_device(torch.from_numpy(owner), device)
 
 
-def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
+def true_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
     """True moments of all queries: ``(Q, G, 2)`` in [0, 1] of the clip axis, mask ``(Q, G)``.
 
     A moment that begins where the clips have ended is none: no clip shows it.

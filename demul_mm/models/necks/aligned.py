@@ -43,7 +43,7 @@ class AlignedStream(nn.Module):
         self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
         self.register_buffer('clip_mean', torch.zeros(in_dim))
         self.register_buffer('query_mean', torch.zeros(in_dim))
-        self.register_buffer('seen', torch.zeros(2))  # batches that told the two means
+        self.register_buffer('seen', torch.zeros(2))  # batches that the two means are of
 
     @property
     def width(self) -> int:
@@ -61,7 +61,7 @@ class AlignedStream(nn.Module):
         return self._centre(x, mask & (x != 0).any(-1), self.clip_mean, 0)
 
     def queries(self, meaning: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """``Q`` sentences likewise, of which ``meaning (Q, E)`` is told, or by their words.
+        """``Q`` sentences likewise, by their ``meaning (Q, E)`` or by their words.
 
         Args:
             meaning: ``(Q, E)`` of the language encoder.
@@ -89,15 +89,15 @@ class AlignedStream(nn.Module):
         shared, aligned = joined[..., : -self.width].float(), joined[..., -self.width : -1].float()
         return F.normalize(shared, dim=-1), F.normalize(aligned, dim=-1)
 
-    def _centre(self, x: Tensor, told: Tensor, mean: Tensor, side: int) -> Tensor:
-        keep = told[..., None].float()
+    def _centre(self, x: Tensor, valid: Tensor, mean: Tensor, side: int) -> Tensor:
+        keep = valid[..., None].float()
         unit = F.normalize(x.float(), dim=-1) * keep
         if self.training:
             with torch.no_grad():
                 sums = torch.cat([unit.flatten(0, -2).sum(0), keep.sum()[None]])
                 all_reduce(sums, op='sum')  # one mean for all ranks
-                any_told = (sums[-1] > 0).float()
-                self.seen[side] += any_told
+                any_valid = (sums[-1] > 0).float()
+                self.seen[side] += any_valid
                 off = sums[:-1] / sums[-1].clamp(min=1) - mean
-                mean += any_told * off / self.seen[side].clamp(min=1)
+                mean += any_valid * off / self.seen[side].clamp(min=1)
         return (unit - mean) * keep
