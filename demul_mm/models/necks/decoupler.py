@@ -154,8 +154,7 @@ class SemanticDecoupler(nn.Module):
             privates.append(private)
             shareds.append(shared)
         if self.stream_logit is not None:
-            present = stream_mask | ~stream_mask.any(1, keepdim=True)  # a unit vector all the same
-            weight = masked_softmax(self.stream_logit.expand_as(stream_mask), present, 1)
+            weight = masked_softmax(self.stream_logit.expand_as(stream_mask), stream_mask, 1)
             shared = torch.einsum('vn,vnms->vms', weight, torch.stack(shareds, 1).float())
         else:
             shared = shareds[0]
