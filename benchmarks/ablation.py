@@ -164,12 +164,8 @@ def read_sentences(runner: 'Runner') -> None:
     """Run a frozen language model on all sentences, so that no variant is timed with it."""
     model = runner.model
     dataset = runner.build_dataloader(runner.cfg.train_dataloader).dataset
-    sentences = sorted(
-        {q for i in range(len(dataset)) for q in dataset.get_data_info(i)['queries']}
-    )
     if getattr(model.language.lm, 'frozen', False):
-        for start in range(0, len(sentences), 256):
-            model.language.lm(*model.data_preprocessor.tokenize(sentences[start : start + 256]))
+        model.language.lm.read_ahead(*model.data_preprocessor.tokenize(list(dataset.sentences())))
 
 
 def time_steps(suite: Suite, work_dir: Path) -> None:

@@ -73,7 +73,7 @@ def parse_args() -> argparse.Namespace:
 def list_videos(source: str, root: str | None) -> list[tuple[str, str]]:
     """(video id, path) of one video, or of the videos of a folder, a list or an annotation."""
     from demul_mm.datasets.reading import entry, read_jsonl
-    from demul_mm.datasets.transforms.frame_folder import list_frame_folders
+    from demul_mm.video.frame_folder import list_frame_folders
 
     path = Path(source)
     if path.is_dir():

@@ -111,13 +111,6 @@ def add_corpus_metric(config: Config) -> None:
         config.test_evaluator = [dict(type='demul_mm.CorpusMomentMetric'), *metrics]
 
 
-def bare_model(model: 'nn.Module') -> 'nn.Module':
-    """The model within the wrappers of a distributed run and of a multi-scale test."""
-    while hasattr(model, 'module'):
-        model = model.module
-    return model
-
-
 def check_weights(model: 'nn.Module', checkpoint: str | None) -> None:
     """Refuse a checkpoint of another model, and none where there is something to train."""
     from demul_mm.engine.checkpoint import check_fits
@@ -134,6 +127,7 @@ def main() -> None:
 
     from demul_mm.cli.launch import launch
     from demul_mm.engine.checkpoint import read_checkpoint
+    from demul_mm.engine.models import unwrapped
     from demul_mm.registry import RUNNERS
 
     options = {**(CORPUS if args.corpus else {}), **(args.cfg_options or {})}
@@ -149,7 +143,7 @@ def main() -> None:
     config.load_from, config.resume = args.checkpoint, False
     launch(config, args.launcher, args.local_rank)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
-    check_weights(bare_model(runner.model), args.checkpoint)
+    check_weights(unwrapped(runner.model), args.checkpoint)
     runner.test()
 
 

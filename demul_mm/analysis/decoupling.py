@@ -1,4 +1,4 @@
-"""How far the shared part is free of its modality, and what the private part is good for."""
+"""Probes of the decoupler: the modality in the shared part, the use of the private part."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,13 +9,8 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from demul_mm.analysis.encoding import (
-    EncodedBatch,
-    best_cells,
-    encode_batches,
-    entries_of,
-    localize_own,
-)
+from demul_mm.analysis.encoding import entries_of, localize_own
+from demul_mm.engine.encoding import EncodedBatch, best_cells, encode_batches
 from demul_mm.evaluation.predictions import PredictionEntry
 from demul_mm.evaluation.reliability import roc_auc
 from demul_mm.models.localizers import DeMUL
@@ -40,7 +35,7 @@ class ProbeVectors(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the model answers as it is, and what its index alone does."""
+    """Answers of the whole model, and of the shared parts alone."""
 
     vectors: ProbeVectors
     whole: list[PredictionEntry]

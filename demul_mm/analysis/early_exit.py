@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from demul_mm.analysis.encoding import EncodedBatch, encode_batches, entries_of, localize_own
+from demul_mm.analysis.encoding import entries_of, localize_own
+from demul_mm.engine.encoding import EncodedBatch, encode_batches
 from demul_mm.evaluation.metrics.moment_recall import per_query
 from demul_mm.evaluation.predictions import PredictionEntry, pad_entries
 from demul_mm.models.localizers import DeMUL

@@ -1,4 +1,4 @@
-"""Queries asked of videos that do not hold their moment: does the score tell?"""
+"""Scores of queries in videos that do not hold their moment."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demul_mm.analysis.encoding import encode_batches
-from demul_mm.models.heads.joint_score import VIDEO
+from demul_mm.engine.encoding import encode_batches
 from demul_mm.models.localizers import DeMUL
 from demul_mm.retrieval import EncodedVideo, localize_pairs, split_encoding
 from demul_mm.structures import QueryEncoding
@@ -23,18 +22,18 @@ class NoMatchScores(NamedTuple):
 
     own: dict[str, np.ndarray]  # (N,) each
     other: dict[str, np.ndarray]  # (N,) each
-    likeness: np.ndarray  # (N,) of the query and the most alike caption of the other video
+    similarity: np.ndarray  # (N,) of the query and the most alike caption of the other video
     query_ids: list[str]
     other_videos: list[str]
 
 
 def draw_others(
-    likeness: Tensor, owner: Tensor, too_alike: float, rng: torch.Generator
+    similarity: Tensor, owner: Tensor, too_alike: float, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """For each query a video that is not its own and has no caption like it.
 
     Args:
-        likeness: ``(Q, V)`` cosine of a query and the most alike caption of each video.
+        similarity: ``(Q, V)`` cosine of a query and the most alike caption of each video.
         owner: ``(Q,)`` the video of each query.
         too_alike: videos with a caption more alike are not drawn; where all others are, the least
             alike one is taken.
@@ -42,14 +41,14 @@ def draw_others(
     Returns:
         the video of each query ``(Q,)`` int64 and how alike it is ``(Q,)``.
     """
-    others = likeness.scatter(1, owner[:, None], 3.0)
+    others = similarity.scatter(1, owner[:, None], 3.0)
     allowed = others <= too_alike
     chance = torch.rand(others.shape, generator=rng).masked_fill(~allowed, -1.0)
     chosen = torch.where(allowed.any(1), chance.argmax(1), others.argmin(1))
-    return chosen, likeness.gather(1, chosen[:, None])[:, 0]
+    return chosen, similarity.gather(1, chosen[:, None])[:, 0]
 
 
-def caption_likeness(meaning: Tensor, owner: Tensor, num_videos: int) -> Tensor:
+def caption_similarity(meaning: Tensor, owner: Tensor, num_videos: int) -> Tensor:
     """``(Q, V)``: cosine of each query and the most alike caption of each video."""
     rows = []
     for part in meaning.split(1024):  # (q, E)
@@ -76,9 +75,9 @@ def no_match_scores(
     videos, queries, owner, ids = _gather(model, batches)
     if len(videos) < 2:
         raise ValueError(f'the split has {len(videos)} videos with queries; it takes two or more')
-    likeness = caption_likeness(queries.meaning.float().cpu(), owner, len(videos))
+    similarity = caption_similarity(queries.meaning.float().cpu(), owner, len(videos))
     rng = torch.Generator().manual_seed(seed)
-    others, alike = draw_others(likeness, owner, too_alike, rng)
+    others, alike = draw_others(similarity, owner, too_alike, rng)
     # A pair is a query of its own: the two videos do not compete.
     own = _scores(model, videos, queries, owner)
     other = _scores(model, videos, queries, others)
@@ -131,13 +130,18 @@ def _scores(
     found = [
         rows[0] for rows in localize_pairs(model, videos, queries, [[v] for v in choice.tolist()])
     ]
-    likeness = torch.stack([moments.terms[0, VIDEO] for moments in found])
+    likeness = torch.tensor([moments.likeness for moments in found])
     match = model.calibrator.match(likeness.to(model.calibrator.match_levels.device))
     return dict(
-        probability=torch.stack([moments.scores[0] for moments in found]).cpu().numpy(),
+        probability=np.array([_first(moments.scores) for moments in found], np.float32),
         likeness=likeness.cpu().numpy(),
         match=match.cpu().numpy(),
     )
+
+
+def _first(scores: Tensor) -> float:
+    """The score of the best moment, 0 where suppression left none."""
+    return float(scores[0]) if len(scores) else 0.0
 
 
 def detection(own: np.ndarray, other: np.ndarray, threshold: float) -> dict[str, float]:

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from demul_mm.datasets.folds import stable_unit
-from demul_mm.datasets.transforms.resample import resample_rows
 
 # Videos of which the mean and the spread of features are taken.
 KNOWN_VIDEOS = 64
@@ -113,10 +112,10 @@ def _shuffled(split: SanitySplit, index: int, item: dict) -> None:
 def _other_video(split: SanitySplit, index: int, item: dict) -> None:
     own = _streams(item)
     other = _streams(split.following(index, lambda one: own.keys() <= _streams(one).keys()))
-    found = {
-        name: torch.from_numpy(resample_rows(other[name].numpy(), len(x), 'nearest'))
-        for name, x in own.items()
-    }
+    found = {}
+    for name, x in own.items():
+        middle = (torch.arange(len(x), dtype=torch.float64) + 0.5) * len(other[name]) / len(x)
+        found[name] = other[name][middle.long()]
     _replace(item, found)
 
 

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from demul_mm.apis.extractor import Backbone, make_backbone
 from demul_mm.cluster import Cluster
 from demul_mm.datasets import PackedWriter
-from demul_mm.datasets.transforms.decode_clips import iter_clips, stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import inside, read_text, replacing
+from demul_mm.video.clips import iter_clips, stream_features
 
 # Ids of videos as they are done, and their features or why there are none.
 Made = Iterator[tuple[str, np.ndarray | None, str | None]]

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from demul_mm.datasets.transforms.decode_clips import stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import file_state
 from demul_mm.models.backbones import FrameEncoder
@@ -16,6 +15,7 @@ from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import autocast
 from demul_mm.registry import MODELS
 from demul_mm.retrieval.encoding_cache import hash_of
+from demul_mm.video.clips import stream_features
 
 # Called with the share of a video that is done.
 Progress = Callable[[float], None]

@@ -13,7 +13,6 @@ from torch import nn
 from demul_mm.apis.published import FILES
 from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.models.localizers import DeMUL, MomentLocalizer
-from demul_mm.models.losses import without_moved
 from demul_mm.registry import MODELS
 from demul_mm.retrieval.encoding_cache import hash_of
 
@@ -54,7 +53,7 @@ def load_localizer(
         if not Path(config).is_file():
             raise FileNotFoundError(f'there is no config file {config}')
         config = Config.fromfile(config)
-    model = MODELS.build(without_moved(config.model))
+    model = MODELS.build(config.model)
     if not isinstance(model, MomentLocalizer):
         raise TypeError(
             f'the config builds a {type(model).__name__}, which finds no moments by itself; give '

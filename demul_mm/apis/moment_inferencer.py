@@ -31,7 +31,7 @@ from demul_mm.apis.videos import (
     disk_cache,
 )
 from demul_mm.files import inside
-from demul_mm.models.heads.joint_score import TERMS, VIDEO
+from demul_mm.models.heads.joint_score import TERMS
 from demul_mm.models.localizers.explain import phrase_maps
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
@@ -150,7 +150,7 @@ class MomentInferencer(Pretrained):
                     answer['error'] = errors[i]
                 else:
                     moments = found[i][q]
-                    match = self._match(moments)
+                    match = self._match(moments.likeness)
                     probable = moments.scores >= no_moment_threshold
                     number = num_moments if match >= no_match_threshold else 0
                     found[i][q] = moments[probable][:number]
@@ -214,11 +214,10 @@ class MomentInferencer(Pretrained):
             maps.append(phrase_maps(self.model, encoding, queries))
         return maps
 
-    def _match(self, moments: InstanceData) -> float:
+    def _match(self, likeness: float) -> float:
         """How usual so low a likeness of query and video is where the moment is there."""
-        calibrator = self.model.calibrator
-        likeness = moments.terms[:1, VIDEO].to(calibrator.match_levels.device)
-        return round(float(calibrator.match(likeness)), 4)
+        levels = self.model.calibrator.match_levels
+        return round(float(self.model.calibrator.match(levels.new_tensor([likeness]))), 4)
 
     def _answer(self, video: EncodedVideo, moments: InstanceData, phrases: PhraseMap) -> dict:
         weights = phrases.within(moments.spans / video.extent)  # (K, moments)

@@ -21,14 +21,14 @@ from demul_mm.datasets.stores import FeatureStore
 from demul_mm.datasets.stores.arrays import SUFFIXES as FEATURE_SUFFIXES
 from demul_mm.datasets.stores.arrays import read_file
 from demul_mm.datasets.stores.base import check_length
-from demul_mm.datasets.transforms.decode_clips import stream_features
-from demul_mm.datasets.transforms.frame_folder import is_frame_folder
 from demul_mm.datasets.transforms.load_feature import cover_extent
 from demul_mm.files import VIDEO_SUFFIXES, file_state, ids_of
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import FEATURE_STORES, TRANSFORMS
 from demul_mm.retrieval.bank import BROKEN, reason
 from demul_mm.retrieval.encoding_cache import hash_of
+from demul_mm.video.clips import stream_features
+from demul_mm.video.frame_folder import is_frame_folder
 
 LOADERS = ('LoadVideoFeature', 'LoadVideoClips')
 

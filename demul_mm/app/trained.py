@@ -20,7 +20,7 @@ from demul_mm.app.rank_fusion import Found
 from demul_mm.app.video_model import Progress, suppress
 from demul_mm.files import replacing
 from demul_mm.index import VideoEntry
-from demul_mm.models.heads.joint_score import BOUNDARY, TERMS, VIDEO
+from demul_mm.models.heads.joint_score import BOUNDARY, TERMS
 from demul_mm.retrieval import (
     EncodedVideo,
     encode_batch,
@@ -187,8 +187,7 @@ class TrainedModel:
         likeness = dict.fromkeys(read, -np.inf)
         for (key, at), one in zip(owners, moments):
             found[key] += self._found(key, at, read[key][2], one, compete)
-            if len(one.terms):
-                likeness[key] = max(likeness[key], float(one.terms[0, VIDEO]))
+            likeness[key] = max(likeness[key], one.likeness)
         return [
             found[key][best]
             for key in read

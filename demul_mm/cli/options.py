@@ -207,12 +207,7 @@ def _child(node: Any, key: str) -> Any:
 
 
 def _nearest(part: str, done: list[str], node: Any, config: Any) -> str:
-    """What took its place, the same name elsewhere, the siblings that look like it, or all."""
-    from demul_mm.models.losses import MOVED  # late: it brings all models
-
-    old = '.'.join([*done, part]).removeprefix('model.')
-    if done[:1] == ['model'] and old in MOVED:
-        return f'It is model.criterion.{MOVED[old]} now.'
+    """The same name elsewhere, the siblings that look like it, or all."""
     near = [path for path, _ in _paths(config) if path.rsplit('.', 1)[-1] == part][:3]
     siblings = difflib.get_close_matches(part, _keys(node), n=3)
     near = near or ['.'.join([*done, name]) for name in siblings]

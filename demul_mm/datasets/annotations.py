@@ -97,7 +97,8 @@ class Cleaner:
     Args:
         file: annotation file, for messages.
         strict: error instead of mending.
-        keep_unlabelled: keep queries that came without any span (test data).
+        keep_unlabelled: keep queries that came without any span, and videos that came without any
+            query (test data).
     """
 
     def __init__(self, file: str, strict: bool = False, keep_unlabelled: bool = True) -> None:
@@ -142,6 +143,9 @@ class Cleaner:
             spans.append(kept)
         if not texts and raw.queries:
             self.log.add('videos without a usable query dropped', raw.video_id)
+            return None
+        if not texts and not self.keep_unlabelled:
+            self.log.add('videos without a query left out of training', raw.video_id)
             return None
         self.log.videos[1] += 1
         self.log.queries[1] += len(texts)

@@ -9,7 +9,7 @@ MISFIT = 'have features of another length'
 
 
 class Available(NamedTuple):
-    """What the loading steps of a pipeline have.
+    """Which videos the loading steps of a pipeline can load.
 
     Attributes:
         faults: for each kind of fault the reason by video id; a video has one at most.

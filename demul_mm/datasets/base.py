@@ -51,7 +51,8 @@ class MomentDataset(BaseDataset):
             of another length: ``'error'`` or ``'skip'``.
         strict: a fault of the annotations is an error instead of being mended; None: as the class
             has it (mend published files, refuse one's own).
-        test_mode: keep queries whose truth is unknown; a failing item is not replaced.
+        test_mode: keep queries whose truth is unknown, and videos without any query; a failing item
+            is not replaced.
         serialize_data: see ``mmengine.dataset.BaseDataset``.
         lazy_init: see ``mmengine.dataset.BaseDataset``.
 
@@ -242,14 +243,14 @@ def add_texts(items: list[dict], path: str) -> list[dict]:
             f"there is no {path}, the data set's texts; make it, or set texts=None: a corpus is "
             'then searched without words'
         )
-    told, faults = {}, []
+    texts, faults = {}, []
     for video in read_timed_text(path, clip_seconds=1.0):  # when it is said does not matter
         faults += [video.fault] if video.fault else []
-        told[video.video_id] = ' '.join(subtitle.text for subtitle in video.subtitles)
+        texts[video.video_id] = ' '.join(subtitle.text for subtitle in video.subtitles)
     logger = MMLogger.get_current_instance()
     if faults:
         logger.warning(f'{len(faults):,} texts of {path} are left out: {faults[0]}, ...')
-    words = [told.get(item['video_id'], '') for item in items]
+    words = [texts.get(item['video_id'], '') for item in items]
     logger.info(f'{sum(map(bool, words)):,} of {len(items):,} videos have a text in {path}')
     return [
         {**item, 'meta': {**item['meta'], 'text': text}} if text else item

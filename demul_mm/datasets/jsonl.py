@@ -25,7 +25,7 @@ class JsonlMomentDataset(MomentDataset):
     of the video; by its ``tags``, a list of words or one for each query id, tests are broken down.
     Several ``spans`` are several occurrences or annotators. Empty ``spans`` mean that the truth is
     unknown: such queries can be answered, but are left out of training. A video with empty
-    ``queries`` is part of the corpus to search.
+    ``queries`` is part of the corpus to search, and left out of training, too.
 
     Unlike the published data sets, a span outside ``[0, duration]``, an empty span or an empty
     sentence is an error by default (``strict=True``). :func:`validate_jsonl` lists all of them.

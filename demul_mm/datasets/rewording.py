@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from demul_mm.stems import stem
 from demul_mm.structures.names import as_names
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -62,18 +63,6 @@ ALIKE = (
     'rug carpet mat',
     'picture photo image',
 )
-
-
-def stem(word: str) -> str:
-    """A word without the endings of number and tense, roughly: 'running' and 'runs' are 'run'."""
-    for suffix in ("'s", 'ing', 'ed', 'es', 's'):
-        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            word = word.removesuffix(suffix)
-            break
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in 'aeiou':
-        word = word[:-1]
-    word = word.removesuffix('e') if len(word) > 3 else word
-    return word[:-1] + 'i' if len(word) > 3 and word.endswith('y') else word
 
 
 _MEANINGS: dict[str, frozenset[str]] = {}

@@ -142,7 +142,8 @@ def read_subtitle_lines(path: str) -> Iterator[TimedText]:
 def _of_line(row: dict, path: str, where: str) -> TimedText:
     published = 'vid_name' in row
     video_id = entry(row, 'vid_name' if published else 'video_id', path, where, str)
-    told = _of_json(entry(row, 'sub' if published else 'subtitles', path, where, list), path, where)
+    rows = entry(row, 'sub' if published else 'subtitles', path, where, list)
+    subtitles = _of_json(rows, path, where)
     seconds = 0.0
     if 'duration' in row:
         seconds = float(entry(row, 'duration', path, where, (int, float)))
@@ -150,7 +151,7 @@ def _of_line(row: dict, path: str, where: str) -> TimedText:
         raise AnnotationError(
             f'{path}: {where}: a duration of {seconds:g} s; give 0 to {LONGEST:g}'
         )
-    return TimedText(video_id, told, seconds)
+    return TimedText(video_id, subtitles, seconds)
 
 
 def read_caption_zip(path: str, clip_seconds: float) -> Iterator[TimedText]:

@@ -15,15 +15,6 @@ from torch import nn
 
 from demul_mm.files import read_text, write_atomically
 
-# Buffers that older checkpoints lack, and that are of no harm as they start.
-ADDED_LATER = (
-    'calibrator.match_levels',
-    'decoupler.query_means',
-    'decoupler.video_means',
-    'joint.words_weight',
-    *(f'length_memory.{name}' for name in ('captions', 'lengths', 'count', 'weight')),
-    *(f'prior.{name}' for name in ('spans', 'share', 'weight')),
-)
 TRAINED_WITH = 'criterion.'  # nothing is tested with it
 ATOMIC_BACKEND = 'demul_mm.AtomicLocalBackend'
 
@@ -149,7 +140,7 @@ def check_fits(model: nn.Module, path: str | Path) -> None:
     wanted = {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()
-        if name in given or not (name.endswith(ADDED_LATER) or name.startswith(TRAINED_WITH))
+        if name in given or not name.startswith(TRAINED_WITH)
     }
     unfit = [name for name, shape in wanted.items() if given.get(name) != shape]
     if unfit:

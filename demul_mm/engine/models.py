@@ -1,4 +1,4 @@
-"""The models of a run, out of what wraps them."""
+"""Unwrap the models of a run."""
 
 from typing import Any
 

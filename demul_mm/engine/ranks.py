@@ -1,11 +1,11 @@
-"""What the processes of a run tell each other."""
+"""Gathering results from all ranks."""
 
 from collections.abc import Mapping
 from typing import TypeVar
 
 from mmengine.dist import all_gather_object
 
-Key = TypeVar('Key', int, tuple[int, int])
+Key = TypeVar('Key', int, str, tuple[int, int])
 Value = TypeVar('Value')
 
 # Rows that ranks exchange at once.
@@ -19,7 +19,7 @@ def of_all_ranks(own: Mapping[Key, Value]) -> dict[Key, Value]:
     is there once, with the row of the first. All ranks must call this together.
 
     Args:
-        own: the rows of this rank, by the place in the data set of what they are about.
+        own: the rows of this rank, by the query or the place in the data set they are about.
     """
     keys = list(own)
     most = max(all_gather_object(len(keys)))

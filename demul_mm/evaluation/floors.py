@@ -1,4 +1,4 @@
-"""Language-blind floors: what answers that never read the sentence score.
+"""Language-blind floors: the scores of answers that do not depend on the sentence.
 
 A model that does not beat them has learnt the habits of the annotators, not to find moments, so
 the metrics report them beside the model.
@@ -74,15 +74,13 @@ class MomentFloors:
 
     Args:
         fit_on: config of the data set whose annotations the windows are searched on, normally the
-            train split. By default they are searched on the very queries that are scored, which is
-            the most that constant windows can reach there, so a stricter floor.
+            train split. By default they are searched on the very queries that are scored: an
+            upper bound of what constant windows can reach, so a stricter floor.
         step: width of the grid of relative times.
-        num_windows: how many windows, for ``R@5``.
     """
 
     fit_on: Mapping[str, Any] | None = None
     step: float = 0.05
-    num_windows: int = 5
 
     def __post_init__(self) -> None:
         self._fitted: dict[float, Tensor] = {}
@@ -108,10 +106,10 @@ class MomentFloors:
 
     def _windows(self, moments: PaddedMoments, iou: float) -> Tensor:
         if self.fit_on is None:
-            return best_windows(moments, num=self.num_windows, iou=iou, step=self.step)
+            return best_windows(moments, iou=iou, step=self.step)
         if iou not in self._fitted:
             truth = pad_entries(annotation_entries(DATASETS.build(dict(self.fit_on))))
-            self._fitted[iou] = best_windows(truth, num=self.num_windows, iou=iou, step=self.step)
+            self._fitted[iou] = best_windows(truth, iou=iou, step=self.step)
         return self._fitted[iou]
 
 

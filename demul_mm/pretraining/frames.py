@@ -10,8 +10,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from demul_mm.datasets.transforms.decode_clips import clip_times, decode_clips
 from demul_mm.files import file_state, read_text, replacing, write_atomically
+from demul_mm.video.clips import clip_times, decode_clips
 
 
 class FrameCache:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from mmengine.structures import InstanceData
 
+from demul_mm.models.heads.joint_score import VIDEO
 from demul_mm.models.localizers import DeMUL
 from demul_mm.retrieval.encodings import EncodedVideo, stack_encodings
 from demul_mm.structures import QueryEncoding
@@ -30,7 +31,8 @@ def localize_pairs(
     Returns:
         For each query and each of its videos the moments after calibration and suppression, best
         first, as :meth:`DeMUL.select` gives them. ``alone (K,)`` is what their joint scores and
-        boundary terms gain where the query has no other video, as in calibration.
+        boundary terms gain where the query has no other video, as in calibration. The meta
+        information ``likeness`` is the video's term, which is known without a moment, too.
     """
     found: list[list[InstanceData]] = []
     for rows in _chunks(wanted, videos, model.max_pair_points):
@@ -52,8 +54,10 @@ def localize_pairs(
             torch.tensor([videos[v].extent for _, v in flat], device=device),
             [videos[v].duration for _, v in flat],
         )
-        for one, gain in zip(moments, candidates.alone.cpu()):
+        likeness = candidates.terms[:, 0, VIDEO].tolist()  # the same for all of a pair's
+        for one, gain, alike in zip(moments, candidates.alone.cpu(), likeness):
             one.alone = gain.to(one.joint).expand(len(one.joint))
+            one.set_metainfo(dict(likeness=alike))
         left = iter(moments)
         found += [[next(left) for _ in choice] for choice in wanted[rows]]
     return found

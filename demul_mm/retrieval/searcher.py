@@ -31,7 +31,8 @@ class CorpusAnswer:
 
     Attributes:
         moments: best first.
-        videos: all that the index let through, by their best moment.
+        videos: all that the index let through, by their best moment; last those of which fusion
+            left none, in the order of the index.
         hits: what the index said.
         fused: the videos that were fused, in the order of the index.
     """
@@ -161,7 +162,7 @@ class CorpusSearcher:
             word_scores = dict(zip(h.videos, h.word_scores.tolist()))
             rows = self._merge(fused, moments, options.per_video, word_scores)
             rows += [moment for moment in _plain(h) if moment.video_id not in fused]
-            ranking = list(dict.fromkeys(row.video_id for row in rows))
+            ranking = list(dict.fromkeys([*(row.video_id for row in rows), *fused]))
             answers.append(CorpusAnswer(rows[: options.num_moments], ranking, h, fused))
         clock.append(time.perf_counter())
         for step, seconds in zip(('encode_videos', 'fuse', 'merge'), np.diff(clock).tolist()):

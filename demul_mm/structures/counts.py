@@ -1,4 +1,4 @@
-"""Whole numbers that somebody gave, and how what they gave is shown."""
+"""Checking whole numbers that a user gave, and showing values in messages."""
 
 import operator
 from typing import Any

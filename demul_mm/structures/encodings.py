@@ -10,10 +10,10 @@ from demul_mm.structures.spans import mean_over
 class VideoEncoding(NamedTuple):
     """``V`` videos, encoded without any query.
 
-    ``M`` points are the cells of all pyramid levels, finest level first; ``N`` streams.
+    ``M`` are the cells of all pyramid levels, finest level first, and ``N`` the streams.
     """
 
-    points: Tensor  # (V, N, M, D) features of each stream
+    points: Tensor  # (V, N, M, D) features of the cells in each stream
     private: Tensor  # (V, N, M, P) what only this modality says
     shared: Tensor  # (V, M, S) unit vectors in the space shared with queries: the index's moments
     spans: Tensor  # (V, M, 2) query-free proposal of each cell, in [0, 1]
@@ -76,7 +76,7 @@ class MomentCandidates(NamedTuple):
 
 
 class PhraseMap(NamedTuple):
-    """What each of the ``K`` words of a query does for each of a video's ``T`` clips."""
+    """How much each of the ``K`` words of a query contributes to each of a video's ``T`` clips."""
 
     texts: list[str]  # K
     clips: Tensor  # (K, T) how far a clip's semantic logit falls without the word

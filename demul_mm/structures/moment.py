@@ -1,4 +1,4 @@
-"""What a search returns, outside of tensors."""
+"""A moment as plain data, as a search returns it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One name or several."""
+"""Checks of names and texts that a user gave."""
 
 from collections.abc import Iterable
 

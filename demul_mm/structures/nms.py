@@ -124,38 +124,27 @@ class MomentNMS(_Suppressor):
 class SoftNMS(_Suppressor):
     """Soft NMS: a candidate loses score by its overlap with what is kept, and may return later.
 
-    ``gaussian`` multiplies by ``exp(-IoU^2 / sigma)``; ``linear`` by ``1 - IoU`` where the IoU is
-    over ``iou_thr`` (Bodla et al., "Soft-NMS", ICCV 2017). Scores are multiplied down, so they
+    It is multiplied by ``exp(-IoU^2 / sigma)`` (Bodla et al., "Soft-NMS", ICCV 2017), so scores
     must not be negative: give probabilities, not logits.
 
     Args:
         sigma: width of the Gaussian, positive; smaller suppresses more.
-        method: 'gaussian' or 'linear'.
         min_score: moments whose decayed score is lower are not returned.
         max_keep: how many moments a query keeps.
-        iou_thr: where the linear decay begins, in [0, 1].
         vote_iou: as in :class:`MomentNMS`.
     """
 
     def __init__(
         self,
         sigma: float = 0.5,
-        method: str = 'gaussian',
         min_score: float = 0.001,
         max_keep: int = 5,
-        iou_thr: float = 0.3,
         vote_iou: float | None = None,
     ) -> None:
         super().__init__(max_keep=max_keep, vote_iou=vote_iou, min_score=min_score)
-        if method not in ('gaussian', 'linear'):
-            raise ValueError(f"method is {method!r}; it must be 'gaussian' or 'linear'")
         if sigma <= 0:
             raise ValueError(f'sigma is {sigma}; it must be positive')
-        if not 0 <= iou_thr <= 1:
-            raise ValueError(f'iou_thr is {iou_thr}; it must be in [0, 1]')
         self.sigma = sigma
-        self.method = method
-        self.iou_thr = iou_thr
 
     def __call__(
         self, spans: Tensor, scores: Tensor, mask: Tensor
@@ -168,9 +157,6 @@ class SoftNMS(_Suppressor):
         return super().__call__(spans, scores, mask)
 
     def decay(self, iou: Tensor, scores: Tensor) -> Tensor:
-        if self.method == 'gaussian':
-            factor = torch.exp(-iou.square() / self.sigma)
-        else:
-            factor = torch.where(iou > self.iou_thr, 1 - iou, 1.0)
+        factor = torch.exp(-iou.square() / self.sigma)
         # 0 * -inf would be NaN: what is gone stays gone.
         return torch.where(scores > -torch.inf, scores * factor, scores)

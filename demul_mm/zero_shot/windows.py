@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from demul_mm.datasets.transforms.decode_clips import stream_features
+from demul_mm.video.clips import stream_features
 
 # Frames in memory at once, as large as the video's.
 BATCH = 4

@@ -12,7 +12,7 @@ from demul_mm.analysis.decoupling import (
     shared_retrieval,
     without_private,
 )
-from demul_mm.analysis.encoding import encode_batches
+from demul_mm.engine.encoding import encode_batches
 from demul_mm.evaluation.reliability import roc_auc
 from demul_mm.models.localizers import DeMUL
 from tests.analysis.splits import split

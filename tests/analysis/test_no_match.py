@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from demul_mm.analysis.no_match import (
-    caption_likeness,
+    caption_similarity,
     detection,
     draw_others,
     no_match_scores,
@@ -29,7 +29,7 @@ def test_likeness_is_that_of_the_most_alike_caption():
     meaning = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
     owner = torch.tensor([0, 1, 1])
     expected = torch.tensor([[1.0, 0.6], [0.6, 1.0], [0.0, 1.0]])
-    torch.testing.assert_close(caption_likeness(meaning, owner, 2), expected)
+    torch.testing.assert_close(caption_similarity(meaning, owner, 2), expected)
 
 
 def test_other_videos_are_never_the_own_one_nor_too_alike():
@@ -70,6 +70,15 @@ def test_scores_in_the_own_video_are_the_predictions(trained: DeMUL):
     assert all(q.split('#')[0] != v for q, v in zip(scores.query_ids, scores.other_videos))
     assert scores.own['match'].tolist() == [1] * 5  # nothing was fitted
     assert not np.allclose(scores.own['probability'], scores.other['probability'])
+
+
+def test_where_suppression_leaves_nothing_the_likeness_is_known_all_the_same() -> None:
+    plain, silent = (
+        no_match_scores(tiny_model(test_cfg=dict(nms=nms)), split(), too_alike=1.0)
+        for nms in (dict(type='MomentNMS'), dict(type='SoftNMS', min_score=1.0))
+    )
+    np.testing.assert_allclose(silent.own['likeness'], plain.own['likeness'])
+    assert not silent.own['probability'].any()
 
 
 def test_sentences_of_other_lengths_keep_their_words():

@@ -14,8 +14,9 @@ from demul_mm.apis import CorpusInferencer, load_model
 from demul_mm.index import IndexMismatchError, MomentIndex, SearchFilter, VideoEntry
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import DATASETS, INDEXES
-from demul_mm.retrieval import encode_queries
+from demul_mm.retrieval import SearchOptions, encode_queries
 from demul_mm.structures import span_iou
+from demul_mm.structures.nms import SoftNMS
 from tests.apis.small import LENGTHS, SmallCorpus, make_small_corpus
 from tests.models.tiny import SENTENCES
 
@@ -149,6 +150,24 @@ def test_videos_that_were_not_fused_follow_in_the_order_of_the_index(
     assert {m['video_id'] for m in fused} == set(order[:2])
     assert [m['video_id'] for m in rest] == order[2:]
     assert [m['score'] for m in rest] == [m['score'] for m in fast['moments'][2:]]
+
+
+def test_videos_in_which_fusion_leaves_no_moment_come_last(
+    search: CorpusInferencer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SearchOptions(num_fused=4, num_videos=7, num_moments=1000)
+    searcher, queries = search._searcher('full'), encode_queries(search.model, SENTENCES)
+    plain, _ = searcher.search(queries, options)
+    best = sorted(m.probability for one in plain for m in one.moments if m.probability is not None)
+    nms = SoftNMS(sigma=1e9, min_score=best[-3], max_keep=1000)
+    monkeypatch.setattr(search.model, 'nms', nms)
+    answers, _ = searcher.search(queries, options)
+    for one, other in zip(answers, plain):
+        told = list(dict.fromkeys(m.video_id for m in one.moments))
+        silent = [video for video in one.fused if video not in told]  # in the order of the index
+        assert one.videos == told + silent
+        assert set(one.videos) == set(other.videos)
+    assert any(len(one.moments) < len(one.videos) for one in answers)
 
 
 def test_options_of_the_answer(search: CorpusInferencer) -> None:

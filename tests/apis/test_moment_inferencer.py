@@ -13,6 +13,7 @@ from demul_mm.apis import MomentInferencer
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import INFERENCERS
 from demul_mm.structures import MomentDataSample
+from demul_mm.structures.nms import SoftNMS
 from tests.apis.small import SmallCorpus, make_small_corpus
 from tests.models.tiny import SENTENCES, predictions_of
 
@@ -216,6 +217,18 @@ def test_no_moment_where_the_query_does_not_match_the_video(find: MomentInferenc
         assert (result['match'] < 0.5) == result['no_moment']
         assert [phrase['text'] for phrase in result['phrases']] == result['query'].split()
     assert [r['spans'] for r in find(**ask)] != [r['spans'] for r in results]
+
+
+def test_a_suppression_that_leaves_nothing_changes_no_match(find: MomentInferencer) -> None:
+    ask = dict(videos='v0', queries=list(SENTENCES), durations=[26.0])
+    likeness = sorted(result['terms'][0]['video'] for result in find(**ask))
+    find.model.calibrator.match_levels.copy_(torch.linspace(likeness[0], likeness[-1], 99))
+    before = find(**ask)
+    find.model.nms = SoftNMS(min_score=1.0)
+    after = find(**ask)
+    assert [one['match'] for one in after] == [one['match'] for one in before]
+    assert len({one['match'] for one in after}) > 2
+    assert all(one['no_moment'] and one['spans'] == [] for one in after)
 
 
 def test_phrases_say_which_words_speak_for_which_clips(

@@ -45,14 +45,6 @@ def test_misspelt_paths_name_the_nearest(key: str, hint: str) -> None:
     assert key in str(error.value)
 
 
-def test_an_option_that_has_moved_names_its_place():
-    config = Config(dict(model=dict(type='DeMUL', head=dict(type='UnifiedMomentHead'))))
-    with pytest.raises(ValueError, match=r'It is model\.criterion\.weights\.quality now'):
-        check_options(config, {'model.head.quality_weight': 0.5})
-    with pytest.raises(ValueError, match=r'It is model\.criterion\.weights\.decorrelation now'):
-        check_options(config, {'model.decorrelation.loss_weight': 0.5})
-
-
 def test_an_option_may_name_an_argument_that_the_config_leaves_at_its_default():
     config = {'train_dataloader': {'dataset': {'type': 'JsonlMomentDataset', 'ann_file': 'a'}}}
     check_options(config, {'train_dataloader.dataset.max_videos': 5})

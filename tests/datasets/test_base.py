@@ -205,7 +205,8 @@ def test_queries_without_truth_are_for_testing_only(tmp_path):
     asked = queries(('known', [[1, 2]]), ('unknown', []))
     rows = [video('a', queries=asked), video('b', queries=[])]
     train = build(tmp_path, rows)
-    assert train.get_data_info(0)['queries'] == ['known']
+    assert [info['queries'] for info in map(train.get_data_info, range(len(train)))] == [['known']]
+    assert '1 videos without a query left out of training (b)' in train.cleaning.line()
     test = build(tmp_path, rows, test_mode=True)
     assert test.get_data_info(0)['queries'] == ['known', 'unknown']
     assert test.get_data_info(0)['gt_spans'][1].shape == (0, 2)

@@ -6,12 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demul_mm.datasets.transforms.decode_clips import (
-    LoadVideoClips,
-    clip_times,
-    decode_clips,
-    iter_clips,
-)
+from demul_mm.datasets.transforms import LoadVideoClips
+from demul_mm.video.clips import clip_times, decode_clips, iter_clips
 
 av = pytest.importorskip('av')
 

@@ -17,7 +17,7 @@ from demul_mm.datasets import (
     TVRDataset,
     validate_jsonl,
 )
-from demul_mm.datasets.transforms.decode_clips import decode_clips
+from demul_mm.video.clips import decode_clips
 
 
 def write(path, content):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from demul_mm.datasets import JsonlMomentDataset
-from demul_mm.datasets.rewording import END, START, WORD, SimilarWords, meanings, stem
+from demul_mm.datasets.rewording import END, START, WORD, SimilarWords, meanings
 from demul_mm.datasets.transforms import PackMomentInputs, RewordQueries, SampleQueries
 from demul_mm.datasets.transforms.augment import warp_time
+from demul_mm.stems import stem
 from tests.datasets.helpers import write_jsonl
 
 KINDS = {

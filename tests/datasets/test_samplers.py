@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from mmengine.dataset import BaseDataset, RepeatDataset
 
 from demul_mm.datasets.samplers import HardVideoSampler, SeededIndex, SeededSampler
 from demul_mm.datasets.samplers.grouped import group_by_rivals
@@ -88,6 +89,13 @@ def test_without_rivals_it_is_the_plain_sampler() -> None:
     found = sampler()
     found.set_epoch(2)
     assert list(found) == list(plain)
+
+
+@pytest.mark.parametrize('kind', [SeededSampler, HardVideoSampler])
+def test_a_data_set_that_forgets_the_seed_is_refused(kind: type[SeededSampler]) -> None:
+    repeated = RepeatDataset(BaseDataset(lazy_init=True), times=2, lazy_init=True)
+    with pytest.raises(TypeError, match='RepeatDataset asks for its items without their seed'):
+        kind(repeated)
 
 
 def test_a_group_has_a_video() -> None:

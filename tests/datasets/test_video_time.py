@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
-from demul_mm.datasets.transforms.decode_clips import decode_clips
+from demul_mm.video.clips import decode_clips
 from demul_mm.video.frames import read_key_frames
 
 FPS, SECONDS = 10, 12

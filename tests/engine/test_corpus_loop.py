@@ -13,7 +13,6 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from demul_mm.engine import ranks as ranks_of_a_run
-from demul_mm.engine.loops import corpus_test
 from demul_mm.engine.loops.corpus_test import exchange, step_recall
 from demul_mm.evaluation import predictions
 from demul_mm.evaluation.metrics import CorpusMomentMetric
@@ -210,8 +209,7 @@ def simulate_ranks(monkeypatch: pytest.MonkeyPatch, parts: list[Any], work: Any)
         meet.wait(timeout=20)
         return everything
 
-    for module in (ranks_of_a_run, corpus_test):
-        monkeypatch.setattr(module, 'all_gather_object', gather)
+    monkeypatch.setattr(ranks_of_a_run, 'all_gather_object', gather)
     results: list[Any] = [None] * len(parts)
 
     def start(number: int) -> None:

@@ -1,5 +1,6 @@
 """Mixed precision: what is cast, what is not, loss scale, gradient accumulation; Muon."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,30 @@ def test_a_restored_muon_goes_on_as_it_was() -> None:
     parts = run(2, *run(2))
     assert torch.equal(whole[1]['weight'], parts[1]['weight'])
     assert torch.equal(whole[1]['bias'], parts[1]['bias'])
+
+
+def test_a_weight_that_changes_sides_at_a_resume_starts_anew() -> None:
+    """As it would with no state; what stays on its side goes on with its own."""
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.randn(*shape)) for shape in ((16, 16, 3), (9, 9), (16, 16))]
+    for weight in weights:
+        weight.grad = torch.randn_like(weight)
+    sides = dict(kernels=True, min_size=10), dict(kernels=False, min_size=8)
+    for before, after in (sides, sides[::-1]):
+        first = MuonAdamW(weights, **before)
+        first.step()
+        values = [w.detach().clone() for w in weights]
+        own = copy.deepcopy(first.state_dict())
+        resumed = MuonAdamW(weights, **after)
+        resumed.load_state_dict(copy.deepcopy(own))
+        resumed.step()
+        found = [w.detach().clone() for w in weights]
+        fresh = MuonAdamW(weights, **after)
+        fresh.load_state_dict({**own, 'state': {2: own['state'][2]}})
+        for weight, value in zip(weights, values):
+            weight.data.copy_(value)
+        fresh.step()
+        assert all(torch.equal(a, b) for a, b in zip(found, weights))
 
 
 def test_muon_refuses_wrong_options() -> None:

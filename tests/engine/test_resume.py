@@ -170,6 +170,17 @@ def test_a_best_by_another_metric_is_no_mark_for_this_one(tmp_path: Path) -> Non
     )
 
 
+# Nothing is ever as much better as this wants it.
+PLATEAU = dict(
+    type='ReduceOnPlateauLR',
+    monitor='error',
+    rule='greater',
+    threshold=100.0,
+    patience=0,
+    factor=0.5,
+)
+
+
 def rates(runner: Runner) -> list[float]:
     return runner.message_hub.get_scalar('train/lr').data[0].tolist()
 
@@ -190,6 +201,45 @@ def test_a_run_resumed_with_more_epochs_follows_the_longer_schedule(
     planned = [scheduler.state_dict() for scheduler in whole.param_schedulers]
     for one, other in zip(parts.param_schedulers, planned):
         assert one.state_dict()['_global_step'] == other['_global_step']
+
+
+@pytest.mark.parametrize(
+    'schedule',
+    [
+        dict(type='OneCycleLR', eta_max=0.05, total_steps=4, convert_to_iter_based=True),
+        dict(type='OneCycleLR', eta_max=0.05, total_steps=24, by_epoch=False, three_phase=True),
+        dict(type='CosineRestartLR', periods=[1, 3], restart_weights=[1, 0.5], eta_min=0.0),
+        PLATEAU,
+    ],
+    ids=lambda schedule: schedule['type'],
+)
+def test_any_schedule_goes_on_where_it_was(tmp_path: Path, schedule: dict) -> None:
+    options, tag = dict(param_scheduler=[schedule]), schedule['type'] + str(len(schedule))
+    whole = run(tmp_path / 'whole', f'whole-{tag}', **options)
+    with pytest.raises(StoppedError):
+        run(tmp_path / 'parts', f'part1-{tag}', dict(epoch=3, where='train'), **options)
+    parts = run(tmp_path / 'parts', f'part2-{tag}', resume=True, **options)
+    same(final(tmp_path / 'whole'), final(tmp_path / 'parts'))
+    assert rates(parts) == rates(whole)
+    assert len(set(rates(whole))) > 2
+    assert 'the schedule of the config' not in logged(tmp_path / 'parts')
+
+
+@pytest.mark.parametrize('judged_by', ['error', 'score'])
+def test_a_rate_that_validations_have_lowered_stays_low(tmp_path: Path, judged_by: str) -> None:
+    """Its plan alone does not tell where it is; the best error is no mark for the scores."""
+    warmup = dict(type='LinearLR', start_factor=0.5, end=2)
+    stop = dict(epoch=3, where='train')
+    with pytest.raises(StoppedError):
+        run(tmp_path, f'part1-{judged_by}', stop, param_scheduler=[warmup, PLATEAU])
+    changed = dict(PLATEAU, factor=0.1, monitor=judged_by)
+    options = {'train_cfg.max_epochs': 5, 'param_scheduler': [warmup, changed]}
+    parts = run(tmp_path, f'part2-{judged_by}', resume=True, **options)
+    steps = len(parts.train_dataloader)
+    fourth, fifth = rates(parts)[3 * steps], rates(parts)[4 * steps]
+    assert fourth < 0.02  # the configs'
+    assert fifth == pytest.approx(fourth * (0.1 if judged_by == 'error' else 1))
+    assert 'factor 0.5 -> 0.1' in logged(tmp_path)
 
 
 def logged(work_dir: Path) -> str:

@@ -125,3 +125,11 @@ def test_a_resumed_run_mines_what_the_whole_one_mined(folder: Path) -> None:
 def test_mining_needs_its_sampler(folder: Path) -> None:
     with pytest.raises(TypeError, match="sampler=dict\\(type='HardVideoSampler'\\)"):
         train(folder, 'plain', [dict(type='HardVideoMiningHook')])
+
+
+@pytest.mark.parametrize('kind', ['TwoStageHook', 'HardVideoMiningHook'])
+def test_a_training_that_counts_steps_has_no_epochs_to_go_by(folder: Path, kind: str) -> None:
+    steps = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2)
+    options = dict(train_cfg=steps, param_scheduler=None, **SAMPLER)
+    with pytest.raises(ValueError, match=f'{kind} goes by epochs'):
+        train(folder, f'steps-{kind}', [dict(type=kind)], **options)

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor
 
-from demul_mm.analysis.encoding import best_cells, encode_batches
 from demul_mm.engine.checkpoint import read_checkpoint
+from demul_mm.engine.encoding import best_cells, encode_batches
 from demul_mm.engine.hooks import SharedMeansHook
 from demul_mm.engine.hooks.shared_means import inputs_of
 from demul_mm.models.localizers import DeMUL

@@ -36,11 +36,11 @@ from demul_mm.datasets import (
     QVHighlightsDataset,
 )
 from demul_mm.datasets.subtitles import read_timed_text
-from demul_mm.datasets.transforms.decode_clips import decode_clips
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.evaluation.predictions import load_predictions
 from demul_mm.files import read_list
 from demul_mm.index import FaissIndex, MomentIndex
+from demul_mm.video.clips import decode_clips
 from tests.index.corpus import make_entries, make_queries
 
 pytestmark = pytest.mark.slow

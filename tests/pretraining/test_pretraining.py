@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from demul_mm.datasets.transforms.decode_clips import decode_clips
 from demul_mm.models.backbones.clip_cnn import ClipCNN
 from demul_mm.pretraining import Schedule, SentenceSplit, Trainer, frames, pretrain, training
 from demul_mm.pretraining.frames import FrameCache
 from demul_mm.pretraining.objective import SentenceMatcher, contrastive_loss
 from demul_mm.pretraining.sentences import Vocabulary
 from demul_mm.rendered import render_corpus
+from demul_mm.video.clips import decode_clips
 
 pytest.importorskip('av')
 

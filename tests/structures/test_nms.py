@@ -53,11 +53,6 @@ DECAYS = {
         lambda iou, s: s * math.exp(-iou * iou / 0.5),
         0.05,
     ),
-    'linear': (
-        dict(type='SoftNMS', method='linear', iou_thr=0.25, min_score=0.05, max_keep=7),
-        lambda iou, s: s * (1 - iou) if iou > 0.25 else s,
-        0.05,
-    ),
 }
 
 
@@ -168,7 +163,6 @@ def test_without_a_voter_a_span_stays():
         (MomentNMS, dict(iou_thr=1.5), r'iou_thr is 1.5; it must be in \[0, 1\]'),
         (MomentNMS, dict(max_keep=0), 'max_keep is 0; it must be at least 1'),
         (MomentNMS, dict(vote_iou=0.0), 'vote_iou is 0.0'),
-        (SoftNMS, dict(method='cubic'), "method is 'cubic'; it must be 'gaussian' or 'linear'"),
         (SoftNMS, dict(sigma=0.0), 'sigma is 0.0; it must be positive'),
     ],
 )

@@ -88,20 +88,20 @@ def main() -> None:
     scores = no_match_scores(model, tqdm(split_loader(config)), args.too_alike, args.seed)
     rows = rows_of(scores, args.threshold)
     auc = {name: roc_auc(scores.own[name], scores.other[name]) for name in scores.own}
-    alike = int((scores.likeness > args.too_alike).sum())
-    print(f'{len(scores.likeness)} queries, each in its own video and in one without its moment '
-          f'(most alike caption there: {scores.likeness.mean():.2f} in the mean; above '
+    alike = int((scores.similarity > args.too_alike).sum())
+    print(f'{len(scores.similarity)} queries, each in its own video and in one without its moment '
+          f'(most alike caption there: {scores.similarity.mean():.2f} in the mean; above '
           f'--too-alike, for want of others: {alike})')  # fmt: skip
     if not int(model.calibrator.num_fitted):
         print('the calibrator was never fitted: probabilities are none')
     if len(set(scores.own['match'])) < 2:
-        print('the checkpoint is older than `match`: validate once to fit it')
+        print('`match` was never fitted: it says nothing')
     print(format_table(rows))
     print(f'ROC-AUC: probability {auc["probability"]:.4f}, likeness {auc["likeness"]:.4f}')
     if args.out:
         save_figure(draw_no_match(scores.own, scores.other, auc), args.out)
     if args.json:
-        report = dict(queries=len(scores.likeness), too_alike=args.too_alike, auc=auc, rows=rows)
+        report = dict(queries=len(scores.similarity), too_alike=args.too_alike, auc=auc, rows=rows)
         write_atomically(args.json, json.dumps(report, indent=1) + '\n')
 
 

@@ -1,8 +1,8 @@
 """A sampler that makes the random steps of a pipeline repeatable."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import ClassBalancedDataset, DefaultSampler, RepeatDataset
 
 from demul_mm.registry import DATA_SAMPLERS
 
@@ -35,7 +35,20 @@ class SeededSampler(DefaultSampler):
         shuffle: whether to shuffle it each epoch.
         seed: the same in all processes; None: a common random one.
         round_up: repeat items so that each process gets equally many.
+
+    Raises:
+        TypeError: the data set is one of mmengine's around another, which would lose the seed.
     """
+
+    def __init__(
+        self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True
+    ) -> None:
+        if isinstance(dataset, RepeatDataset | ClassBalancedDataset):
+            raise TypeError(
+                f'{type(dataset).__name__} asks for its items without their seed: give the data '
+                'set itself, and more epochs'
+            )
+        super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
 
     def __iter__(self) -> Iterator[int]:
         entropy = (int(self.seed), int(self.epoch))

@@ -1,4 +1,4 @@
-"""What a sentence says, as a whole and in its course."""
+"""Embeddings of sentences and of their parts."""
 
 from collections.abc import Iterable
 

@@ -8,8 +8,8 @@ from demul_mm.datasets.transforms.augment import (
     TemporalCrop,
     WordDrop,
 )
-from demul_mm.datasets.transforms.decode_clips import LoadVideoClips
 from demul_mm.datasets.transforms.formatting import PackMomentInputs
+from demul_mm.datasets.transforms.load_clips import LoadVideoClips
 from demul_mm.datasets.transforms.load_feature import LoadVideoFeature
 from demul_mm.datasets.transforms.normalize import NormalizeRows
 from demul_mm.datasets.transforms.resample import ResampleClips, resample_rows

@@ -1,4 +1,4 @@
-"""Bringing the rows of features to one length."""
+"""Bringing the rows of features to unit length."""
 
 from collections.abc import Sequence
 

@@ -9,18 +9,16 @@ from demul_mm.datasets.transforms.step import Step
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures.names import as_names
 
-MODES = ('mean', 'nearest', 'linear')
 
-
-def resample_rows(rows: np.ndarray, length: int, mode: str = 'mean') -> np.ndarray:
+def resample_rows(rows: np.ndarray, length: int) -> np.ndarray:
     """``length`` rows that cover the same time as ``rows (T, d)``, both in uniform cells.
+
+    A new row is the average over its cell, with the rows at the cell's edges counted by the share
+    of them that lies inside, so the integral over time stays.
 
     Args:
         rows: ``(T, d)``; row ``t`` covers the cell ``[t, t + 1) / T`` of the time.
         length: number of new cells.
-        mode: ``'mean'``: the average over a cell, with the rows at its edges counted by the share
-            of them that lies inside (keeps the time integral); ``'nearest'``: the row at the
-            centre of a cell; ``'linear'``: interpolated between row centres, at its centre.
 
     Returns:
         ``(length, d)`` in the type of ``rows``.
@@ -28,13 +26,6 @@ def resample_rows(rows: np.ndarray, length: int, mode: str = 'mean') -> np.ndarr
     total = len(rows)
     if length == total:
         return rows
-    if mode == 'nearest':
-        return rows[((np.arange(length) + 0.5) * total / length).astype(np.int64)]
-    if mode == 'linear':
-        centres = np.clip((np.arange(length) + 0.5) * total / length - 0.5, 0, total - 1)
-        low = np.minimum(centres.astype(np.int64), max(total - 2, 0))
-        share = (centres - low)[:, None].astype(rows.dtype)
-        return rows[low] * (1 - share) + rows[np.minimum(low + 1, total - 1)] * share
     # The integral of the rows from 0 to each edge; a cell's mean is a difference of two.
     integral = np.zeros((total + 1, rows.shape[1]), dtype=np.float64)
     np.cumsum(rows, axis=0, dtype=np.float64, out=integral[1:])
@@ -53,7 +44,6 @@ class ResampleClips(Step):
 
     Args:
         num_clips: number of clips; None: as many as the first of the streams has.
-        mode: ``'mean'``, ``'nearest'`` or ``'linear'``, see :func:`resample_rows`.
         keep_short: if the first of the streams that are there is not longer than ``num_clips``,
             take its number of clips instead of stretching it.
         streams: which streams.
@@ -62,7 +52,6 @@ class ResampleClips(Step):
     """
 
     num_clips: int | None
-    mode: str = 'mean'
     keep_short: bool = True
     streams: Sequence[str] = ('visual',)
     scale: float = 1.0
@@ -70,8 +59,6 @@ class ResampleClips(Step):
     def __post_init__(self) -> None:
         if self.num_clips is not None and self.num_clips < 1:
             raise ValueError(f'num_clips={self.num_clips}: give at least 1, or None to keep all')
-        if self.mode not in MODES:
-            raise ValueError(f'mode is {self.mode!r}; allowed: {", ".join(map(repr, MODES))}')
         if self.scale <= 0:
             raise ValueError(f'scale={self.scale}: give a number above 0')
         self.streams = tuple(as_names(self.streams, 'streams'))
@@ -87,7 +74,7 @@ class ResampleClips(Step):
         present = [name for name in self.streams if streams[name] is not None]
         for name in present:
             length = self._length(len(results['streams'][present[0]]))
-            streams[name] = resample_rows(streams[name], length, self.mode)
+            streams[name] = resample_rows(streams[name], length)
         return {**results, 'streams': streams}
 
     def _length(self, found: int) -> int:

@@ -6,7 +6,7 @@ from mmcv.transforms import BaseTransform
 
 
 class Step(BaseTransform):
-    """A step that is shown with its options, as far as it keeps them under their own names."""
+    """A step whose repr shows the options that it keeps under their own names."""
 
     def __repr__(self) -> str:
         known = inspect.signature(type(self)).parameters

@@ -119,6 +119,15 @@ class AtomicCheckpointHook(CheckpointHook):
             f'{", ".join(now)}: the file of that one stays'
         )
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave out the functions of schedulers, which are theirs anew when they are built.
+
+        A checkpoint that names one is not read: it could run code.
+        """
+        parts = checkpoint.get('param_schedulers', [])
+        for states in parts.values() if isinstance(parts, dict) else [parts]:
+            states[:] = [{k: v for k, v in one.items() if not callable(v)} for one in states]
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = self._remember(runner, step)
         name = self.filename_tmpl.format(step)

@@ -15,8 +15,8 @@ from demul_mm.registry import HOOKS
 class DeferredInfoHook(RuntimeInfoHook):
     """mmengine's ``RuntimeInfoHook`` without reading every loss of every step back at once.
 
-    To read a number from a GPU is to wait until it has done all that it was asked for, and it then
-    idles until the next step has been prepared. So losses, and the norm of the gradients that
+    Reading a number from a GPU waits for all work that was queued there, and the GPU then idles
+    until the next step has been prepared. So losses, and the norm of the gradients that
     :class:`AutocastOptimWrapper` keeps, stay on the device until a logger or a checkpoint wants
     them. The message hub then gets the value of every step, as it would have.
 

@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import all_gather_object, get_dist_info
+from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from demul_mm.datasets.samplers import HardVideoSampler, SeededIndex
+from demul_mm.engine.epochs import require_epochs
 from demul_mm.engine.models import unwrapped
+from demul_mm.engine.ranks import of_all_ranks
 from demul_mm.index.prototypes import select_prototypes
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import HOOKS
@@ -31,14 +33,14 @@ class MinedVideo(NamedTuple):
 @HOOKS.register_module()
 @dataclass(eq=False)
 class HardVideoMiningHook(Hook):
-    """Before an epoch, tell the ``HardVideoSampler`` which videos the model takes for each other.
+    """Before an epoch, tell the ``HardVideoSampler`` which videos the model confuses.
 
     All training videos and the queries drawn for the epoch are encoded once, without fusion and
     without gradients: about a fifth of the cost of an epoch. Nothing is kept between epochs, so a
     resumed run mines what the uninterrupted one did.
 
     Args:
-        begin: the first epoch that is mined for; before it, the space says nothing yet.
+        begin: the first epoch that is mined for; before it, the shared space is hardly trained.
         num_rivals: rivals kept for each video.
         num_prototypes: vectors by which a video is found.
         too_alike: videos with a caption more like the query than this are no rivals.
@@ -53,6 +55,7 @@ class HardVideoMiningHook(Hook):
     too_alike: float = 0.8
 
     def before_train(self, runner: Runner) -> None:
+        require_epochs(runner, self)
         sampler = runner.train_dataloader.sampler
         if not isinstance(sampler, HardVideoSampler):
             raise TypeError(
@@ -65,8 +68,8 @@ class HardVideoMiningHook(Hook):
             return
         start = time.perf_counter()
         videos = self._encode(runner)
-        names = sorted(videos)
-        found = mine_rivals([videos[i] for i in names], self.num_rivals, self.too_alike)
+        names = list(videos)
+        found = mine_rivals(list(videos.values()), self.num_rivals, self.too_alike)
         self._sampler(runner).rivals = {
             name: [names[rival] for rival in rivals] for name, rivals in zip(names, found)
         }
@@ -80,7 +83,7 @@ class HardVideoMiningHook(Hook):
 
     @torch.no_grad()
     def _encode(self, runner: Runner) -> dict[int, MinedVideo]:
-        """All videos of the train split by their number, the same on all ranks."""
+        """All videos of the train split by their number and in its order, the same on all ranks."""
         model = unwrapped(runner.model)
         assert isinstance(model, DeMUL)
         model.eval()
@@ -101,10 +104,7 @@ class HardVideoMiningHook(Hook):
             for sample, video in zip(data['data_samples'], self._kept(model, data)):
                 own[int(sample.sample_idx)] = video
         model.train()
-        videos: dict[int, MinedVideo] = {}
-        for part in all_gather_object(own):
-            videos.update(part)
-        return videos
+        return of_all_ranks(own)
 
     def _kept(self, model: DeMUL, data: dict) -> list[MinedVideo]:
         inputs = data['inputs']

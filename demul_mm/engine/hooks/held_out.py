@@ -1,12 +1,14 @@
 """What a model finds in held-out videos, for the hooks that fit a number on it."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
 from mmengine.dist import get_world_size
 from torch import Tensor
 
+from demul_mm.engine.encoding import encode_batches
 from demul_mm.models.localizers import DeMUL
 from demul_mm.structures import MomentCandidates
 
@@ -40,21 +42,13 @@ def own_candidates(model: DeMUL, loader: Iterable, max_queries: int) -> Iterator
         max_queries: of all ranks together; the batch that reaches a rank's share is its last.
     """
     seen = 0
-    for batch in loader:
-        if seen * get_world_size() >= max_queries:
-            return
-        data = model.data_preprocessor(batch, False)
-        samples = data['data_samples']
+    batches = takewhile(lambda _: seen * get_world_size() < max_queries, loader)
+    for videos, queries, _, samples in encode_batches(model, batches):
         truths = [spans for sample in samples for spans in sample.gt_spans]
-        if not truths:
-            continue
         seen += sum(len(spans) > 0 for spans in truths)
         keys = [(int(s.sample_idx), q) for s in samples for q in range(len(s.queries))]
-        inputs = data['inputs']
-        queries = model.encode_tokens(inputs['ids'], inputs['word_mask'])
         seconds = torch.tensor([s.duration for s in samples for _ in s.queries])
-        own = model.own_candidates(model.encode_video(inputs), queries, samples)
-        for rows, found, extents in own:
+        for rows, found, extents in model.own_candidates(videos, queries, samples):
             durations = seconds[rows].to(extents)
             meaning = queries.meaning[rows]
             yield OwnCandidates(keys[rows], found, meaning, extents, durations, truths[rows])

@@ -71,21 +71,21 @@ class LengthMemoryHook(Hook):
 
     def known(self, model: DeMUL, dataset: Iterable) -> tuple[Tensor, Tensor]:
         """The sentences ``(N, E)`` of a data set, and how many seconds their moments last."""
-        told = [
+        rows = [
             (entry['query'], end - start)
             for entry in annotation_entries(dataset)
             for start, end in entry['gt']
             if end > start
         ]
         memory = memory_of(model)
-        number = min(len(told), memory.size)
-        told = [told[i] for i in np.linspace(0, len(told) - 1, number).round().astype(int)]
+        number = min(len(rows), memory.size)
+        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, number).round().astype(int)]
         parts = [
-            encode_queries(model, [sentence for sentence, _ in told[i : i + SENTENCES]]).meaning
-            for i in range(0, len(told), SENTENCES)
+            encode_queries(model, [sentence for sentence, _ in rows[i : i + SENTENCES]]).meaning
+            for i in range(0, len(rows), SENTENCES)
         ]
         captions = torch.cat(parts) if parts else memory.captions[:0]
-        return captions, memory.lengths.new_tensor([seconds for _, seconds in told])
+        return captions, memory.lengths.new_tensor([seconds for _, seconds in rows])
 
     def rows(self, model: DeMUL, loader: Iterable) -> dict[QueryKey, tuple[Tensor, Tensor, Tensor]]:
         """For each query of ``loader`` score, log-likelihood of length and hit of all candidates.
@@ -97,13 +97,13 @@ class LengthMemoryHook(Hook):
         for own in own_candidates(model, loader, self.max_queries):
             seconds, mask = own.seconds, own.found.mask
             length = (seconds[..., 1] - seconds[..., 0]).clamp(min=0)
-            told = memory.log_likelihood(own.meaning, length)
+            likelihood = memory.log_likelihood(own.meaning, length)
             for i, spans in enumerate(own.truths):
                 if not len(spans):
                     continue
                 iou = span_iou(seconds[i, mask[i]].cpu()[:, None], spans[None]).amax(1)
                 score = own.found.scores[i, mask[i]].cpu().double()
-                length_score = told[i, mask[i]].cpu().double()
+                length_score = likelihood[i, mask[i]].cpu().double()
                 found[own.keys[i]] = (score, length_score, iou >= self.iou_thr)
         return found
 

@@ -11,7 +11,7 @@ from demul_mm.registry import HOOKS
 class MainLoggerHook(LoggerHook):
     """mmengine's ``LoggerHook``, but only the main process writes the results of a test.
 
-    There all processes write them to one file at once, and what is left may be no JSON.
+    The parent's processes all write to one file at once, which can leave broken JSON.
     """
 
     @master_only

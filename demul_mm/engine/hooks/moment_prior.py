@@ -70,10 +70,10 @@ class MomentPriorHook(Hook):
             for entry in annotation_entries(runner.train_loop.dataloader.dataset)
             for start, end in entry['gt']
         ]
-        told = torch.tensor(spans).reshape(-1, 2).clamp(0, 1)
-        told = told[told[:, 1] > told[:, 0]]
-        for each in models_of(runner) if len(told) else ():
-            prior_of(each).fill(told)
+        moments = torch.tensor(spans).reshape(-1, 2).clamp(0, 1)
+        moments = moments[moments[:, 1] > moments[:, 0]]
+        for each in models_of(runner) if len(moments) else ():
+            prior_of(each).fill(moments)
 
     def rows(self, model: DeMUL, loader: Iterable) -> dict[QueryKey, tuple[float, float]]:
         """How likely the truth of each query is by the model alone, and by the places alone."""
@@ -86,11 +86,11 @@ class MomentPriorHook(Hook):
                 if not len(truth):
                     continue
                 places = prior.spans * own.durations[i]
-                told = [
+                shares = [
                     float(likely.cpu()[self._hits(spans.cpu(), truth)].sum())
                     for spans, likely in ((own.seconds[i], share[i]), (places, prior.share))
                 ]
-                found[own.keys[i]] = (told[0], told[1])
+                found[own.keys[i]] = (shares[0], shares[1])
         return found
 
     def _hits(self, spans: Tensor, truth: Tensor) -> Tensor:
@@ -109,13 +109,13 @@ def best_share(rows: Sequence[tuple[float, float]]) -> float | None:
     Returns:
         the weight, in [0, :data:`HIGHEST`], or None without a query whose truth either can be.
     """
-    told = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
-    told = told[told.sum(1) > 0]
-    if not len(told):
+    shares = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
+    shares = shares[shares.sum(1) > 0]
+    if not len(shares):
         return None
 
     def surprise(weight: float) -> float:
         # Where the model says 0, a weight of 0 is infinitely surprised.
-        return float(-torch.lerp(told[:, 0], told[:, 1], weight).clamp(min=1e-12).log().mean())
+        return float(-torch.lerp(shares[:, 0], shares[:, 1], weight).clamp(min=1e-12).log().mean())
 
     return float(minimize_scalar(surprise, bounds=(0.0, HIGHEST), method='bounded').x)

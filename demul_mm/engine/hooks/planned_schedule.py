@@ -1,4 +1,4 @@
-"""The learning rate of a resumed run, and what else its optimizer has, are those of its config."""
+"""Learning rate and optimizer of a resumed run as its config has them."""
 
 import warnings
 from typing import Any
@@ -9,8 +9,10 @@ from mmengine.runner import Runner
 
 from demul_mm.registry import HOOKS
 
+# What a scheduler that waits for validations makes of their scores.
+JUDGED = {'best', 'num_bad_epochs', 'cooldown_counter'}
 # What a scheduler counts and what it has set, beside what it was planned with.
-MOVING = {'last_step', '_global_step', '_last_value', 'verbose'}
+MOVING = {'last_step', '_global_step', '_last_value', 'verbose', *JUDGED}
 
 
 @HOOKS.register_module()
@@ -19,9 +21,10 @@ class PlannedScheduleHook(ParamSchedulerHook):
 
     A checkpoint holds the schedule that its run had. Where the config plans another one (more
     epochs, another learning rate's course), its steps are repeated up to the place of the
-    checkpoint, so that the run goes on as one that had this plan from its start. What no schedule
-    sets (weight decay, betas, a constant learning rate) is in the checkpoint, too, and is put back
-    to what the config says.
+    checkpoint, so that the run goes on as one that had this plan from its start. A value that
+    validations move (``ReduceOnPlateauLR``) stays as it is in the checkpoint, for no plan tells it.
+    What no schedule sets (weight decay, betas, a constant learning rate) is in the checkpoint, too,
+    and is put back to what the config says.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -78,18 +81,34 @@ class PlannedScheduleHook(ParamSchedulerHook):
 
     def _replay(self, runner: Runner, schedulers: list[_ParamScheduler]) -> None:
         """Bring the schedulers, and the values they set, to where their plan is now."""
-        for one, state in zip(schedulers, self._planned):
-            one.load_state_dict(state)
+        judged = [one for one in schedulers if getattr(one, 'need_val_args', False)]
+        kept = {(id(one.optimizer), name) for one in judged for name in _set_by(one)}
+        moved = []
+        for one, plan in zip(schedulers, self._planned):
+            if not kept & {(id(one.optimizer), name) for name in _set_by(one)}:
+                one.load_state_dict(plan)
+                moved.append(one)
+                continue
+            state = one.state_dict()
+            same = all(state.get(name) == plan.get(name) for name in ('monitor', 'rule'))
+            counted = MOVING if same else MOVING - JUDGED  # another score is no mark
+            one.load_state_dict({k: v for k, v in plan.items() if k not in counted})
         for wrapper, plans in zip(_wrappers(runner), self._groups):
             for group, plan in zip(wrapper.param_groups, plans):
-                group.update(plan)
+                group.update({k: v for k, v in plan.items() if (id(wrapper), k) not in kept})
         length = len(runner.train_dataloader)
         with warnings.catch_warnings():  # torch misses the optimizer's steps in between
             warnings.simplefilter('ignore')
             for iteration in range(1, runner.iter + 1):
-                self.after_train_iter(runner, iteration)
-                if iteration % length == 0:
-                    self.after_train_epoch(runner)
+                for one in moved:
+                    if not one.by_epoch or iteration % length == 0:
+                        one.step()
+
+
+def _set_by(scheduler: _ParamScheduler) -> set[str]:
+    """What a scheduler sets in each group of parameters: for Adam, momentum is the first beta."""
+    betas = getattr(scheduler, 'use_betas', False)
+    return {scheduler.param_name, *(['betas'] if betas else [])}
 
 
 def _schedulers(runner: Runner) -> list[_ParamScheduler]:

@@ -1,4 +1,4 @@
-"""What each iteration costs of the processor, which a busy machine does not stretch."""
+"""Processor time and memory of each iteration, whatever else the machine does."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Train once more with the held-out videos, after all that they decide is decided."""
+"""Train once more on all videos, with what was fitted on held-out ones before."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -26,14 +26,13 @@ FITTED = (
 
 @HOOKS.register_module()
 class RefitHook(Hook):
-    """End a training that has no held-out videos with what another has fitted on its own.
+    """At the end of a training without held-out videos, take what another one fitted on its own.
 
-    The other has held some training videos out, and chosen by them. Trained once more on all of
-    them, nothing is left to fit on: calibration and weights are taken from the other's checkpoint.
-    What is learnt from the training split itself (:class:`SharedMeansHook`,
-    :class:`LengthMemoryHook`, :class:`MomentPriorHook`) is learnt anew. Both happen at the end of
-    the last epoch, and there must be no validation; ``tools/train.py --refit`` sets a config up
-    for that.
+    The other training held some videos out, and chose by them. A second one on all videos has none
+    left to fit on, so calibration and weights are taken from the checkpoint of the first. What is
+    learnt from the training split itself (:class:`SharedMeansHook`, :class:`LengthMemoryHook`,
+    :class:`MomentPriorHook`) is learnt anew. Both happen at the end of the last epoch, and there
+    must be no validation; ``tools/train.py --refit`` sets a config up for that.
 
     Args:
         checkpoint: that of the other training.

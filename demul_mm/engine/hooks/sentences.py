@@ -1,4 +1,4 @@
-"""The sentences of the data sets, before the first step."""
+"""Hooks that look at the data sets before the first step."""
 
 import os
 from collections.abc import Iterator
@@ -48,10 +48,10 @@ class SentenceLengthHook(DatasetsHook):
 
 @HOOKS.register_module()
 class SentenceEncoderHook(DatasetsHook):
-    """Before training and testing, one line for each stream that meets sentences by mistake.
+    """Before training and testing, warn of streams that another sentence encoder made.
 
-    The cosine of an ``AlignedStream`` means something where one encoder has read both sides. A
-    packed store tells what made it, the language model has a name.
+    The cosine of an ``AlignedStream`` means something only where one encoder has read both sides.
+    Compared are the provenance of a packed store and the name of the language model.
     """
 
     @master_only

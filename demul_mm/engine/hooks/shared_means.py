@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from demul_mm.analysis.encoding import best_cells, encode_batches
+from demul_mm.engine.encoding import best_cells, encode_batches
 from demul_mm.engine.models import models_of, unwrapped
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import DATASETS, HOOKS
@@ -52,7 +52,7 @@ class SharedMeansHook(Hook):
     """Before each validation, take the means of the shared space over the training split.
 
     The running means of training are of weights that have changed since and are not the averaged
-    ones; and moments that are asked for are not what is usual in a video. So videos of the
+    ones; and the moments of queries differ from the average of a video. So videos of the
     training split are encoded as those of the validation split are read, not augmented. Queries
     lose their mean. Cells lose that of their level, and all of them the mean by which true moments
     are off it: true moments and their queries lie around one centre.

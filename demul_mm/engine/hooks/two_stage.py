@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from demul_mm.engine.epochs import require_epochs
 from demul_mm.engine.models import unwrapped
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import HOOKS
@@ -23,6 +24,9 @@ class TwoStageHook(Hook):
         if not 0 <= share < 1:
             raise ValueError(f'share is {share}; it must be in [0, 1)')
         self.share = share
+
+    def before_train(self, runner: Runner) -> None:
+        require_epochs(runner, self)
 
     def before_train_epoch(self, runner: Runner) -> None:
         model = unwrapped(runner.model)

@@ -1,4 +1,4 @@
-"""Fit how much likeness and words weigh in saying which video a query means, by searching."""
+"""Fit the weights of likeness and words in choosing the video of a query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from demul_mm.structures import QueryEncoding, span_iou
 
 
 class Weights(NamedTuple):
-    """What is fitted: how much a video's likeness weighs, and its words within that."""
+    """What is fitted: the weight of the likeness of a video, and of BM25 within it."""
 
     video: float
     words: float
@@ -40,7 +40,7 @@ class Corpus(NamedTuple):
         queries: ``Q`` of them.
         own: ``(Q,)``, the video that each is about.
         truths: of each, its moments ``(G, 2)`` in seconds.
-        alike: ``(Q, V)``, likeness.
+        alike: ``(Q, V)``, similarity.
         words: ``(Q, V)``, BM25; 0 without texts.
     """
 
@@ -55,18 +55,18 @@ class Corpus(NamedTuple):
 @HOOKS.register_module()
 @dataclass(eq=False)
 class VideoWeightHook(Hook):
-    """Before each validation, search the held-out videos and fit what says which video it is.
+    """Before each validation, fit the weights that decide which video a query is about.
 
-    Rivals of a training batch say little of it: they are chosen for being like the query, and the
-    model has seen all of them. So two numbers are fitted where they are used, on queries of the
-    validation split, which must be held-out train videos:
+    The rivals of a training batch are no sample of what a search finds: they are chosen for high
+    similarity, and the model was trained on them. So two numbers are fitted by searching the videos
+    of the validation split, which must be held-out train videos:
 
     - ``JointScore.words_weight``, of BM25 beside the likeness of query and video: the likelihood of
       a query's video among all of them is maximised. Without texts it is 0.
     - ``JointScore.video_weight``, of both: queries are fused with the videos that are likest, and
-      the likelihood of their moments among all of these is maximised. As in a search, a query
-      whose own video is not found says nothing: were its own added, all others would be liker by
-      choice, and likeness would seem to mislead.
+      the likelihood of their moments among all of these is maximised. A query whose own video is
+      not among them is left out: adding the own video would bias the fit, since all other videos
+      were selected for high similarity.
 
     Processes share the work; each keeps all videos, so that the numbers are the same however many
     there are. Nothing is fitted while testing.
@@ -104,7 +104,7 @@ class VideoWeightHook(Hook):
         corpus = self._encode(model, loader)
         if corpus is None:
             return None
-        words = best_words([(corpus.alike, corpus.words, corpus.own)])
+        words = best_words(corpus.alike, corpus.words, corpus.own)
         rows = of_all_ranks(self._search(model, corpus, words))
         video = best_weight(list(rows.values()))
         return None if video is None else Weights(video, words)
@@ -131,7 +131,7 @@ class VideoWeightHook(Hook):
         queries = encode_queries(model, sentences)
         index = WordIndex.of([str(video.meta.get(TEXT, '')) for video in videos])
         words = np.stack([index.scores(sentence) for sentence in sentences])
-        alike = torch.stack([_likeness(model, queries.shared, video) for video in videos], 1)
+        alike = torch.stack([_similarity(model, queries.shared, video) for video in videos], 1)
         own = torch.tensor(owners)
         return Corpus(videos, queries, own, truths, alike.cpu(), torch.from_numpy(words))
 
@@ -143,8 +143,8 @@ class VideoWeightHook(Hook):
         Returns:
             what :func:`best_weight` is given, by the number of the query.
         """
-        told = words * corpus.words
-        alike, own = corpus.alike + told, corpus.own[:, None]
+        from_words = words * corpus.words
+        alike, own = corpus.alike + from_words, corpus.own[:, None]
         best = alike.topk(min(self.num_rivals + 1, len(corpus.videos)), 1).indices  # (Q, K)
         rank, world = get_dist_info()
         mine = torch.arange(len(own)) % world == rank
@@ -157,27 +157,27 @@ class VideoWeightHook(Hook):
         queries = corpus.queries.select(rows.to(corpus.queries.shared.device))
         found = localize_pairs(model, corpus.videos, queries, wanted.tolist())
         return {
-            row: self._row(moments, corpus.truths[row], weight, told[row, choice])
+            row: self._row(moments, corpus.truths[row], weight, from_words[row, choice])
             for row, moments, choice in zip(rows.tolist(), found, wanted)
         }
 
     def _row(
-        self, moments: Sequence[InstanceData], truth: Tensor, weight: float, told: Tensor
+        self, moments: Sequence[InstanceData], truth: Tensor, weight: float, from_words: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Score without the likeness, likeness and hit of all moments of one query."""
+        """Score without likeness, similarity with words, and hit of all moments of one query."""
         joint = torch.cat([found.joint for found in moments]).double()
         video = torch.cat([found.terms[:, VIDEO] for found in moments]).double()
         counts = torch.tensor([len(found.joint) for found in moments])
-        likeness = video / weight + told.double().repeat_interleave(counts).to(video.device)
+        similarity = video / weight + from_words.double().repeat_interleave(counts).to(video.device)
         hit = torch.zeros(len(joint), dtype=torch.bool)
         own = moments[0].spans
         if len(truth) and len(own):
             best = span_iou(own[:, None].double(), truth.double()[None]).amax(1)
             hit[: len(own)] = best >= self.iou_thr
-        return joint - video, likeness, hit
+        return joint - video, similarity, hit
 
 
-def _likeness(model: DeMUL, shared: Tensor, video: EncodedVideo) -> Tensor:
+def _similarity(model: DeMUL, shared: Tensor, video: EncodedVideo) -> Tensor:
     """``(Q,)``: how like a video is to each of ``shared (Q, S)``."""
     cells = video.encoding.shared[0].to(shared)
     mask = video.encoding.mask.to(shared.device)
@@ -212,7 +212,7 @@ def best_weight(
 
 
 def best_words(
-    parts: Sequence[tuple[Tensor, Tensor, Tensor]], low: float = 1.0, high: float = 1000.0
+    alike: Tensor, words: Tensor, own: Tensor, low: float = 1.0, high: float = 1000.0
 ) -> float:
     """The weight ``w`` of words that makes the right videos likeliest.
 
@@ -220,26 +220,24 @@ def best_words(
     ``a (alike + w words)``.
 
     Args:
-        parts: corpora of ``V`` videos, each ``alike (Q, V)``, ``words (Q, V)`` and the right
-            videos ``(Q,)``.
+        alike: ``(Q, V)`` of queries and videos.
+        words: ``(Q, V)``.
+        own: ``(Q,)``, the right videos.
 
     Returns:
         the weight; 0 where words say nothing.
     """
-    if not any(bool(words.any()) for _, words, _ in parts):
+    if not bool(words.any()):
         return 0.0
-    total = sum(len(own) for _, _, own in parts)
 
     def surprise(x: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.tensor(x, requires_grad=True)
-        loss = weights.sum() * 0
-        for alike, words, own in parts:
-            scores = weights[0] * alike.double() + weights[1] * words.double()
-            loss = loss + F.cross_entropy(scores, own, reduction='sum') / total
+        scores = weights[0] * alike.double() + weights[1] * words.double()
+        loss = F.cross_entropy(scores, own, reduction='sum') / len(own)
         (gradient,) = torch.autograd.grad(loss, weights)
         return loss.item(), gradient.numpy()
 
     with torch.enable_grad():  # convex in a and a w
         start, bounds = np.array([low, 0.0]), [(low, high), (0.0, high)]
-        scale, words = minimize(surprise, start, jac=True, bounds=bounds).x
-    return float(words / scale)
+        scale, scaled = minimize(surprise, start, jac=True, bounds=bounds).x
+    return float(scaled / scale)

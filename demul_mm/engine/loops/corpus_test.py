@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, barrier, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner, TestLoop
 from torch.utils.data import DataLoader
@@ -244,9 +244,7 @@ def _survived(answer: CorpusAnswer, video_id: str) -> tuple[bool, bool, bool]:
 
 def step_recall(kept: Mapping[str, tuple[bool, ...]]) -> dict[str, float]:
     """Share of queries, over all ranks and in percent, whose video was there after each step."""
-    merged: dict[str, tuple[bool, ...]] = {}
-    for part in all_gather_object(dict(kept)):
-        merged.update(part)
+    merged = of_all_ranks(kept)
     if not merged:
         return {}
     share = torch.tensor(list(merged.values())).double().mean(0) * 100

@@ -55,7 +55,8 @@ class MuonAdamW(Optimizer):
         momentum: that of Muon, with Nesterov's correction.
         betas: decay rates of AdamW's two means.
         eps: what AdamW adds to its divisor.
-        min_size: matrices with a smaller side are left to AdamW.
+        min_size: matrices with a smaller side are left to AdamW. What a resumed run has on another
+            side than before begins anew.
         kernels: whether the kernels of convolutions are such matrices too, with a row for each
             output.
         precision: type of the orthogonalisation's products; float16 lacks the range for it.
@@ -125,8 +126,8 @@ class MuonAdamW(Optimizer):
         for same in by_shape.values():
             grads = _gradients(same)
             for p in same:
-                if not self.state[p]:
-                    self.state[p]['momentum_buffer'] = torch.zeros_like(p)
+                if 'momentum_buffer' not in self.state[p]:
+                    self.state[p] = dict(momentum_buffer=torch.zeros_like(p))
             buffers = [self.state[p]['momentum_buffer'] for p in same]
             torch._foreach_mul_(buffers, group['momentum'])
             torch._foreach_add_(buffers, grads)
@@ -157,7 +158,7 @@ class MuonAdamW(Optimizer):
         if not params:
             return
         for p in params:
-            if not self.state[p]:
+            if 'exp_avg' not in self.state[p]:
                 self.state[p] = dict(
                     step=torch.zeros((), dtype=torch.float32, device=p.device),
                     exp_avg=torch.zeros_like(p),

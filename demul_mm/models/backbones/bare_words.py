@@ -1,4 +1,4 @@
-"""Which words a text has, whatever they mean together."""
+"""Vectors of the words of a text, each by itself."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +18,8 @@ SPACE = '\u2581'  # begins a piece of WordLlama's tokenizer that is
 class BareWords(nn.Module):
     """The words of a text, each for itself, as vectors whose mean tells what the text is about.
 
-    Beside a language model, which tells what the words mean together, it tells that they are there:
-    onions are called onions. The vectors are those of WordLlama (Miller, 2024,
+    A language model blends words into what they mean together; here a rare word keeps its vector,
+    so that onion is found where onions are named. The vectors are those of WordLlama (Miller, 2024,
     https://github.com/dleemiller/WordLlama): the token embeddings of large language models,
     trained on to find texts by their mean. A word piece of BERT has the sum of the vectors that its
     letters have there; special tokens and punctuation have none. No code of the package is run.
@@ -84,10 +84,10 @@ def vectors_of(pieces: list[str]) -> Tensor:
         [piece.removeprefix(INSIDE) for piece in pieces], add_special_tokens=False
     )
     table = vectors.new_zeros(len(pieces), vectors.shape[1])
-    for row, piece, told in zip(table, pieces, found):
-        ids = told.ids
+    for row, piece, encoding in zip(table, pieces, found):
+        ids = encoding.ids
         if piece.startswith(INSIDE) and ids:  # it follows no space
-            first = told.tokens[0].removeprefix(SPACE)
+            first = encoding.tokens[0].removeprefix(SPACE)
             bare = tokenizer.token_to_id(first)
             ids = [*([ids[0] if bare is None else bare] if first else []), *ids[1:]]
         row.copy_(vectors[ids].sum(0))

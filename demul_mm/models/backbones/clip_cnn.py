@@ -18,8 +18,8 @@ class ClipCNN(BaseModule):
     differences, and so colour, shape, direction and change of size arrive in the same cell of the
     map. Each cell becomes a unit vector, and the clip's features are how strongly the cell that
     fits best responds to each of ``d`` prototypes (of sentences, where ``tools/pretrain_backbone``
-    made them): what belongs to one thing stays together, where an average over the picture would
-    mix it with what others do.
+    made them): what belongs to one object stays together, where an average over the picture would
+    mix it with other objects.
 
     Args:
         num_frames: t, frames of a clip.

@@ -1,4 +1,4 @@
-"""Which words a text has."""
+"""A text as a bag of its words."""
 
 import re
 

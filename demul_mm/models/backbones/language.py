@@ -1,4 +1,4 @@
-"""The language side: a hierarchy of words, phrases and the sentence."""
+"""The language encoder: features of words, of phrases and of the whole sentence."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from demul_mm.models.layers import Dropout, masked_softmax
 from demul_mm.registry import MODELS
+from demul_mm.structures.counts import check_count
 
 
 class Language(NamedTuple):
-    """``Q`` sentences as the language encoder tells them."""
+    """Output of the language encoder for ``Q`` sentences."""
 
     words: Tensor  # (Q, L, D)
     word_mask: Tensor  # (Q, L) without the words that were dropped
@@ -31,7 +32,7 @@ class LanguageEncoder(nn.Module):
     Args:
         lm: config of the token model; it has ``out_dim`` and maps ``(ids, mask)`` to features.
         dim: model width ``D``.
-        num_phrases: slots ``K``.
+        num_phrases: slots ``K``, at least 1.
         ngrams: widths of the convolutions, odd.
         dropout: rate on the projected words.
         word_drop: share of the words that are left out of each sentence in training, after the
@@ -51,6 +52,7 @@ class LanguageEncoder(nn.Module):
         super().__init__()
         if any(n % 2 == 0 for n in ngrams):
             raise ValueError(f'ngrams are {ngrams}; each must be odd, to have a word in the middle')
+        check_count('num_phrases', num_phrases)
         self.lm = MODELS.build(lm)
         self.meaning_dim: int = getattr(self.lm, 'meaning_dim', self.lm.out_dim)
         self.project = nn.Sequential(
@@ -77,8 +79,8 @@ class LanguageEncoder(nn.Module):
         """
         tokens = self.lm(ids, mask)  # (Q, L, E)
         # Of the last layer alone, where the token model gives several.
-        told = tokens[..., -self.meaning_dim :].detach()
-        meaning = F.normalize((told * mask[..., None]).sum(1).float(), dim=-1)
+        features = tokens[..., -self.meaning_dim :].detach()
+        meaning = F.normalize((features * mask[..., None]).sum(1).float(), dim=-1)
         if self.training and self.word_drop:
             kept = torch.rand(mask.shape, device=mask.device) >= self.word_drop
             mask = mask & (kept | (torch.arange(mask.shape[1], device=mask.device) == 0))

@@ -1,4 +1,4 @@
-"""A pre-trained language model for the words, which remembers what it has read."""
+"""Token features of a pre-trained language model, kept for each sentence."""
 
 import zlib
 from collections.abc import Sequence
@@ -168,13 +168,13 @@ class TransformersLM(nn.Module):
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         own = self._buffers.get('identity')
-        told = state_dict.get(f'{prefix}identity')
-        if told is not None and (own is None or told != own.cpu()):
+        saved = state_dict.get(f'{prefix}identity')
+        if saved is not None and (own is None or saved != own.cpu()):
             raise ValueError(
                 f'the weights were trained with another language model than {self.name!r}: set '
                 f'model.{prefix}name to the one they were trained with'
             )
-        if own is not None and told is None:
+        if own is not None and saved is None:
             MMLogger.get_current_instance().warning(
                 'the weights do not tell which language model they were trained with; now '
                 f'model.{prefix}name is {self.name!r}'
@@ -211,9 +211,9 @@ class TransformersLM(nn.Module):
         }
         rank, world = get_dist_info()
         keys = self._fresh(sentences) if rank == 0 else []
-        told = [keys]
-        broadcast_object_list(told)  # what they have read before may differ
-        keys = told[0]
+        sent = [keys]
+        broadcast_object_list(sent)  # what they have read before may differ
+        keys = sent[0]
         quiet = rank > 0 or len(keys) < 2 * AHEAD
         with tqdm(total=len(keys), desc='sentences', unit='sentence', disable=quiet) as bar:
             for start in range(0, len(keys), AHEAD * world):

@@ -13,7 +13,7 @@ from demul_mm.registry import DATASETS, FEATURE_STORES, MODELS, TASK_UTILS
 
 @TASK_UTILS.register_module()
 class StoredSentences:
-    """Features of sentences from a store by query id; stands where a tokenizer does.
+    """Features of sentences from a store by query id, in the place of a tokenizer.
 
     The ids are those that data sets give their queries. So only sentences of these data sets can
     be read, to the letter: what changes sentences (``WordDrop``, ``RewordQueries``) cannot be used
@@ -69,7 +69,7 @@ class StoredSentences:
 
 @MODELS.register_module()
 class StoredTokens(nn.Module):
-    """Tokens that were features before they came: the token model for ``StoredSentences``.
+    """The token model for ``StoredSentences``, whose tokens are features already.
 
     Args:
         dim: their width.

@@ -8,7 +8,7 @@ from demul_mm.registry import MODELS
 
 @MODELS.register_module()
 class TemporalTower(nn.Module):
-    """Normalise and project the features of one stream, then let neighbouring clips talk.
+    """Normalise and project the features of one stream, then mix neighbouring clips.
 
     One tower serves one stream (visual, subtitle, audio). Cost is linear in the number of clips,
     and there is no limit on it: attention is windowed and positions are relative.

@@ -14,6 +14,7 @@ from demul_mm.models.task_modules.word_tokenizer import word_id
 from demul_mm.registry import MODELS
 
 FORMAT = 'demul_mm.word_vectors'
+COMMON_SHARE = 1e-3  # a word that makes up this share of all text weighs half
 WHERE = (
     'GloVe: https://nlp.stanford.edu/data/glove.6B.zip holds glove.6B.300d.txt (842 MB); '
     'tools/data/pack_word_vectors.py makes a small file of it that loads at once'
@@ -78,17 +79,17 @@ def _lines(path: str) -> Iterator[tuple[int, str, np.ndarray]]:
             yield number, word, row
 
 
-def even_out(vectors: Tensor, common_share: float = 1e-3) -> Tensor:
+def even_out(vectors: Tensor) -> Tensor:
     """Word vectors whose mean tells sentences apart.
 
     The mean of raw vectors is nearly the same for all sentences. So the vectors lose their mean
     and their ``d // 100`` strongest common directions (Mu and Viswanath, "All-but-the-Top", ICLR
     2018), and common words weigh less: ``a / (a + p)`` (Arora et al., "A Simple but Tough-to-Beat
-    Baseline for Sentence Embeddings", ICLR 2017), with ``p`` by Zipf's law from the rank.
+    Baseline for Sentence Embeddings", ICLR 2017), with ``a = COMMON_SHARE`` and ``p`` by Zipf's
+    law from the rank.
 
     Args:
         vectors: ``(W, d)``, common words first.
-        common_share: ``a``, the share of all words of a word that weighs half.
     """
     vectors = vectors - vectors.mean(0)
     top = vectors.shape[1] // 100
@@ -98,7 +99,7 @@ def even_out(vectors: Tensor, common_share: float = 1e-3) -> Tensor:
         vectors = vectors - vectors @ common @ common.T
     rank = torch.arange(1, len(vectors) + 1)
     share = 1 / (rank * (1 / rank).sum())
-    return vectors * (common_share / (common_share + share))[:, None]
+    return vectors * (COMMON_SHARE / (COMMON_SHARE + share))[:, None]
 
 
 def _read_packed(path: str) -> tuple[Tensor, Tensor]:

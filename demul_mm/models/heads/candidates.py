@@ -1,4 +1,4 @@
-"""What the localization head rates, and what it says of it."""
+"""Input and output tuples of the localization head."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Candidates(NamedTuple):
 
 
 class HeadOutput(NamedTuple):
-    """What the head says of ``R`` pairs; spans and distances in clips."""
+    """The head's output for ``R`` pairs; spans and distances in clips."""
 
     semantic: Tensor  # (R, K) logit: is the candidate what the query asks for
     similarity: Tensor  # (R, K) cosine of query and candidate's cell in the shared space

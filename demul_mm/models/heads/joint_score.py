@@ -45,7 +45,8 @@ class JointScore(nn.Module):
         if len(init) != len(TERMS) or min(init) <= 0:
             raise ValueError(f'init is {init}; it must be five positive numbers, for {TERMS}')
         start = torch.tensor(init[:-1], dtype=torch.float32)
-        self.raw = nn.Parameter(start.expm1().log())  # the inverse of softplus
+        # The inverse of softplus: of a large number itself, for its exponential would be infinite.
+        self.raw = nn.Parameter(torch.where(start > 20, start, start.expm1().log()))
         self.register_buffer('video_weight', torch.tensor(float(init[-1])))
         self.register_buffer('words_weight', torch.tensor(0.0))
         used = torch.tensor([term in terms for term in TERMS])

@@ -28,6 +28,8 @@ class CurveProfile(nn.Module):
         self, dim: int = 128, channels: int = 8, places: int = 25, reach: float = 4.0
     ) -> None:
         super().__init__()
+        if places < 1 or places % 2 == 0:
+            raise ValueError(f'places is {places}; it must be odd, to have one in the middle')
         self.register_buffer('offsets', torch.linspace(-reach, reach, places), persistent=False)
         self.project = nn.Linear(places * (channels + 1), dim)
 

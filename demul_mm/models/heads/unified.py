@@ -30,7 +30,6 @@ class UnifiedMomentHead(nn.Module):
         regress: whether borders are regressed; else a candidate is a fixed window around its point
             (or its span as it was proposed), and the head only classifies.
         profile: config of what a candidate sees of the curves around it; None for nothing.
-        num_curves: further curves without a meaning of their own, for the profile.
         joint: config of the joint score.
         smoothing: share of its own value that a clip of the inside curve keeps; 1 for none.
         dropout: rate on the hidden layer.
@@ -42,7 +41,6 @@ class UnifiedMomentHead(nn.Module):
         candidates: Sequence[dict] = (),
         regress: bool = True,
         profile: dict | None = None,
-        num_curves: int = 4,
         joint: dict | None = None,
         smoothing: float = 1.0,
         dropout: float = 0.1,
@@ -53,7 +51,7 @@ class UnifiedMomentHead(nn.Module):
             MODELS.build({'dim': dim, **config}) for config in candidates
         )
         self.regress = regress
-        channels = 4 + (num_curves if profile else 0)
+        channels = 4 + (4 if profile else 0)  # four for the profile alone, without a meaning
         self.profile = MODELS.build({'channels': channels, **profile}) if profile else None
         self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), Dropout(dropout))
         self.rate = nn.Linear(dim, 2)  # semantic correction, quality
@@ -175,7 +173,9 @@ class UnifiedMomentHead(nn.Module):
         return MomentCandidates(out.spans / scale, scores, terms, out.mask, self._alone(out))
 
     def _alone(self, out: HeadOutput) -> Tensor:
-        """By how much a pair's boundary terms ``(R,)`` are lower for the query's other videos."""
+        """How much the boundary term of each pair ``(R,)`` loses because start and end are
+        normalised over all videos of the query.
+        """
         curves = [curve.masked_fill(~out.clip_mask, -1e4) for curve in (out.start, out.end)]
         lost = [segment_logsumexp(one, out.query) - one.logsumexp(1) for one in curves]
         return (lost[0] + lost[1]) / 2 * self.joint.weights[BOUNDARY]

@@ -55,7 +55,6 @@ class TemporalBlock(nn.Module):
         dim: width.
         num_heads: attention heads.
         radius: attention window to either side, in clips of the level.
-        ffn_ratio: width of the feed-forward net over ``dim``.
         dropout: rate on both residual branches.
     """
 
@@ -64,7 +63,6 @@ class TemporalBlock(nn.Module):
         dim: int,
         num_heads: int = 4,
         radius: int = 8,
-        ffn_ratio: int = 2,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -73,10 +71,10 @@ class TemporalBlock(nn.Module):
         self.conv = nn.Conv1d(dim, dim, 3, padding=1, groups=dim)
         self.norm2 = nn.LayerNorm(dim)
         self.ffn = nn.Sequential(
-            nn.Linear(dim, ffn_ratio * dim),
+            nn.Linear(dim, 2 * dim),
             nn.GELU(),
             Dropout(dropout),
-            nn.Linear(ffn_ratio * dim, dim),
+            nn.Linear(2 * dim, dim),
         )
         self.dropout = Dropout(dropout)
 

@@ -1,4 +1,4 @@
-"""What DeMUL and other methods share as models of the Runner."""
+"""The base of DeMUL and of other methods."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from demul_mm.structures import MomentDataSample
 
 
 class MomentLocalizer(BaseModel):
-    """A model that finds moments: it learns, answers, or says what it makes of a batch.
+    """A model that finds moments, in the three modes of the Runner.
 
     Args:
         data_preprocessor: config of the data preprocessor.
@@ -35,7 +35,7 @@ class MomentLocalizer(BaseModel):
 
     @abstractmethod
     def raw(self, inputs: dict, data_samples: Sequence[MomentDataSample]) -> Any:
-        """What the model makes of a batch, before any answer."""
+        """The output of the model for a batch, before moments are made of it."""
 
     def forward(
         self, inputs: dict, data_samples: list[MomentDataSample] | None = None, mode: str = 'tensor'

@@ -15,11 +15,11 @@ from demul_mm.models.localizers.pairs import (
     chunk_pairs,
     hardest_negatives,
     own_pairs,
-    pad_spans,
     require_queries,
     require_streams,
+    true_spans,
 )
-from demul_mm.models.losses import TrainingBatch, refuse_moved
+from demul_mm.models.losses import TrainingBatch
 from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.models.necks.fusion import dual_encoder_pairs, mean_of_streams
 from demul_mm.models.necks.similarity_reader import similarity_curves
@@ -65,7 +65,6 @@ class DeMUL(MomentLocalizer):
             ``explain``: also say in ``pred_phrases`` which words speak for which clips.
         data_preprocessor: config of the data preprocessor.
         init_cfg: as in mmengine.
-        moved: options that the criterion has now; ValueError names each one's new place.
     """
 
     def __init__(
@@ -90,9 +89,7 @@ class DeMUL(MomentLocalizer):
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
-        **moved: object,
     ) -> None:
-        refuse_moved(dict(moved, head=head, proposal=proposal))
         super().__init__(data_preprocessor, init_cfg)
         self.language = MODELS.build(language)
         self.frame_encoder = MODELS.build(frame_encoder) if frame_encoder else None
@@ -165,9 +162,10 @@ class DeMUL(MomentLocalizer):
             longest = max(len(rows) for rows in features)
             streams['visual'] = self.data_preprocessor.pad(features, longest)
         beside = [*self.aligned, *([self.word_match] if self.word_match else [])]
-        require_streams(streams, [*self.towers, *(part.stream for part in beside)])
+        read = dict.fromkeys([*self.towers, *(part.stream for part in beside)])
+        require_streams(streams, read)
         pyramids, has_stream = {}, []
-        valid = torch.stack([streams[name][1] for name in self.towers]).any(0)  # (V, T)
+        valid = torch.stack([streams[name][1] for name in read]).any(0)  # (V, T)
         for name, tower in self.towers.items():
             x, mask = streams[name]
             pyramids[name], _ = self.pyramid(tower(x, mask), mask)
@@ -176,12 +174,14 @@ class DeMUL(MomentLocalizer):
         num_clips = valid.sum(1)
         points = self.points(valid.shape[1], valid.device)
         mask = points.valid(num_clips)
+        # Without any tower's stream, what the towers make of nothing: an index takes unit vectors.
+        present = stream_mask | ~stream_mask.any(1, keepdim=True)
         features, private, shared = self.decoupler.encode_streams(
-            pyramids, stream_mask, mask, points.level_sizes
+            pyramids, present, mask, points.level_sizes
         )
         for space in self.aligned:
-            x, told = streams[space.stream]
-            cells = self.pyramid.average(space.clips(x, told), told)
+            x, has_clip = streams[space.stream]
+            cells = self.pyramid.average(space.clips(x, has_clip), has_clip)
             shared = space.join(shared, cells)
         said = valid.new_zeros(*valid.shape, 0, dtype=torch.uint8)
         if self.word_match is not None:
@@ -203,20 +203,20 @@ class DeMUL(MomentLocalizer):
 
     def encode_tokens(self, ids: Tensor, mask: Tensor) -> QueryEncoding:
         """Encode ``Q`` tokenised sentences ``(Q, L)``."""
-        told = self.language(ids, mask)
-        shared, private = self.decoupler.encode_language(told.sentence)
-        sentence = self.decoupler.recombine_language(told.sentence, shared, private)
+        language = self.language(ids, mask)
+        shared, private = self.decoupler.encode_language(language.sentence)
+        sentence = self.decoupler.recombine_language(language.sentence, shared, private)
         for space in self.aligned:
-            shared = space.join(shared, space.queries(told.meaning, ids, mask))
+            shared = space.join(shared, space.queries(language.meaning, ids, mask))
         return QueryEncoding(
-            words=told.words,
-            word_mask=told.word_mask,
-            phrases=told.phrases,
+            words=language.words,
+            word_mask=language.word_mask,
+            phrases=language.phrases,
             sentence=sentence,
             private=private,
             shared=shared,
-            phrase_attention=told.phrase_attention,
-            meaning=told.meaning,
+            phrase_attention=language.phrase_attention,
+            meaning=language.meaning,
             asked=self.word_match.encode_query(ids, mask) if self.word_match else ids[:, :0],
         )
 
@@ -264,7 +264,7 @@ class DeMUL(MomentLocalizer):
         similarity: Tensor,
         keep: Tensor | None = None,
     ) -> HeadOutput:
-        """The head's word on ``R`` pairs.
+        """Fuse ``R`` pairs and rate the candidates of each.
 
         Args:
             videos: encoded videos.
@@ -278,13 +278,13 @@ class DeMUL(MomentLocalizer):
         rows, texts = videos.for_fusion(video), queries.select(query)
         if self.reader is not None:
             shared = videos.shared[:, : points.level_sizes[0]], queries.shared
-            cosine, told = similarity_curves(
+            cosine, valid = similarity_curves(
                 self.aligned, self.reader.learned, *shared, video, query
             )
             if self.word_match is not None:
                 found = self.word_match(videos.said, queries.asked, video, query)
-                cosine, told = (torch.cat(pair, 1) for pair in zip(found, (cosine, told)))
-            x = self.reader(rows.points, cosine, told, rows.num_clips, points)
+                cosine, valid = (torch.cat(pair, 1) for pair in zip(found, (cosine, valid)))
+            x = self.reader(rows.points, cosine, valid, rows.num_clips, points)
             rows = rows._replace(points=x)
         base = self.head.base_logit(similarity)
         if self.neck is None:
@@ -307,7 +307,7 @@ class DeMUL(MomentLocalizer):
             false = self.encode_tokens(inputs['hard_ids'], inputs['hard_mask']).shared
         device = videos.mask.device
         owner = own_pairs([len(s.queries) for s in data_samples], device)  # (Q,)
-        spans, span_mask = pad_spans(data_samples, device)
+        spans, span_mask = true_spans(data_samples, device)
         points = self.points(self.padded_clips(videos), device)
         exact = torch.autocast(device.type, enabled=False)  # similarities and losses in float32
         with exact:

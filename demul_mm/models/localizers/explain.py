@@ -1,4 +1,4 @@
-"""Which words of a query speak for which clips of a video."""
+"""How much each word of a query contributes to the score of each clip."""
 
 import re
 from collections.abc import Sequence

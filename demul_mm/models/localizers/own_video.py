@@ -1,4 +1,4 @@
-"""The frame of other methods: models that answer each query in its own video."""
+"""The base of methods that answer each query in its own video."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from demul_mm.device import to_device
 from demul_mm.models.localizers.base import MomentLocalizer, with_defaults
-from demul_mm.models.localizers.pairs import own_pairs, pad_spans, require_queries, require_streams
+from demul_mm.models.localizers.pairs import own_pairs, require_queries, require_streams, true_spans
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
 
@@ -58,8 +58,8 @@ class OwnVideoLocalizer(MomentLocalizer):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.language = MODELS.build(language)
-        self.streams = tuple(streams)
-        self.in_dim: int = sum(stream['in_dim'] for stream in streams.values())
+        self.streams = {name: int(stream['in_dim']) for name, stream in streams.items()}
+        self.in_dim = sum(self.streams.values())
         testing = with_defaults('test_cfg', test_cfg, nms=dict(type='MomentNMS'), max_pairs=256)
         self.nms = TASK_UTILS.build(testing['nms'])
         if not self.nms.of_probabilities:
@@ -103,9 +103,13 @@ class OwnVideoLocalizer(MomentLocalizer):
         streams, ids = inputs['streams'], inputs['ids']
         require_streams(streams, self.streams)
         mask = torch.stack([streams[name][1] for name in self.streams]).any(0)
+        rows = [
+            x if x.shape[-1] else x.new_zeros(*mask.shape, width)  # no video of the batch has it
+            for x, width in zip((streams[name][0] for name in self.streams), self.streams.values())
+        ]
         extents = [sample.metainfo.get('extent', sample.duration) for sample in samples]
         return OwnVideoBatch(
-            clips=torch.cat([streams[name][0] for name in self.streams], -1),
+            clips=torch.cat(rows, -1),
             mask=mask,
             text=None if ids is None else self.language(ids, inputs['word_mask']),
             owner=own_pairs([len(sample.queries) for sample in samples], mask.device),
@@ -117,7 +121,7 @@ class OwnVideoLocalizer(MomentLocalizer):
         require_queries(inputs)
         batch = self.make_batch(inputs, data_samples)
         out = in_float32(self.run(batch))
-        spans, span_mask = pad_spans(data_samples, batch.mask.device)
+        spans, span_mask = true_spans(data_samples, batch.mask.device)
         with torch.autocast(batch.mask.device.type, enabled=False):
             return self.loss_by_feat(out, batch, spans, span_mask)
 

@@ -1,4 +1,4 @@
-"""Which query meets which video."""
+"""Pairing of queries with videos."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -33,8 +33,11 @@ def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
     return to_device(torch.from_numpy(owner), device)
 
 
-def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
-    """True moments of all queries: ``(Q, G, 2)`` in [0, 1] of the clip axis, mask ``(Q, G)``."""
+def true_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
+    """True moments of all queries: ``(Q, G, 2)`` in [0, 1] of the clip axis, mask ``(Q, G)``.
+
+    A moment that begins where the clips have ended is none: no clip shows it.
+    """
     rows = [(span, sample) for sample in samples for span in sample.gt_spans]
     counts = np.array([len(span) for span, _ in rows], dtype=np.int64)
     mask = np.arange(counts.max(initial=0)) < counts[:, None]  # (Q, G)
@@ -43,7 +46,8 @@ def pad_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tupl
         extents = [sample.metainfo.get('extent', sample.duration) for _, sample in rows]
         flat = np.concatenate([span.numpy() for span, _ in rows])  # in the order of the mask
         flat = flat / np.repeat(np.array(extents, np.float32), counts)[:, None]
-        spans[mask] = flat.clip(0, 1)
+        spans[mask] = flat = flat.clip(0, 1)
+        mask[mask] = flat[:, 0] < flat[:, 1]
     return to_device(torch.from_numpy(spans), device), to_device(torch.from_numpy(mask), device)
 
 

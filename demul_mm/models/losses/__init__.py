@@ -8,7 +8,6 @@ from demul_mm.models.losses.localization import (
     SpanDIoULoss,
     segment_logsumexp,
 )
-from demul_mm.models.losses.moved import MOVED, refuse_moved, without_moved
 from demul_mm.models.losses.representation import (
     CrossCorrelationLoss,
     ModalityConfusionLoss,
@@ -18,7 +17,6 @@ from demul_mm.models.losses.representation import (
 from demul_mm.models.losses.retrieval import RetrievalLoss
 
 __all__ = [
-    'MOVED',
     'CrossCorrelationLoss',
     'FusionDistillation',
     'ListwiseLoss',
@@ -30,7 +28,5 @@ __all__ = [
     'SpanDIoULoss',
     'TrainingBatch',
     'phrase_overlap',
-    'refuse_moved',
     'segment_logsumexp',
-    'without_moved',
 ]

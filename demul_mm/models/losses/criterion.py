@@ -1,4 +1,4 @@
-"""All that DeMUL learns from: one criterion, one table of weights, targets made once a step."""
+"""The training criterion of DeMUL: all losses, with one table of weights."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demul_mm.models.losses.curves import boundary_loss, inside_loss, masked_mean
-from demul_mm.models.losses.representation import phrase_overlap
+from demul_mm.models.losses.representation import (
+    CrossCorrelationLoss,
+    ModalityConfusionLoss,
+    phrase_overlap,
+)
+from demul_mm.models.losses.retrieval import RetrievalLoss
 from demul_mm.models.losses.targets import Targets, same_moment, touching
 from demul_mm.models.task_modules.assigner import assign_by_iou
 from demul_mm.models.task_modules.points import PyramidPoints
@@ -47,7 +52,7 @@ class TrainingBatch(NamedTuple):
     owner: Tensor  # (Q,) the video of each query
     points: PyramidPoints
     similarity: Tensor  # (Q, V, M) cosines in the shared space
-    likeness: Tensor  # (Q, V) of query and video
+    video_similarity: Tensor  # (Q, V) of query and video
     false: Tensor | None  # (H, S) shared vectors of queries that are true of no moment
 
 
@@ -84,11 +89,9 @@ class MomentCriterion(nn.Module):
         self.dim = dim
         self.weights = {**WEIGHTS, **(weights or {})}
         self.assigner = TASK_UTILS.build(assigner or dict(type='ScaleAssigner'))
-        self.retrieval = MODELS.build(dict(type='RetrievalLoss', contrast=contrast))
-        self.decorrelation = MODELS.build(dict(type='CrossCorrelationLoss'))
-        self.confusion = None
-        if self.weights['confusion']:
-            self.confusion = MODELS.build(dict(type='ModalityConfusionLoss', dim=dim))
+        self.retrieval = RetrievalLoss(contrast)
+        self.decorrelation = CrossCorrelationLoss()
+        self.confusion = ModalityConfusionLoss(dim) if self.weights['confusion'] else None
         self.semantic = MODELS.build(semantic or dict(type='QualityFocalLoss'))
         self.span = MODELS.build(span or dict(type='SpanDIoULoss'))
         self.joint = MODELS.build(joint or dict(type='ListwiseLoss'))
@@ -157,7 +160,7 @@ class MomentCriterion(nn.Module):
             touches = touching(batch.points, targets.spans, targets.mask)
             terms |= self.retrieval(
                 cells=batch.similarity,
-                videos=batch.likeness,
+                videos=batch.video_similarity,
                 owner=owner,
                 positive=positive,
                 counted=videos.mask[owner] & (positive | ~touches),

@@ -34,7 +34,9 @@ def boundary_loss(
 
 
 def inside_loss(inside: Tensor, mask: Tensor, truth: Tensor, truth_mask: Tensor) -> Tensor:
-    """Cross-entropy towards how much of each clip a moment fills: a short one is somewhere, too.
+    """Cross-entropy towards the share of each clip that a moment fills.
+
+    So moments shorter than a clip still get a target.
 
     Args:
         inside: ``(R, T)`` logits.

@@ -17,19 +17,17 @@ class QualityFocalLoss(nn.Module):
 
     Args:
         beta: how strongly easy candidates are played down.
-        loss_weight: factor of the result.
     """
 
-    def __init__(self, beta: float = 2.0, loss_weight: float = 1.0) -> None:
+    def __init__(self, beta: float = 2.0) -> None:
         super().__init__()
         self.beta = beta
-        self.loss_weight = loss_weight
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor, normalizer: Tensor) -> Tensor:
         """``logits``, ``target`` in [0, 1], ``mask``, all of one shape; sum over ``normalizer``."""
         weight = (logits.sigmoid() - target).abs() ** self.beta
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction='none') * weight
-        return self.loss_weight * (loss * mask).sum() / normalizer
+        return (loss * mask).sum() / normalizer
 
 
 @MODELS.register_module()
@@ -37,14 +35,7 @@ class SpanDIoULoss(nn.Module):
     """``1 - DIoU`` of spans: IoU, and the distance of the centres over the hull when apart.
 
     Zheng et al., Distance-IoU Loss, 2020, in one dimension.
-
-    Args:
-        loss_weight: factor of the result.
     """
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor, normalizer: Tensor) -> Tensor:
         """Spans ``(..., 2)`` and ``weight (...)``; the weighted sum over ``normalizer``."""
@@ -53,7 +44,7 @@ class SpanDIoULoss(nn.Module):
         )
         gap = (pred.sum(-1) - target.sum(-1)).abs() / 2
         loss = 1 - span_iou(pred, target) + (gap / hull.clamp(min=1e-6)) ** 2
-        return self.loss_weight * (loss * weight).sum() / normalizer
+        return (loss * weight).sum() / normalizer
 
 
 @MODELS.register_module()
@@ -105,13 +96,11 @@ class FusionDistillation(nn.Module):
 
     Args:
         temperature: divisor of the similarities, as in the contrast that trains them.
-        teacher_temperature: divisor of the joint scores.
     """
 
-    def __init__(self, temperature: float = 0.07, teacher_temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float = 0.07) -> None:
         super().__init__()
         self.temperature = temperature
-        self.teacher_temperature = teacher_temperature
 
     def forward(self, similarity: Tensor, scores: Tensor, mask: Tensor, query: Tensor) -> Tensor:
         """One number for ``R`` pairs, at least 0.
@@ -123,7 +112,7 @@ class FusionDistillation(nn.Module):
             query: ``(R,)`` int64: pairs of one query compete.
         """
         student = _segment_log_softmax(similarity / self.temperature, mask, query)
-        teacher = _segment_log_softmax(scores.detach() / self.teacher_temperature, mask, query)
+        teacher = _segment_log_softmax(scores.detach(), mask, query)
         divergence = (teacher.exp() * mask * (teacher - student)).sum()
         number = torch.zeros_like(query).index_fill(0, query, 1).sum()  # of queries
         return divergence / number.clamp(min=1)

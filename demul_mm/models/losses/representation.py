@@ -52,18 +52,19 @@ class MultiPositiveInfoNCE(nn.Module):
         return self.loss_weight * loss.sum() / has_positive.sum().clamp(min=1)
 
 
-@MODELS.register_module()
 class CrossCorrelationLoss(nn.Module):
     """Squared cross-correlation of shared and private dimensions over a batch; 0 when unrelated."""
 
     def forward(self, shared: Tensor, private: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One number in [0, 1]; 0 for fewer than two rows.
+        """One number in [0, 1]; 0 for fewer than two rows, and where ``P`` is 0.
 
         Args:
             shared: ``(N, S)``.
             private: ``(N, P)``.
             mask: ``(N,)`` bool, the rows that count; None: all.
         """
+        if not private.shape[1]:
+            return shared.float().sum() * 0
         keep = shared.new_ones(len(shared), 1) if mask is None else mask[:, None].to(shared.dtype)
         number = keep.sum().clamp(min=1)
         a, b = (
@@ -83,9 +84,8 @@ class _ReverseGradient(torch.autograd.Function):
         return -grad
 
 
-@MODELS.register_module()
 class ModalityConfusionLoss(nn.Module):
-    """A linear classifier tells the modality from the shared part, and the shared part resists.
+    """Train the shared part so that a linear classifier cannot tell the modality from it.
 
     Gradient reversal (Ganin and Lempitsky, 2015).
 
@@ -98,7 +98,7 @@ class ModalityConfusionLoss(nn.Module):
         self.classifier = nn.Linear(dim, 1)
 
     def forward(self, video: Tensor, query: Tensor) -> Tensor:
-        """``video (N, S)`` and ``query (Q, S)`` to one number; log 2 when they cannot be told."""
+        """``video (N, S)`` and ``query (Q, S)`` to one number; log 2 when both look the same."""
         logit_v = self.classifier(_ReverseGradient.apply(video)).float()
         logit_q = self.classifier(_ReverseGradient.apply(query)).float()
         return (F.softplus(-logit_v).mean() + F.softplus(logit_q).mean()) / 2

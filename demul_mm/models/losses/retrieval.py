@@ -7,13 +7,12 @@ from demul_mm.models.task_modules.semantic_memory import SemanticMemory
 from demul_mm.registry import MODELS
 
 
-@MODELS.register_module()
 class RetrievalLoss(nn.Module):
     """Contrast queries with the moments and with the videos of a batch, both ways.
 
     A moment's own cells are positives; the other cells of its video are negatives where they do not
     touch it, and so are all cells of other videos and the memory's moments, as far as their
-    captions tell of something else.
+    captions describe something else.
 
     Args:
         contrast: config of the contrast used for all three.
@@ -98,7 +97,7 @@ class RetrievalLoss(nn.Module):
         if memory is not None:
             soft = memory.soft_label(meaning, meaning)
         if false is not None:
-            # They are meant to be alike and yet false, so likeness excuses none of them.
+            # They are meant to be alike and yet false, so similarity excuses none of them.
             similarity = torch.cat([similarity, moment @ false.T], 1)  # (Q, Q + H)
             same, soft = (nn.functional.pad(t, (0, len(false))) for t in (same, soft))
         return self.contrast(similarity, same, torch.ones_like(same), soft)

@@ -1,4 +1,4 @@
-"""What is true of a batch, made once a step."""
+"""Training targets of a batch, made once a step."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from demul_mm.structures import span_iou
 
 
 class Targets(NamedTuple):
-    """The true moments of ``R`` pairs, and the cells that answer for them."""
+    """The true moments of ``R`` pairs, and the cells that are assigned to them."""
 
     spans: Tensor  # (R, G, 2) in clips
     mask: Tensor  # (R, G)
-    positive: Tensor  # (R, M) cells that answer for a moment
+    positive: Tensor  # (R, M) cells that are assigned to a moment
     own: Tensor  # (R, M, 2) the moment that each cell is compared with, in clips
 
     def with_rivals(self, number: int) -> 'Targets':

@@ -53,12 +53,15 @@ class AlignedStream(nn.Module):
     def clips(self, x: Tensor, mask: Tensor) -> Tensor:
         """Clips ``(V, T, E)`` of length one, without their mean; zero outside ``mask (V, T)``.
 
-        Clips of zeros (where nothing is said) do not count and stay zero.
+        Clips of zeros (where nothing is said) do not count and stay zero. ``E`` is 0 where no video
+        of a batch has the stream.
         """
+        if not x.shape[-1]:
+            x = x.new_zeros(*x.shape[:-1], len(self.clip_mean))
         return self._centre(x, mask & (x != 0).any(-1), self.clip_mean, 0)
 
     def queries(self, meaning: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """``Q`` sentences likewise, of which ``meaning (Q, E)`` is told, or by their words.
+        """``Q`` sentences likewise, by their ``meaning (Q, E)`` or by their words.
 
         Args:
             meaning: ``(Q, E)`` of the language encoder.
@@ -86,13 +89,15 @@ class AlignedStream(nn.Module):
         shared, aligned = joined[..., : -self.width].float(), joined[..., -self.width : -1].float()
         return F.normalize(shared, dim=-1), F.normalize(aligned, dim=-1)
 
-    def _centre(self, x: Tensor, told: Tensor, mean: Tensor, side: int) -> Tensor:
-        keep = told[..., None].float()
+    def _centre(self, x: Tensor, valid: Tensor, mean: Tensor, side: int) -> Tensor:
+        keep = valid[..., None].float()
         unit = F.normalize(x.float(), dim=-1) * keep
         if self.training:
             with torch.no_grad():
-                batch = unit.flatten(0, -2).sum(0) / keep.sum().clamp(min=1)
-                all_reduce(batch, op='mean')  # one mean for all ranks
-                self.seen[side] += 1
-                mean += (batch - mean) / self.seen[side]
+                sums = torch.cat([unit.flatten(0, -2).sum(0), keep.sum()[None]])
+                all_reduce(sums, op='sum')  # one mean for all ranks
+                any_valid = (sums[-1] > 0).float()
+                self.seen[side] += any_valid
+                off = sums[:-1] / sums[-1].clamp(min=1) - mean
+                mean += any_valid * off / self.seen[side].clamp(min=1)
         return (unit - mean) * keep

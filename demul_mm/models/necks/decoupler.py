@@ -1,4 +1,4 @@
-"""The semantic decoupler: what both modalities can say, and what only one can."""
+"""The semantic decoupler: splits each modality into a shared and a private part."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from demul_mm.registry import MODELS
 
 
 class _Decoupled(nn.Module):
-    """The modality's own way into the shared space, and its private part."""
+    """The layers of one modality: into the shared space, to its private part, and back together."""
 
     def __init__(self, dim: int, shared_dim: int, private_dim: int, dropout: float) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Centring(nn.Module):
     """Brings the vectors of a modality to unit length, without the mean of each level.
 
     In training that is the batch's own, through which gradients flow, as in batch normalisation;
-    running means are for later, and for what is alone.
+    the running means are used at test and for batches of one.
 
     Args:
         momentum: share of the new in the running means; 0: no mean is taken off.
@@ -64,10 +64,11 @@ class Centring(nn.Module):
             numbers = torch.stack([n.sum() for n in keep.sum(0).split(sizes)])[:, None]
             now = torch.stack([s.sum(0) for s in sums]) / numbers.clamp(min=1)
             with torch.no_grad():
-                told = now.detach().clone()
-                all_reduce(told, op='mean')  # the same means for all ranks
-                means.lerp_(told, self.momentum)
-            means = torch.where(numbers > 1, now, means)  # nothing is left of one without its own
+                average = now.detach().clone()
+                all_reduce(average, op='mean')  # the same means for all ranks
+                means.lerp_(average, self.momentum)
+            # A single vector minus its own mean is zero.
+            means = torch.where(numbers > 1, now, means)
         return F.normalize(x - torch.cat([m.expand(n, -1) for m, n in zip(means, sizes)]), dim=-1)
 
 

@@ -13,19 +13,21 @@ GATE_GAIN = 16.0
 
 
 class RelationMix(nn.Module):
-    """Attention among the candidates of a pair, which know where they lie and how long they are.
+    """Attention among the candidates of a pair, with their places and lengths.
 
     It lets candidates be compared ("the second time", "after that"), at a cost that depends on
     their number and not on the video's length.
 
     Args:
-        dim: width ``D``.
+        dim: width ``D``, a multiple of ``num_heads``.
         num_heads: heads.
         num_bands: frequencies of the place in the video.
     """
 
     def __init__(self, dim: int, num_heads: int = 4, num_bands: int = 8) -> None:
         super().__init__()
+        if dim % num_heads:
+            raise ValueError(f'dim {dim} is not a multiple of num_heads {num_heads}')
         self.num_heads = num_heads
         self.num_bands = num_bands
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -49,7 +51,8 @@ class RelationMix(nn.Module):
 
 
 class FusionStage(nn.Module):
-    """The video reads the text through a gate, candidates talk, the text reads the video.
+    """The video reads the text through a gate, candidates attend to each other, the text reads the
+    video.
 
     ``V <- V + tanh(a) * sigmoid(W [V; c]) * c`` with ``a = 0`` at the start, so that an untrained
     stage leaves the video as it is. ``c`` is the text that a point attends to, times the point; a

@@ -1,4 +1,4 @@
-"""What the curve of a sentence's likeness to the clips of a video says of its moments."""
+"""Reading moments from the curve of similarity between a sentence and the clips of a video."""
 
 from collections.abc import Iterable
 
@@ -21,8 +21,9 @@ class SimilarityReader(nn.Module):
     thousand queries teach it, where they cannot teach what wide features mean. The curves are those
     of the aligned spaces, of the shared space that is learned, and of ``WordMatch``. Dilated
     convolutions go along the clips; means and maxima of their features go up the pyramid, and the
-    cells of a level see their neighbours. What was read is added to the cells, whose own features a
-    gate lets in from nothing. Cost linear in the clips: ``T * width ** 2`` a layer.
+    cells of a level see their neighbours. What was read is added to the cells, whose own features
+    come in through a gate that is closed at first. Cost linear in the clips: ``T * width ** 2`` a
+    layer.
 
     Args:
         dim: width ``D`` of the cells.
@@ -61,23 +62,23 @@ class SimilarityReader(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, cells: Tensor, cosine: Tensor, told: Tensor, num_clips: Tensor, points: PyramidPoints
+        self, cells: Tensor, cosine: Tensor, valid: Tensor, num_clips: Tensor, points: PyramidPoints
     ) -> Tensor:
         """Read the curves of ``R`` pairs.
 
         Args:
             cells: ``(R, N, M, D)`` of ``N`` streams.
             cosine: ``(R, C, T)`` of the sentence and each clip.
-            told: ``(R, C, T)`` bool, False where the clip has nothing that could be compared.
+            valid: ``(R, C, T)`` bool, False where the clip has nothing that could be compared.
             num_clips: ``(R,)``.
             points: geometry of the ``M`` cells.
 
         Returns:
             ``(R, N, M, D)``.
         """
-        valid = torch.arange(cosine.shape[-1], device=cosine.device) < num_clips[:, None]
-        keep = valid[:, None].to(cosine.dtype)  # (R, 1, T)
-        x = F.gelu(self.stem(self._channels(cosine, told, keep) * keep)) * keep
+        inside = torch.arange(cosine.shape[-1], device=cosine.device) < num_clips[:, None]
+        keep = inside[:, None].to(cosine.dtype)  # (R, 1, T)
+        x = F.gelu(self.stem(self._channels(cosine, valid, keep) * keep)) * keep
         for conv in self.clips:
             x = x + self.dropout(F.gelu(conv(x))) * keep
         mean = top = x
@@ -96,13 +97,13 @@ class SimilarityReader(nn.Module):
         return (GATE_GAIN * self.gate).tanh() * cells + read[:, None]
 
     @staticmethod
-    def _channels(cosine: Tensor, told: Tensor, keep: Tensor) -> Tensor:
+    def _channels(cosine: Tensor, valid: Tensor, keep: Tensor) -> Tensor:
         """``(R, 3 C, T)``: where a curve stands in its video, how high, and where it is known."""
         number = keep.sum(-1, keepdim=True).clamp(min=1)
         centred = (cosine - (cosine * keep).sum(-1, keepdim=True) / number) * keep
         # A flat curve, as of a single clip: the root has no gradient at zero.
         variance = (centred.square().sum(-1, keepdim=True) / number).clamp(min=1e-12)
-        known = told.to(cosine.dtype) * 2 - 1
+        known = valid.to(cosine.dtype) * 2 - 1
         return torch.cat([centred / (variance.sqrt() + 1e-4), 5 * cosine, known], 1)
 
 
@@ -137,5 +138,5 @@ def similarity_curves(
         none = clips.new_zeros(len(video), 0, clips.shape[1])
         return none, none.bool()
     curves = [torch.einsum('rte,re->rt', c[video], q[query]) for c, q in pairs]
-    told = [(c != 0).any(-1)[video] for c, _ in pairs]
-    return torch.stack(curves, 1), torch.stack(told, 1)
+    valid = [(c != 0).any(-1)[video] for c, _ in pairs]
+    return torch.stack(curves, 1), torch.stack(valid, 1)

@@ -99,5 +99,5 @@ class WordMatch(nn.Module):
             (F.max_pool1d(hits, window, 1, window // 2) * weight[..., None]).sum(1)
             for window in self.windows
         ]
-        told = (said != 0).any(-1)[video][:, None]
-        return torch.stack(curves, 1), told.expand(-1, len(curves), -1)
+        valid = (said != 0).any(-1)[video][:, None]
+        return torch.stack(curves, 1), valid.expand(-1, len(curves), -1)

@@ -1,4 +1,4 @@
-"""Parts without a place of their own in the data's way: geometry, assignment, calibration."""
+"""Further parts: geometry of the pyramid, assignment, calibration, memories, tokenizers."""
 
 from demul_mm.models.task_modules.assigner import ScaleAssigner
 from demul_mm.models.task_modules.calibrator import ScoreCalibrator

@@ -1,4 +1,4 @@
-"""Which candidates answer for which true moment."""
+"""Assignment of candidates to true moments."""
 
 from dataclasses import dataclass
 

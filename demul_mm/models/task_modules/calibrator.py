@@ -19,8 +19,8 @@ class ScoreCalibrator(nn.Module):
     IoU >= .5. It keeps the order of scores. The two numbers are buffers: they are saved with the
     weights, and no optimizer touches them.
 
-    That probability takes for granted that the video holds the moment. Whether it does is asked of
-    another number, how much the query is like the video: :meth:`match` says how usual so low a
+    That probability takes for granted that the video holds the moment. Whether it does is judged
+    by another number, the likeness of query and video: :meth:`match` says how usual so low a
     likeness is for queries whose moment is there.
     """
 

@@ -1,4 +1,4 @@
-"""How long moments last that are asked for in such words: transfer from other videos."""
+"""Prior over moment length, from training queries with similar text."""
 
 import math
 
@@ -18,18 +18,16 @@ class LengthMemory(nn.Module):
     """Remembers how many seconds the moments of the training queries last.
 
     A model over a fixed number of clips does not see seconds, though an action takes about as long
-    in every video: who opens a door needs no minute. What training queries in like words asked for
-    gives a likelihood of each length, a Nadaraya-Watson estimate over the language model's sentence
-    vectors::
+    in every video: opening a door does not take a minute. The lengths of the moments of training
+    queries with similar text give a likelihood of each length, a Nadaraya-Watson estimate over the
+    language model's sentence vectors::
 
         log sum_i softmax_i(cos(query, query_i) / temperature)
                   exp(-(log seconds - log seconds_i)^2 / 2 bandwidth^2)
 
-    ``weight`` times that is added to the joint score of a candidate. Nothing is learned by descent,
-    so a query of the training set cannot recite its own moment:
-    :class:`~demul_mm.engine.hooks.LengthMemoryHook` fills the memory with the training queries and
-    fits the weight on held-out videos. Until then, and without a memory in an older checkpoint, it
-    adds nothing.
+    ``weight`` times that is added to the joint score of a candidate. Nothing is learned by gradient
+    descent: :class:`~demul_mm.engine.hooks.LengthMemoryHook` fills the memory with the training
+    queries and fits the weight on held-out videos. Until then it adds nothing.
 
     Args:
         caption_dim: width ``E`` of the sentences' vectors.

@@ -1,4 +1,4 @@
-"""Where moments lie of which nothing is read: what a model that may be wrong falls back on."""
+"""Query-independent prior over moment location."""
 
 import torch
 from scipy.cluster.vq import kmeans2
@@ -9,22 +9,20 @@ from demul_mm.registry import MODELS
 
 @MODELS.register_module()
 class MomentPrior(nn.Module):
-    """Remembers where in their videos the moments of the training queries lie, by a few of them.
+    """A few places where the moments of the training queries lie in their videos.
 
-    The softmax of a query's scores says how likely each candidate is, and is surer than it should
-    be: when the truth is none of what the model rates high, it lies about anywhere. Then it is
-    likeliest where moments lie in general. With the probability ``weight`` the truth is taken for
-    one of ``size`` such places, each as likely as it was among training moments, whatever the
-    query; otherwise for one of the model's candidates::
+    The softmax of a query's scores is overconfident: where the truth is none of the candidates that
+    the model rates high, it is likeliest where moments lie in general. With the probability
+    ``weight`` the truth is taken to be one of ``size`` such places, each as likely as it was among
+    training moments, whatever the query; otherwise to be one of the model's candidates::
 
         p(moment) = (1 - weight) softmax(scores) + weight share
 
-    So an answer of several moments covers what else is likely once the model's own candidates have
-    been covered, as that of a language-blind floor does. It pays where videos are short enough for
-    a few windows to cover them. The places are candidates of their own, too. Nothing is learned by
-    descent: :class:`~demul_mm.engine.hooks.MomentPriorHook` takes the places from the training
-    split and fits ``weight`` on held-out videos. Until then, and without one in an older
-    checkpoint, it adds nothing.
+    So the later ones of several moments cover places that are likely in general, as a
+    language-blind floor does. It helps where videos are short enough for a few windows to cover
+    them. The places become candidates of their own. Nothing is learned by gradient descent:
+    :class:`~demul_mm.engine.hooks.MomentPriorHook` takes the places from the training split and
+    fits ``weight`` on held-out videos. Until then it adds nothing.
 
     Args:
         size: how many places are remembered at most, ``K``.

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from demul_mm.registry import TASK_UTILS
 from demul_mm.structures import span_iou
 
 
@@ -51,7 +50,6 @@ def padded_length(num_cells: int, num_levels: int) -> int:
     return num_cells * divisor // (2 * divisor - 1)
 
 
-@TASK_UTILS.register_module()
 class PointGenerator:
     """Cells of a pyramid whose level ``l`` has stride ``2 ** l``.
 

@@ -1,4 +1,4 @@
-"""The semantic memory: what the train split has shown, for transfer across videos."""
+"""The semantic memory: captions and moments of the train split, for transfer across videos."""
 
 import torch
 import torch.nn.functional as F

@@ -389,6 +389,11 @@ def test_an_even_ngram_has_no_middle():
         LanguageEncoder(dict(type='TinyTokens'), ngrams=(1, 2))
 
 
+def test_there_is_a_phrase_at_least():
+    with pytest.raises(ValueError, match='num_phrases is 0; it must be at least 1'):
+        LanguageEncoder(dict(type='TinyTokens'), num_phrases=0)
+
+
 def test_progress_bars_stay_as_they_were() -> None:
     before = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -6,8 +6,8 @@ import torch
 from demul_mm.models.heads import TERMS, JointScore
 
 
-def test_it_starts_at_the_weights_it_is_given():
-    init = (1.0, 2.0, 0.1, 0.5, 3.0)
+@pytest.mark.parametrize('init', [(1.0, 2.0, 0.1, 0.5, 3.0), (100.0, 1e4, 19.9, 20.1, 1e-3)])
+def test_it_starts_at_the_weights_it_is_given(init: tuple[float, ...]):
     assert JointScore(init=init).weights.tolist() == pytest.approx(init, rel=1e-5)
 
 

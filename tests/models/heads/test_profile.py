@@ -42,3 +42,9 @@ def test_it_interpolates_inside_the_video_and_fades_to_nothing_outside(
 
     assert values == pytest.approx(read(curve[:8]), abs=1e-5)
     assert valid == pytest.approx(read(torch.ones(8)), abs=1e-5)
+
+
+@pytest.mark.parametrize('places', [0, 4])
+def test_without_a_middle_place_it_is_refused(places: int):
+    with pytest.raises(ValueError, match=f'places is {places}; .* odd'):
+        CurveProfile(dim=10, channels=1, places=places)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from demul_mm.models.heads import TERMS
 from demul_mm.models.localizers import DeMUL
-from demul_mm.models.localizers.pairs import chunk_pairs, hardest_negatives, own_pairs, pad_spans
+from demul_mm.models.localizers.pairs import chunk_pairs, hardest_negatives, own_pairs, true_spans
 from demul_mm.models.losses.targets import same_moment
 from demul_mm.structures import MomentCandidates
 from tests.models.tiny import SENTENCES, tiny_data, tiny_sample
@@ -87,11 +87,11 @@ def test_pad_spans_scales_by_the_extent_and_clips():
     one.gt_spans = [torch.tensor([[2.0, 5.0], [18.0, 30.0]]), torch.zeros(0, 2)]
     two.gt_spans = [torch.tensor([[1.0, 2.0]])]
     two.set_metainfo(dict(extent=8.0))
-    spans, mask = pad_spans([one, two], torch.device('cpu'))
+    spans, mask = true_spans([one, two], torch.device('cpu'))
     assert mask.tolist() == [[True, True], [False, False], [True, False]]
     expected = [[0.1, 0.25], [0.9, 1.0], [0.125, 0.25]]
     torch.testing.assert_close(spans[mask], torch.tensor(expected))
-    assert pad_spans([], torch.device('cpu'))[0].shape == (0, 0, 2)
+    assert true_spans([], torch.device('cpu'))[0].shape == (0, 0, 2)
 
 
 @pytest.mark.parametrize(('pairs', 'points', 'budget'), [(7, 10, 25), (3, 10, 1), (5, 4, 1000)])

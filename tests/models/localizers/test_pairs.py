@@ -2,7 +2,7 @@
 
 import torch
 
-from demul_mm.models.localizers.pairs import own_pairs, pad_spans
+from demul_mm.models.localizers.pairs import own_pairs, true_spans
 from tests.models.tiny import tiny_sample
 
 CPU = torch.device('cpu')
@@ -20,7 +20,7 @@ def test_moments_are_padded_as_one_by_one() -> None:
     second.set_metainfo(dict(extent=33.0))
     second.gt_spans = [[[3.0, 9.0], [20.0, 40.0], [-2.0, 1.0]], []]
     empty.gt_spans = [[], []]
-    spans, mask = pad_spans([first, second, empty], CPU)
+    spans, mask = true_spans([first, second, empty], CPU)
     assert spans.shape == (6, 3, 2)
     assert spans.dtype == torch.float32
     rows = [
@@ -34,10 +34,20 @@ def test_moments_are_padded_as_one_by_one() -> None:
         assert valid.tolist() == [True] * len(row) + [False] * (3 - len(row))
 
 
+def test_a_moment_behind_the_last_clip_is_none() -> None:
+    """The features may end before the video: nothing shows what happens then."""
+    sample = tiny_sample(16.0, ['a', 'b'])
+    sample.set_metainfo(dict(extent=12.0))
+    sample.gt_spans = [[[13.0, 16.0], [3.0, 6.0]], [[12.0, 16.0]]]
+    spans, mask = true_spans([sample], CPU)
+    assert mask.tolist() == [[False, True], [False, False]]
+    assert spans[mask].tolist() == [[0.25, 0.5]]
+
+
 def test_no_moment_at_all() -> None:
     sample = tiny_sample(7.0, ['a'])
     sample.gt_spans = [[]]
-    spans, mask = pad_spans([sample], CPU)
+    spans, mask = true_spans([sample], CPU)
     assert spans.shape == (1, 0, 2)
     assert mask.shape == (1, 0)
-    assert pad_spans([], CPU)[0].shape == (0, 0, 2)
+    assert true_spans([], CPU)[0].shape == (0, 0, 2)

@@ -6,6 +6,9 @@ import torch
 from demul_mm.models.localizers import DeMUL
 from tests.models.tiny import (
     FEATURES,
+    TOKENS,
+    WORD_MATCH,
+    WORDS,
     losses_of,
     only,
     predictions_of,
@@ -99,6 +102,40 @@ def test_each_stream_matters_where_it_is(model):
             changed = (shared - both).abs().amax((1, 2))
             assert changed[1] > 1e-3
             assert changed[[0, 2]].max() < 1e-5
+
+
+@pytest.mark.parametrize('towers', [('visual',), STREAMS])
+@pytest.mark.parametrize('part', ['aligned', 'word_match'])
+def test_a_video_whose_only_stream_no_tower_reads_has_its_clips(towers, part):
+    """It is found by that stream alone."""
+    beside = dict(type='AlignedStream', stream='said', in_dim=TOKENS, share=0.5)
+    model = tiny_model(towers, **(WORD_MATCH if part == 'word_match' else dict(aligned=[beside])))
+    train_steps(model, said_too(towers, WORDS if part == 'word_match' else TOKENS), 3)
+    data = said_too(towers, WORDS if part == 'word_match' else TOKENS)
+    for name in towers:
+        data = lacking(data, name, 1)
+    with torch.no_grad():
+        videos = model.encode_video(model.data_preprocessor(data)['inputs'])
+    assert videos.num_clips.tolist() == [13, 8, 20]
+    lengths = videos.shared.norm(dim=-1)
+    torch.testing.assert_close(lengths, videos.mask.float(), rtol=1e-4, atol=1e-4)
+    losses = losses_of(model, data)
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    (alone,) = predictions_of(model, only(data, 1))
+    for a, b in zip(predictions_of(model, data)[1].pred_moments, alone.pred_moments):
+        assert len(a.spans)
+        torch.testing.assert_close(a.spans, b.spans, **CLOSE)
+        torch.testing.assert_close(a.scores, b.scores, **CLOSE)
+
+
+def said_too(streams: tuple[str, ...], width: int) -> dict:
+    """A batch with a further stream, ``said``."""
+    data = tiny_data(streams=streams)
+    rng = torch.Generator().manual_seed(5)
+    said = [(torch.rand(n, width, generator=rng) < 0.5).float() for n in (13, 8, 20)]
+    return dict(inputs={**data['inputs'], 'said': said}, data_samples=data['data_samples'])
 
 
 def test_a_stream_the_batch_has_not_is_named(model):

@@ -56,6 +56,14 @@ def test_infonce_without_positives_is_zero():
         assert not similarity.grad.any()
 
 
+def test_cross_correlation_with_no_private_dimension_is_zero():
+    shared = torch.randn(4, 3, requires_grad=True)
+    loss = CrossCorrelationLoss()(shared, torch.zeros(4, 0))
+    loss.backward()
+    assert loss.item() == 0
+    assert not shared.grad.any()
+
+
 def test_cross_correlation_of_equal_and_of_independent_dimensions():
     x = torch.tensor([[1.0], [2.0], [4.0], [-3.0]])
     loss = CrossCorrelationLoss()

@@ -7,9 +7,20 @@ import torch.nn.functional as F
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.necks import AlignedStream, TemporalPyramid
 from demul_mm.registry import MODELS
-from tests.models.tiny import SENTENCES, SHARED, TOKENS, tiny_config, tiny_data
+from tests.models.tiny import (
+    SENTENCES,
+    SHARED,
+    TOKENS,
+    losses_of,
+    only,
+    predictions_of,
+    tiny_config,
+    tiny_data,
+    tiny_model,
+)
 
 E = 6
+ALIGNED_TEXT = [dict(type='AlignedStream', stream='text', in_dim=TOKENS, share=0.5)]
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -54,6 +65,38 @@ def test_means_are_those_of_all_that_was_seen_in_training() -> None:
     torch.testing.assert_close(found[said[0]], F.normalize(x[0], dim=-1)[said[0]] - mean)
     assert not found[~said[0]].any()
     torch.testing.assert_close(aligned.clip_mean, mean)
+
+
+@pytest.mark.parametrize('width', [E, 0])
+def test_a_batch_in_which_nothing_is_said_leaves_the_mean(width: int) -> None:
+    """No video of it has the stream, or none of its clips tells anything."""
+    aligned = AlignedStream('text', E).train()
+    one = torch.ones(2, 4, E), torch.ones(2, 4).bool()
+    none = torch.zeros(2, 4, width), torch.zeros(2, 4).bool()
+    assert torch.equal(aligned.clips(*none), torch.zeros(2, 4, E))
+    aligned.clips(*one)
+    mean = aligned.clip_mean.clone()
+    for _ in range(3):
+        aligned.clips(*none)
+    assert torch.equal(aligned.clip_mean, mean)
+    torch.testing.assert_close(mean, torch.full((E,), E**-0.5))
+    aligned.clips(-one[0], one[1])
+    torch.testing.assert_close(aligned.clip_mean, torch.zeros(E))
+
+
+@pytest.mark.parametrize('absent', [(1,), (0, 1, 2)])
+def test_videos_without_the_stream_are_answered_and_learnt_from(absent: tuple[int, ...]) -> None:
+    model = tiny_model(aligned=ALIGNED_TEXT)
+    data = tiny_data(streams=('visual', 'text'))
+    data['inputs']['text'] = [
+        None if v in absent else row[:, :TOKENS] for v, row in enumerate(data['inputs']['text'])
+    ]
+    for v in (0, 1, 2):
+        (alone,) = predictions_of(model, only(data, v))
+        beside = predictions_of(model, data)[v]
+        for a, b in zip(alone.pred_moments, beside.pred_moments):
+            torch.testing.assert_close(a.scores, b.scores, rtol=1e-4, atol=1e-4)
+    assert all(loss.isfinite() for loss in losses_of(model.train(), data).values())
 
 
 def test_a_cell_is_the_mean_of_its_clips() -> None:

@@ -12,7 +12,7 @@ from demul_mm.models.necks.fusion import dual_encoder_pairs
 from demul_mm.models.task_modules import PyramidPoints
 from demul_mm.registry import MODELS
 from demul_mm.structures import FusedPairs, QueryEncoding, VideoEncoding
-from tests.models.tiny import DIM, SENTENCES, tiny_data
+from tests.models.tiny import DIM, SENTENCES, tiny_data, tiny_model
 
 CLOSE = dict(rtol=1e-4, atol=1e-5)
 
@@ -257,3 +257,9 @@ def test_streams_are_mixed_by_the_query_and_an_absent_one_is_left_out(pairs: Pai
 def test_unknown_stages_are_refused(stages):
     with pytest.raises(ValueError, match='allowed: one or more of sentence, phrases, words'):
         ProgressiveFusion(DIM, stages=stages)
+
+
+def test_heads_share_the_width():
+    with pytest.raises(ValueError, match='dim 32 is not a multiple of num_heads 5'):
+        tiny_model(neck=dict(num_heads=5))
+    tiny_model(neck=dict(num_heads=5, survivors=None))  # nothing attends

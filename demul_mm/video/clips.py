@@ -1,21 +1,14 @@
-"""Frames of a video file, in clips that are spread evenly over it."""
-
-from __future__ import annotations
+"""Frames of a video, in clips that are spread evenly over it."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from demul_mm.datasets.stores.base import check_length
-from demul_mm.datasets.transforms.frame_folder import list_frames, read_frames, read_picture
-from demul_mm.datasets.transforms.step import Step
-from demul_mm.files import file_state
-from demul_mm.registry import TRANSFORMS
 from demul_mm.structures import is_length
 from demul_mm.video.decoding import checked_timeline, pictures_at
+from demul_mm.video.frame_folder import list_frames, read_frames, read_picture
 
 
 def iter_clips(
@@ -55,7 +48,7 @@ def iter_clips(
         FileNotFoundError: There is no such file.
         ValueError: The file is no readable video, ends early, or is damaged for the most part.
     """
-    _check_exactly_one(clip_seconds, num_clips)
+    check_clip_count(clip_seconds, num_clips)
     if clip_seconds is not None and not is_length(clip_seconds):
         raise ValueError(f'clip_seconds={clip_seconds}: must be seconds above 0')
     if num_clips is not None and num_clips <= 0:
@@ -87,7 +80,8 @@ def iter_clips(
             done += n
 
 
-def _check_exactly_one(clip_seconds: float | None, num_clips: int | None) -> None:
+def check_clip_count(clip_seconds: float | None, num_clips: int | None) -> None:
+    """Refuse both, or none, of the two ways to say how many clips there are."""
     if (clip_seconds is None) == (num_clips is None):
         raise ValueError(
             f'clip_seconds={clip_seconds}, num_clips={num_clips}: give exactly one of them'
@@ -143,64 +137,3 @@ def stream_features(
             total = clips.get('num_clips') or seconds / clips['clip_seconds']
             progress(min(1.0, done / max(total, 1.0)))
     return np.concatenate(parts), seconds
-
-
-@TRANSFORMS.register_module()
-@dataclass(eq=False, repr=False)
-class LoadVideoClips(Step):
-    """Decode the frames of ``results['video_path']`` into ``results['streams']['frames']``.
-
-    Adds an array (T, 3, t, H, W) uint8 RGB under ``stream``, and ``extent``: the seconds that the
-    clips cover, which is the duration of the file. See :func:`iter_clips` for the arguments.
-
-    Raises:
-        ValueError: The file cannot be decoded, or is much shorter or longer than ``duration``.
-    """
-
-    optional = False
-
-    clip_seconds: float | None = None
-    num_clips: int | None = None
-    frames_per_clip: int = 4
-    window_seconds: float | None = None
-    size: int | tuple[int, int] = 64
-    stream: str = 'frames'
-    frame_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_exactly_one(self.clip_seconds, self.num_clips)
-
-    def lacks(self, item: dict) -> str | None:
-        """Why there is no file to decode; None when there is one."""
-        path = item.get('video_path')
-        if not path:
-            return (
-                f'video {item.get("video_id")!r} has no video_path; set data_prefix'
-                "['video'] and name the file in the annotation ('video')"
-            )
-        return None if os.path.exists(path) else f'{item.get("video_id")}: there is no {path}'
-
-    def state(self, item: dict) -> str:
-        """What is another text once the item's file is another."""
-        return '' if self.lacks(item) else file_state(item['video_path'])
-
-    def transform(self, results: dict) -> dict:
-        path = results.get('video_path')
-        if not path:
-            raise ValueError(self.lacks(results))
-        clips, duration = decode_clips(
-            path,
-            clip_seconds=self.clip_seconds,
-            num_clips=self.num_clips,
-            frames_per_clip=self.frames_per_clip,
-            window_seconds=self.window_seconds,
-            size=self.size,
-            frame_rate=self.frame_rate,
-        )
-        annotated = results.get('duration', duration)
-        problem = check_length(duration, annotated, duration / len(clips), 'decoded video')
-        if problem:
-            raise ValueError(f'{path}: {problem}; correct its duration in the annotation')
-        results.setdefault('streams', {})[self.stream] = clips
-        results['extent'] = duration
-        return results
