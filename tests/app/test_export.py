@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from demul_mm.app.export import FORMS, as_clip, as_timecode, export, frames_of, read_moments
+from demul_mm.video.decoding import open_video
 from tests.app.films import write_film
+from tests.video.films import write_at
 
 
 @pytest.fixture(scope='module')
@@ -33,6 +35,31 @@ def test_moments_in_frames(moments: list[dict]) -> None:
     assert [c.total for c in clips] == [64, 100, 64]
     with pytest.raises(FileNotFoundError, match='no video file'):
         as_clip(dict(video='none.mp4', start=0, end=1), '')
+
+
+@pytest.mark.parametrize('form', ['edl', 'fcpxml', 'otio'])
+def test_a_file_without_pictures_is_named(tmp_path: Path, form: str) -> None:
+    (tmp_path / 'one.srt').write_text('1\n00:00:01,000 --> 00:00:02,000\nhello\n')
+    (tmp_path / 'text.py').write_text('print(1)\n')
+    for name in ('one.srt', 'text.py'):
+        with pytest.raises(ValueError, match=name):
+            export('x', [dict(video=str(tmp_path / name), start=1, end=2)], form)
+
+
+def test_a_header_that_is_short_moves_no_moment(tmp_path: Path) -> None:
+    film = write_at(tmp_path / 'slides.mp4', [0, 60, 70, 75, 300, 301])
+    clip = as_clip(dict(video=str(film), start=200.0, end=290.0), '')
+    assert (clip.first / clip.rate, clip.frames / clip.rate) == (200, 90)
+
+
+def test_each_file_is_read_once(moments: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = open_video
+    monkeypatch.setattr(
+        'demul_mm.app.export.open_video', lambda path: read.append(path) or real(path)
+    )
+    export('x', moments, 'edl')
+    assert sorted(read) == sorted({moment['video'] for moment in moments})
 
 
 def test_tables(moments: list[dict]) -> None:
