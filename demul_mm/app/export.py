@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
@@ -172,7 +173,7 @@ def _vtt(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
     videos = {row['video'] for row in moments}
     if len(videos) > 1:
         raise ValueError(f'WebVTT is for one video, these are {len(videos)}; use demul ask')
-    text = query.replace('-->', '->')
+    text = html.escape(query, quote=False)
     cues = [
         f'{_clock(row["start"])} --> {_clock(row["end"])}\n{text}\n'
         for row in sorted(moments, key=lambda row: row['start'])

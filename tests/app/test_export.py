@@ -13,6 +13,7 @@ import pytest
 
 from demul_mm.app.export import FORMS, as_clip, as_timecode, export, frames_of, read_moments
 from demul_mm.video.decoding import open_video
+from demul_mm.video.text import read_lines
 from tests.app.films import write_film
 from tests.video.films import write_at
 
@@ -77,6 +78,12 @@ def test_tables(moments: list[dict]) -> None:
         export('red', moments, 'avi')
     with pytest.raises(ValueError, match='no moments'):
         read_moments('[]')
+
+
+def test_a_cue_is_the_sentence_again(moments: list[dict], tmp_path: Path) -> None:
+    sentence = 'I <3 dogs & cats, a < b > c -->'
+    (tmp_path / 'film.vtt').write_text(export(sentence, moments[:1], 'vtt'))
+    assert [line.text for line in read_lines(tmp_path / 'film.vtt')] == [sentence]
 
 
 @pytest.mark.parametrize('form', FORMS)
