@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demul_mm.index import VideoEntry
-from demul_mm.index.vectors import VectorFolder, read_queries, read_truth
+from demul_mm.index.vectors import VectorFolder, read_queries
 
 BLOCK = 1000
 
@@ -261,7 +261,9 @@ class EnlargedCorpus(Corpus):
     def truth(self, number: int) -> Truth:
         if self._queries is None:
             return self.noisy_moments(number, self.real)
-        vectors, truth = read_queries(self._queries), read_truth(self._queries)
+        vectors, _, truth, _ = read_queries(self._queries)
+        if truth is None:
+            raise ValueError(f'{self._queries} does not say what its queries are about')
         unknown = [video for video, *_ in truth if video not in self._places]
         if unknown:
             raise ValueError(f'{self._queries} asks about {unknown[0]!r}, which has no vectors')

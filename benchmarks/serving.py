@@ -123,7 +123,7 @@ def make_library(home: Path, videos: int, frames: int) -> None:
     """Files without content, of which a library is told what is to be seen in them."""
     import numpy as np
 
-    from demul_mm.app import library, sight
+    from demul_mm.app import library, video_model
     from demul_mm.video.text import TimedLine
 
     draw = np.random.default_rng(0)
@@ -142,7 +142,7 @@ def make_library(home: Path, videos: int, frames: int) -> None:
         lines = [TimedLine(i * 5.0, i * 5.0 + 4, text, 'x.srt') for i, text in enumerate(texts)]
         return lines, {}
 
-    sight.frame_vectors, library.spoken_lines = seen, said
+    video_model.frame_vectors, library.spoken_lines = seen, said
     report = library.Library(home / 'library', Sentences).update([home / 'films'])
     if report.broken:
         raise ValueError(f'no library could be made: {report.broken[0]}')

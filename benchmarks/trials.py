@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demul_mm.analysis.logs import read_scalars
 from demul_mm.cli import load_config
 from demul_mm.cli.parser import Listed
 from demul_mm.files import write_atomically
-from demul_mm.logs import read_scalars
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where no GPU computes, a busy machine does not count: one process does all, and its own time is

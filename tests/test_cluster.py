@@ -13,7 +13,7 @@ import torch
 
 from demul_mm.apis.extraction import DEFAULT_CLIPS, FolderWriter, extract
 from demul_mm.apis.extractor import Backbone
-from demul_mm.app.cluster import ClusterEncoder
+from demul_mm.app.cluster import encode_on
 from demul_mm.app.library import Library
 from demul_mm.cluster import Cluster
 from tests.app.films import ColourEncoder, write_film
@@ -89,7 +89,7 @@ def test_a_lost_machine_costs_a_library_nothing_but_time(
 ) -> None:
     here = Library(tmp_path / 'here', ColourEncoder)
     here.update([films])
-    cluster = ClusterEncoder(Cluster(machines.address), SlowColours)
+    cluster = partial(encode_on, Cluster(machines.address), SlowColours)
     library = Library(tmp_path / 'library', ColourEncoder)
     done = []
 
@@ -117,7 +117,7 @@ def test_a_lost_machine_costs_a_library_nothing_but_time(
 
 def test_other_weights_on_a_machine_are_refused(tmp_path: Path, machines: Any) -> None:
     write_film(tmp_path / 'films/one.mp4', ['red'])
-    cluster = ClusterEncoder(Cluster(machines.address), lambda name: ColourEncoder(name, 'w2'))
+    cluster = partial(encode_on, Cluster(machines.address), lambda name: ColourEncoder(name, 'w2'))
     library = Library(tmp_path / 'library', ColourEncoder)
     with pytest.raises(RuntimeError, match='has other weights on this machine'):
         library.update([tmp_path / 'films'], cluster=cluster)

@@ -60,9 +60,14 @@ def add_dump(config: Config, path: str) -> None:
     """Have the test evaluator write the predictions to ``path``."""
     if Path(path).suffix != '.json':
         raise ValueError(f"--dump writes JSON: give a name that ends in .json, not '{path}'")
+    dump = dict(type='demul_mm.DumpPredictions', out_path=path)
+    config.test_evaluator = [*metrics_of(config), dump]
+
+
+def metrics_of(config: Config) -> list[dict]:
+    """The metrics of the test."""
     evaluator = config.test_evaluator
-    metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
-    config.test_evaluator = [*metrics, dict(type='demul_mm.DumpPredictions', out_path=path)]
+    return list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
 
 
 def use_tta(config: Config) -> None:
@@ -86,7 +91,9 @@ def use_tta(config: Config) -> None:
 
 def at_scales(pipeline: list[dict], scales: Sequence[float]) -> list[dict]:
     """The pipeline with its step ``ResampleClips`` once for each scale."""
-    steps = [step['type'].split('.')[-1] for step in pipeline]
+    from demul_mm.datasets.base import kind_of
+
+    steps = [kind_of(step) for step in pipeline]
     if 'ResampleClips' not in steps:
         raise ValueError('--tta needs ResampleClips in the test pipeline, which makes the scales')
     place = steps.index('ResampleClips')
@@ -97,9 +104,10 @@ def at_scales(pipeline: list[dict], scales: Sequence[float]) -> list[dict]:
 
 def add_corpus_metric(config: Config) -> None:
     """Have the test measure VR, SVMR and VCMR, unless the config does already."""
-    evaluator = config.test_evaluator
-    metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
-    if not any(metric['type'].split('.')[-1] == 'CorpusMomentMetric' for metric in metrics):
+    from demul_mm.datasets.base import kind_of
+
+    metrics = metrics_of(config)
+    if 'CorpusMomentMetric' not in map(kind_of, metrics):
         config.test_evaluator = [dict(type='demul_mm.CorpusMomentMetric'), *metrics]
 
 

@@ -1,10 +1,6 @@
 """Using a trained model: in given videos, and in a corpus."""
 
-from demul_mm.apis.corpus_inferencer import (
-    CorpusInferencer,
-    load_entry_source,
-    load_query_encoder,
-)
+from demul_mm.apis.corpus_inferencer import CorpusInferencer
 from demul_mm.apis.extractor import FeatureExtractor
 from demul_mm.apis.loading import LoadedModel, load_model, model_fingerprint
 from demul_mm.apis.model_zoo import list_models
@@ -16,8 +12,6 @@ __all__ = [
     'LoadedModel',
     'MomentInferencer',
     'list_models',
-    'load_entry_source',
     'load_model',
-    'load_query_encoder',
     'model_fingerprint',
 ]

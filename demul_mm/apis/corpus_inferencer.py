@@ -4,9 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -39,9 +38,9 @@ from demul_mm.retrieval import (
     encode_queries,
 )
 from demul_mm.retrieval.session import read_session
-from demul_mm.sentences import warn_cut
 from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
+from demul_mm.truncation import warn_cut
 
 
 @INFERENCERS.register_module()
@@ -227,53 +226,6 @@ class CorpusInferencer(Pretrained):
             raise ValueError('there is no index: give one, or call build_index()')
         bank = None if mode == 'fast' else self.bank
         return CorpusSearcher(self.model, self.index, bank, MomentNMS())
-
-
-def load_entry_source(
-    config: str | Path | Config,
-    checkpoint: str | Path,
-    levels: Sequence[int] | None = None,
-    num_workers: int = 0,
-) -> tuple[BankEntries, dict[str, str]]:
-    """The videos of a config's test data set, as :meth:`CorpusInferencer.entries` gives them."""
-    made = CorpusInferencer(config, checkpoint, cache_videos=0, num_workers=num_workers)
-    return made.entries(levels)
-
-
-class QueryEncoder(NamedTuple):
-    """What asks an index with sentences.
-
-    Attributes:
-        encode: from ``Q`` sentences to vectors ``(Q, S)``.
-        fingerprint: that the index must have.
-        words_weight: of the sentences' words beside the vectors, see :meth:`MomentIndex.search`.
-    """
-
-    encode: Callable[[Sequence[str]], np.ndarray]
-    fingerprint: str
-    words_weight: float
-
-
-def load_query_encoder(
-    config: str | Path | Config,
-    checkpoint: str | Path,
-    device: str | None = None,
-    transfer: float = 0.0,
-) -> QueryEncoder:
-    """From sentences to the vectors ``(Q, S)`` that an index is asked with.
-
-    Args:
-        device: where the model runs; None: a GPU where there is one.
-        transfer: weight of the semantic memory; 0 for none.
-    """
-    model, _, fingerprint = load_model(config, checkpoint, device)
-
-    def encode(sentences: Sequence[str]) -> np.ndarray:
-        sentences = as_sentences(sentences)
-        warn_cut(model.data_preprocessor.tokenizer, sentences, 'queries')
-        return encode_queries(model, sentences, transfer).shared.float().cpu().numpy()
-
-    return QueryEncoder(encode, fingerprint, model.head.joint.words_weight.item())
 
 
 def dataset_videos(config: Config, dataset: MomentDataset | None = None) -> DatasetVideos:

@@ -16,14 +16,12 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from demul_mm.apis.extractor import Backbone, load_weights
+from demul_mm.apis.extractor import Backbone, make_backbone
 from demul_mm.cluster import Cluster
 from demul_mm.datasets import PackedWriter
 from demul_mm.datasets.transforms.decode_clips import iter_clips, stream_features
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import inside, read_text, replacing
-from demul_mm.packed_linear import pack_linear
-from demul_mm.registry import MODELS
 
 # Ids of videos as they are done, and their features or why there are none.
 Made = Iterator[tuple[str, np.ndarray | None, str | None]]
@@ -45,13 +43,13 @@ def load_backbone(
         FileNotFoundError: there is no such file.
         ValueError: neither describes a backbone, or the weights are of another one.
     """
-    content: dict[str, Any] = {}
+    content: dict[str, Any] | None = None
     provenance: dict[str, Any] = {'made_by': 'tools/extract_features.py'}
     if checkpoint:
         content = read_checkpoint(checkpoint)
         digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()[:16]
         provenance['checkpoint'] = digest
-    meta = content.get('meta', {})
+    meta = (content or {}).get('meta', {})
     if config:
         given = Config.fromfile(config).to_dict()
         meta = {'backbone': given.get('backbone'), 'clips': given.get('clips', DEFAULT_CLIPS)}
@@ -59,15 +57,9 @@ def load_backbone(
         raise ValueError(
             f"{config or checkpoint} describes no backbone; give a --config with 'backbone'"
         )
-    model = MODELS.build(meta['backbone'])
-    if content:
-        load_weights(model, content.get('state_dict', content), str(checkpoint))
-    elif hasattr(model, 'init_weights'):
-        model.init_weights()  # what the config itself names as pretrained
     clips = {**meta.get('clips', DEFAULT_CLIPS)}
     provenance = {**provenance, 'backbone': meta['backbone'], 'clips': clips}
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return Backbone(pack_linear(model.to(device).eval()), clips, provenance, device)
+    return make_backbone(meta['backbone'], clips, checkpoint, content, device, provenance)
 
 
 class ClipStream(IterableDataset):

@@ -55,7 +55,38 @@ class Backbone(NamedTuple):
         return self.encode(torch.zeros(1, 3, frames, height, width, dtype=torch.uint8)).shape[1]
 
 
-def load_weights(model: nn.Module, weights: dict, name: str) -> None:
+def make_backbone(
+    backbone: Mapping[str, Any],
+    clips: Mapping[str, Any],
+    checkpoint: str | Path | None,
+    content: Mapping[str, Any] | None,
+    device: str | torch.device | None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Build a backbone and load its weights.
+
+    Args:
+        backbone: its config; a :class:`FrameEncoder` around it, or a recognizer, will do.
+        clips: see :class:`Backbone`.
+        checkpoint: the file that ``content`` is from, for errors.
+        content: of a checkpoint; None: the weights that the config itself names, if any.
+        device: where it runs; None: a GPU where there is one.
+        provenance: see :class:`Backbone`.
+
+    Raises:
+        ValueError: the weights are of another backbone.
+    """
+    model = MODELS.build(dict(backbone))
+    if content is not None:
+        _load_weights(model, content.get('state_dict', content), str(checkpoint))
+    elif hasattr(model, 'init_weights'):
+        model.init_weights()
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    model = pack_linear(model.to(device).eval())
+    return Backbone(model, dict(clips), dict(provenance or {}), str(device))
+
+
+def _load_weights(model: nn.Module, weights: Mapping[str, Any], name: str) -> None:
     """Load weights of the backbone, of a FrameEncoder around it, or of a recognizer."""
     target = model.backbone if isinstance(model, FrameEncoder) else model
     assert isinstance(target, nn.Module)
@@ -102,13 +133,10 @@ class FeatureExtractor:
                 f'{checkpoint} does not say what its backbone and clips are; give backbone=dict('
                 'type=...) and clips=dict(clip_seconds=..., ...) to the extractor'
             )
-        model = MODELS.build(dict(backbone))
-        load_weights(model, content.get('state_dict', content), str(checkpoint))
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        made = make_backbone(backbone, clips, checkpoint, content, device)
         self.backbone, self.clips = dict(backbone), dict(clips)
         self.fingerprint = hash_of([file_state(checkpoint), self.backbone, self.clips])
-        self.model = pack_linear(model.to(device).eval())
-        self._encode = Backbone(self.model, self.clips, {}, str(device)).encode
+        self.model, self._encode = made.model, made.encode
 
     def __call__(
         self, path: str | Path, progress: Progress | None = None

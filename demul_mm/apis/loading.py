@@ -15,6 +15,7 @@ from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.models.localizers import DeMUL, MomentLocalizer
 from demul_mm.models.losses import without_moved
 from demul_mm.registry import MODELS
+from demul_mm.retrieval.encoding_cache import hash_of
 
 # What determines the encodings of videos and queries, in the config and among the weights. The
 # rest (fusion, head, suppression, calibration, losses) can change without a new index.
@@ -95,9 +96,8 @@ def model_fingerprint(model: nn.Module, config: Any) -> str:
 
     A file from which a training took weights is not of it: the weights are.
     """
-    digest = hashlib.sha256()
     parts = without_files({key: config[key] for key in ENCODER_KEYS if config.get(key)})
-    digest.update(_canonical(parts).encode())
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if name.split('.', 1)[0] in ENCODER_WEIGHTS:
             digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
@@ -123,8 +123,7 @@ def recipe_fingerprint(dataset: Any, levels: Any = None) -> str:
         {key: value for key, value in step.items() if key != 'store'}
         for step in dataset.get('pipeline', ())
     ]
-    text = _canonical(dict(features=features, pipeline=pipeline, levels=levels))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hash_of(dict(features=features, pipeline=pipeline, levels=levels))[:16]
 
 
 def without_files(node: Any) -> Any:
@@ -133,7 +132,3 @@ def without_files(node: Any) -> Any:
         dropped = FILES if 'type' in node else ()
         return {k: None if k in dropped and v else without_files(v) for k, v in node.items()}
     return [without_files(v) for v in node] if isinstance(node, (list, tuple)) else node
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)

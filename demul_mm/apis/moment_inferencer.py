@@ -35,9 +35,9 @@ from demul_mm.models.heads.joint_score import TERMS, VIDEO
 from demul_mm.models.localizers.explain import phrase_maps
 from demul_mm.registry import INFERENCERS
 from demul_mm.retrieval import EncodedVideo, EncodingCache, VideoBank, localize_pairs
-from demul_mm.sentences import warn_cut
 from demul_mm.structures import MomentDataSample, PhraseMap, VideoEncoding
 from demul_mm.structures.counts import check_count
+from demul_mm.truncation import warn_cut
 from demul_mm.visualization import MomentVisualizer
 
 

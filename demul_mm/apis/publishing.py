@@ -25,6 +25,7 @@ from demul_mm.apis.published import (
     named,
     read_published,
 )
+from demul_mm.datasets.base import kind_of
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import replacing, write_atomically
 from demul_mm.structures.spans import SECONDS, is_length
@@ -110,27 +111,27 @@ def publish(
     options = {
         k: v for k, v in (whole.get('extractor') or {}).items() if k in ('backbone', 'clips')
     }
-    eye = FeatureExtractor(given, **options, device='cpu') if given else None
-    content = as_data(whole, eye)
+    maker = FeatureExtractor(given, **options, device='cpu') if given else None
+    content = as_data(whole, maker)
     check_parts(content, str(config))
     folder.mkdir(parents=True, exist_ok=True)
     _save(loaded.model, folder / WEIGHTS)
     whole.work_dir = None
     whole.pop('extractor', None)
-    if eye is not None:
-        _save(eye.model, folder / EXTRACTOR)
+    if maker is not None:
+        _save(maker.model, folder / EXTRACTOR)
         place = '{{ fileDirname }}/' + EXTRACTOR
-        whole.extractor = dict(checkpoint=place, backbone=eye.backbone, clips=eye.clips)
+        whole.extractor = dict(checkpoint=place, backbone=maker.backbone, clips=maker.clips)
     write_atomically(folder / SCRIPT, whole.pretty_text)
     write_atomically(folder / CONFIG, json.dumps(content, indent=1))
-    told = load_model(*read_published(folder, offline=True), 'cpu')  # it is as a user will have it
+    reloaded = load_model(*read_published(folder, offline=True), 'cpu')  # as users will
     card = CARD_TEXT.format(
         name=name or folder.resolve().name,
         licence=f'license: {licence}\n' if licence else '',
         config=CONFIG,
         script=SCRIPT,
         needs='\n'.join(f'- {line}' for line in needs(content)),
-        origin='\n'.join(f'- {line}' for line in _origin(config, checkpoint, told)),
+        origin='\n'.join(f'- {line}' for line in _origin(config, checkpoint, reloaded)),
         files='\n'.join(_file(folder / f) for f in (WEIGHTS, EXTRACTOR) if (folder / f).exists()),
     )
     write_atomically(folder / CARD, card)
@@ -172,7 +173,7 @@ def needs(content: Mapping[str, Any]) -> list[str]:
     """
     lines = []
     dataset = content['test_dataloader']['dataset']
-    steps = {part['type'].rsplit('.', 1)[-1]: part for part in dataset['pipeline']}
+    steps = {kind_of(part): part for part in dataset['pipeline']}
     if 'LoadVideoClips' in steps:
         clips = {k: v for k, v in steps['LoadVideoClips'].items() if k != 'type'}
         lines.append(f'video files, of which it sees clips: {_words(clips)}')
@@ -183,10 +184,10 @@ def needs(content: Mapping[str, Any]) -> list[str]:
             rows = f', a row for {seconds:g} s' if seconds else ''
             lines.append(f'features `{stream}` of {tower["in_dim"]} values{rows}')
     if 'extractor' in content:
-        eye = content['extractor']
+        extractor = content['extractor']
         lines.append(
-            f'or video files, whose features `{EXTRACTOR}` makes: {eye["backbone"]["type"]}, '
-            f'{_words(eye["clips"])}'
+            f'or video files, whose features `{EXTRACTOR}` makes: {extractor["backbone"]["type"]}, '
+            f'{_words(extractor["clips"])}'
         )
     elif 'LoadVideoClips' not in steps:
         lines.append('not video files: the backbone of the features is not here')
@@ -204,7 +205,7 @@ def needs(content: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _origin(config: str | Path, checkpoint: str | Path, told: LoadedModel) -> list[str]:
+def _origin(config: str | Path, checkpoint: str | Path, reloaded: LoadedModel) -> list[str]:
     meta = read_checkpoint(checkpoint).get('meta') or {}
     steps = [f'{key} {meta[key]}' for key in ('epoch', 'iter') if isinstance(meta.get(key), int)]
     trained = (meta.get('dataset_meta') or {}).get('dataset_name')
@@ -212,8 +213,8 @@ def _origin(config: str | Path, checkpoint: str | Path, told: LoadedModel) -> li
         f'config `{Path(config).name}`, checkpoint `{Path(checkpoint).name}`'
         + (f' ({", ".join(steps)})' if steps else ''),
         *([f'trained on `{trained}`'] if trained else []),
-        f'{sum(p.numel() for p in told.model.parameters()):,} weights; fingerprint of the '
-        f'encoders {told.fingerprint}',
+        f'{sum(p.numel() for p in reloaded.model.parameters()):,} weights; fingerprint of the '
+        f'encoders {reloaded.fingerprint}',
         f'written by demul_mm {__version__}',
     ]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from demul_mm.apis.arguments import Video, as_features
 from demul_mm.apis.extractor import FeatureExtractor, Progress
-from demul_mm.datasets.base import resolve_store
+from demul_mm.datasets.base import kind_of, resolve_store
 from demul_mm.datasets.stores import FeatureStore
 from demul_mm.datasets.stores.arrays import SUFFIXES as FEATURE_SUFFIXES
 from demul_mm.datasets.stores.arrays import read_file
@@ -70,15 +70,15 @@ class VideoReader:
     def __init__(self, config: Config, model: DeMUL, extractor: Extractor | None = None) -> None:
         dataset = config.test_dataloader.dataset
         steps = list(dataset.get('pipeline', ()))
-        self._loaders = [s for s in steps if _short(s) in LOADERS]
-        self._rest = Compose([TRANSFORMS.build(s) for s in steps if _short(s) not in LOADERS])
+        self._loaders = [s for s in steps if kind_of(s) in LOADERS]
+        self._rest = Compose([TRANSFORMS.build(s) for s in steps if kind_of(s) not in LOADERS])
         self._dataset = dataset
         self._dims: dict[str, Any] = {k: tower.in_dim for k, tower in model.towers.items()}
         self._optional = {
             step.get('stream', 'visual') for step in self._loaders if step.get('optional')
         }
         self._frame_encoder = model.frame_encoder
-        steps = [dict(s) for s in self._loaders if _short(s) == LOADERS[1]]
+        steps = [dict(s) for s in self._loaders if kind_of(s) == LOADERS[1]]
         self._clips = {k: v for k, v in (steps or [{}])[0].items() if k not in ('type', 'stream')}
         self._extractor = extractor
         if extractor is None and config.get('extractor'):
@@ -139,7 +139,7 @@ class VideoReader:
         return VideoSpec(name, key, 'features', features, duration)
 
     def _of_id(self, video: str, duration: float | None) -> VideoSpec:
-        streams = [s.get('stream', 'visual') for s in self._loaders if _short(s) != LOADERS[1]]
+        streams = [s.get('stream', 'visual') for s in self._loaders if kind_of(s) != LOADERS[1]]
         # A published model has no store of its own.
         if not streams or any('type' not in (self._store_config(s) or {}) for s in streams):
             raise FileNotFoundError(f'there is no video file {video}')
@@ -282,7 +282,7 @@ class VideoReader:
     def _store_config(self, stream: str) -> dict | None:
         """Config of a stream's store, its path resolved; None if the pipeline names none."""
         for step in self._loaders:
-            if _short(step) == LOADERS[0] and step.get('stream', 'visual') == stream:
+            if kind_of(step) == LOADERS[0] and step.get('stream', 'visual') == stream:
                 store = step.get('store') or (self._dataset.get('features') or {})[stream]
                 if 'path' not in store:  # of a published model: what features are, not where
                     return store
@@ -371,7 +371,3 @@ def _blank(spec: VideoSpec) -> dict[str, Any]:
         gt_spans=[],
         sample_idx=0,
     )
-
-
-def _short(step: Mapping[str, Any]) -> str:
-    return str(step['type']).rsplit('.', 1)[-1]

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import VideoRow
-from demul_mm.app.earlier import EARLIER
 from demul_mm.app.library import Library
 from demul_mm.app.webhook import PAUSES, RefusedError, check_address, post
 
@@ -28,7 +27,7 @@ CREATE TABLE IF NOT EXISTS asked (
     alert INTEGER NOT NULL REFERENCES alerts ON DELETE CASCADE, key TEXT NOT NULL,
     PRIMARY KEY (alert, key)) WITHOUT ROWID;
 """
-# Seconds for which a file or an address that failed is left alone: at first, and at most.
+# Seconds before a file or an address that failed is tried again: at first, and at most.
 REST, LONGEST_REST = 60.0, 600.0
 # Seconds between two looks whether an address has answered.
 GLANCE = 0.1
@@ -56,45 +55,48 @@ class Event:
     score: float
 
 
-class Letter(NamedTuple):
-    """What an alert found in one video."""
+class Delivery(NamedTuple):
+    """What an alert found in one video, to be told."""
 
     alert: Alert
     key: str
     events: list[Event]
 
 
-class Posting(Thread):
-    """Letters on their way to one address, in order, until it fails.
+class Sender(Thread):
+    """Posts deliveries to one address, in order, until it fails.
 
     A thread that ends with the process: an address that hangs holds nobody up.
 
     Attributes:
-        taken: the letters that arrived.
+        taken: those that arrived.
         refused: those that the address would refuse again.
         refusal: why it refused the first of them.
         error: why the others did not arrive.
     """
 
     def __init__(
-        self, letters: Sequence[Letter], pauses: tuple[float, ...], wait: Callable[[float], None]
+        self,
+        deliveries: Sequence[Delivery],
+        pauses: tuple[float, ...],
+        wait: Callable[[float], None],
     ) -> None:
         super().__init__(daemon=True)
-        self.letters, self._pauses, self._wait = letters, pauses, wait
-        self.taken: list[Letter] = []
-        self.refused: list[Letter] = []
+        self.deliveries, self._pauses, self._wait = deliveries, pauses, wait
+        self.taken: list[Delivery] = []
+        self.refused: list[Delivery] = []
         self.refusal: OSError | None = None
         self.error: OSError | None = None
 
     def run(self) -> None:
         """Post them."""
-        for letter in self.letters:
+        for delivery in self.deliveries:
             try:
-                for event in letter.events:
-                    post(letter.alert.webhook or '', asdict(event), self._pauses, self._wait)
-                self.taken.append(letter)
+                for event in delivery.events:
+                    post(delivery.alert.webhook or '', asdict(event), self._pauses, self._wait)
+                self.taken.append(delivery)
             except RefusedError as error:
-                self.refused.append(letter)
+                self.refused.append(delivery)
                 self.refusal = self.refusal or error
             except OSError as error:
                 self.error = error
@@ -106,9 +108,8 @@ class Alerts:
 
     Each asks a video once: whatever a killed run did not tell is told by the next, at worst twice.
 
-    A file or an address that takes nothing is left alone for a while, longer each time; meanwhile,
-    and while an address has not answered, other alerts go on. So is a moment that an address
-    refuses, while it is posted others.
+    A file or address that fails is retried with growing pauses (60 to 600 s); other alerts go on.
+    A moment that an address rejects is retried later and does not hold up the others.
 
     Args:
         library: whose videos are asked.
@@ -124,9 +125,9 @@ class Alerts:
     ) -> None:
         self.library, self._wait, self._clock = library, wait, clock
         # Of a file or an address that failed, or of what an alert found in a video and its address
-        # refused: how long it rests, and until when.
-        self._rests: dict[str | tuple[Alert, str], tuple[float, float]] = {}
-        self._postings: dict[str, Posting] = {}
+        # refused: the pause before the next try, and when that ends.
+        self._backoff: dict[str | tuple[Alert, str], tuple[float, float]] = {}
+        self._senders: dict[str, Sender] = {}
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
@@ -216,26 +217,25 @@ class Alerts:
         if not (self.library.path / FILE).is_file():  # there never was any
             return events
         videos = self.library.catalogue.videos('indexed')
-        earlier = self.library.catalogue.setting(EARLIER, {})
-        letters: dict[str, list[Letter]] = {}
+        deliveries: dict[str, list[Delivery]] = {}
         for alert in self.all():
             asked = {
                 k for (k,) in self._db.execute('SELECT key FROM asked WHERE alert = ?', alert[:1])
             }
             for row in videos:
-                if asked & {row.key, earlier.get(row.key)} or self._is_away(alert, row.key):
+                if row.key in asked or self._is_pending(alert, row.key):
                     continue
                 check()
-                letter = Letter(alert, row.key, self._ask(alert, row))
-                if letter.events and alert.webhook is not None:
-                    letters.setdefault(alert.webhook, []).append(letter)
+                delivery = Delivery(alert, row.key, self._ask(alert, row))
+                if delivery.events and alert.webhook is not None:
+                    deliveries.setdefault(alert.webhook, []).append(delivery)
                 else:
-                    events += self._told(letter, tell)
-        for address, batch in letters.items():
-            rested = address in self._rests
-            posting = Posting(batch, () if rested else PAUSES, self._wait)
-            posting.start()
-            self._postings[address] = posting
+                    events += self._deliver(delivery, tell)
+        for address, batch in deliveries.items():
+            failed = address in self._backoff
+            sender = Sender(batch, () if failed else PAUSES, self._wait)
+            sender.start()
+            self._senders[address] = sender
         return events + self._answered(tell, patience, check)
 
     def _ask(self, alert: Alert, row: VideoRow) -> list[Event]:
@@ -257,65 +257,69 @@ class Alerts:
         """What addresses have taken."""
         events: list[Event] = []
         until = float('inf') if patience is None else time.monotonic() + patience
-        for address, posting in list(self._postings.items()):
-            while posting.is_alive() and time.monotonic() < until:
+        for address, sender in list(self._senders.items()):
+            while sender.is_alive() and time.monotonic() < until:
                 check()
-                posting.join(GLANCE)
-            if posting.is_alive():
+                sender.join(GLANCE)
+            if sender.is_alive():
                 continue
-            del self._postings[address]
-            for letter in posting.taken:
-                events += self._told(letter, tell)
-            if posting.refusal is not None:
-                refused = [(letter.alert, letter.key) for letter in posting.refused]
-                self._let_rest(refused, posting.refused, posting.refusal)
-            if posting.error is not None:
-                done = len(posting.taken) + len(posting.refused)
-                self._let_rest([address], posting.letters[done:], posting.error)
+            del self._senders[address]
+            for delivery in sender.taken:
+                events += self._deliver(delivery, tell)
+            if sender.refusal is not None:
+                refused = [(delivery.alert, delivery.key) for delivery in sender.refused]
+                self._back_off(refused, sender.refused, sender.refusal)
+            if sender.error is not None:
+                done = len(sender.taken) + len(sender.refused)
+                self._back_off([address], sender.deliveries[done:], sender.error)
         return events
 
-    def _told(self, letter: Letter, tell: Callable[[Event], None]) -> list[Event]:
-        """The moments, where they are told and so noted; its address has taken them before."""
-        alert = letter.alert
+    def _deliver(self, delivery: Delivery, tell: Callable[[Event], None]) -> list[Event]:
+        """Write or tell the moments, unless an address has taken them, and note that it is done.
+
+        Returns:
+            The moments; none where the file failed.
+        """
+        alert = delivery.alert
         try:
-            for event in letter.events:
+            for event in delivery.events:
                 if alert.file is not None:
                     with open(alert.file, 'a', encoding='utf-8') as file:
                         file.write(json.dumps(asdict(event), ensure_ascii=False) + '\n')
                 elif alert.webhook is None:
                     tell(event)
         except OSError as error:
-            self._let_rest([_place(alert)], [letter], error)
+            self._back_off([_place(alert)], [delivery], error)
             return []
         with self._db:
-            self._mark(alert.id, [letter.key])
-        if letter.events:
-            self._rests.pop(_place(alert), None)
-            self._rests.pop((alert, letter.key), None)
-        return letter.events
+            self._mark(alert.id, [delivery.key])
+        if delivery.events:
+            self._backoff.pop(_place(alert), None)
+            self._backoff.pop((alert, delivery.key), None)
+        return delivery.events
 
-    def _let_rest(
+    def _back_off(
         self,
         which: Sequence[str | tuple[Alert, str]],
-        letters: Sequence[Letter],
+        deliveries: Sequence[Delivery],
         error: OSError,
     ) -> None:
-        """Leave alone what failed, and say once which letters are to be told later."""
+        """Note when to try again what failed, and warn once of the deliveries that wait."""
         for one in which:
-            before, _ = self._rests.get(one, (0.0, 0.0))
+            before, _ = self._backoff.get(one, (0.0, 0.0))
             rest = min(2 * before or REST, LONGEST_REST)
-            self._rests[one] = rest, self._clock() + rest
-        alert, _, events = letters[0]
-        more = f' and {len(letters) - 1} more' if len(letters) > 1 else ''
+            self._backoff[one] = rest, self._clock() + rest
+        alert, _, events = deliveries[0]
+        more = f' and {len(deliveries) - 1} more' if len(deliveries) > 1 else ''
         MMLogger.get_current_instance().warning(
             f'alert {alert.id} could not yet be told of {Path(events[0].video).name}{more}: {error}'
         )
 
-    def _is_away(self, alert: Alert, key: str) -> bool:
-        """Whether its file or address, or what it found in the video, rests or is on its way."""
+    def _is_pending(self, alert: Alert, key: str) -> bool:
+        """Whether it waits for another try, or is being sent."""
         place = _place(alert)
-        untils = [self._rests[one][1] for one in (place, (alert, key)) if one in self._rests]
-        return place in self._postings or self._clock() < max(untils, default=float('-inf'))
+        untils = [self._backoff[one][1] for one in (place, (alert, key)) if one in self._backoff]
+        return place in self._senders or self._clock() < max(untils, default=float('-inf'))
 
     def _mark(self, number: int, keys: list[str]) -> None:
         """Of an alert that may have been removed meanwhile."""

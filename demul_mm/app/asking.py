@@ -12,8 +12,8 @@ import torch
 
 from demul_mm.app.catalogue import Catalogue
 from demul_mm.app.rank_fusion import Found, Hit, answer, fuse, iou
-from demul_mm.app.sight import OVERLAP, Sight, sight_of
 from demul_mm.app.sources import state_key
+from demul_mm.app.video_model import OVERLAP, VideoModel, video_model
 from demul_mm.index import MomentIndex
 from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
@@ -64,7 +64,7 @@ class Searchable(ABC):
 
     @property
     @abstractmethod
-    def sight(self) -> Sight:
+    def video_model(self) -> VideoModel:
         """How the encoder sees videos."""
 
     @abstractmethod
@@ -153,7 +153,7 @@ class Searchable(ABC):
                 hits.video_ids, hits.spans.tolist(), hits.scores.tolist()
             )
         ]
-        return self.sight.refine(sentence, found, self._file)
+        return self.video_model.refine(sentence, found, self._file)
 
     def _lines(self, sentence: str) -> list[Found]:
         return [
@@ -180,9 +180,9 @@ class Searchable(ABC):
 
         None if another process has just forgotten the video.
         """
-        sight = self.sight
+        model = self.video_model
         try:
-            return sight.ask(sentence, self._file(key), 1, 'windows')
+            return model.ask(sentence, self._file(key), 1, 'windows')
         except FileNotFoundError:
             return []
 
@@ -215,13 +215,13 @@ def ask(
         raise FileNotFoundError(f'there is no video file {path}')
     path = str(Path(path).resolve())
     key = state_key(path)
-    sight = sight_of(encoder(), seconds)
+    model = video_model(encoder(), seconds)
     with TemporaryDirectory(prefix='demul_') as folder:
         file = known(key) if known is not None else Path(folder)
         if not file.is_file():
-            file = Path(folder, key + sight.suffix)
-            sight.write(path, file)
-        found = sight.ask(sentence, file, number, scorer)
+            file = Path(folder, key + model.suffix)
+            model.write(path, file)
+        found = model.ask(sentence, file, number, scorer)
     return [answer([one], one.score)._replace(key=key, path=path) for one in found]
 
 

@@ -54,7 +54,7 @@ def _frames() -> float:
     import av
     import numpy as np
 
-    from demul_mm.video.decoding import pictures_at, sound_timeline
+    from demul_mm.video.decoding import checked_timeline, pictures_at
 
     draw = np.random.default_rng(0)
     picture = draw.integers(0, 256, (45, 80, 3), np.uint8).repeat(8, 0).repeat(8, 1)
@@ -67,7 +67,7 @@ def _frames() -> float:
                 moved = np.roll(picture, 5 * i, 1)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format='rgb24')))
             container.mux(stream.encode())
-        times, timeline = np.arange(FRAMES) / 25, sound_timeline(path)
+        times, timeline = np.arange(FRAMES) / 25, checked_timeline(path)
         read = _seconds(lambda: sum(1 for _ in pictures_at(path, times, None, timeline)))
         return FRAMES / read
 

@@ -21,7 +21,7 @@ from demul_mm.video.timeline import read_timeline
 LATEST = 1e7
 
 
-class Clip(NamedTuple):
+class Cut(NamedTuple):
     """A moment in whole frames of its file.
 
     Attributes:
@@ -98,7 +98,7 @@ def export(
 
 
 class _Film(NamedTuple):
-    """What a :class:`Clip` takes from its file."""
+    """What a :class:`Cut` takes from its file."""
 
     rate: Fraction
     timecode: int
@@ -125,7 +125,7 @@ def _film(path: str) -> _Film:
     return _Film(rate, timecode, drop, max(1, round(seconds * rate)), size)
 
 
-def as_clip(moment: Mapping[str, Any], label: str, look: Callable[[str], _Film] = _film) -> Clip:
+def as_cut(moment: Mapping[str, Any], label: str, look: Callable[[str], _Film] = _film) -> Cut:
     """A moment in frames: those that are shown in any part of it.
 
     Args:
@@ -141,7 +141,7 @@ def as_clip(moment: Mapping[str, Any], label: str, look: Callable[[str], _Film] 
     rate, timecode, drop, total, size = look(path)
     first = min(math.floor(moment['start'] * rate + 1e-6), total - 1)
     end = min(max(math.ceil(moment['end'] * rate - 1e-6), first + 1), total)
-    return Clip(path, label, rate, first, end - first, timecode, drop, total, size)
+    return Cut(path, label, rate, first, end - first, timecode, drop, total, size)
 
 
 def _line(text: str) -> str:
@@ -149,9 +149,9 @@ def _line(text: str) -> str:
     return ' '.join(''.join(char if char.isprintable() else ' ' for char in text).split())
 
 
-def _clips(query: str, moments: Sequence[Mapping[str, Any]]) -> list[Clip]:
+def _cuts(query: str, moments: Sequence[Mapping[str, Any]]) -> list[Cut]:
     look = cache(_film)  # each is read once, to its end
-    return [as_clip(moment, f'{query} {number}', look) for number, moment in enumerate(moments, 1)]
+    return [as_cut(moment, f'{query} {number}', look) for number, moment in enumerate(moments, 1)]
 
 
 def _json(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
@@ -182,54 +182,54 @@ def _vtt(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _edl(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
-    """CMX 3600; the record side is at the rate of the first clip, and drop frame if it is."""
-    clips = _clips(query, moments)
-    drop = bool(clips) and clips[0].drop
+    """CMX 3600; the record side is at the rate of the first cut, and drop frame if it is."""
+    cuts = _cuts(query, moments)
+    drop = bool(cuts) and cuts[0].drop
     lines = [f'TITLE: {query}', f'FCM: {"" if drop else "NON-"}DROP FRAME', '']
     place = 0
-    for number, clip in enumerate(clips, 1):
-        length = _at_rate(clip, clips[0].rate)
-        inside = clip.timecode + clip.first
+    for number, cut in enumerate(cuts, 1):
+        length = _at_rate(cut, cuts[0].rate)
+        inside = cut.timecode + cut.first
         times = [
-            as_timecode(inside, clip.rate, clip.drop),
-            as_timecode(inside + clip.frames, clip.rate, clip.drop),
-            as_timecode(place, clips[0].rate, drop),
-            as_timecode(place + length, clips[0].rate, drop),
+            as_timecode(inside, cut.rate, cut.drop),
+            as_timecode(inside + cut.frames, cut.rate, cut.drop),
+            as_timecode(place, cuts[0].rate, drop),
+            as_timecode(place + length, cuts[0].rate, drop),
         ]
         lines.append(f'{number:03d}  AX       V     C        {" ".join(times)}')
-        lines.append(f'* FROM CLIP NAME: {_line(Path(clip.path).name)}')
+        lines.append(f'* FROM CLIP NAME: {_line(Path(cut.path).name)}')
         place += length
     return '\n'.join(lines) + '\n'
 
 
 def _fcpxml(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
-    clips = _clips(query, moments)
+    cuts = _cuts(query, moments)
     resources, spine = Element('resources'), Element('spine')
     ids: dict[Any, str] = {}  # of formats and assets
     offset = Fraction(0)
-    for clip in clips:
-        kind, name = (clip.rate, clip.size), _line(Path(clip.path).name)
+    for cut in cuts:
+        kind, name = (cut.rate, cut.size), _line(Path(cut.path).name)
         if kind not in ids:
             ids[kind] = f'r{len(ids) + 1}'
-            width, height = map(str, clip.size)
-            one = dict(id=ids[kind], frameDuration=_seconds(1 / clip.rate))
+            width, height = map(str, cut.size)
+            one = dict(id=ids[kind], frameDuration=_seconds(1 / cut.rate))
             SubElement(resources, 'format', one, width=width, height=height)
-        if clip.path not in ids:
-            ids[clip.path] = f'r{len(ids) + 1}'
-            start, duration = clip.timecode / clip.rate, clip.total / clip.rate
-            one = dict(id=ids[clip.path], name=name, start=_seconds(start))
+        if cut.path not in ids:
+            ids[cut.path] = f'r{len(ids) + 1}'
+            start, duration = cut.timecode / cut.rate, cut.total / cut.rate
+            one = dict(id=ids[cut.path], name=name, start=_seconds(start))
             one.update(duration=_seconds(duration), hasVideo='1', format=ids[kind])
             asset = SubElement(resources, 'asset', one)
-            SubElement(asset, 'media-rep', kind='original-media', src=_uri(clip.path))
-        start = (clip.timecode + clip.first) / clip.rate
-        length = Fraction(_at_rate(clip, clips[0].rate)) / clips[0].rate
-        one = dict(ref=ids[clip.path], name=name, offset=_seconds(offset))
+            SubElement(asset, 'media-rep', kind='original-media', src=_uri(cut.path))
+        start = (cut.timecode + cut.first) / cut.rate
+        length = Fraction(_at_rate(cut, cuts[0].rate)) / cuts[0].rate
+        one = dict(ref=ids[cut.path], name=name, offset=_seconds(offset))
         SubElement(spine, 'asset-clip', one, start=_seconds(start), duration=_seconds(length))
         offset += length
     root = Element('fcpxml', version='1.10')
     root.append(resources)
     event = SubElement(SubElement(root, 'library'), 'event', name=query)
-    first = ids[clips[0].rate, clips[0].size] if clips else ''
+    first = ids[cuts[0].rate, cuts[0].size] if cuts else ''
     project = SubElement(event, 'project', name=query)
     SubElement(project, 'sequence', format=first, duration=_seconds(offset)).append(spine)
     indent(root)
@@ -249,15 +249,15 @@ def _otio(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
     children = [
         dict(
             OTIO_SCHEMA='Clip.1',
-            name=clip.label,
-            source_range=span(clip.timecode + clip.first, clip.frames, clip.rate),
+            name=cut.label,
+            source_range=span(cut.timecode + cut.first, cut.frames, cut.rate),
             media_reference=dict(
                 OTIO_SCHEMA='ExternalReference.1',
-                target_url=_uri(clip.path),
-                available_range=span(clip.timecode, clip.total, clip.rate),
+                target_url=_uri(cut.path),
+                available_range=span(cut.timecode, cut.total, cut.rate),
             ),
         )
-        for clip in _clips(query, moments)
+        for cut in _cuts(query, moments)
     ]
     track = dict(OTIO_SCHEMA='Track.1', name='moments', kind='Video', children=children)
     stack = dict(OTIO_SCHEMA='Stack.1', name='tracks', children=[track])
@@ -269,8 +269,8 @@ FORMS: dict[str, Callable[[str, Sequence[Mapping[str, Any]]], str]] = dict(
 )
 
 
-def _at_rate(clip: Clip, rate: Fraction) -> int:
-    return max(1, round(clip.frames / clip.rate * rate))
+def _at_rate(cut: Cut, rate: Fraction) -> int:
+    return max(1, round(cut.frames / cut.rate * rate))
 
 
 def as_timecode(frames: int, rate: Fraction, drop: bool = False) -> str:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -13,19 +13,17 @@ from mmengine.logging import MMLogger
 
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
-from demul_mm.app.earlier import take_over
 from demul_mm.app.settings import keep, settle, settle_roots
-from demul_mm.app.sight import Sight, sight_of
 from demul_mm.app.sources import State, covers, find_videos, is_new, look_at, resolve
+from demul_mm.app.video_model import VideoModel, video_model
 from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
 from demul_mm.video.text import spoken_lines
 
-if TYPE_CHECKING:
-    from demul_mm.app.cluster import ClusterEncoder
-
-
+# Of paths, an encoder's name and fingerprint, seconds and shots: what is to be kept of each path,
+# or why there is nothing.
+Encode = Callable[..., Iterator[tuple[str, bytes | None, str | None]]]
 # Errors of a disk that are no fault of a video.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -54,7 +52,7 @@ class Library(Searchable):
         encoder: makes, from a name or None, what has ``name``, ``fingerprint``, ``encode_images``
             and ``encode_texts``, as
             :class:`~demul_mm.zero_shot.image_text.ImageTextEncoder`, or a
-            :class:`~demul_mm.app.trained.TrainedSight`; called when it is needed.
+            :class:`~demul_mm.app.trained.TrainedModel`; called when it is needed.
         seconds: between the frames that are encoded, of a new library; None: 1.0.
         shots: whether moments of a new library keep to shots; None: they do not.
         milvus: address of the server that keeps the index of a new library; None: its folder does.
@@ -125,7 +123,7 @@ class Library(Searchable):
             return cls(path, encoder, seconds, shots, milvus)
         resolve(sources)
         made = encoder(None)
-        sight_of(made, 1.0, bool(shots))
+        video_model(made, 1.0, bool(shots))
         if milvus is not None:
             Collections(milvus, 'demul', None).exist()
         return cls(path, lambda known: made, seconds, shots, milvus)
@@ -148,15 +146,15 @@ class Library(Searchable):
                     '--index'
                 )
             if not known:
-                sight_of(made, self.seconds, self.shots)
+                video_model(made, self.seconds, self.shots)
                 keep(self.catalogue, mine, self._settings)
             self._made = made
         return self._made
 
     @property
-    def sight(self) -> Sight:
+    def video_model(self) -> VideoModel:
         """How the encoder sees videos."""
-        return sight_of(self.encoder, self.seconds, self.shots)
+        return video_model(self.encoder, self.seconds, self.shots)
 
     def update(
         self,
@@ -164,7 +162,7 @@ class Library(Searchable):
         retry: bool = False,
         progress: Callable[[str, float, int, int], None] | None = None,
         ready: Callable[[str, str], bool] | None = None,
-        cluster: 'ClusterEncoder | None' = None,
+        cluster: Encode | None = None,
     ) -> Report:
         """Add what is new or changed in folders and files, and forget what is gone from them.
 
@@ -176,7 +174,8 @@ class Library(Searchable):
                 many there are.
             ready: asked with the path of what is to be added, and with what is another text once it
                 or its subtitles change; what is not is left for the next update.
-            cluster: encodes; None: this process does.
+            cluster: encodes, as :func:`~demul_mm.app.cluster.encode_on` of some cluster does; None:
+                this process does.
 
         Raises:
             FileNotFoundError: a source is missing; nothing is forgotten then.
@@ -196,7 +195,7 @@ class Library(Searchable):
         retry: bool,
         progress: Callable[[str, float, int, int], None] | None,
         ready: Callable[[str, str], bool] | None,
-        cluster: 'ClusterEncoder | None',
+        cluster: Encode | None,
     ) -> Report:
         roots = settle_roots(sources, self.catalogue)
         files = find_videos(roots)
@@ -208,7 +207,6 @@ class Library(Searchable):
         gone = [path for path in lost if any(covers(root, path) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
-        take_over(todo, states, known, self.catalogue, self._file)
         tell = progress or (lambda *_: None)
         seen = self._seen(todo, states, cluster) if todo and cluster else todo
         unread: dict[str, str] = {}
@@ -227,7 +225,7 @@ class Library(Searchable):
         return Report(len(sound) - same, kept, len(gone), broken)
 
     def _seen(
-        self, paths: Sequence[str], states: Mapping[str, State], cluster: 'ClusterEncoder'
+        self, paths: Sequence[str], states: Mapping[str, State], cluster: Encode
     ) -> Iterator[str]:
         """Paths as a cluster has encoded them; those that it could not are entered as broken."""
         todo = []
@@ -237,7 +235,7 @@ class Library(Searchable):
             else:
                 todo.append(path)
         same = (self.encoder.name, self.encoder.fingerprint, self.seconds, self.shots)
-        for path, content, error in cluster.encode(todo, *same):
+        for path, content, error in cluster(todo, *same):
             if content is None:
                 self.catalogue.put(path, *states[path], None, error=error)
             else:
@@ -252,12 +250,12 @@ class Library(Searchable):
         Returns:
             The subtitle files that could not be read for now, each with why.
         """
-        sight = self.sight  # what is wrong with it is no fault of the video
+        model = self.video_model  # what is wrong with it is no fault of the video
         file = self._file(state.key)
         try:
             if not file.exists():
-                sight.write(path, file, progress)
-            _, duration = sight.frames(file)
+                model.write(path, file, progress)
+            _, duration = model.frames(file)
             lines, unread = spoken_lines(path)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in FULL:
@@ -285,7 +283,7 @@ class Library(Searchable):
 
     def _bring_up_to_date(self) -> None:
         """Give the index what it lacks and take from it what is gone; again after a kill."""
-        index = self._sound_index()
+        index = self._readable_index()
         states = ('encoded', 'indexed') if index is None else ('encoded',)
         rows = [row for row in self.catalogue.videos() if row.state in states]
         keys = list(dict.fromkeys(row.key for row in rows))
@@ -295,7 +293,7 @@ class Library(Searchable):
             index = (MilvusIndex if self.served else FaissIndex)(
                 path=self.path / 'index',
                 model_fingerprint=self.encoder.fingerprint,
-                feature_fingerprint=self.sight.recipe,
+                feature_fingerprint=self.video_model.recipe,
                 **(self.served or {}),
             )
             index.build(_Entries(self, keys), resume=False, overwrite=True)
@@ -314,13 +312,13 @@ class Library(Searchable):
 
     def _file(self, key: str) -> Path:
         """What is kept of a video."""
-        return self.path / 'frames' / key[:2] / f'{key}{self.sight.suffix}'
+        return self.path / 'frames' / key[:2] / f'{key}{self.video_model.suffix}'
 
     def _note_change(self) -> None:
         """Have every process that searches open the index anew."""
         self.catalogue.set('index_state', self.catalogue.setting('index_state', 0) + 1)
 
-    def _sound_index(self) -> MomentIndex | None:
+    def _readable_index(self) -> MomentIndex | None:
         """The index; one that cannot be read is deleted, and made anew from the frames."""
         try:
             return self._open_index()
@@ -342,11 +340,11 @@ class Library(Searchable):
 
     def entry(self, key: str) -> VideoEntry:
         """A video as the index keeps it: its windows at all scales."""
-        return self.sight.entry(key, self._file(key))
+        return self.video_model.entry(key, self._file(key))
 
     def frames(self, key: str) -> tuple[np.ndarray, float]:
         """Vectors ``(T, S)`` float32 of a video's frames, and its seconds."""
-        return self.sight.frames(self._file(key))
+        return self.video_model.frames(self._file(key))
 
     def facts(self) -> dict[str, Any]:
         """What the library holds."""

@@ -27,9 +27,9 @@ def load_encoder(name: str | None, device: str | None = None, offline: bool = Fa
             f'{name} is a file: give its weights too, --model CONFIG --weights WEIGHTS'
         )
     if os.pathsep in name or is_published(fetch(name, offline)):
-        from demul_mm.app.trained import TrainedSight
+        from demul_mm.app.trained import TrainedModel
 
-        return TrainedSight(name, device, offline)
+        return TrainedModel(name, device, offline)
     from demul_mm.zero_shot.image_text import ImageTextEncoder
 
     return ImageTextEncoder(name, device, offline)

@@ -17,7 +17,7 @@ from demul_mm.apis.loading import load_model
 from demul_mm.apis.published import read_published
 from demul_mm.apis.videos import VideoReader
 from demul_mm.app.rank_fusion import Found
-from demul_mm.app.sight import Progress, suppress
+from demul_mm.app.video_model import Progress, suppress
 from demul_mm.files import replacing
 from demul_mm.index import VideoEntry
 from demul_mm.models.heads.joint_score import BOUNDARY, TERMS, VIDEO
@@ -45,8 +45,8 @@ BATCH = 8
 Parts = tuple[list[EncodedVideo], list[float], float]
 
 
-class TrainedSight:
-    """Videos as a trained DeMUL sees them: it is an encoder for a library, and its own sight.
+class TrainedModel:
+    """A trained DeMUL as a library uses it: its encoder and its :class:`VideoModel` in one.
 
     A video longer than the ``longest_seconds`` of the config is seen in parts of that length, each
     half over the one before; of moments that two parts find, the better one stays.
@@ -84,8 +84,8 @@ class TrainedSight:
         self._lock = threading.Lock()
 
     @property
-    def sight(self) -> 'TrainedSight':
-        """Its own way to see videos."""
+    def video_model(self) -> 'TrainedModel':
+        """Itself."""
         return self
 
     def encode_texts(self, sentences: Sequence[str]) -> np.ndarray:

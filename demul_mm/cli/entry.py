@@ -1,7 +1,6 @@
 """The one way into every tool: what the user did wrong is one line and one exit code."""
 
 import io
-import os
 import re
 import sys
 import traceback
@@ -11,7 +10,6 @@ from typing import NoReturn
 
 import mmengine.registry
 
-DEBUG_VARIABLE = 'DEMUL_MM_DEBUG'
 # Errors of the user: their message is meant to be read without a traceback.
 USER_ERRORS = (
     ValueError, TypeError, KeyError, ImportError, OSError, RuntimeError, FloatingPointError
@@ -41,7 +39,6 @@ def run_tool(main: Callable[[], int | None], arguments: Sequence[str] | None = N
         if isinstance(stream, io.TextIOWrapper):  # what a console cannot show is no error
             stream.reconfigure(errors='backslashreplace')
     debug = '--debug' in (sys.argv if arguments is None else arguments)
-    debug = debug or os.environ.get(DEBUG_VARIABLE, '') not in ('', '0')
     try:
         sys.exit(main())
     except KeyboardInterrupt:
@@ -50,7 +47,7 @@ def run_tool(main: Callable[[], int | None], arguments: Sequence[str] | None = N
         if debug or not _is_users(error):
             raise
         print(f'error: {_message(error)}', file=sys.stderr)
-        print(f'(the traceback: --debug, or {DEBUG_VARIABLE}=1)', file=sys.stderr)
+        print('(the traceback: --debug)', file=sys.stderr)
         sys.exit(2)
     finally:
         _leave_process_group()

@@ -6,8 +6,6 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from demul_mm.cli.entry import DEBUG_VARIABLE
-
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -106,11 +104,7 @@ def tool_parser(description: str | None) -> argparse.ArgumentParser:
         epilog=f'examples:\n{examples.rstrip()}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        '--debug',
-        action='store_true',
-        help=f'show the traceback of every error (also: {DEBUG_VARIABLE}=1)',
-    )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
     return parser
 
 

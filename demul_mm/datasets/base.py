@@ -267,7 +267,7 @@ def resolve_store(store: dict, data_root: str, split: str) -> dict:
 
 def kind_of(part: Mapping[str, Any]) -> str:
     """The type in a config by its short name, though the config has it as ``demul_mm.<name>``."""
-    return str(part.get('type')).removeprefix('demul_mm.')
+    return str(part.get('type')).rsplit('.', 1)[-1]
 
 
 def each_of(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -298,29 +298,6 @@ class MomentIndex(Searcher):
                 )
             self._finish()
 
-    def save(self, path: str | Path, **options: Any) -> 'Self':
-        """Write a compacted copy into another folder, and open it.
-
-        Args:
-            options: settings of the backend, where the copy's are others.
-        """
-        options = dict(self.options(), **options)
-        copy = type(self)(
-            path=path, segment_videos=self.segment_videos, **self._settings, **options
-        )
-        with copy.store.lock('save'):
-            taken = copy._taken()
-            if taken:
-                raise FileExistsError(
-                    f'{path} holds an index already ({taken}); choose another folder'
-                )
-            table = self.store.find()
-            reader = table.scanner(scan_in_order=True).to_reader()
-            info = dict(read_info(table), options=options)
-            write(reader, copy.store.videos, 'create', info)
-            copy._finish()
-        return copy
-
     def _commit(self, pending: PendingVideos, mode: str) -> None:
         assert pending.table is not None
         reader = pending.table.scanner(scan_in_order=True).to_reader()
@@ -387,7 +364,7 @@ class MomentIndex(Searcher):
             moments=int(counts.sum()),
             prototypes=int(np.minimum(counts, self._settings['num_prototypes']).sum()),
             removed=snapshot.num_videos - videos,
-            segments=snapshot.num_segments,
+            fragments=snapshot.num_fragments,
             bytes_on_disk=sum(parts.values()),
             bytes_per_video=sum(parts.values()) / max(videos, 1),
             bytes_by_part=parts,

@@ -144,7 +144,6 @@ class Fragment:
     def __init__(
         self, source: LanceFragment, folder: Path, codec: Codec, num_prototypes: int, verify: bool
     ) -> None:
-        self.number: int = source.fragment_id
         self.name = Path(source.data_files()[0].path).stem
         self.bytes = sum(file.file_size_bytes or 0 for file in source.data_files())
         self.folder = folder

@@ -3,7 +3,7 @@
 import numpy as np
 
 from demul_mm.index.base import MomentIndex
-from demul_mm.index.search import Asked, exhaustive_candidates
+from demul_mm.index.search import Level1Query, exhaustive_candidates
 from demul_mm.registry import INDEXES
 
 
@@ -14,7 +14,7 @@ class ExactIndex(MomentIndex):
     Both modes return the same. Use it for small corpora and to check the others.
     """
 
-    def _candidates(self, asked: Asked) -> list[np.ndarray]:
+    def _candidates(self, asked: Level1Query) -> list[np.ndarray]:
         return exhaustive_candidates(
             asked.snapshot, asked.queries, asked.depth, asked.allowed, asked.bonus
         )

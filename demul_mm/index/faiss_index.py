@@ -11,7 +11,7 @@ from demul_mm.files import total_size
 from demul_mm.index.base import MomentIndex
 from demul_mm.index.cache import Fragment
 from demul_mm.index.codecs import import_faiss
-from demul_mm.index.search import Asked, first_of_each_video
+from demul_mm.index.search import Level1Query, first_of_each_video
 from demul_mm.index.snapshot import MappedSnapshot
 from demul_mm.registry import INDEXES
 from demul_mm.structures.counts import check_count
@@ -115,7 +115,7 @@ class FaissIndex(MomentIndex):
         for name, value in options.items():
             check_count(name, value)
 
-    def _candidates(self, asked: Asked) -> list[np.ndarray]:
+    def _candidates(self, asked: Level1Query) -> list[np.ndarray]:
         # Testing every code that is passed costs more than dropping a few hits afterwards.
         allowed, parts = asked.allowed, asked.level1
         share = float(allowed.mean())

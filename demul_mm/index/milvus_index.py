@@ -16,7 +16,7 @@ from demul_mm.index.entry import VideoEntry
 from demul_mm.index.errors import IndexFormatError, IndexLockedError
 from demul_mm.index.milvus_collections import SPAN, TEXT, Collections, num_pieces, row_ids
 from demul_mm.index.results import SearchResult
-from demul_mm.index.search import Asked, exhaustive_candidates, first_of_each_video
+from demul_mm.index.search import Level1Query, exhaustive_candidates, first_of_each_video
 from demul_mm.index.snapshot import Snapshot, codec_of
 from demul_mm.index.store import Store, read_info
 from demul_mm.registry import INDEXES
@@ -240,14 +240,14 @@ class MilvusIndex(MomentIndex):
     def _check_options(self, options: dict[str, Any]) -> None:
         """The server does: what there is depends on the type of its index."""
 
-    def _candidates(self, asked: Asked) -> list[np.ndarray]:
+    def _candidates(self, asked: Level1Query) -> list[np.ndarray]:
         found: list[np.ndarray] = []
         for start in range(0, len(asked.queries), TOGETHER):
             some = asked._replace(queries=asked.queries[start : start + TOGETHER])
             found += self._nearest(some)
         return found
 
-    def _nearest(self, asked: Asked) -> list[np.ndarray]:
+    def _nearest(self, asked: Level1Query) -> list[np.ndarray]:
         snapshot, depth, allowed = asked.snapshot, asked.depth, asked.allowed
         assert isinstance(snapshot, MilvusSnapshot)
         wanted = min(int(2 * depth / max(float(allowed.mean()), 1e-6)), MAX_HITS)

@@ -36,7 +36,8 @@ class SearchResult:
 
     Attributes:
         hits: one for each query.
-        timings: seconds of each step for the whole batch: ``level1``, ``level2``, ``names``.
+        timings: seconds of each step for the whole batch: ``filter``, ``level1``, ``level2`` and
+            ``names``.
     """
 
     hits: list[MomentHits]

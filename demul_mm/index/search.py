@@ -24,7 +24,7 @@ SCAN_VIDEOS = 2048
 SCAN_UP_TO = 1000
 
 
-class Asked(NamedTuple):
+class Level1Query(NamedTuple):
     """What level 1 is asked.
 
     Attributes:
@@ -55,7 +55,7 @@ class Searcher(ABC):
         """The version to be searched, and its level 1."""
 
     @abstractmethod
-    def _candidates(self, asked: Asked) -> list[np.ndarray]:
+    def _candidates(self, asked: Level1Query) -> list[np.ndarray]:
         """Level 1: for each query at most ``asked.depth`` distinct ordinals, best first."""
 
     def _check_options(self, options: dict[str, Any]) -> None:
@@ -104,9 +104,9 @@ class Searcher(ABC):
         clock = [time.perf_counter()]
         allowed = snapshot.alive if where is None else snapshot.alive & where.mask(snapshot)
         clock.append(time.perf_counter())
-        told = words if words_weight else None
-        bonus = word_bonus(snapshot, told, words_weight, len(vectors))
-        asked = Asked(snapshot, level1, vectors, depth, allowed, options or {}, bonus)
+        counted = words if words_weight else None
+        bonus = word_bonus(snapshot, counted, words_weight, len(vectors))
+        asked = Level1Query(snapshot, level1, vectors, depth, allowed, options or {}, bonus)
         candidates = self._chosen(asked, mode, num_videos)
         clock.append(time.perf_counter())
         found = [
@@ -133,13 +133,13 @@ class Searcher(ABC):
         steps = dict(zip(('filter', 'level1', 'level2', 'names'), np.diff(clock).tolist()))
         return SearchResult(hits=hits, timings=steps)
 
-    def _chosen(self, asked: Asked, mode: str, num_videos: int) -> list[np.ndarray]:
+    def _chosen(self, asked: Level1Query, mode: str, num_videos: int) -> list[np.ndarray]:
         """The videos that level 2 scores for each query, in any order."""
         allowed, queries = asked.allowed, asked.queries
         count = int(allowed.sum())
         if mode == 'fast' and count > max(asked.depth, SCAN_UP_TO):
-            told = (best_told(row, allowed, num_videos) for row in asked.bonus)
-            found = zip(self._candidates(asked), told)
+            by_words = (best_by_words(row, allowed, num_videos) for row in asked.bonus)
+            found = zip(self._candidates(asked), by_words)
             return [np.union1d(near, words) if len(words) else near for near, words in found]
         if count <= asked.depth:
             return [np.flatnonzero(allowed)] * len(queries)
@@ -178,10 +178,10 @@ def word_bonus(
     return np.float32(weight) * np.stack([snapshot.words.scores(one) for one in words])
 
 
-def best_told(scores: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
+def best_by_words(scores: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
     """Ordinals of at most ``depth`` allowed videos whose ``scores (V,)`` by words are best."""
-    told = np.flatnonzero(allowed & (scores > 0))
-    return told[np.argsort(-scores[told], kind='stable')[:depth]]
+    found = np.flatnonzero(allowed & (scores > 0))
+    return found[np.argsort(-scores[found], kind='stable')[:depth]]
 
 
 def exhaustive_candidates(

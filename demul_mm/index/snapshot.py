@@ -45,7 +45,7 @@ class Snapshot(ABC):
     """
 
     num_bytes = 0  # of the data set on the disk
-    num_segments = 0
+    num_fragments = 0
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class MappedSnapshot(Snapshot):
         )
         self.fragment_bases = np.cumsum([0] + [f.num_videos for f in self.fragments])
         self.num_bytes = sum(fragment.bytes for fragment in self.fragments)
-        self.num_segments = len(self.fragments)
+        self.num_fragments = len(self.fragments)
 
     def _postings(self) -> list[Postings]:
         return [fragment.postings() for fragment in self.fragments]

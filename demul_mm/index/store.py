@@ -102,8 +102,6 @@ class Store:
                 continue
             if table is not None:
                 return table
-        if (self.home / 'manifest.json').exists():
-            raise IndexFormatError(f'{self.uri} holds an index of format version 1; build it again')
         try:
             unfinished = open_table(self.pending) is not None
         except IndexFormatError:

@@ -1,12 +1,8 @@
 """Moment vectors in files: what an index is built from when the model ran elsewhere or before.
 
-Two forms, both safetensors, in one folder:
-
-* one file per video, ``<video id>.safetensors``: ``moments (M, S)``, ``spans (M, 2)`` seconds; in
-  the header ``duration`` and, if wanted, ``metadata`` (JSON);
-* packed, any number of ``*.safetensors`` with many videos each: ``moments (N, S)``,
-  ``spans (N, 2)``, ``durations (V,)``, ``offsets (V + 1,)``; in the header ``video_ids`` (a JSON
-  list) and, if wanted, ``metadata`` (a JSON list).
+Safetensors, any number in one folder, each with any number of videos: ``moments (N, S)``,
+``spans (N, 2)`` seconds, ``durations (V,)``, and ``offsets (V + 1,)`` of each video's first moment;
+in the header ``video_ids`` (a JSON list) and, if wanted, ``metadata`` (a JSON list).
 
 A header may also name ``model_fingerprint`` and ``feature_fingerprint``. Query vectors are a file
 of their own, in another folder: ``queries (Q, S)``, and in the header ``sentences``, ``truth`` and
@@ -16,7 +12,7 @@ of their own, in another folder: ``queries (Q, S)``, and in the header ``sentenc
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -35,7 +31,7 @@ def write_vectors(
     model_fingerprint: str = '',
     feature_fingerprint: str = '',
 ) -> int:
-    """Write one packed file; returns the number of videos.
+    """Write one file; returns the number of videos.
 
     Args:
         path: the file, ending in ``.safetensors``; its folder is what the tools take.
@@ -76,19 +72,15 @@ class VectorFolder:
         files = sorted(self.path.glob('*.safetensors'))
         if not files:
             raise FileNotFoundError(f'{path} holds no *.safetensors file')
-        self._places: dict[str, tuple[Path, int | None]] = {}
+        self._places: dict[str, tuple[Path, int]] = {}
         self.fingerprints = dict.fromkeys(FINGERPRINTS, '')
         for number, file in enumerate(files):
             with _open(file) as opened:
                 header = opened.metadata() or {}
             self._take_fingerprints(file, header, number == 0)
-            if 'video_ids' in header:
-                places: list[tuple[str, int | None]] = [
-                    (video_id, row) for row, video_id in enumerate(json.loads(header['video_ids']))
-                ]
-            else:
-                places = [(file.stem, None)]
-            for video_id, row in places:
+            if 'video_ids' not in header:
+                raise ValueError(f'{file} does not say its video_ids in its header')
+            for row, video_id in enumerate(json.loads(header['video_ids'])):
                 if video_id in self._places:
                     raise ValueError(
                         f'{file} and {self._places[video_id][0]} both hold video {video_id!r}; '
@@ -121,29 +113,18 @@ class VectorFolder:
                     tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
                 extra = json.loads(header.get('metadata', 'null'))
             try:
-                yield _entry(video_id, row, header, tensors, extra)
+                part = slice(*tensors['offsets'][row : row + 2])
+                yield VideoEntry(
+                    video_id,
+                    tensors['moments'][part],
+                    tensors['spans'][part],
+                    float(tensors['durations'][row]),
+                    extra[row] if extra else None,
+                )
             except KeyError as error:
                 raise ValueError(
-                    f'{file} lacks {error}; it needs moments, spans and duration (packed: '
-                    'durations, offsets)'
+                    f'{file} lacks {error}; it needs moments, spans, durations and offsets'
                 ) from None
-
-
-def _entry(
-    video_id: str, row: int | None, header: dict[str, str], tensors: dict[str, Any], extra: Any
-) -> VideoEntry:
-    if row is None:
-        return VideoEntry(
-            video_id, tensors['moments'], tensors['spans'], float(header['duration']), extra
-        )
-    part = slice(*tensors['offsets'][row : row + 2])
-    return VideoEntry(
-        video_id,
-        tensors['moments'][part],
-        tensors['spans'][part],
-        float(tensors['durations'][row]),
-        extra[row] if extra else None,
-    )
 
 
 def _open(file: Path) -> Any:
@@ -176,30 +157,33 @@ def write_queries(
     write_atomically(path, save(dict(queries=np.asarray(vectors, np.float32)), header))
 
 
-def read_queries(path: str | Path) -> np.ndarray:
-    """Query vectors ``(Q, S)`` from a safetensors file with one tensor named ``queries``."""
+class QueryVectors(NamedTuple):
+    """Query vectors from a file; None for what it does not say.
+
+    Attributes:
+        vectors: ``(Q, S)`` float32.
+        sentences: that they are of.
+        truth: video, start and end of the moment of each.
+        model_fingerprint: mark of the weights and config that made them.
+    """
+
+    vectors: np.ndarray
+    sentences: list[str] | None
+    truth: list[tuple[str, float, float]] | None
+    model_fingerprint: str | None
+
+
+def read_queries(path: str | Path) -> QueryVectors:
+    """What :func:`write_queries` wrote, or any safetensors with a tensor named ``queries``."""
     with _open(Path(path)) as opened:
+        header = opened.metadata() or {}
         if 'queries' not in opened.keys():  # noqa: SIM118
             raise ValueError(f'{path} holds {list(opened.keys())}; it needs one named queries')
-        return np.asarray(opened.get_tensor('queries'), np.float32)
-
-
-def read_sentences(path: str | Path) -> tuple[list[str] | None, str | None]:
-    """The sentences that a file of query vectors says they are of, and the model fingerprint.
-
-    Returns:
-        None for what it does not say.
-    """
-    with _open(Path(path)) as opened:
-        header = opened.metadata() or {}
-    sentences = json.loads(header['sentences']) if 'sentences' in header else None
-    return sentences, header.get('model_fingerprint') or None
-
-
-def read_truth(path: str | Path) -> list[tuple[str, float, float]]:
-    """Video, start and end of each query that :func:`write_queries` wrote."""
-    with _open(Path(path)) as opened:
-        header = opened.metadata() or {}
-    if 'truth' not in header:
-        raise ValueError(f'{path} does not say what its queries are about (no truth in its header)')
-    return [(video, start, end) for video, start, end in json.loads(header['truth'])]
+        vectors = np.asarray(opened.get_tensor('queries'), np.float32)
+    truth = json.loads(header.get('truth', 'null'))
+    return QueryVectors(
+        vectors,
+        json.loads(header.get('sentences', 'null')),
+        None if truth is None else [(video, start, end) for video, start, end in truth],
+        header.get('model_fingerprint') or None,
+    )

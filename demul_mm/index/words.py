@@ -84,9 +84,9 @@ class WordIndex:
         self.parts = parts
         self.bases = np.cumsum([0] + [part.num_videos for part in parts])
         lengths = np.concatenate([np.zeros(0), *(part.lengths for part in parts)])
-        self.told = alive & (lengths > 0)
-        self.count = int(self.told.sum())
-        mean = lengths[self.told].mean() if self.count else 1.0
+        self.has_text = alive & (lengths > 0)
+        self.count = int(self.has_text.sum())
+        mean = lengths[self.has_text].mean() if self.count else 1.0
         self.slowness = K1 * (1 - B + B * lengths / mean)  # (V,)
 
     @classmethod
@@ -96,13 +96,13 @@ class WordIndex:
 
     def scores(self, query: str) -> np.ndarray:
         """``(V,)`` float32: how well each video's words match; 0 where no word does."""
-        total = np.zeros(len(self.told), np.float32)
+        total = np.zeros(len(self.has_text), np.float32)
         for word, times in Counter(words_of(query)).items():
             found = [part(word) for part in self.parts]
             owners = [base + videos for base, (videos, _) in zip(self.bases, found)]
             videos = np.concatenate([np.zeros(0, np.int64), *owners])
             counts = np.concatenate([np.zeros(0, np.int32), *(counts for _, counts in found)])
-            kept = self.told[videos]
+            kept = self.has_text[videos]
             videos, counts = videos[kept], counts[kept]
             rarity = np.log1p((self.count - len(videos) + 0.5) / (len(videos) + 0.5))
             total[videos] += times * rarity * counts * (K1 + 1) / (counts + self.slowness[videos])

@@ -16,7 +16,7 @@ from demul_mm.retrieval.encodings import EncodedVideo, from_file, to_file
 
 
 def hash_of(values: Any) -> str:
-    """A mark of configs, numbers and text, for :class:`EncodingCache`'s keys."""
+    """A mark of configs, numbers and text: another one for other values."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -43,11 +43,8 @@ def to_file(encoding: VideoEncoding) -> dict[str, Tensor]:
 
 def from_file(tensors: Mapping[str, Tensor]) -> VideoEncoding:
     """The encoding that a file keeps, which may hold more beside it."""
-    # Files from before WordMatch have no words; a model that has one has another fingerprint.
-    none = torch.zeros(len(tensors['mask']), 0, 0, dtype=torch.uint8)
-    fields = {'said': none, **tensors}
     return VideoEncoding(
-        **{k: fields[k].float() if k in HALVED else fields[k] for k in VideoEncoding._fields}
+        **{k: tensors[k].float() if k in HALVED else tensors[k] for k in VideoEncoding._fields}
     )
 
 

@@ -158,8 +158,8 @@ class CorpusSearcher:
         answers = []
         for h, choice, moments in zip(hits, wanted, found):
             fused = [names[v] for v in choice]
-            told = dict(zip(h.videos, h.word_scores.tolist()))
-            rows = self._merge(fused, moments, options.per_video, told)
+            word_scores = dict(zip(h.videos, h.word_scores.tolist()))
+            rows = self._merge(fused, moments, options.per_video, word_scores)
             rows += [moment for moment in _plain(h) if moment.video_id not in fused]
             ranking = list(dict.fromkeys(row.video_id for row in rows))
             answers.append(CorpusAnswer(rows[: options.num_moments], ranking, h, fused))
@@ -178,7 +178,7 @@ class CorpusSearcher:
         ids: Sequence[str],
         moments: Sequence[InstanceData],
         per_video: int | None,
-        told: Mapping[str, float],
+        word_scores: Mapping[str, float],
     ) -> list[Moment]:
         """A query's fused moments on one scale; equal scores in the order of the index.
 
@@ -186,7 +186,7 @@ class CorpusSearcher:
         without them.
 
         Args:
-            told: of each video, how much likelier its words make it.
+            word_scores: of each video, how much likelier its words make it.
         """
         rows = []
         calibrator = self.model.calibrator
@@ -196,7 +196,7 @@ class CorpusSearcher:
             chance = calibrator(found.joint.to(calibrator.scale)).cpu()
             # The score is this too, unless soft suppression has lowered it.
             lowered = found.scores / chance.clamp(min=1e-30)
-            words = weight * told[video_id]
+            words = weight * word_scores[video_id]
             # A logarithm: words may bring many probabilities so close to 1 that they look the same.
             ranks = F.logsigmoid(scale * (found.joint.double() + words) + bias) + lowered.log()
             spans, scores = found.spans.tolist(), ranks.exp().tolist()

@@ -29,7 +29,7 @@ def create_mcp(service: Service, clips: Path) -> MCPServer:
     server = MCPServer('demul', version=__version__, instructions=INSTRUCTIONS)
 
     def answers(found: Callable[[], list[Hit]]) -> list[dict[str, Any]]:
-        with _told():
+        with user_errors():
             return service.describe(found())
 
     @server.tool()
@@ -53,7 +53,7 @@ def create_mcp(service: Service, clips: Path) -> MCPServer:
 
         Exact, or with fast from the key frame before, without encoding anew.
         """
-        with _told():
+        with user_errors():
             made, name = service.cut(video, start, end, fast)
             clips.mkdir(parents=True, exist_ok=True)
             # Videos of several folders may have one name, and fast and exact differ.
@@ -64,8 +64,8 @@ def create_mcp(service: Service, clips: Path) -> MCPServer:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What the caller did wrong is told to it, and is no fault of the server."""
+def user_errors() -> Iterator[None]:
+    """Errors of the caller become errors of the tool, with their message, not of the server."""
     try:
         yield
     except (OSError, ValueError) as error:

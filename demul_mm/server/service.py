@@ -44,7 +44,7 @@ class SharedEncoder:
     def __init__(self, encoder: Any) -> None:
         self.name, self.fingerprint = encoder.name, encoder.fingerprint
         self.encode_images = getattr(encoder, 'encode_images', None)
-        self.sight = getattr(encoder, 'sight', None)  # of a trained model
+        self.video_model = getattr(encoder, 'video_model', None)  # of a trained model
         self._encoder = encoder
         self._vectors: dict[str, np.ndarray] = {}
         self._ask = Together(self._encode)  # tokenizers are not for two threads

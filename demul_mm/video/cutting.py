@@ -8,7 +8,7 @@ from typing import Any
 
 from demul_mm.files import replacing
 from demul_mm.video.pyav import import_av
-from demul_mm.video.timeline import SOON, read_timeline, seek
+from demul_mm.video.timeline import SOON, read_timeline, seek, upright
 
 # Samples a second that sound is encoded with, and seconds without any that are kept as such.
 SOUND, GAP = 48_000, 0.1
@@ -133,9 +133,6 @@ def _set_size(stream: Any, frame: Any, turned: bool) -> None:
 
 def _upright(frame: Any) -> Any:
     av = import_av()
-
-    from demul_mm.video.timeline import upright
-
     picture = upright(frame.to_ndarray(format='rgb24'), frame)
     return av.VideoFrame.from_ndarray(picture, format='rgb24')
 

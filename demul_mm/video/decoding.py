@@ -41,7 +41,7 @@ def pictures_at(
         path: a video file.
         times: (N,) seconds from the first frame, ascending; past the end, the last frame is shown.
         size: height and width, the picture is stretched; None: those of the first picture.
-        timeline: times of the file's frames, see :func:`sound_timeline`.
+        timeline: times of the file's frames, see :func:`checked_timeline`.
 
     Yields:
         N pictures (H, W, 3) uint8 RGB.
@@ -178,7 +178,7 @@ class _Damage:
 
 
 def open_video(path: str) -> InputContainer:
-    """Open a file that holds pictures; raises what :func:`sound_timeline` does."""
+    """Open a file that holds pictures; raises what :func:`checked_timeline` does."""
     av = import_av()
 
     if not os.path.isfile(path):
@@ -198,7 +198,7 @@ def open_video(path: str) -> InputContainer:
     return container
 
 
-def sound_timeline(path: str) -> Timeline:
+def checked_timeline(path: str) -> Timeline:
     """When the frames of a file are shown.
 
     Raises:

@@ -33,11 +33,10 @@ def subtitle_files(video: str | Path) -> list[Path]:
     return subtitles_in(Path(video).parent).get(Path(video).stem, [])
 
 
-def subtitles_in(folder: Path, alone: bool = True) -> dict[str, list[Path]]:
+def subtitles_in(folder: Path) -> dict[str, list[Path]]:
     """The subtitle files of a folder by the name, without suffix, of the video they belong to.
 
-    ``film.en.vtt`` belongs to ``film.en`` if the folder has such a video, and else to ``film``;
-    or, unless ``alone``, to both.
+    ``film.en.vtt`` belongs to ``film.en`` if the folder has such a video, and else to ``film``.
     """
     found: dict[str, list[Path]] = {}
     paths = sorted(folder.iterdir())
@@ -46,7 +45,7 @@ def subtitles_in(folder: Path, alone: bool = True) -> dict[str, list[Path]]:
         if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file() and is_unicode(path.name):
             found.setdefault(path.stem, []).append(path)
             language = re.fullmatch(r'(.+)\.[\w-]+', path.stem)
-            if language and not (alone and path.stem in videos):
+            if language and path.stem not in videos:
                 found.setdefault(language[1], []).append(path)
     return found
 
@@ -100,13 +99,13 @@ def spoken_lines(path: str) -> tuple[list[TimedLine], dict[str, str]]:
     unread = {}
     for file in subtitle_files(path):
         try:
-            beside.update((line[:3], line) for line in _sound_lines(file))
+            beside.update((line[:3], line) for line in _readable_lines(file))
         except OSError as error:
             unread[str(file)] = error.strerror or str(error)
-    return list(beside.values()) or _sound_lines(path), unread
+    return list(beside.values()) or _readable_lines(path), unread
 
 
-def _sound_lines(path: str | Path) -> list[TimedLine]:
+def _readable_lines(path: str | Path) -> list[TimedLine]:
     try:
         return read_lines(path)
     except ValueError as error:

@@ -13,18 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from demul_mm.evaluation.reliability import Reliability
 from demul_mm.files import replacing
 from demul_mm.video.frames import KeyFrame
-from demul_mm.visualization.phrases import (
-    FAINT,
-    INK,
-    LINE,
-    PREDICTED,
-    TERM,
-    TRUTH,
-    PhraseRows,
-    draw_phrases,
-    draw_weights,
-    phrase_height,
-)
+from demul_mm.visualization.phrases import PhraseRows, draw_phrases, draw_weights, phrase_height
+from demul_mm.visualization.style import FAINT, INK, LINE, PREDICTED, TERM, TRUTH
 
 
 class TimelineRow(NamedTuple):

@@ -51,7 +51,6 @@ class MomentVisualizer(Visualizer):
         video_path: str | Path | None = None,
         draw_gt: bool = True,
         draw_pred: bool = True,
-        draw_terms: bool = True,
         show: bool = False,
         wait_time: float = 0,
         out_file: str | Path | None = None,
@@ -62,13 +61,12 @@ class MomentVisualizer(Visualizer):
         Args:
             data_sample: with ``gt_spans``, ``pred_moments`` or both.
             video_path: video file for key frames; None: none are drawn.
-            draw_terms: draw what each term of the joint score gave, where the sample says it.
             show: open a window.
             wait_time: seconds that it stays open; 0: until a key is pressed.
             out_file: write the picture (PNG) here instead of handing it to the backends.
         """
         num_queries = min(len(data_sample.queries), self.max_queries)
-        rows = [_row(data_sample, q, draw_gt, draw_pred, draw_terms) for q in range(num_queries)]
+        rows = [_row(data_sample, q, draw_gt, draw_pred) for q in range(num_queries)]
         duration = data_sample.duration
         frames = (
             read_key_frames(video_path, even_times(duration, self.num_frames))
@@ -87,9 +85,7 @@ class MomentVisualizer(Visualizer):
         self.add_image(name, image, step)
 
 
-def _row(
-    sample: MomentDataSample, query: int, draw_gt: bool, draw_pred: bool, draw_terms: bool
-) -> TimelineRow:
+def _row(sample: MomentDataSample, query: int, draw_gt: bool, draw_pred: bool) -> TimelineRow:
     truth = sample.gt_spans[query].tolist() if draw_gt and 'gt_spans' in sample else []
     if not draw_pred or 'pred_moments' not in sample:
         return TimelineRow(sample.queries[query], truth, None)
@@ -97,8 +93,7 @@ def _row(
     order = moments.scores.argsort(descending=True, stable=True).tolist()
     spans, scores = moments.spans.tolist(), moments.scores.tolist()
     predicted = [[*spans[i], scores[i]] for i in order]
-    show_terms = draw_terms and 'terms' in moments and order
-    terms = moments.terms[order[0]].tolist() if show_terms else []
+    terms = moments.terms[order[0]].tolist() if 'terms' in moments and order else []
     phrases = None
     found = sample.pred_phrases[query] if 'pred_phrases' in sample else None
     if found is not None and found.texts:

@@ -12,7 +12,7 @@ from torch import Tensor
 from demul_mm.hub import fetch
 from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import autocast, check_precision
-from demul_mm.sentences import longer_than, warn_cut
+from demul_mm.truncation import longer_than, warn_cut
 from demul_mm.zero_shot.encoders import DEFAULT_ENCODER
 
 

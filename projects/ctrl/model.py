@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demul_mm.device import on_host, to_device
 from demul_mm.models.localizers.own_video import OwnVideoBatch, OwnVideoLocalizer
 from demul_mm.registry import MODELS
 from demul_mm.structures import pairwise_iou
-from demul_mm.transfer import on_host, to_device
 from projects.ctrl.windows import (
     decode_offsets,
     encode_offsets,

@@ -10,10 +10,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from demul_mm.apis import CorpusInferencer, load_entry_source, load_query_encoder
+from demul_mm.apis import CorpusInferencer, load_model
 from demul_mm.index import IndexMismatchError, MomentIndex, SearchFilter, VideoEntry
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import DATASETS, INDEXES
+from demul_mm.retrieval import encode_queries
 from demul_mm.structures import span_iou
 from tests.apis.small import LENGTHS, SmallCorpus, make_small_corpus
 from tests.models.tiny import SENTENCES
@@ -33,7 +34,7 @@ def search(corpus: SmallCorpus) -> CorpusInferencer:
 
 @pytest.fixture(scope='module')
 def entries(corpus: SmallCorpus) -> list[VideoEntry]:
-    source, _ = load_entry_source(corpus.config, corpus.checkpoint)
+    source, _ = CorpusInferencer(corpus.config, corpus.checkpoint).entries(None)
     return list(source.load(source.ids()))
 
 
@@ -324,23 +325,25 @@ def test_entries_are_the_cells_inside_each_video(
         assert (entry.spans >= 0).all()
         assert (entry.spans <= entry.duration).all()
     assert entries[1].metadata == dict(tags=['odd'], number=1)
-    source, prints = load_entry_source(corpus.config, corpus.checkpoint, levels=[2, 3])
+    made = CorpusInferencer(corpus.config, corpus.checkpoint)
+    source, prints = made.entries([2, 3])
     for coarse, entry, length in zip(source.load(source.ids()), entries, LENGTHS):
         number = sum(-(-min(length, 32) // 2**k) for k in (2, 3))
         np.testing.assert_allclose(coarse.moments, entry.moments[-number:])
-    assert prints != load_entry_source(corpus.config, corpus.checkpoint)[1]
+    assert prints != made.entries(None)[1]
     with pytest.raises(ValueError, match='levels'):
-        list(load_entry_source(corpus.config, corpus.checkpoint, levels=[4])[0].load(['v0']))
+        list(made.entries([4])[0].load(['v0']))
 
 
 def test_seams_of_the_index_tools(corpus: SmallCorpus, search: CorpusInferencer) -> None:
-    source, prints = load_entry_source(corpus.config, corpus.checkpoint)
+    source, prints = CorpusInferencer(corpus.config, corpus.checkpoint).entries(None)
     index: MomentIndex = INDEXES.build(dict(INDEX, **prints))
     index.build(source)
-    encode, fingerprint, words_weight = load_query_encoder(corpus.config, corpus.checkpoint)
-    assert words_weight == 0
+    model, _, fingerprint = load_model(corpus.config, corpus.checkpoint)
+    vectors = encode_queries(model, SENTENCES[:2]).shared.float().cpu().numpy()
+    assert model.head.joint.words_weight.item() == 0
     assert prints['model_fingerprint'] == fingerprint == search.fingerprint
-    hits = index.search(encode(SENTENCES[:2]), num_moments=5).hits
+    hits = index.search(vectors, num_moments=5).hits
     expected = search.index.search(
         search.model.encode_query(list(SENTENCES[:2])).shared.detach().numpy(), num_moments=5
     ).hits

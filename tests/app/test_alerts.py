@@ -430,7 +430,7 @@ def test_a_full_disk_is_no_fault_of_a_video(
 
     write_film(tmp_path / 'films/new.mp4', ['red'])
     with monkeypatch.context() as patch:
-        patch.setattr('demul_mm.app.sight.FrameSight.write', write)
+        patch.setattr('demul_mm.app.video_model.FrameModel.write', write)
         with pytest.raises(OSError, match='library cannot grow: No space left'):
             library.update()
     assert library.update() == (1, 1, 0, [])

@@ -1,13 +1,14 @@
 """What workers keep of a video is what the library's own process would."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demul_mm.app.cluster import ClusterEncoder
+from demul_mm.app.cluster import encode_on
 from demul_mm.app.library import Library
 from tests.app.films import ColourEncoder, write_film
 
@@ -29,7 +30,7 @@ def test_moments_keep_to_shots(tmp_path: Path) -> None:
     own.update([films])
     lib = Library(tmp_path / 'library', ColourEncoder, shots=True)
     cluster: Any = Here()
-    lib.update([films], cluster=ClusterEncoder(cluster, ColourEncoder))
+    lib.update([films], cluster=partial(encode_on, cluster, ColourEncoder))
     (row,), (same,) = lib.catalogue.videos(), own.catalogue.videos()
     spans = lib.entry(row.key).spans.tolist()
     assert spans == own.entry(same.key).spans.tolist()

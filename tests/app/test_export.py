@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from demul_mm.app.export import FORMS, as_clip, as_timecode, export, frames_of, read_moments
+from demul_mm.app.export import FORMS, as_cut, as_timecode, export, frames_of, read_moments
 from demul_mm.video.decoding import open_video
 from demul_mm.video.text import read_lines
 from tests.app.films import write_film
@@ -31,11 +31,11 @@ FRAMES = [(8, 12, 8), (25, 13, 25), (48, 16, 8)]  # first, number, rate; the las
 
 
 def test_moments_in_frames(moments: list[dict]) -> None:
-    clips = [as_clip(moment, '') for moment in moments]
+    clips = [as_cut(moment, '') for moment in moments]
     assert [(c.first, c.frames, int(c.rate)) for c in clips] == FRAMES
     assert [c.total for c in clips] == [64, 100, 64]
     with pytest.raises(FileNotFoundError, match='no video file'):
-        as_clip(dict(video='none.mp4', start=0, end=1), '')
+        as_cut(dict(video='none.mp4', start=0, end=1), '')
 
 
 @pytest.mark.parametrize('form', ['edl', 'fcpxml', 'otio'])
@@ -49,8 +49,8 @@ def test_a_file_without_pictures_is_named(tmp_path: Path, form: str) -> None:
 
 def test_a_header_that_is_short_moves_no_moment(tmp_path: Path) -> None:
     film = write_at(tmp_path / 'slides.mp4', [0, 60, 70, 75, 300, 301])
-    clip = as_clip(dict(video=str(film), start=200.0, end=290.0), '')
-    assert (clip.first / clip.rate, clip.frames / clip.rate) == (200, 90)
+    cut = as_cut(dict(video=str(film), start=200.0, end=290.0), '')
+    assert (cut.first / cut.rate, cut.frames / cut.rate) == (200, 90)
 
 
 def test_each_file_is_read_once(moments: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +141,9 @@ def test_a_file_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
         target.mux(stream.encode())
     with av.open(str(file)) as written:
         assert written.duration is None
-    clip = as_clip(dict(video=str(file), start=1.0, end=2.0), '')
+    clip = as_cut(dict(video=str(file), start=1.0, end=2.0), '')
     assert (clip.first, clip.frames, clip.total) == (8, 8, 80)
-    clip = as_clip(dict(video=str(file), start=9.0, end=20.0), '')
+    clip = as_cut(dict(video=str(file), start=9.0, end=20.0), '')
     assert (clip.first, clip.frames) == (72, 8)
 
 
@@ -244,7 +244,7 @@ def test_the_timecode_of_the_camera(tmp_path: Path, timecode: str, rate: Fractio
     film = write_camera_film(tmp_path / 'camera.mp4', timecode, rate)
     second = float(round(rate) / rate)
     moments = [dict(video=str(film), start=second, end=2 * second)]
-    clip = as_clip(moments[0], '')
+    clip = as_cut(moments[0], '')
     assert clip.timecode == otio.opentime.from_timecode(timecode, float(rate)).value
     lines = export('red', moments, 'edl').splitlines()
     assert lines[1] == ('FCM: DROP FRAME' if ';' in timecode else 'FCM: NON-DROP FRAME')

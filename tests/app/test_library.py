@@ -4,23 +4,23 @@ import errno
 import os
 import random
 import shutil
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 from mmengine.logging import MMLogger
 
-from demul_mm.app.alerts import Alerts, Event
 from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
 from demul_mm.app.rank_fusion import Hit
-from demul_mm.app.sight import FrameSight
-from demul_mm.app.sources import find_videos, key_of, state_key
+from demul_mm.app.sources import find_videos, state_key
+from demul_mm.app.video_model import FrameModel
 from demul_mm.index import MomentIndex
 from tests.app.films import ColourEncoder, write_film, write_subtitles
 from tests.warm import SERVER
@@ -73,7 +73,7 @@ def test_moments_keep_to_shots(tmp_path: Path) -> None:
     best = {(hit.start, hit.end) for hit in lib.search('blue', 1)}
     assert best == {(8.0, 9.0)}
     # The library goes on as it was made.
-    assert Library(tmp_path / 'library', ColourEncoder).sight.recipe == '1 s, shots'
+    assert Library(tmp_path / 'library', ColourEncoder).video_model.recipe == '1 s, shots'
 
 
 def test_what_a_library_is_made_with_counts_until_something_is_encoded(
@@ -95,7 +95,7 @@ def test_what_a_library_is_made_with_counts_until_something_is_encoded(
         assert (lib.seconds, lib.shots) == (seconds or 1.0, bool(shots))
     folder.rename(tmp_path / 'inbox/films')
     trained = ColourEncoder()
-    trained.sight = FrameSight(trained, 1.0)
+    trained.video_model = FrameModel(trained, 1.0)
     with pytest.raises(ValueError, match='leave --shots out'):
         make(0.5, True, encoder=trained)
     for options in ((0.5, None), (0.5, False), ()):
@@ -252,50 +252,6 @@ def test_text_that_comes_later_has_no_picture_encoded(tmp_path: Path, folder: Pa
     assert len(lib.search('red', 100)) == len(library(tmp_path).search('red', 100))
 
 
-def test_a_library_of_the_version_before_goes_on(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its keys stood for the subtitles, too: no video is encoded, nor told of, again."""
-    file = write_subtitles(folder / 'one.srt', [(1, 2, 'the chain rule')])
-    dutch = write_subtitles(folder / 'one.nl.srt', [(1, 2, 'de kettingregel')])
-    write_film(folder / 'one.nl.mp4', ['red', 'blue'])  # its subtitles were those of one.mp4, too
-    before = {'one.mp4': [dutch, file], 'one.nl.mp4': [dutch], 'two.mp4': []}
-    lib, told = library(tmp_path), list[Event]()
-    Alerts(lib).add('something red', 0.9)
-    with monkeypatch.context() as patch:
-        for name in ('sources.state_key', 'asking.state_key'):
-            patch.setattr(f'demul_mm.app.{name}', lambda p: key_of([p, *before[Path(p).name]]))
-        lib.update([folder])
-    assert len(Alerts(lib).run(told.append)) == 2
-    with sqlite3.connect(lib.path / 'library.sqlite') as db:
-        db.execute('DROP TABLE texts')
-    encoder = ColourEncoder()
-    again = library(tmp_path, encoder)
-    found = again.search('red chain', 100)
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        again.update(progress=stop)
-    assert len([again.frames(row.key) for row in again.catalogue.videos('indexed')]) == 3
-    assert again.update() == (2, 1, 0, [])
-    assert again.update() == (0, 3, 0, [])
-    assert [hit[1:] for hit in again.search('red chain', 100)] == [hit[1:] for hit in found]
-    assert Alerts(again).run(told.append) == []
-    write_subtitles(file, [(1, 2, 'the product rule')])
-    assert again.update() == (1, 2, 0, [])
-    assert again.ask(folder / 'one.mp4', 'red')[0].start == 3
-    assert encoder.pictures == 0
-    frames = {path.stem for path in (lib.path / 'frames').rglob('*.npz')}
-    assert frames == {state_key(path) for path in folder.rglob('*.mp4')}
-    assert frames == {row.key for row in again.catalogue.videos('indexed')}
-    assert len(Alerts(again).run(told.append)) == 0
-    write_film(folder / 'one.mp4', ['blue', 'red', 'black'])
-    assert again.update() == (1, 2, 0, [])
-    assert len(Alerts(again).run(told.append)) == 1
-
-
 def test_an_encoder_belongs_to_a_library(tmp_path: Path, folder: Path) -> None:
     library(tmp_path).update([folder])
     other = library(tmp_path, ColourEncoder(weights='w2'))
@@ -393,7 +349,7 @@ def test_hidden_files_are_left_out(tmp_path: Path) -> None:
     assert state_key(tmp_path / 'a.mp4') != state_key(tmp_path / 'E.MKV')
 
 
-@pytest.mark.parametrize('harm', ['deleted', 'damaged', 'of another format'])
+@pytest.mark.parametrize('harm', ['deleted', 'damaged', 'of another program'])
 def test_an_index_is_made_anew_from_the_frames(tmp_path: Path, folder: Path, harm: str) -> None:
     lib = library(tmp_path)
     lib.update([folder])
@@ -404,9 +360,8 @@ def test_an_index_is_made_anew_from_the_frames(tmp_path: Path, folder: Path, har
         data.write_bytes(data.read_bytes()[:-3])
     else:
         shutil.rmtree(index)
-    if harm == 'of another format':
-        index.mkdir()
-        (index / 'manifest.json').touch()
+    if harm == 'of another program':
+        lance.write_dataset(pa.table({'id': ['a']}), index / 'videos.lance')
     encoder = ColourEncoder()
     again = library(tmp_path, encoder)
     assert again.update()[:3] == (0, 2, 0)

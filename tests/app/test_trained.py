@@ -16,7 +16,7 @@ from demul_mm.app.asking import ask
 from demul_mm.app.library import Library
 from demul_mm.app.models import load_encoder
 from demul_mm.app.rank_fusion import Found
-from demul_mm.app.trained import TrainedSight, part_starts
+from demul_mm.app.trained import TrainedModel, part_starts
 from demul_mm.models.heads.joint_score import TERMS
 from tests.app.colours import save_colour_model
 from tests.app.films import write_film
@@ -37,8 +37,8 @@ def named(home: Path) -> str:
 
 
 @pytest.fixture(scope='module')
-def sight(home: Path) -> TrainedSight:
-    return TrainedSight(named(home), 'cpu')
+def sight(home: Path) -> TrainedModel:
+    return TrainedModel(named(home), 'cpu')
 
 
 def iou(span: tuple[float, float], other: tuple[float, float]) -> float:
@@ -46,7 +46,7 @@ def iou(span: tuple[float, float], other: tuple[float, float]) -> float:
     return max(0.0, inter) / (max(span[1], other[1]) - min(span[0], other[0]))
 
 
-def test_it_finds_what_it_was_trained_for(home: Path, sight: TrainedSight, tmp_path: Path) -> None:
+def test_it_finds_what_it_was_trained_for(home: Path, sight: TrainedModel, tmp_path: Path) -> None:
     library = Library(tmp_path / 'library', lambda name: sight)
     assert library.update([home / 'films'])[:3] == (2, 0, 0)
     for colour, name, start in (('red', 'one.mp4', 3), ('green', 'two.mp4', 6)):
@@ -66,7 +66,7 @@ def test_it_finds_what_it_was_trained_for(home: Path, sight: TrainedSight, tmp_p
     write_film(home / 'films/below/two.mp4', ['blue', 'black', 'green'])
 
 
-def test_it_says_what_the_inferencer_says(home: Path, sight: TrainedSight) -> None:
+def test_it_says_what_the_inferencer_says(home: Path, sight: TrainedModel) -> None:
     film = home / 'films/one.mp4'
     found = ask(film, 'something red', lambda: sight)
     find = MomentInferencer(home / 'model/config.py', home / 'model/weights.pth', 'cpu')
@@ -79,7 +79,7 @@ def test_it_says_what_the_inferencer_says(home: Path, sight: TrainedSight) -> No
 
 
 def test_a_video_may_be_forgotten_while_it_is_searched(
-    home: Path, sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, sight: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By another process, after the index has named it."""
     library = Library(tmp_path / 'library', lambda name: sight)
@@ -101,7 +101,7 @@ def test_a_video_may_be_forgotten_while_it_is_searched(
 
 
 def test_a_probability_is_of_a_video_alone(
-    home: Path, sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, sight: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What search shows is what an alert compares, beside however many videos and parts."""
     library = Library(tmp_path / 'library', lambda name: sight)
@@ -130,7 +130,7 @@ def test_a_probability_is_of_a_video_alone(
 
 
 def test_a_long_film_is_seen_in_parts(
-    sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sight: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     film = write_film(tmp_path / 'long.mp4', ['black'] * 13 + ['red'] + ['black'] * 6)
     monkeypatch.setattr(sight, 'longest', 18.0)
@@ -152,7 +152,7 @@ def test_a_long_film_is_seen_in_parts(
 
 
 def test_where_a_long_film_is_parted_changes_no_answer(
-    sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sight: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Borders of parts fall before, into and after the moment; one part at least has it whole."""
     film = write_film(tmp_path / 'long.mp4', ['black'] * 13 + ['red'] + ['black'] * 6)
@@ -176,12 +176,12 @@ def test_parts_cover_the_whole() -> None:
 
 
 def test_a_published_folder_is_a_model(
-    home: Path, sight: TrainedSight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, sight: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(published, 'PLACES', (*published.PLACES, 'tests.'))
     folder = publish(home / 'model/config.py', home / 'model/weights.pth', tmp_path / 'folder')
     again = load_encoder(str(folder), 'cpu', offline=True)
-    assert isinstance(again, TrainedSight)
+    assert isinstance(again, TrainedModel)
     assert again.fingerprint == sight.fingerprint
     assert again.longest == 20.0
     film = home / 'films/one.mp4'

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from demul_mm.analysis.logs import read_scalars
 from demul_mm.evaluation.predictions import save_predictions
-from demul_mm.logs import read_scalars
 from tests.engine.tiny import DIM, write_tiny_folds
 from tests.tools.running import call, run_in_process
 

@@ -11,13 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from demul_mm.index import MomentIndex
-from demul_mm.index.vectors import (
-    VectorFolder,
-    read_queries,
-    read_truth,
-    write_queries,
-    write_vectors,
-)
+from demul_mm.index.vectors import VectorFolder, read_queries, write_queries, write_vectors
 from tests.apis.small import make_small_corpus
 from tests.tools.running import call
 
@@ -36,11 +30,7 @@ def test_vector_folders(tmp_path: Path) -> None:
     write_vectors(tmp_path / 'a.safetensors', entries[:12], 'weights-1')
     write_vectors(tmp_path / 'b.safetensors', entries[12:18], 'weights-1')
     for entry in entries[18:]:
-        header = dict(duration='60.0', model_fingerprint='weights-1')
-        if entry.metadata:
-            header['metadata'] = json.dumps(entry.metadata)
-        tensors = dict(moments=entry.moments, spans=entry.spans)
-        save_file(tensors, tmp_path / f'{entry.video_id}.safetensors', header)
+        write_vectors(tmp_path / f'{entry.video_id}.safetensors', [entry], 'weights-1')
     folder = VectorFolder(tmp_path)
     assert folder.fingerprints == dict(model_fingerprint='weights-1', feature_fingerprint='')
     assert folder.ids() == [entry.video_id for entry in entries]
@@ -131,8 +121,10 @@ def test_tools_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (vectors / 'part-000000.safetensors').unlink()  # as if damaged
     assert '7 videos' in run(*export)
     assert len(VectorFolder(vectors).ids()) == 7
-    assert read_queries(queries).shape[0] == 7
-    assert read_truth(queries)[2] == ('v2', 1.0, 3.0)
+    written = read_queries(queries)
+    assert written.vectors.shape[0] == 7
+    assert written.truth is not None
+    assert written.truth[2] == ('v2', 1.0, 3.0)
     inside = ('export', vectors, *model, '--queries', vectors / 'q.safetensors')
     assert 'lies among the vectors' in run(*inside, fails=True)
     other = ('export', vectors, *model, '--levels', 0)

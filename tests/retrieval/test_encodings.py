@@ -16,7 +16,7 @@ from demul_mm.retrieval import (
     split_encoding,
     stack_encodings,
 )
-from demul_mm.retrieval.encodings import cell_indices, from_file, to_file
+from demul_mm.retrieval.encodings import cell_indices
 from tests.models.tiny import (
     LEVELS,
     SENTENCES,
@@ -82,12 +82,6 @@ def test_words_are_split_stacked_and_kept(tmp_path: Path) -> None:
     kept = EncodingCache('words', folder=tmp_path).get('c')
     assert kept is not None
     assert kept.encoding.said.equal(videos[2].encoding.said)
-
-
-def test_files_from_before_words_have_none(videos: list[EncodedVideo]) -> None:
-    tensors = to_file(videos[0].encoding)
-    del tensors['said']
-    assert from_file(tensors).said.shape == videos[0].encoding.said[:, :0].shape == (1, 0, 0)
 
 
 def test_a_video_is_kept_at_its_own_length(videos: list[EncodedVideo]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from demul_mm.video import decoding
-from demul_mm.video.decoding import pictures_at, sound_timeline, torchcodec_problem
+from demul_mm.video.decoding import checked_timeline, pictures_at, torchcodec_problem
 from tests.datasets.test_video_time import FPS, SECONDS, cut_off, patch, scratched, write
 
 av = pytest.importorskip('av')
@@ -69,7 +69,7 @@ def test_both_decoders_give_the_same_bits(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     film = str(FILMS[kind](tmp_path))
-    timeline = sound_timeline(film)
+    timeline = checked_timeline(film)
     # At the borders of frames, and on both sides of the film, too.
     times = np.sort(np.r_[np.arange(0, SECONDS, 0.3), np.arange(0.05, SECONDS + 1, 0.7)])
     here = list(pictures_at(film, times, None, timeline))
@@ -88,7 +88,7 @@ def test_pictures_are_those_of_their_times(
         monkeypatch.setattr(decoding, 'torchcodec_problem', lambda: 'left out')
     film = str(write(tmp_path / 'late.mp4', start=5))
     times = np.array([0.0, 0.05, 0.35, 0.35, 6.05, 11.95, 99.0])
-    pictures = list(pictures_at(film, times, None, sound_timeline(film)))
+    pictures = list(pictures_at(film, times, None, checked_timeline(film)))
     right = np.minimum(np.floor(times * FPS), SECONDS * FPS - 1)
     shown = [float(picture[:, 40:].mean()) - 10 for picture in pictures]
     np.testing.assert_allclose(shown, right, atol=2.5)
@@ -99,4 +99,4 @@ def test_pictures_are_those_of_their_times(
 def test_torchcodec_decodes_what_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film = str(write(tmp_path / 'plain.mp4'))
     monkeypatch.setattr(decoding, '_by_pyav', lambda *_: pytest.fail('PyAV was asked'))
-    assert len(list(pictures_at(film, np.arange(12.0), None, sound_timeline(film)))) == 12
+    assert len(list(pictures_at(film, np.arange(12.0), None, checked_timeline(film)))) == 12

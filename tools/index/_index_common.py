@@ -32,6 +32,7 @@ def add_source_arguments(
         'config', nargs=optional, help='config of the model that encodes the videos'
     )
     parser.add_argument('checkpoint', nargs=optional, help='its weights')
+    parser.set_defaults(vectors=None)
     if files:
         parser.add_argument(
             '--vectors', help='folder of moment vectors (*.safetensors), instead of a model'
@@ -59,10 +60,11 @@ def make_source(args: argparse.Namespace) -> tuple['EntrySource', dict[str, str]
 
         folder = VectorFolder(args.vectors)
         return folder, folder.fingerprints
-    from demul_mm.apis import load_entry_source
+    from demul_mm.apis import CorpusInferencer
 
     config = load_config(args.config, args.cfg_options)
-    return load_entry_source(config, args.checkpoint, levels=args.levels, num_workers=args.workers)
+    made = CorpusInferencer(config, args.checkpoint, cache_videos=0, num_workers=args.workers)
+    return made.entries(args.levels)
 
 
 def open_for(args: argparse.Namespace, fingerprints: dict[str, str]) -> 'MomentIndex':

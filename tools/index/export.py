@@ -14,9 +14,9 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _index_common import add_source_arguments, progress_bar, tell_left_out
+from _index_common import add_source_arguments, make_source, progress_bar, tell_left_out
 
-from demul_mm.cli import load_config, run_tool, tool_parser
+from demul_mm.cli import run_tool, tool_parser
 
 if TYPE_CHECKING:
     from demul_mm.retrieval import BankEntries
@@ -76,16 +76,12 @@ def write_query_vectors(path: Path, source: 'BankEntries', fingerprint: str) -> 
 
 def main() -> int:
     args = parse_args()
-    from demul_mm.apis import load_entry_source
     from demul_mm.index.vectors import VectorFolder, write_vectors
 
     folder = Path(args.folder)
     if args.queries and args.queries.resolve().parent == folder.resolve():
         raise ValueError(f'--queries {args.queries} lies among the vectors; choose another place')
-    config = load_config(args.config, args.cfg_options)
-    source, fingerprints = load_entry_source(
-        config, args.checkpoint, levels=args.levels, num_workers=args.workers
-    )
+    source, fingerprints = make_source(args)
     if args.no_resume:
         for file in folder.glob('part-*.safetensors'):
             file.unlink()

@@ -91,20 +91,25 @@ def make_queries(
     if bool(args.queries) == bool(args.text):
         raise ValueError('give either --queries FILE, or --text with CONFIG and CHECKPOINT')
     if args.queries:
-        from demul_mm.index.vectors import read_queries, read_sentences
+        from demul_mm.index.vectors import read_queries
 
-        vectors = read_queries(args.queries)
-        sentences, fingerprint = read_sentences(args.queries)
-        names = sentences or [f'query {i}' for i in range(len(vectors))]
-        return vectors, names, fingerprint, {}
+        queries = read_queries(args.queries)
+        names = queries.sentences or [f'query {i}' for i in range(len(queries.vectors))]
+        return queries.vectors, names, queries.model_fingerprint, {}
     if not args.checkpoint:
         raise ValueError('--text needs CONFIG and CHECKPOINT, to encode the sentences')
-    from demul_mm.apis import load_query_encoder
+    from demul_mm.apis import load_model
+    from demul_mm.apis.arguments import as_sentences
+    from demul_mm.retrieval import encode_queries
+    from demul_mm.truncation import warn_cut
 
     config = load_config(args.config, args.cfg_options)
-    encoder = load_query_encoder(config, args.checkpoint, transfer=args.transfer)
-    words = dict(words=args.text, words_weight=encoder.words_weight)
-    return encoder.encode(args.text), args.text, encoder.fingerprint, words
+    model, _, fingerprint = load_model(config, args.checkpoint)
+    sentences = as_sentences(args.text)
+    warn_cut(model.data_preprocessor.tokenizer, sentences, 'queries')
+    vectors = encode_queries(model, sentences, args.transfer).shared.float().cpu().numpy()
+    words = dict(words=args.text, words_weight=model.head.joint.words_weight.item())
+    return vectors, args.text, fingerprint, words
 
 
 def make_search(args: argparse.Namespace) -> 'CorpusInferencer':

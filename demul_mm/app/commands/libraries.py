@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,10 +148,10 @@ def _tell(
 
 def _cluster(address: str, make: Any, gpus: float) -> Any:
     """The machines that encode."""
-    from demul_mm.app.cluster import ClusterEncoder
+    from demul_mm.app.cluster import encode_on
     from demul_mm.cluster import Cluster
 
-    return ClusterEncoder(Cluster(address, gpus), make)
+    return partial(encode_on, Cluster(address, gpus), make)
 
 
 def info(

@@ -15,7 +15,7 @@ from demul_mm.datasets.transforms.step import Step
 from demul_mm.files import file_state
 from demul_mm.registry import TRANSFORMS
 from demul_mm.structures import is_length
-from demul_mm.video.decoding import pictures_at, sound_timeline
+from demul_mm.video.decoding import checked_timeline, pictures_at
 
 
 def iter_clips(
@@ -70,7 +70,7 @@ def iter_clips(
             part = times[start : start + batch]
             yield read_frames(files, part, len(files) / duration, height, width), duration
         return
-    timeline = sound_timeline(path)
+    timeline = checked_timeline(path)
     duration = timeline.duration
     count = num_clips or max(1, round(duration / float(clip_seconds or 1)))
     wanted = clip_times(duration, count, frames_per_clip, window_seconds).reshape(-1)

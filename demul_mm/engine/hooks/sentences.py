@@ -14,7 +14,7 @@ from demul_mm.engine.models import unwrapped
 from demul_mm.models.backbones.language_model import TransformersLM
 from demul_mm.models.necks.aligned import AlignedStream
 from demul_mm.registry import HOOKS
-from demul_mm.sentences import warn_cut
+from demul_mm.truncation import warn_cut
 
 
 class DatasetsHook(Hook):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demul_mm.transfer import to_device
+from demul_mm.device import to_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

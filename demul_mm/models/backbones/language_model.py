@@ -11,12 +11,12 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from demul_mm.device import on_host, to_device
 from demul_mm.models.backbones.frozen import PACKABLE, put_together, read_frozen
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import check_precision, choose_precision
 from demul_mm.registry import MODELS
-from demul_mm.transfer import on_host, to_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

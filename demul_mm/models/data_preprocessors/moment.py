@@ -6,10 +6,10 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from demul_mm.device import to_device
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
-from demul_mm.transfer import to_device
 
 
 @MODELS.register_module()

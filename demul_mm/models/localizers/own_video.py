@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from demul_mm.device import to_device
 from demul_mm.models.localizers.base import MomentLocalizer, with_defaults
 from demul_mm.models.localizers.pairs import own_pairs, pad_spans, require_queries, require_streams
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.structures import MomentDataSample
-from demul_mm.transfer import to_device
 
 
 class OwnVideoBatch(NamedTuple):

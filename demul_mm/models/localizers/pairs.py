@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from demul_mm.device import to_device
 from demul_mm.structures import MomentDataSample
-from demul_mm.transfer import to_device
 
 
 def require_streams(streams: Collection[str], names: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.registry import TASK_UTILS
-from demul_mm.sentences import longer_than
+from demul_mm.truncation import longer_than
 
 
 def resolve_language_model(name: str) -> str:

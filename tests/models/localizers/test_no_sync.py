@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from demul_mm.device import on_host, to_device
 from demul_mm.engine.optim import AutocastOptimWrapper, MuonAdamW
 from demul_mm.models.backbones import TransformersLM
 from demul_mm.models.localizers import DeMUL
-from demul_mm.transfer import on_host, to_device
 from tests.models.tiny import SENTENCES, tiny_data, tiny_model
 
 META = torch.device('meta')

@@ -5,7 +5,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from demul_mm.models.task_modules import TransformersTokenizer, WordTokenizer
-from demul_mm.sentences import warn_cut
+from demul_mm.truncation import warn_cut
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""To the device without waiting for it, and what the host knows without asking it."""
+"""Copies to the device that do not block, and host copies that are remembered."""
 
 import torch
 from torch import Tensor

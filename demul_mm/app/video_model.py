@@ -1,4 +1,4 @@
-"""How a library sees a video: what is kept of it, and what is found in it."""
+"""What models make of the videos of a library: what is kept of each, and what is found in it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ OVERLAP = 0.3
 Progress = Callable[[float], None]
 
 
-class Sight(Protocol):
-    """Videos as one kind of model sees them; what it keeps of each is a file.
+class VideoModel(Protocol):
+    """What encodes the videos of a library and finds moments in them; it keeps a file of each.
 
     Attributes:
         suffix: how the names of these files end.
@@ -32,7 +32,7 @@ class Sight(Protocol):
     recipe: str
 
     def write(self, path: str, file: Path, progress: Progress | None = None) -> None:
-        """Keep in ``file`` what is to be known of the video at ``path``."""
+        """Encode the video at ``path`` into ``file``."""
         ...
 
     def frames(self, file: Path) -> tuple[np.ndarray, float]:
@@ -44,7 +44,7 @@ class Sight(Protocol):
         ...
 
     def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
-        """What the index found, best first, seen closer; ``file`` is that of a video's key.
+        """Rate what the index found, best first, more exactly; ``file`` is that of a video's key.
 
         A video whose file is gone may be left out.
         """
@@ -55,8 +55,8 @@ class Sight(Protocol):
         ...
 
 
-class FrameSight:
-    """Videos by single frames, through an image-text model that knows no moments.
+class FrameModel:
+    """Encodes single frames by an image-text model, and takes windows of them for moments.
 
     Args:
         encoder: what :class:`~demul_mm.app.library.Library` has for one.
@@ -117,8 +117,8 @@ class FrameSight:
         ]
 
 
-def sight_of(encoder: Any, seconds: float, shots: bool = False) -> Sight:
-    """How an encoder sees videos: a trained model in its own way, others by single frames.
+def video_model(encoder: Any, seconds: float, shots: bool = False) -> VideoModel:
+    """The :class:`VideoModel` of an encoder: a trained model is one, others encode frames.
 
     Args:
         encoder: what :class:`~demul_mm.app.library.Library` has for one.
@@ -128,10 +128,10 @@ def sight_of(encoder: Any, seconds: float, shots: bool = False) -> Sight:
     Raises:
         ValueError: a trained model has no windows that could.
     """
-    own = getattr(encoder, 'sight', None)
+    own = getattr(encoder, 'video_model', None)
     if own is not None and shots:
         raise ValueError('a trained model finds borders itself; leave --shots out')
-    return own or FrameSight(encoder, seconds, shots)
+    return own or FrameModel(encoder, seconds, shots)
 
 
 def suppress(
