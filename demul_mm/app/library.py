@@ -80,8 +80,8 @@ class Library(Searchable):
         self.catalogue = Catalogue(self.path / 'library.sqlite', shared=milvus is not None)
         self._make = encoder
         self._made: Any = None
-        self._settings = settle(self.path, self.catalogue, seconds, shots, milvus)
-        self.seconds, self.shots, self.served = self._settings
+        self._given = seconds, shots, milvus
+        self._settle()
         self._opened: tuple[int, MomentIndex] | None = None
 
     @classmethod
@@ -128,6 +128,11 @@ class Library(Searchable):
             Collections(milvus, 'demul', None).exist()
         return cls(path, lambda known: made, seconds, shots, milvus)
 
+    def _settle(self) -> None:
+        """Take over what another process may have fixed meanwhile."""
+        self._settings = settle(self.path, self.catalogue, *self._given)
+        self.seconds, self.shots, self.served = self._settings
+
     @property
     def encoder(self) -> Any:
         """Loaded when it is first asked for, and held against the one that the library has.
@@ -136,6 +141,7 @@ class Library(Searchable):
             ValueError: the library has another one, or is new and keeps to shots, which it cannot.
         """
         if self._made is None:
+            self._settle()
             known = self.catalogue.setting('encoder')
             made = self._make(known and known['name'])
             mine = dict(name=made.name, fingerprint=made.fingerprint)
@@ -197,6 +203,7 @@ class Library(Searchable):
         ready: Callable[[str, str], bool] | None,
         cluster: Encode | None,
     ) -> Report:
+        self._settle()
         roots = settle_roots(sources, self.catalogue)
         files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}

@@ -159,6 +159,19 @@ def test_what_is_elsewhere_is_not_forgotten(tmp_path: Path, folder: Path) -> Non
     assert lib.update()[0] == 1
 
 
+def test_a_library_takes_over_what_another_process_has_fixed(tmp_path: Path, folder: Path) -> None:
+    before, other = library(tmp_path), Library(tmp_path / 'library', ColourEncoder, seconds=2.0)
+    stays = Library(tmp_path / 'library', ColourEncoder, seconds=0.5)
+    fast = Library(tmp_path / 'library', ColourEncoder, seconds=0.5)
+    fast.update([folder / 'one.mp4'])
+    with pytest.raises(ValueError, match=r'has frames every 0\.5 s, not every 2 s'):
+        other.update([folder])
+    for lib in (stays, before):
+        lib.update([folder])
+        assert lib.seconds == 0.5
+    assert [len(before.frames(row.key)[0]) for row in before.catalogue.videos()] == [18, 18]
+
+
 def test_broken_files_stop_nothing(tmp_path: Path, folder: Path) -> None:
     whole = (folder / 'one.mp4').read_bytes()
     (folder / 'broken.mp4').write_bytes(whole[:300])
