@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,8 @@ from mmengine.logging import MMLogger
 
 from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
-from demul_mm.app.settings import keep, settle, settle_roots
-from demul_mm.app.sources import State, covers, find_videos, is_new, look_at, resolve
+from demul_mm.app.settings import drop_roots, keep, settle, settle_roots
+from demul_mm.app.sources import State, covers, is_new, resolve, survey
 from demul_mm.app.video_model import VideoModel, video_model
 from demul_mm.files import total_size, write_atomically
 from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
@@ -189,9 +190,33 @@ class Library(Searchable):
             BusyError: another process updates the library.
             OSError: the disk is full.
         """
+        with self._alone():
+            return self._update(sources, retry, progress, ready, cluster)
+
+    def forget(self, sources: str | Path | Sequence[str | Path]) -> Report:
+        """Take sources out of the library, with their videos.
+
+        Args:
+            sources: as they were given to :meth:`update`, or folders and files in them that are
+                gone for good. Videos that are there and lie in another source too are kept.
+
+        Raises:
+            ValueError: the library has no such source, and no video in it.
+            BusyError: another process updates the library.
+        """
+        with self._alone():
+            known = [row.path for row in self.catalogue.videos()]
+            gone = drop_roots(sources, self.catalogue, known)
+            for path in gone:
+                self.catalogue.forget(path)
+            self._bring_up_to_date()
+            return Report(0, len(known) - len(gone), len(gone), [])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         try:
             with FileLock(self.path / 'update.lock', timeout=0):
-                return self._update(sources, retry, progress, ready, cluster)
+                yield
         except Timeout:
             raise BusyError(f'another process is updating {self.path}; wait for it') from None
 
@@ -204,16 +229,18 @@ class Library(Searchable):
         cluster: Encode | None,
     ) -> Report:
         self._settle()
-        roots = settle_roots(sources, self.catalogue)
-        files = find_videos(roots)
         known = {row.path: row for row in self.catalogue.videos()}
-        states, unseen = look_at(files)
+        roots, deleted = settle_roots(sources, self.catalogue, known)
+        states, unseen, away, mounts = survey(roots, known, self.catalogue.setting('mounts', []))
+        self.catalogue.set('mounts', mounts)
         new = [path for path in states if is_new(known.get(path), states[path], retry)]
         todo = [path for path in new if ready is None or ready(path, ' '.join(states[path]))]
-        lost = [path for path in known if path not in states and path not in unseen]
-        gone = [path for path in lost if any(covers(root, path) for root in roots)]
+        lost = [path for path in known.keys() - away if path not in states and path not in unseen]
+        gone = [p for p in lost if p in deleted or any(covers(root, p) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
+        for path in deleted:
+            MMLogger.get_current_instance().info(f'{path} is gone, and is no source any more')
         tell = progress or (lambda *_: None)
         seen = self._seen(todo, states, cluster) if todo and cluster else todo
         unread: dict[str, str] = {}
