@@ -2,7 +2,6 @@
 
 import json
 import math
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import VideoRow
+from demul_mm.app.database import Database, add_tables, connect
 from demul_mm.app.library import Library
 from demul_mm.app.webhook import PAUSES, RefusedError, check_address, post
 
@@ -130,12 +130,12 @@ class Alerts:
         self._senders: dict[str, Sender] = {}
 
     @cached_property
-    def _db(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.library.path / FILE, timeout=60)
+    def _db(self) -> Database:
+        db = connect(self.library.path / FILE)
         mode = 'DELETE' if self.library.served else 'WAL'  # as the catalogue
-        with suppress(sqlite3.OperationalError):  # another process has it open: at a later opening
+        with suppress(OSError):  # another process has it open: at a later opening
             db.execute(f'PRAGMA journal_mode = {mode}')
-        db.executescript('PRAGMA foreign_keys = ON;' + SCHEMA)
+        add_tables(db, SCHEMA)
         return db
 
     def add(
@@ -182,6 +182,8 @@ class Alerts:
 
     def all(self) -> list[Alert]:
         """In the order in which they were added."""
+        if not (self.library.path / FILE).is_file():  # there never was any
+            return []
         rows = self._db.execute('SELECT id, sentence, threshold, file, webhook FROM alerts')
         return sorted(Alert(*row) for row in rows)
 

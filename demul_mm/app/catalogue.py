@@ -2,12 +2,12 @@
 
 import json
 import re
-import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demul_mm.app.database import Database, add_tables, connect
 from demul_mm.video.text import TimedLine
 
 FORMAT = 1
@@ -78,6 +78,7 @@ class Catalogue:
 
     Raises:
         ValueError: it was written by a newer version.
+        OSError: it cannot be read, or is damaged; so does every method, also of a full disk.
     """
 
     def __init__(self, path: Path, shared: bool = False) -> None:
@@ -86,18 +87,18 @@ class Catalogue:
         self._local = threading.local()
         if not path.exists() and not shared:
             self._db.execute('PRAGMA journal_mode = WAL')  # the file keeps it
-        self._db.executescript(SCHEMA)
-        found = self.setting('format', FORMAT)
-        if found > FORMAT:
+        add_tables(self._db, SCHEMA)
+        found = self.setting('format')
+        if found is None:
+            self.set('format', FORMAT)
+        elif found > FORMAT:
             raise ValueError(f'{path} has format {found}, this version reads up to {FORMAT}')
-        self.set('format', FORMAT)
 
     @property
-    def _db(self) -> sqlite3.Connection:
+    def _db(self) -> Database:
         """The connection of the thread that asks: a statement in one is not safe from another's."""
         if not hasattr(self._local, 'db'):
-            self._local.db = sqlite3.connect(self._path, timeout=60)
-            self._local.db.execute('PRAGMA foreign_keys = ON')
+            self._local.db = connect(self._path)
         return self._local.db
 
     def close(self) -> None:
