@@ -1,6 +1,6 @@
 """Work on many videos by the machines of a Ray cluster.
 
-Workers send back what they make of a video; the process that asked alone writes it. All machines
+Workers send back what they make of a video; only the calling process writes it. All machines
 must see the videos at the same paths and have ``demul_mm`` installed.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 Made = TypeVar('Made')
 
-# A task waits for each that is at work, so that no worker waits for the owner.
+# Tasks submitted per CPU, so that no worker is idle.
 WAITING = 2
 # Times that a video is begun again because its worker was lost: it may be the video that kills it.
 RETRIES = 2
@@ -63,7 +63,7 @@ class Cluster:
 
         lost = ray.exceptions
         losses = (lost.WorkerCrashedError, lost.NodeDiedError, lost.ObjectLostError)
-        # Else a worker that has a GPU would be left after each video, with what it had prepared.
+        # By default Ray ends a GPU worker after each task, and what it prepared is lost.
         options = dict(num_cpus=1, num_gpus=self._gpus, max_calls=0, max_retries=RETRIES)
         task = ray.remote(**options)(_work)
         kept = [ray.put(prepare)]  # in a list it is fetched only where it is asked for

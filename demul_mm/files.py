@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what videos are called after them."""
+"""Atomic writing of files, reading of text, and the names of videos by their files."""
 
 import codecs
 import os
@@ -80,7 +80,7 @@ def _unicode(name: str) -> str:
 
 
 def file_state(path: str | os.PathLike) -> str:
-    """What is another text once a file is moved or written anew: its place, size and time."""
+    """Path, size and modification time as one string; it changes when the file does."""
     stat = os.stat(path)
     return f'{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}'
 

@@ -1,4 +1,4 @@
-"""Models from huggingface.co: nothing is downloaded without a word before."""
+"""Models from huggingface.co; what is downloaded is logged first."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Frozen linear layers, whose weights can lie as the processor likes them best."""
+"""Frozen linear layers, whose weights oneDNN arranges once for the processor."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""The one place that decides in which type of number products are computed."""
+"""The precision that products are computed in, decided in one place."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""One form for all forms of a word."""
+"""Stems of words: one form for all forms of a word."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Sentences that are longer than what is read of them."""
+"""Sentences that a tokenizer cuts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What comes in at the door of the inferencers: checked once, before any work."""
+"""Checks of the arguments of the inferencers, before any work."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike

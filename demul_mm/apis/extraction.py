@@ -85,7 +85,7 @@ class ClipStream(IterableDataset):
 
 
 class FolderWriter:
-    """One .npy or .safetensors for each video, with the same use as PackedWriter.
+    """Writes one .npy or .safetensors for each video; used as :class:`PackedWriter` is.
 
     Ids may have slashes; one that leads out of the folder is refused.
     """

@@ -1,4 +1,4 @@
-"""Models ready to be asked, and what identifies them."""
+"""Loading trained models, and fingerprints of their encoders and inputs."""
 
 import hashlib
 import json

@@ -42,7 +42,7 @@ class Published(NamedTuple):
 
 
 class Pretrained:
-    """Made from a published model: the class takes its config and weights first."""
+    """Mixin for classes whose first arguments are a config and weights: ``from_pretrained``."""
 
     @classmethod
     def from_pretrained(

@@ -1,4 +1,4 @@
-"""Writing the folder of a model that others are to use."""
+"""Publishing a model: writing its folder."""
 
 import copy
 import hashlib

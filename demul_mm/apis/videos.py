@@ -1,4 +1,4 @@
-"""What a user may call a video: a file, features, or an id."""
+"""Videos as users give them (files, features or ids), and the inputs of a model from them."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +56,7 @@ class VideoSpec:
 
 
 class VideoReader:
-    """From videos, however they are given, to the model's inputs.
+    """Makes the model's inputs from videos, however they are given.
 
     The steps of the config's test pipeline are used, except that loading depends on the video.
 

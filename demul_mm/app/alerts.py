@@ -1,4 +1,4 @@
-"""Standing queries: sentences that are asked of every video that is added."""
+"""Standing queries: sentences that every video is searched for when it is added."""
 
 import json
 import math
@@ -34,7 +34,7 @@ GLANCE = 0.1
 
 
 class Alert(NamedTuple):
-    """A sentence, and where it is told which videos hold it."""
+    """A sentence, and the file or webhook to which moments of new videos that fit it go."""
 
     id: int
     sentence: str
@@ -106,7 +106,8 @@ class Sender(Thread):
 class Alerts:
     """The standing queries of a library.
 
-    Each asks a video once: whatever a killed run did not tell is told by the next, at worst twice.
+    Each searches a video once. What a killed run did not report is reported by the next, at worst
+    twice.
 
     A file or address that fails is retried with growing pauses (60 to 600 s); other alerts go on.
     A moment that an address rejects is retried later and does not hold up the others.

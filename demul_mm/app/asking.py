@@ -1,4 +1,4 @@
-"""Asking a library and one video, and moving a question by what was said of its answers."""
+"""Searching a library or one video for a sentence, with feedback on what was found."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +47,7 @@ EVERYDAY = (
 
 
 class Searchable(ABC):
-    """What a library is asked; it says where its index is, and what is kept of each video.
+    """Searching of a library; subclasses say where its index is, and the files of its videos.
 
     Attributes:
         catalogue: its videos, and what is said in them.
@@ -65,7 +65,7 @@ class Searchable(ABC):
     @property
     @abstractmethod
     def video_model(self) -> VideoModel:
-        """How the encoder sees videos."""
+        """What encodes videos and finds moments in them."""
 
     @abstractmethod
     def _open_index(self) -> MomentIndex | None:
@@ -178,7 +178,7 @@ class Searchable(ABC):
     def ask_kept(self, key: str, sentence: str) -> list[Found]:
         """The best moment of a video of the library, whatever has become of its own file.
 
-        None if another process has just forgotten the video.
+        An empty list if another process has just forgotten the video.
         """
         model = self.video_model
         try:

@@ -43,8 +43,8 @@ FREQUENT = 0.1
 class VideoRow(NamedTuple):
     """A video of the library.
 
-    ``key`` stands for the file as it was, and is its id in the index; ``text`` for the subtitles
-    beside it, empty without any.
+    ``key`` is a hash of the state of its file, and its id in the index; ``text`` one of that of the
+    subtitles beside it, empty without any.
     """
 
     id: int
@@ -68,7 +68,7 @@ class LineHit(NamedTuple):
 
 
 class Catalogue:
-    """Videos, their lines, and settings; every change is there whole or not at all.
+    """Videos, their lines, and settings; every change is atomic.
 
     Threads may share it.
 

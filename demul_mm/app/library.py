@@ -160,7 +160,7 @@ class Library(Searchable):
 
     @property
     def video_model(self) -> VideoModel:
-        """How the encoder sees videos."""
+        """What encodes videos and finds moments in them."""
         return video_model(self.encoder, self.seconds, self.shots)
 
     def update(
@@ -179,8 +179,8 @@ class Library(Searchable):
             retry: try again what was broken before and has not changed.
             progress: called with a path, the share of it that is done, how many are done and how
                 many there are.
-            ready: asked with the path of what is to be added, and with what is another text once it
-                or its subtitles change; what is not is left for the next update.
+            ready: called with the path of a video that is new or has changed, and a string that
+                changes when it or its subtitles do; False leaves it for the next update.
             cluster: encodes, as :func:`~demul_mm.app.cluster.encode_on` of some cluster does; None:
                 this process does.
 

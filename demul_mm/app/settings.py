@@ -11,7 +11,7 @@ from demul_mm.app.sources import base, covers, is_deleted, resolve, unmounted
 
 
 class Settings(NamedTuple):
-    """``served`` says where the index is kept; None: in the library's folder."""
+    """Settings of a library; ``served`` is where a server keeps its index, or None."""
 
     seconds: float = 1.0
     shots: bool = False

@@ -93,19 +93,19 @@ def _pattern(glob: str) -> str:
 
 
 class State(NamedTuple):
-    """What is another text once a video file, or the subtitles beside it, change."""
+    """Of a video file and of the subtitles beside it a string; it changes when they do."""
 
     key: str
     text: str
 
 
 def state_key(path: str | Path) -> str:
-    """Stands for a video file as long as it does not change."""
+    """A hash of a video file's path, size and modification time."""
     return key_of([path])
 
 
 def is_new(row: VideoRow | None, state: State, retry: bool) -> bool:
-    """Whether a file is another than the library has; or, for ``retry``, was broken."""
+    """Whether a file is new or has changed; or, for ``retry``, was broken."""
     return row is None or (row.key, row.text) != state or (retry and row.state == 'broken')
 
 

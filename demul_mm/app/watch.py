@@ -10,7 +10,7 @@ from demul_mm.app.library import BusyError, Library, Report
 
 
 class Settled:
-    """Whether a file is as it was at the last look: what is still being written is left alone."""
+    """Whether a file has not changed since the last look; else it may still be being written."""
 
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Telling an address of the user's, which may be slow, broken or gone."""
+"""Posting JSON to a webhook, which may be slow, broken or gone."""
 
 import json
 import re
@@ -22,11 +22,11 @@ CLOSED = (401, 402, 403, 404, 405, 407, 410)
 
 
 class RefusedError(OSError):
-    """What was posted was not to the address's liking; something else may be."""
+    """The address rejected this content; it may accept other content."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What is posted would arrive as a GET without its content, and count as taken."""
+    """Follows none: the POST would become a GET without content, and count as delivered."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

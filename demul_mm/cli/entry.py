@@ -1,4 +1,4 @@
-"""The one way into every tool: what the user did wrong is one line and one exit code."""
+"""Entry point of the tools: a mistake of the user is one line and exit code 2."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Stages that run one after the other, with one line that says how long all of them still take."""
+"""Stages that run one after the other, with a progress line that estimates the time left."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _reader(pattern: str, share: Callable[..., float]) -> Counter:
 
 @dataclass(frozen=True)
 class Stage:
-    """Something to do.
+    """A command or function to run.
 
     Attributes:
         name: what its log, and its row in the record, are called.
@@ -87,13 +87,15 @@ class Stage:
 
 @dataclass
 class Clock:
-    """What is over, in seconds that were foreseen and in seconds that it took.
+    """Estimates how much of a run of stages is done, and how long the rest takes.
 
     Attributes:
-        total: foreseen seconds of all that is to be done.
-        before: foreseen seconds of the stages that are over.
-        stage: foreseen seconds of the stage that runs.
-        share: what part of it is over, if it tells.
+        total: estimated seconds of all stages.
+        before: estimated seconds of the stages that are finished.
+        stage: estimated seconds of the stage that runs.
+        share: how much of that is done, in [0, 1]; None if it does not report it.
+        since: when the run began.
+        stage_since: when the stage began.
     """
 
     total: float
@@ -104,13 +106,13 @@ class Clock:
     stage_since: float = field(default_factory=time.perf_counter)
 
     def start(self, seconds: float, tells: bool) -> None:
-        """A stage begins, which tells how far it is or does not."""
+        """A stage begins; ``tells`` is whether it reports its progress."""
         self.before += self.stage
         self.stage, self.share = seconds, 0.0 if tells else None
         self.stage_since = time.perf_counter()
 
     def read(self) -> tuple[float, float]:
-        """The share of all that is over, and the seconds that are left."""
+        """How much of the run is done, in [0, 1], and the seconds that are left."""
         now = time.perf_counter()
         waited = now - self.stage_since
         share = waited / (waited + self.stage + 1e-9) if self.share is None else self.share
@@ -121,7 +123,7 @@ class Clock:
 
 
 class Stages:
-    """Runs stages that were not finished by an earlier run, and keeps a record of the rest.
+    """Runs the stages that no earlier run has finished, and records those that are.
 
     On a terminal the line is rewritten every second, elsewhere it is printed now and then.
 
@@ -254,7 +256,7 @@ class Stages:
 
 
 class _Output(io.TextIOBase):
-    """What a command prints: kept in the log, and read for how far it is.
+    """The output of a command: written to the log, and read for its progress.
 
     Args:
         log: open file.

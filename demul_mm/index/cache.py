@@ -98,7 +98,7 @@ def tidy(folder: Path, names: Collection[str]) -> None:
 
 
 class Block:
-    """Some videos of a fragment, mapped.
+    """Some videos of a fragment, mapped into memory.
 
     Args:
         rows: some of the data set.
@@ -128,7 +128,7 @@ def _contents(column: pa.Array) -> np.ndarray:
 
 
 class Fragment:
-    """A fragment of the data set, mapped from its copy.
+    """A fragment of the data set, mapped into memory from its copy.
 
     Args:
         source: a fragment of the data set.

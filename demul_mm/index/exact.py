@@ -9,7 +9,7 @@ from demul_mm.registry import INDEXES
 
 @INDEXES.register_module()
 class ExactIndex(MomentIndex):
-    """Block-wise exhaustive search, on the disk's own pace and without any structure to build.
+    """Exhaustive search, block by block: it builds nothing, and is as fast as the disk.
 
     Both modes return the same. Use it for small corpora and to check the others.
     """

@@ -36,7 +36,7 @@ class _RemovedError(Exception):
 
 
 class _ServerStore(Store):
-    """Of an index that is known by its server's address: it is written where its folder is."""
+    """Of an index that was opened by its server's address: it can only be searched."""
 
     def find(self) -> NoReturn:
         raise ValueError(f'{self.uri} can only be searched; change the index by its folder')

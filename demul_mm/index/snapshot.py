@@ -34,7 +34,7 @@ def codec_of(info: dict[str, Any]) -> Codec:
 
 
 class Snapshot(ABC):
-    """The videos of one version, their moments out of sight.
+    """The videos of one version; subclasses say where their moments are.
 
     Args:
         info: what is known of the index.

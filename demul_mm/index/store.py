@@ -123,7 +123,7 @@ class Store:
     def check(self, path: Path, verify: bool = True) -> None:
         """Compare a file of the data set with its checksum, which is noted when it is first seen.
 
-        Whatever byte was flipped, Lance never reads it: a wrong length may cost it the process.
+        Verified before Lance opens the file: a corrupt length could crash the process.
         """
         name = f'check-{path.stem}'
         with lance_errors(path):

@@ -1,7 +1,7 @@
-"""Writing the videos of a build or an addition where a killed run finds them again.
+"""Writing the videos of a build or an addition, so that a killed run can be resumed.
 
-They go into a data set of their own, a commit for every so many videos, and from there into the
-index in one.
+They go into a data set of their own, with a commit for every so many videos, and from there into
+the index in a single commit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a user said, applied: to the query, and to the moments that were found."""
+"""Applying feedback of a user: to the query, and to the moments that were found."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""One search that goes on: feedback on moments, words about when, and undoing all of it."""
+"""Search sessions: feedback on moments, constraints on their time, and undo."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ Pointer = int | MomentRef | Moment
 
 @dataclass
 class SearchSession:
-    """A sentence, searched again and again as its user says more about what is meant.
+    """A search for a sentence, which is refined step by step.
 
     Liked moments draw the query towards them in the shared space, disliked ones push it away and
     are not shown again; words ("later than 0:40", "after that one", "the second time") filter and

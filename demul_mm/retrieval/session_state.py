@@ -1,4 +1,4 @@
-"""What a search session knows: its options, and what has been said so far."""
+"""State of a search session: its options, and the feedback so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,7 +11,7 @@ from demul_mm.structures.names import as_names
 
 
 class MomentRef(NamedTuple):
-    """A moment that somebody pointed at."""
+    """A moment that feedback is about."""
 
     video_id: str
     start: float  # seconds
@@ -65,7 +65,7 @@ class SessionOptions(SearchOptions):
 
 @dataclass(frozen=True)
 class SearchState:
-    """What has been said so far.
+    """Feedback and constraints so far.
 
     Attributes:
         said: the step that led here, in words.

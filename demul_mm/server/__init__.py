@@ -1,1 +1,1 @@
-"""A library for others than its command: the page, REST and MCP."""
+"""Serving a library: a page for browsers, REST and MCP."""

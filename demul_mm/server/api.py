@@ -107,7 +107,7 @@ class UpdateRequest(BaseModel):
 
 
 class Word(BaseModel):
-    """What a word has to do with a moment's being found, of 1."""
+    """How much of a moment's score is due to a word; all shares add up to 1."""
 
     word: str
     share: float

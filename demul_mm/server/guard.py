@@ -1,4 +1,4 @@
-"""Who may ask the server: no other page in the browser, and elsewhere only who has the token."""
+"""Access to the server: by its own page, and by programs that have the token."""
 
 import hmac
 import ipaddress

@@ -65,7 +65,7 @@ class SharedEncoder:
 
 
 class Service:
-    """A library that several threads ask, by the ids of its videos and never by paths.
+    """A library for several threads; videos are named by their ids, never by paths.
 
     Args:
         path: the library's folder; it is made if it is missing and something is allowed.
@@ -169,7 +169,7 @@ class Service:
         return dict(duration=duration, scores=[round(float(part.max()), 4) for part in parts])
 
     def words(self, key: str, sentence: str, start: float, end: float) -> list[dict[str, Any]]:
-        """What each word of a sentence has to do with a moment's being found by its pictures.
+        """How much of a moment's score by pictures is due to each word of a sentence.
 
         A word's share is how much the moment's score falls when it is left out of the sentence, in
         parts of all such falls; a word without which the score rises has none.

@@ -1,4 +1,4 @@
-"""What several threads ask for at once, answered in one go."""
+"""Batching of calls that several threads make at once."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ Answer = TypeVar('Answer')
 
 
 class Together(Generic[Item, Answer]):
-    """Calls of several threads: those that come while others are answered are the next batch.
+    """Batches calls of several threads: those that come while a batch is answered are the next.
 
     A call alone is answered at once. One that fails is answered alone, and fails alone.
 

@@ -14,7 +14,7 @@ from demul_mm.app.library import Library
 
 
 class Stopped(Exception):
-    """An update that was told to stop; what was encoded is kept."""
+    """The update was stopped; what was encoded is kept."""
 
 
 class Updates:

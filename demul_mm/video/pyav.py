@@ -1,4 +1,4 @@
-"""PyAV, which only who reads or writes videos needs."""
+"""Importing PyAV, an optional dependency."""
 
 from typing import Any
 

@@ -17,7 +17,7 @@ SOON = 1e-4
 
 
 class Timeline(NamedTuple):
-    """What the packets of a video stream say, and what its header does.
+    """Times of a video stream, by its packets and by its header.
 
     Attributes:
         origin: timestamp of the first frame, seconds.

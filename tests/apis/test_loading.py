@@ -66,6 +66,7 @@ def test_recipe_depends_on_what_features_are_not_on_where_they_lie() -> None:
     pipeline = [dict(type='LoadVideoFeature'), dict(type='ResampleClips', num_clips=8)]
     store = dict(type='FolderStore', path='a', dim=4)
     first = recipe_fingerprint(Config(dict(features=dict(visual=store), pipeline=pipeline)))
+    assert first == 'a8999eb983a3c521'  # indexes that exist say so
     packed = dict(type='PackedStore', path='b', dim=4)
     assert recipe_fingerprint(dict(features=dict(visual=packed), pipeline=pipeline)) == first
     wider = dict(type='PackedStore', path='b', dim=8)

@@ -1,4 +1,4 @@
-"""Commands about sentences that every new video is asked."""
+"""Commands about sentences that every new video is searched for."""
 
 from __future__ import annotations
 
