@@ -157,8 +157,8 @@ class Alerts:
             old: ask the videos too that are there already.
 
         Raises:
-            ValueError: the sentence is empty, the threshold is no finite number, or the address is
-                not of http or https.
+            ValueError: the sentence is empty, the threshold is no finite number, the address is not
+                of http or https, or the file is a folder.
             FileNotFoundError: the folder of the file is missing.
         """
         if not sentence.strip():
@@ -168,6 +168,8 @@ class Alerts:
         if webhook is not None:
             check_address(webhook)
         place = None if file is None else str(Path(file).resolve())
+        if place is not None and Path(place).is_dir():
+            raise ValueError(f'{place} is a folder; give a file, to which lines are added')
         if place is not None and not Path(place).parent.is_dir():
             raise FileNotFoundError(f'there is no folder {Path(place).parent}; make it first')
         with self._db:
@@ -231,7 +233,8 @@ class Alerts:
                 check()
                 delivery = Delivery(alert, row.key, self._ask(alert, row))
                 if delivery.events and alert.webhook is not None:
-                    deliveries.setdefault(alert.webhook, []).append(delivery)
+                    if self._can_write(delivery):
+                        deliveries.setdefault(alert.webhook, []).append(delivery)
                 else:
                     events += self._deliver(delivery, tell)
         for address, batch in deliveries.items():
@@ -300,6 +303,16 @@ class Alerts:
             self._backoff.pop(_place(alert), None)
             self._backoff.pop((alert, delivery.key), None)
         return delivery.events
+
+    def _can_write(self, delivery: Delivery) -> bool:
+        """Whether its file takes a line; if not, its address would be told of it each time."""
+        try:
+            if delivery.alert.file is not None:
+                open(delivery.alert.file, 'a').close()
+        except OSError as error:
+            self._back_off([(delivery.alert, delivery.key)], [delivery], error)
+            return False
+        return True
 
     def _back_off(
         self,
