@@ -77,11 +77,13 @@ class Catalogue:
         shared: whether other machines are to use a new one, which takes longer to write.
 
     Raises:
-        ValueError: it was written by a newer version.
+        ValueError: it was written by a newer version, or its folder is a file.
         OSError: it cannot be read, or is damaged; so does every method, also of a full disk.
     """
 
     def __init__(self, path: Path, shared: bool = False) -> None:
+        if path.parent.is_file():
+            raise ValueError(f'{path.parent} is a file; a library is a folder')
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._local = threading.local()
@@ -230,7 +232,12 @@ class Catalogue:
             'ORDER BY rank, line',
             (' OR '.join(f'"{word}"' for word in self._rarer(words, limit)), limit),
         )
-        return [LineHit(*row) for row in rows]
+        # A video and a link to it have one key, and may have the same subtitles.
+        found: dict[tuple, LineHit] = {}
+        for row in rows:
+            hit = LineHit(*row)
+            found.setdefault((hit.key, hit.start, hit.end, hit.text), hit)
+        return list(found.values())
 
     def _rarer(self, words: list[str], few: int) -> list[str]:
         """The words that are not frequent, or all if all are; ``few`` lines are never many."""
