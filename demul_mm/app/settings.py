@@ -9,6 +9,9 @@ from uuid import uuid4
 from demul_mm.app.catalogue import Catalogue
 from demul_mm.app.sources import base, covers, is_deleted, resolve, unmounted
 
+# Seconds between the frames that are seen, at most.
+LONGEST = 3600.0
+
 
 class Settings(NamedTuple):
     """Settings of a library; ``served`` is where a server keeps its index, or None."""
@@ -35,8 +38,10 @@ def settle(
         milvus: address of the server that keeps the index.
 
     Raises:
-        ValueError: the library has others than those that are given.
+        ValueError: the library has others than those that are given, or no video has such frames.
     """
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise ValueError(f'frames every {seconds:g} s; give seconds above 0, {LONGEST:g} at most')
     if catalogue.setting('encoder'):
         settings = Settings(*(catalogue.setting(*one) for one in Settings()._asdict().items()))
     else:

@@ -115,6 +115,24 @@ def test_what_a_library_is_made_with_counts_until_something_is_encoded(
             lib.search('red')
 
 
+@pytest.mark.parametrize('seconds', [0.0, -1.0, float('nan'), float('inf'), 1e9])
+def test_seconds_between_frames_that_no_video_has(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(ValueError, match='give seconds above 0, 3600 at most'):
+        Library(tmp_path / 'library', ColourEncoder, seconds)
+
+
+def test_as_many_moments_as_are_asked_for(tmp_path: Path) -> None:
+    write_film(tmp_path / 'films/0.mp4', ['red'], seconds=1)
+    for number in range(1, 110):
+        shutil.copy(tmp_path / 'films/0.mp4', tmp_path / f'films/{number}.mp4')
+    write_subtitles(tmp_path / 'films/0.srt', [(i / 200, 1, f'red {i}') for i in range(110)])
+    lib = library(tmp_path)
+    lib.update(tmp_path / 'films')
+    for kind in ('picture', 'text'):
+        assert len(lib.search('red', 500, [kind])) == 110
+        assert len(lib.search('red', 10, [kind])) == 10
+
+
 def test_ask_does_not_need_the_library(tmp_path: Path, folder: Path) -> None:
     best = library(tmp_path).ask(folder / 'one.mp4', 'red')[0]
     assert 3 <= best.start < best.end <= 6

@@ -47,6 +47,7 @@ def index(
         float | None,
         typer.Option(
             min=0.02,
+            max=3600,
             help='Between the frames that are seen, of a new library.',
             show_default='1.0',
         ),
