@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -306,9 +307,12 @@ class Alerts:
 
     def _can_write(self, delivery: Delivery) -> bool:
         """Whether its file takes a line; if not, its address would be told of it each time."""
+        file = delivery.alert.file
         try:
-            if delivery.alert.file is not None:
-                open(delivery.alert.file, 'a').close()
+            if file is not None and os.path.exists(file):
+                open(file, 'a').close()
+            elif file is not None and not os.access(Path(file).parent, os.W_OK):
+                raise OSError(f'{Path(file).parent} cannot be written to')
         except OSError as error:
             self._back_off([(delivery.alert, delivery.key)], [delivery], error)
             return False
