@@ -54,7 +54,8 @@ def read_timeline(container: 'InputContainer', stream: 'VideoStream') -> Timelin
 
     unit = float(stream.time_base or 0)
     times: list[int] = []
-    last, following, number = (0, 0, None), None, 0  # the frame shown last, and the next decoded
+    last: tuple[int, int, int | None] = (0, 0, None)  # when it is shown, how long, when decoded
+    following, number = None, 0
     try:
         for packet in container.demux(stream):
             if not packet.size:
