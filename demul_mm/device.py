@@ -1,7 +1,25 @@
-"""Copies to the device that do not block, and host copies that are remembered."""
+"""Devices, copies to them that do not block, and host copies that are remembered."""
 
 import torch
 from torch import Tensor
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """A device that is there.
+
+    Args:
+        device: its name, 'cpu' or 'cuda:1'; None: a GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    there = ['cpu', *(f'cuda:{number}' for number in range(torch.cuda.device_count()))]
+    try:
+        chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        torch.empty(0, device=chosen)
+    except (AssertionError, RuntimeError):
+        raise ValueError(f'there is no device {device}; allowed: {", ".join(there)}') from None
+    return chosen
 
 
 def to_device(x: Tensor, device: str | torch.device) -> Tensor:

@@ -11,6 +11,8 @@ from typing import TextIO
 # What a file must end in to be taken for a video where a folder is searched for them.
 VIDEO_SUFFIXES: tuple[str, ...] = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg')
 VIDEO_SUFFIXES += ('.ts', '.mts', '.m2ts', '.wmv', '.flv', '.3gp')
+# Folders of file systems, at the root of a disk, that only an administrator can read.
+_SYSTEM = ('lost+found', 'System Volume Information')
 
 
 def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, str]:
@@ -32,26 +34,41 @@ def list_by_id(folder: str | os.PathLike, suffixes: Sequence[str]) -> dict[str, 
     return unique_ids(sorted(found), f'{folder}: ')
 
 
-def find_files(folder: str | os.PathLike, suffixes: Sequence[str]) -> Iterator[Path]:
+def find_files(
+    folder: str | os.PathLike, suffixes: Sequence[str], unseen: dict[str, str] | None = None
+) -> Iterator[Path]:
     """The files of a folder and its sub-folders; links are followed, each folder once.
 
     Hidden files and folders are left out, and what :func:`replacing` has not finished.
 
     Args:
         suffixes: how names of the files end, in lower case; case does not matter.
+        unseen: to which folders that cannot be read and links to what is missing are added, with
+            why; None: they are left out.
     """
+    unseen = {} if unseen is None else unseen
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # that one has gone meanwhile
+            unseen[str(error.filename)] = f'it cannot be read ({error.strerror})'
+
     entered: set[str] = set()
-    for root, folders, names in os.walk(os.fspath(folder), followlinks=True):
+    for root, folders, names in os.walk(os.fspath(folder), onerror=note, followlinks=True):
         entered.add(os.path.realpath(root))
         folders[:] = [
             name
             for name in sorted(folders)
-            if name[0] != '.' and os.path.realpath(os.path.join(root, name)) not in entered
+            if name[0] != '.'
+            and name not in _SYSTEM
+            and os.path.realpath(os.path.join(root, name)) not in entered
         ]
         for name in sorted(names):
+            path = os.path.join(root, name)
+            if os.path.islink(path) and not os.path.exists(path):
+                unseen[path] = f'it is a link to {os.readlink(path)}, which is missing'
             stem, suffix = os.path.splitext(name)
             if suffix.lower() in suffixes and name[0] != '.' and not stem.endswith('.tmp'):
-                yield Path(root, name)
+                yield Path(path)
 
 
 def _unicode(name: str) -> str:

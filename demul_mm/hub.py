@@ -1,6 +1,7 @@
 """Models from huggingface.co; what is downloaded is logged first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,26 @@ def fetch(
         raise FileNotFoundError(
             f'{name} cannot be downloaded ({error}); give the folder of a model instead'
         ) from error
+
+
+@contextmanager
+def loading(name: str, kind: str) -> Iterator[None]:
+    """What transformers raises of a model that it cannot load names the model.
+
+    Args:
+        name: folder, or name on huggingface.co.
+        kind: what it should be.
+
+    Raises:
+        ValueError: it is none, or damaged.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        why = str(error).strip().split('\n')[0]
+        raise ValueError(f'{name} cannot be loaded as {kind} ({why})') from error
 
 
 def download_notice(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from demul_mm.device import choose_device
 from demul_mm.engine.checkpoint import read_checkpoint
 from demul_mm.files import file_state
 from demul_mm.models.backbones import FrameEncoder
@@ -76,14 +77,14 @@ def make_backbone(
     Raises:
         ValueError: the weights are of another backbone.
     """
+    place = choose_device(device)
     model = MODELS.build(dict(backbone))
     if content is not None:
         _load_weights(model, content.get('state_dict', content), str(checkpoint))
     elif hasattr(model, 'init_weights'):
         model.init_weights()
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    model = pack_linear(model.to(device).eval())
-    return Backbone(model, dict(clips), dict(provenance or {}), str(device))
+    model = pack_linear(model.to(place).eval())
+    return Backbone(model, dict(clips), dict(provenance or {}), str(place))
 
 
 def _load_weights(model: nn.Module, weights: Mapping[str, Any], name: str) -> None:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from demul_mm.apis.published import FILES
+from demul_mm.device import choose_device
 from demul_mm.engine.checkpoint import check_fits, read_checkpoint
 from demul_mm.models.localizers import DeMUL, MomentLocalizer
 from demul_mm.registry import MODELS
@@ -49,6 +50,7 @@ def load_localizer(
         FileNotFoundError, ValueError: no such file, or the checkpoint does not fit the config.
         TypeError: the config builds something else.
     """
+    place = choose_device(device)
     if not isinstance(config, Config):
         if not Path(config).is_file():
             raise FileNotFoundError(f'there is no config file {config}')
@@ -65,9 +67,7 @@ def load_localizer(
         weights = content.get('state_dict', content)
         plain = {name.removeprefix('module.'): value for name, value in weights.items()}
         model.load_state_dict(plain, strict=False)
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model.to(torch.device(device)).eval()
+    model.to(place).eval()
     return model, config
 
 

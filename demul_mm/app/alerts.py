@@ -2,7 +2,7 @@
 
 import json
 import math
-import sqlite3
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 
 from demul_mm.app.catalogue import VideoRow
+from demul_mm.app.database import Database, add_tables, connect
 from demul_mm.app.library import Library
 from demul_mm.app.webhook import PAUSES, RefusedError, check_address, post
 
@@ -131,12 +132,12 @@ class Alerts:
         self._senders: dict[str, Sender] = {}
 
     @cached_property
-    def _db(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.library.path / FILE, timeout=60)
+    def _db(self) -> Database:
+        db = connect(self.library.path / FILE)
         mode = 'DELETE' if self.library.served else 'WAL'  # as the catalogue
-        with suppress(sqlite3.OperationalError):  # another process has it open: at a later opening
+        with suppress(OSError):  # another process has it open: at a later opening
             db.execute(f'PRAGMA journal_mode = {mode}')
-        db.executescript('PRAGMA foreign_keys = ON;' + SCHEMA)
+        add_tables(db, SCHEMA)
         return db
 
     def add(
@@ -157,8 +158,8 @@ class Alerts:
             old: ask the videos too that are there already.
 
         Raises:
-            ValueError: the sentence is empty, the threshold is no finite number, or the address is
-                not of http or https.
+            ValueError: the sentence is empty, the threshold is no finite number, the address is not
+                of http or https, or the file is a folder.
             FileNotFoundError: the folder of the file is missing.
         """
         if not sentence.strip():
@@ -168,6 +169,8 @@ class Alerts:
         if webhook is not None:
             check_address(webhook)
         place = None if file is None else str(Path(file).resolve())
+        if place is not None and Path(place).is_dir():
+            raise ValueError(f'{place} is a folder; give a file, to which lines are added')
         if place is not None and not Path(place).parent.is_dir():
             raise FileNotFoundError(f'there is no folder {Path(place).parent}; make it first')
         with self._db:
@@ -183,6 +186,8 @@ class Alerts:
 
     def all(self) -> list[Alert]:
         """In the order in which they were added."""
+        if not (self.library.path / FILE).is_file():  # there never was any
+            return []
         rows = self._db.execute('SELECT id, sentence, threshold, file, webhook FROM alerts')
         return sorted(Alert(*row) for row in rows)
 
@@ -229,7 +234,8 @@ class Alerts:
                 check()
                 delivery = Delivery(alert, row.key, self._ask(alert, row))
                 if delivery.events and alert.webhook is not None:
-                    deliveries.setdefault(alert.webhook, []).append(delivery)
+                    if self._can_write(delivery):
+                        deliveries.setdefault(alert.webhook, []).append(delivery)
                 else:
                     events += self._deliver(delivery, tell)
         for address, batch in deliveries.items():
@@ -298,6 +304,19 @@ class Alerts:
             self._backoff.pop(_place(alert), None)
             self._backoff.pop((alert, delivery.key), None)
         return delivery.events
+
+    def _can_write(self, delivery: Delivery) -> bool:
+        """Whether its file takes a line; if not, its address would be told of it each time."""
+        file = delivery.alert.file
+        try:
+            if file is not None and os.path.exists(file):
+                open(file, 'a').close()
+            elif file is not None and not os.access(Path(file).parent, os.W_OK):
+                raise OSError(f'{Path(file).parent} cannot be written to')
+        except OSError as error:
+            self._back_off([(delivery.alert, delivery.key)], [delivery], error)
+            return False
+        return True
 
     def _back_off(
         self,

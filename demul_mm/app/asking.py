@@ -21,7 +21,7 @@ from demul_mm.zero_shot.scorers import SCORERS
 
 # A video's key, and seconds from its first frame.
 Span = tuple[str, float, float]
-# Hits of each kind that are fused.
+# Hits of each kind that are fused, at least.
 DEPTH = 100
 # A moment and what is said in it, which is short, are one answer if their IoU is above this.
 SAID_OVERLAP = 0.1
@@ -102,11 +102,12 @@ class Searchable(ABC):
             raise ValueError('the sentence is empty; say what you look for')
         if not kinds or kinds - {'picture', 'text'}:
             raise ValueError(f"kinds are {sorted(kinds)}; choose from 'picture' and 'text'")
+        depth = max(DEPTH, number)
         lists: list[list[Found]] = []
         if 'picture' in kinds:
-            lists.append(self._pictures(sentence, liked, disliked))
+            lists.append(self._pictures(sentence, depth, liked, disliked))
         if 'text' in kinds:
-            lists.append(self._lines(sentence))
+            lists.append(self._lines(sentence, depth))
         wrong = [Found(*span, kind='', why='', score=0.0, terms={}) for span in disliked]
         found = [
             hit
@@ -137,16 +138,16 @@ class Searchable(ABC):
         return sum(len(a & b) / len(b) for a, b in zip(found, exact)) / len(exact)
 
     def _pictures(
-        self, sentence: str, liked: Sequence[Span], disliked: Sequence[Span]
+        self, sentence: str, depth: int, liked: Sequence[Span], disliked: Sequence[Span]
     ) -> list[Found]:
         index = self._open_index()
         if index is None:
             return []
-        nms = MomentNMS(OVERLAP, DEPTH)
+        nms = MomentNMS(OVERLAP, depth)
         vector = self.encoder.encode_texts([sentence])
         if liked or disliked:
             vector = refined(index, vector[0], liked, disliked)[None]
-        hits = index.search(vector, num_moments=DEPTH, num_videos=DEPTH, nms=nms).hits[0]
+        hits = index.search(vector, num_moments=depth, num_videos=depth, nms=nms).hits[0]
         found = [
             Found(key, start, end, 'picture', f'picture {score:.3f}', score, dict(picture=score))
             for key, (start, end), score in zip(
@@ -155,7 +156,7 @@ class Searchable(ABC):
         ]
         return self.video_model.refine(sentence, found, self._file)
 
-    def _lines(self, sentence: str) -> list[Found]:
+    def _lines(self, sentence: str, depth: int) -> list[Found]:
         return [
             Found(
                 line.key,
@@ -166,7 +167,7 @@ class Searchable(ABC):
                 -line.rank,
                 dict(text=-line.rank),
             )
-            for line in self.catalogue.find_lines(sentence, DEPTH)
+            for line in self.catalogue.find_lines(sentence, depth)
         ]
 
     def ask(

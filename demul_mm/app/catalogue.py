@@ -2,12 +2,12 @@
 
 import json
 import re
-import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demul_mm.app.database import Database, add_tables, connect
 from demul_mm.video.text import TimedLine
 
 FORMAT = 1
@@ -77,27 +77,30 @@ class Catalogue:
         shared: whether other machines are to use a new one, which takes longer to write.
 
     Raises:
-        ValueError: it was written by a newer version.
+        ValueError: it was written by a newer version, or its folder is a file.
+        OSError: it cannot be read, or is damaged; so does every method, also of a full disk.
     """
 
     def __init__(self, path: Path, shared: bool = False) -> None:
+        if path.parent.is_file():
+            raise ValueError(f'{path.parent} is a file; a library is a folder')
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._local = threading.local()
         if not path.exists() and not shared:
             self._db.execute('PRAGMA journal_mode = WAL')  # the file keeps it
-        self._db.executescript(SCHEMA)
-        found = self.setting('format', FORMAT)
-        if found > FORMAT:
+        add_tables(self._db, SCHEMA)
+        found = self.setting('format')
+        if found is None:
+            self.set('format', FORMAT)
+        elif found > FORMAT:
             raise ValueError(f'{path} has format {found}, this version reads up to {FORMAT}')
-        self.set('format', FORMAT)
 
     @property
-    def _db(self) -> sqlite3.Connection:
+    def _db(self) -> Database:
         """The connection of the thread that asks: a statement in one is not safe from another's."""
         if not hasattr(self._local, 'db'):
-            self._local.db = sqlite3.connect(self._path, timeout=60)
-            self._local.db.execute('PRAGMA foreign_keys = ON')
+            self._local.db = connect(self._path)
         return self._local.db
 
     def close(self) -> None:
@@ -229,7 +232,12 @@ class Catalogue:
             'ORDER BY rank, line',
             (' OR '.join(f'"{word}"' for word in self._rarer(words, limit)), limit),
         )
-        return [LineHit(*row) for row in rows]
+        # A video and a link to it have one key, and may have the same subtitles.
+        found: dict[tuple, LineHit] = {}
+        for row in rows:
+            hit = LineHit(*row)
+            found.setdefault((hit.key, hit.start, hit.end, hit.text), hit)
+        return list(found.values())
 
     def _rarer(self, words: list[str], few: int) -> list[str]:
         """The words that are not frequent, or all if all are; ``few`` lines are never many."""

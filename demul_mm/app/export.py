@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from demul_mm.video.pyav import import_av
+from demul_mm.video.decoding import open_video
 from demul_mm.video.timeline import read_timeline
 
 # Seconds into a video, at most: four months, as in demul_mm.structures.spans, which takes torch.
@@ -95,24 +97,50 @@ def export(
     return FORMS[form](query if form in ('json', 'csv') else _line(query), wider)
 
 
-def as_cut(moment: Mapping[str, Any], label: str) -> Cut:
-    """A moment in frames: those that are shown in any part of it."""
-    av = import_av()
+class _Film(NamedTuple):
+    """What a :class:`Cut` takes from its file."""
 
-    path = str(moment['video'])
+    rate: Fraction
+    timecode: int
+    drop: bool
+    total: int
+    size: tuple[int, int]
+
+
+def _film(path: str) -> _Film:
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no video file {path}')
-    with av.open(path, metadata_errors='replace') as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
-        # A file may lack frames: editors then count by its clock, not by what is there.
         rate = Fraction(stream.guessed_rate or stream.average_rate or 25)
-        seconds = (container.duration or 0) / 1e6 or read_timeline(container, stream).duration
-        total = max(1, round(seconds * rate))
         written = stream.metadata.get('timecode') or container.metadata.get('timecode')
         size = stream.width, stream.height
+        try:
+            timeline = read_timeline(container, stream)
+        except ValueError as error:
+            raise ValueError(f'{path} {error}') from None
+        # A file may lack frames: editors then count by its clock. That may be short, too.
+        seconds = max((container.duration or 0) / 1e6, timeline.duration)
+    timecode, drop = (frames_of(written, rate), ';' in written) if written else (0, False)
+    return _Film(rate, timecode, drop, max(1, round(seconds * rate)), size)
+
+
+def as_cut(moment: Mapping[str, Any], label: str, look: Callable[[str], _Film] = _film) -> Cut:
+    """A moment in frames: those that are shown in any part of it.
+
+    Args:
+        moment: its ``video`` (a path), ``start`` and ``end``.
+        label: what it is called.
+        look: reads what is to be known of a file.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: it is no video, or has no pictures.
+    """
+    path = str(moment['video'])
+    rate, timecode, drop, total, size = look(path)
     first = min(math.floor(moment['start'] * rate + 1e-6), total - 1)
     end = min(max(math.ceil(moment['end'] * rate - 1e-6), first + 1), total)
-    timecode, drop = (frames_of(written, rate), ';' in written) if written else (0, False)
     return Cut(path, label, rate, first, end - first, timecode, drop, total, size)
 
 
@@ -122,7 +150,8 @@ def _line(text: str) -> str:
 
 
 def _cuts(query: str, moments: Sequence[Mapping[str, Any]]) -> list[Cut]:
-    return [as_cut(moment, f'{query} {number}') for number, moment in enumerate(moments, 1)]
+    look = cache(_film)  # each is read once, to its end
+    return [as_cut(moment, f'{query} {number}', look) for number, moment in enumerate(moments, 1)]
 
 
 def _json(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
@@ -144,7 +173,7 @@ def _vtt(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
     videos = {row['video'] for row in moments}
     if len(videos) > 1:
         raise ValueError(f'WebVTT is for one video, these are {len(videos)}; use demul ask')
-    text = query.replace('-->', '->')
+    text = html.escape(query, quote=False)
     cues = [
         f'{_clock(row["start"])} --> {_clock(row["end"])}\n{text}\n'
         for row in sorted(moments, key=lambda row: row['start'])

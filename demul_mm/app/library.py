@@ -1,23 +1,21 @@
 """A library: folders of videos, kept up to date in an index."""
 
 import errno
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from filelock import FileLock, Timeout
 from mmengine.logging import MMLogger
 
-from demul_mm.app.asking import Searchable
 from demul_mm.app.catalogue import Catalogue, VideoRow
-from demul_mm.app.settings import keep, settle, settle_roots
-from demul_mm.app.sources import State, covers, find_videos, is_new, look_at, resolve
+from demul_mm.app.indexing import Indexed
+from demul_mm.app.settings import drop_roots, keep, settle, settle_roots
+from demul_mm.app.sources import State, covers, is_new, resolve, survey
 from demul_mm.app.video_model import VideoModel, video_model
 from demul_mm.files import total_size, write_atomically
-from demul_mm.index import FaissIndex, IndexFormatError, MilvusIndex, MomentIndex, VideoEntry
 from demul_mm.index.milvus_collections import Collections
 from demul_mm.video.text import spoken_lines
 
@@ -41,7 +39,7 @@ class BusyError(ValueError):
     """Another process updates the library."""
 
 
-class Library(Searchable):
+class Library(Indexed):
     """Videos that are searched by an image-text model, in a folder of its own.
 
     Killed at any moment, it loses the video that was being encoded and nothing else; the next
@@ -80,9 +78,8 @@ class Library(Searchable):
         self.catalogue = Catalogue(self.path / 'library.sqlite', shared=milvus is not None)
         self._make = encoder
         self._made: Any = None
-        self._settings = settle(self.path, self.catalogue, seconds, shots, milvus)
-        self.seconds, self.shots, self.served = self._settings
-        self._opened: tuple[int, MomentIndex] | None = None
+        self._given = seconds, shots, milvus
+        self._settle()
 
     @classmethod
     def open(cls, path: str | Path, encoder: Callable[[str | None], Any]) -> 'Library':
@@ -128,6 +125,11 @@ class Library(Searchable):
             Collections(milvus, 'demul', None).exist()
         return cls(path, lambda known: made, seconds, shots, milvus)
 
+    def _settle(self) -> None:
+        """Take over what another process may have fixed meanwhile."""
+        self._settings = settle(self.path, self.catalogue, *self._given)
+        self.seconds, self.shots, self.served = self._settings
+
     @property
     def encoder(self) -> Any:
         """Loaded when it is first asked for, and held against the one that the library has.
@@ -136,6 +138,7 @@ class Library(Searchable):
             ValueError: the library has another one, or is new and keeps to shots, which it cannot.
         """
         if self._made is None:
+            self._settle()
             known = self.catalogue.setting('encoder')
             made = self._make(known and known['name'])
             mine = dict(name=made.name, fingerprint=made.fingerprint)
@@ -183,9 +186,33 @@ class Library(Searchable):
             BusyError: another process updates the library.
             OSError: the disk is full.
         """
+        with self._alone():
+            return self._update(sources, retry, progress, ready, cluster)
+
+    def forget(self, sources: str | Path | Sequence[str | Path]) -> Report:
+        """Take sources out of the library, with their videos.
+
+        Args:
+            sources: as they were given to :meth:`update`, or folders and files in them that are
+                gone for good. Videos that are there and lie in another source too are kept.
+
+        Raises:
+            ValueError: the library has no such source, and no video in it.
+            BusyError: another process updates the library.
+        """
+        with self._alone():
+            known = [row.path for row in self.catalogue.videos()]
+            gone = drop_roots(sources, self.catalogue, known)
+            for path in gone:
+                self.catalogue.forget(path)
+            self._bring_up_to_date()
+            return Report(0, len(known) - len(gone), len(gone), [])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         try:
             with FileLock(self.path / 'update.lock', timeout=0):
-                return self._update(sources, retry, progress, ready, cluster)
+                yield
         except Timeout:
             raise BusyError(f'another process is updating {self.path}; wait for it') from None
 
@@ -197,16 +224,19 @@ class Library(Searchable):
         ready: Callable[[str, str], bool] | None,
         cluster: Encode | None,
     ) -> Report:
-        roots = settle_roots(sources, self.catalogue)
-        files = find_videos(roots)
+        self._settle()
         known = {row.path: row for row in self.catalogue.videos()}
-        states, unseen = look_at(files)
+        roots, deleted = settle_roots(sources, self.catalogue, known)
+        states, unseen, away, mounts = survey(roots, known, self.catalogue.setting('mounts', []))
+        self.catalogue.set('mounts', mounts)
         new = [path for path in states if is_new(known.get(path), states[path], retry)]
         todo = [path for path in new if ready is None or ready(path, ' '.join(states[path]))]
-        lost = [path for path in known if path not in states and path not in unseen]
-        gone = [path for path in lost if any(covers(root, path) for root in roots)]
+        lost = [path for path in known.keys() - away if path not in states and path not in unseen]
+        gone = [p for p in lost if p in deleted or any(covers(root, p) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
+        for path in deleted:
+            MMLogger.get_current_instance().info(f'{path} is gone, and is no source any more')
         tell = progress or (lambda *_: None)
         seen = self._seen(todo, states, cluster) if todo and cluster else todo
         unread: dict[str, str] = {}
@@ -281,71 +311,6 @@ class Library(Searchable):
                 lines = []
             self.catalogue.put_speech(row.id, self.speech.name, lines)
 
-    def _bring_up_to_date(self) -> None:
-        """Give the index what it lacks and take from it what is gone; again after a kill."""
-        index = self._readable_index()
-        states = ('encoded', 'indexed') if index is None else ('encoded',)
-        rows = [row for row in self.catalogue.videos() if row.state in states]
-        keys = list(dict.fromkeys(row.key for row in rows))
-        if keys and index is not None:
-            index.add(_Entries(self, keys), on_existing='skip', resume=False)
-        elif keys:
-            index = (MilvusIndex if self.served else FaissIndex)(
-                path=self.path / 'index',
-                model_fingerprint=self.encoder.fingerprint,
-                feature_fingerprint=self.video_model.recipe,
-                **(self.served or {}),
-            )
-            index.build(_Entries(self, keys), resume=False, overwrite=True)
-        gone = self.catalogue.gone()
-        if gone and index is not None:
-            index.remove(gone, missing='ignore')
-        if keys or gone:
-            self._note_change()
-        self.catalogue.mark_indexed(keys)
-        self.catalogue.drop_gone()
-        known = {row.key for row in self.catalogue.videos()}
-        for file in (self.path / 'frames').glob('*/*'):
-            # Of videos that are gone, and what one that was killed had not entered yet.
-            if file.stem not in known:
-                file.unlink()
-
-    def _file(self, key: str) -> Path:
-        """What is kept of a video."""
-        return self.path / 'frames' / key[:2] / f'{key}{self.video_model.suffix}'
-
-    def _note_change(self) -> None:
-        """Have every process that searches open the index anew."""
-        self.catalogue.set('index_state', self.catalogue.setting('index_state', 0) + 1)
-
-    def _readable_index(self) -> MomentIndex | None:
-        """The index; one that cannot be read is deleted, and made anew from the frames."""
-        try:
-            return self._open_index()
-        except IndexFormatError as error:
-            MMLogger.get_current_instance().warning(f'made anew from the frames: {error}')
-            shutil.rmtree(self.path / 'index')
-            return None
-
-    def _open_index(self) -> MomentIndex | None:
-        state = self.catalogue.setting('index_state', 0)
-        opened = self._opened
-        if opened is None or opened[0] != state:
-            try:
-                opened = state, MomentIndex.open(self.path / 'index')
-            except FileNotFoundError:
-                return None
-            self._opened = opened  # at once: threads open it, too
-        return opened[1]
-
-    def entry(self, key: str) -> VideoEntry:
-        """A video as the index keeps it: its windows at all scales."""
-        return self.video_model.entry(key, self._file(key))
-
-    def frames(self, key: str) -> tuple[np.ndarray, float]:
-        """Vectors ``(T, S)`` float32 of a video's frames, and its seconds."""
-        return self.video_model.frames(self._file(key))
-
     def facts(self) -> dict[str, Any]:
         """What the library holds."""
         rows = self.catalogue.videos()
@@ -364,19 +329,6 @@ class Library(Searchable):
             megabytes=round(total_size(files) / 1e6, 1),
             broken={row.path: row.error for row in rows if row.state == 'broken'},
         )
-
-
-class _Entries:
-    """Entries of a library's videos, for the index."""
-
-    def __init__(self, library: Library, keys: Sequence[str]) -> None:
-        self._library, self._keys = library, list(keys)
-
-    def ids(self) -> list[str]:
-        return self._keys
-
-    def load(self, video_ids: Sequence[str]) -> Iterator[VideoEntry]:
-        return map(self._library.entry, video_ids)
 
 
 def _tell_share(

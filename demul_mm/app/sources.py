@@ -3,7 +3,9 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -42,7 +44,7 @@ def resolve(
     return given
 
 
-def find_videos(roots: Sequence[Path]) -> list[str]:
+def find_videos(roots: Sequence[Path], unseen: dict[str, str] | None = None) -> list[str]:
     """Video files that are given, match a glob, or lie below folders (see :func:`find_files`).
 
     Hidden files and folders are found only where they are given themselves.
@@ -52,7 +54,7 @@ def find_videos(roots: Sequence[Path]) -> list[str]:
         if root.is_file():
             found[str(root)] = None
             continue
-        files = map(str, find_files(base(root), VIDEO_SUFFIXES))
+        files = map(str, find_files(base(root), VIDEO_SUFFIXES, unseen))
         found.update(dict.fromkeys(path for path in files if covers(root, path)))
     return list(found)
 
@@ -121,14 +123,96 @@ def look_at(paths: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
                 beside[folder] = subtitles_in(folder)
             subtitles = beside[folder].get(stem)
             states[path] = State(state_key(path), key_of(subtitles) if subtitles else '')
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError):
             if os.path.islink(path):
                 errors[path] = f'it is a link to {os.readlink(path)}, which is missing'
-            elif os.path.lexists(path):
-                errors[path] = f'it cannot be looked at ({error.strerror})'
+        except OSError as error:
+            errors[path] = f'it cannot be looked at ({error.strerror})'
         except UnicodeEncodeError:
             errors[path] = 'its name is no valid UTF-8; rename it'
     return states, errors
+
+
+class Survey(NamedTuple):
+    """What there is of a library's videos.
+
+    Attributes:
+        states: of each file that is there.
+        unseen: files and folders that cannot be looked at for now, and why.
+        kept: known videos that may still be there, out of reach.
+        mounts: where disks with videos are mounted, or were when they were last there.
+    """
+
+    states: dict[str, State]
+    unseen: dict[str, str]
+    kept: set[str]
+    mounts: list[str]
+
+
+def survey(roots: Sequence[Path], known: Collection[str], mounts: Sequence[str]) -> Survey:
+    """Look for videos, and tell those that are gone from those that are out of reach for now.
+
+    Out of reach is what lies in a folder that cannot be read, behind a link to what is missing, or
+    on a disk that is not mounted; and all of a source in which there is no video any more.
+
+    Args:
+        roots: see :func:`resolve`.
+        known: paths of the library's videos.
+        mounts: those of the last survey.
+    """
+    away: dict[str, str] = {}
+    found = {root: find_videos([root], away) for root in roots}
+    states, errors = look_at(list(dict.fromkeys(chain.from_iterable(found.values()))))
+    unread = [folder for folder in away if not os.path.islink(folder)]
+    lost = unmounted(mounts)
+    away.update(dict.fromkeys(lost, 'no disk is mounted there'))
+    missing = [path for path in known if path not in states and path not in errors]
+    kept = {path: place for path in missing for place in _above(path) if place in away}
+    for root, files in found.items():
+        if not files and str(root) not in away:
+            away[str(root)] = 'it holds no video any more, as where a disk is away'
+            rest = (path for path in missing if path not in kept)
+            kept |= dict.fromkeys((path for path in rest if covers(root, path)), str(root))
+    counts = Counter(kept.values())
+    unseen = {
+        place: f'{why}; what is known of it is kept ({counts[place]}; if it is gone for good: '
+        f'demul index --forget {place})'
+        if counts[place]
+        else why
+        for place, why in away.items()
+        if counts[place] or place in unread
+    }
+    mounted = _mounts({os.path.realpath(Path(path).parent) for path in states})
+    still = sorted(mounted.union(place for place in counts if place in lost))
+    return Survey(states, unseen | errors, set(kept), still)
+
+
+def unmounted(mounts: Sequence[str]) -> list[str]:
+    """Those of some places at which no disk is mounted."""
+    return [mount for mount in mounts if not os.path.ismount(mount)]
+
+
+def is_deleted(file: str, lost: Collection[str]) -> bool:
+    """Whether a file is gone from a folder that is there; ``lost``: see :func:`unmounted`."""
+    try:
+        os.lstat(file)
+    except FileNotFoundError:
+        return Path(file).parent.is_dir() and not any(place in lost for place in _above(file))
+    except OSError:
+        pass
+    return False
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a file lies in, as it is named and without links."""
+    for place in (Path(path), Path(os.path.realpath(path))):
+        yield from map(str, place.parents)
+
+
+def _mounts(folders: Collection[str]) -> set[str]:
+    """Where the disks of some folders are mounted."""
+    places = {place for folder in folders for place in (folder, *map(str, Path(folder).parents))}
+    return set(filter(os.path.ismount, places))
 
 
 def key_of(files: Sequence[str | Path]) -> str:

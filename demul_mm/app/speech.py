@@ -31,10 +31,10 @@ class SpeechRecognizer:
         kind, _, number = (device or 'auto').partition(':')
         try:
             self._model = WhisperModel(folder, device=kind, device_index=int(number or 0))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise ValueError(
-                f'{name} is no Whisper model for CTranslate2 ({error}); give one, for example '
-                'Systran/faster-whisper-small'
+                f'{name} is no Whisper model for CTranslate2 that can run here ({error}); give '
+                'one, for example Systran/faster-whisper-small'
             ) from error
         self.name = Path(name).name
 

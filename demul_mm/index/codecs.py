@@ -83,7 +83,8 @@ class Int8Codec(HalfCodec):
     def decode(self, codes: np.ndarray) -> Tensor:
         both = as_tensor(codes)
         steps = both[:, : self.dim].view(torch.int8).to(torch.float32)  # (N, S)
-        return steps.mul_(both[:, self.dim :].contiguous().view(torch.float32))
+        scale = both[:, self.dim :].clone(memory_format=torch.contiguous_format)  # (N, 4) bytes
+        return steps.mul_(scale.view(torch.float32))
 
     def scores(self, codes: np.ndarray, queries: Tensor) -> Tensor:
         """Inner products of ``N`` rows with ``queries (Q, S)``: ``(N, Q)`` float32.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from demul_mm.datasets.subtitles import TimedText
+from demul_mm.device import choose_device
 from demul_mm.files import replacing
 from demul_mm.models.backbones.language_model import identity_of, load_quietly
 from demul_mm.models.task_modules.tokenizer import TransformersTokenizer, resolve_language_model
@@ -202,12 +203,12 @@ class LanguageTuner:
         max_length: int = 64,
     ) -> None:
         folder = resolve_language_model(name)
-        self.schedule, self.seed, self.device = schedule, seed, device
+        self.schedule, self.seed, self.device = schedule, seed, choose_device(device)
         self.tokenizer = TransformersTokenizer(name, max_length)
         self.lm = load_quietly(folder)
         self.told = dict(asdict(schedule), seed=seed, model=int(identity_of(self.lm)))
         module: nn.Module = self.lm
-        module.to(device)
+        module.to(self.device)
         self.lm.get_input_embeddings().requires_grad_(False)
         self.parameters = [p for p in self.lm.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(

@@ -58,7 +58,7 @@ class Updates:
         if not any(path == root or root in path.parents for root in self.allowed):
             names = ', '.join(map(str, self.allowed)) or 'none; start with --allow FOLDER'
             raise PermissionError(f'{folder} is not below the folders that are allowed: {names}')
-        if not path.is_dir():
+        if not os.path.isdir(path):  # also of a name that is too long for one
             raise FileNotFoundError(f'there is no folder {folder}')
         return path
 

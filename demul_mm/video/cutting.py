@@ -65,8 +65,14 @@ def cut(
         ):
             first = write(container, out, origin + start, origin + end)
         return first - origin, end
+    except _NothingShown:
+        raise ValueError(f'{source} shows nothing from {start:g} to {end:g} s') from None
     except av.error.FFmpegError as error:
         raise ValueError(f'{source} cannot be cut into {target} ({error.strerror})') from error
+
+
+class _NothingShown(Exception):
+    """A video has no picture in what is to be cut out of it."""
 
 
 @contextmanager
@@ -100,7 +106,7 @@ def _encode(container: Any, out: Any, start: float, end: float) -> float:
         time = max(frame.time, start) - start
         _encode_picture(out, pictures, picture, time)
     if picture is None:
-        raise ValueError(f'{container.name} shows nothing from {start:g} to {end:g} s')
+        raise _NothingShown
     last = end - start - float(1 / rate)
     if last > time + 1 / rate:  # a slide that stays: its end is part of the moment
         _encode_picture(out, pictures, picture, last)
@@ -163,7 +169,7 @@ def _copy(container: Any, out: Any, start: float, end: float) -> float:
     copies = {stream.index: out.add_stream_from_template(stream) for stream in streams}
     first = seek(container, video, start)
     if first is None:
-        raise ValueError(f'{container.name} has no key frame up to {start:g} s')
+        raise _NothingShown
     begun, ended = False, set()
     for packet in _timed(container.demux(streams), video):
         time, decoded = (float(stamp * packet.time_base) for stamp in (packet.pts, packet.dts))

@@ -9,7 +9,7 @@ import numpy as np
 
 from demul_mm.structures.spans import SECONDS
 from demul_mm.video.pyav import import_av
-from demul_mm.video.timeline import seek, upright
+from demul_mm.video.timeline import SOON, seek, upright
 
 
 class KeyFrame(NamedTuple):
@@ -52,12 +52,13 @@ def _frame_at(container, seconds: float, height: int) -> KeyFrame:
     stream, asked = container.streams.video[0], seconds
     seconds = min(seconds, SECONDS[1])  # no video is longer, and a seek takes no larger number
     seconds += float((stream.start_time or 0) * stream.time_base)  # on the clock of the file
-    half = 0.5 / float(stream.average_rate or 25)
-    seek(container, stream, seconds + half)
-    frames = (frame for frame in container.decode(stream) if frame.time is not None)
-    frame = next(frames, None)
-    while frame and frame.time < seconds - half and (following := next(frames, None)) is not None:
-        frame = following
+    seek(container, stream, seconds)
+    frame = None
+    for following in container.decode(stream):
+        if following.time is not None:
+            if frame is not None and following.time > seconds + SOON:
+                break
+            frame = following
     if frame is None:
         raise StopIteration(f'no frame at {asked:.2f} s')
     picture = upright(frame.to_ndarray(format='rgb24'), frame)

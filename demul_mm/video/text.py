@@ -14,7 +14,9 @@ from demul_mm.video.pyav import import_av
 
 # Files that stand beside a video under its name: film.srt, film.en.vtt.
 SUBTITLE_SUFFIXES = ('.srt', '.vtt', '.ass', '.ssa', '.ttml', '.sbv')
-_MARKUP = re.compile(r'<[^>]*>|\{[^}]*\}')
+# Tags of these forms, and times within a line; another < or > is what is said.
+_TAG = r'</?(?:b|i|u|s|c|v|br|p|span|font|lang|ruby|rt)\b[^<>]*>|<[\d:.]+>'
+_MARKUP = re.compile(_TAG + r'|\{[^}]*\}', re.IGNORECASE)
 
 
 class TimedLine(NamedTuple):

@@ -53,26 +53,46 @@ def read_timeline(container: 'InputContainer', stream: 'VideoStream') -> Timelin
     av = import_av()
 
     unit = float(stream.time_base or 0)
-    starts, ends, number = [], [], 0
+    times: list[int] = []
+    last: tuple[int, int, int | None] = (0, 0, None)  # when it is shown, how long, when decoded
+    following, number = None, 0
     try:
         for packet in container.demux(stream):
-            if packet.size:
-                number += 1
-                time = packet.dts if packet.pts is None else packet.pts
-                if time is not None and not packet.is_discard:
-                    starts.append(time * unit)
-                    ends.append((time + (packet.duration or 0)) * unit)
+            if not packet.size:
+                continue
+            number += 1
+            following = packet.dts if following is None else following
+            time = packet.dts if packet.pts is None else packet.pts
+            if time is not None and not packet.is_discard:
+                if not times or time > last[0]:
+                    last, following = (time, packet.duration or 0, packet.dts), None
+                times.append(time)
     except av.error.FFmpegError:
         pass  # a file that is cut off; what was read before counts
     promised = _promised(container, stream)
-    if not starts and not promised:
+    if not times and not promised:
         raise ValueError('does not say how long it is; convert it to mp4 (ffmpeg -i)')
-    if not starts:
+    if not times:
         return Timeline(0.0, promised, promised, number)
-    last = max(starts)
-    if max(ends) == last and len(starts) > 1:  # packets without a length: as the others, on average
-        ends.append(last + (last - min(starts)) / (len(starts) - 1))
-    return Timeline(min(starts), max(ends) - min(starts), promised, number)
+    first, end = min(times), last[0] + _length(last, following, times)
+    return Timeline(first * unit, (end - first) * unit, promised, number)
+
+
+def _length(last: tuple[int, int, int | None], following: int | None, times: list[int]) -> float:
+    """How long the last frame is shown: as the file says, or as the others usually are.
+
+    Where frames are not decoded in the order in which they are shown, what MP4 says is the step to
+    when the next one is decoded, which may span a pause.
+
+    Args:
+        last: when it is shown, its length, and when it is decoded.
+        following: when the frame that is decoded next is.
+        times: when each is shown, in any order.
+    """
+    _, length, decoded = last
+    usual = float(np.median(np.diff(sorted(times)))) if len(times) > 1 else 0.0
+    is_step = decoded is not None and decoded + length == following
+    return min(length, usual) if length and is_step else length or usual
 
 
 def _promised(container: 'InputContainer', stream: 'VideoStream') -> float:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from demul_mm.hub import fetch
+from demul_mm.device import choose_device
+from demul_mm.hub import fetch, loading
 from demul_mm.packed_linear import pack_linear
 from demul_mm.precision import autocast, check_precision
 from demul_mm.truncation import longer_than, warn_cut
@@ -31,7 +32,7 @@ class ImageTextEncoder:
 
     Raises:
         FileNotFoundError: there is no such folder, and no downloaded model of that name.
-        ValueError: it is no image-text model.
+        ValueError: it is no image-text model, or there is no such device.
     """
 
     def __init__(
@@ -44,19 +45,22 @@ class ImageTextEncoder:
     ) -> None:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+        self.device = choose_device(device)
         folder = fetch(name, offline)
         self.name, self.batch, self.dtype = name, batch, check_precision(dtype)
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         local: dict[str, Any] = dict(local_files_only=True, trust_remote_code=False)
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
+        kind = f'an image-text model, as {DEFAULT_ENCODER} is'
+        with loading(name, kind):
+            model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
         if not (hasattr(model, 'get_image_features') and hasattr(model, 'get_text_features')):
             raise ValueError(
                 f'{name} is a {type(model).__name__}, which has no image and text features; give '
                 f'an image-text model, for example {DEFAULT_ENCODER}'
             )
         self.model = pack_linear(model.to(self.device).eval())
-        self.image_processor = AutoImageProcessor.from_pretrained(folder, **local)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        with loading(name, kind):
+            self.image_processor = AutoImageProcessor.from_pretrained(folder, **local)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         self.dim = self.encode_texts(['a']).shape[1]
 
     @property

@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 
 from demul_mm.apis import load_model, model_fingerprint
+from demul_mm.apis.extractor import make_backbone
 from demul_mm.apis.loading import load_localizer, recipe_fingerprint
 from demul_mm.registry import MODELS
 from tests.apis.small import SmallCorpus
@@ -30,6 +31,15 @@ def test_checkpoint_of_another_model_is_refused(corpus: SmallCorpus, tmp_path: P
         load_model(corpus.config, tmp_path / 'absent.pth', 'cpu')
     with pytest.raises(FileNotFoundError, match='no config file'):
         load_model(tmp_path / 'absent.py', corpus.checkpoint, 'cpu')
+
+
+def test_a_device_that_is_not_there_is_named(corpus: SmallCorpus) -> None:
+    for make in (
+        lambda: load_model(corpus.config, corpus.checkpoint, 'foo'),
+        lambda: make_backbone(dict(type='TemporalTower', in_dim=4), {}, None, None, 'foo'),
+    ):
+        with pytest.raises(ValueError, match='there is no device foo; allowed: cpu'):
+            make()
 
 
 def test_a_part_of_a_model_is_no_localizer() -> None:

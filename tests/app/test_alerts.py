@@ -187,6 +187,21 @@ def test_a_file_and_an_address(library: Library, tmp_path: Path) -> None:
     assert len(alerts.all()) == 2
     with pytest.raises(FileNotFoundError, match='there is no folder'):
         alerts.add('red', 0.5, tmp_path / 'nowhere/found.jsonl')
+    with pytest.raises(ValueError, match='films is a folder; give a file'):
+        alerts.add('red', 0.5, tmp_path / 'films')
+
+
+def test_an_address_is_not_told_while_the_file_cannot_be(library: Library, tmp_path: Path) -> None:
+    """It would be told the same again by each run."""
+    with receiver(200) as hook:
+        Alerts(library).add('red', 0.9, tmp_path / 'found.jsonl', hook.address, old=True)
+        (tmp_path / 'found.jsonl').mkdir()
+        for _ in range(2):
+            assert Alerts(library).run(print) == []
+        assert hook.taken == []
+        (tmp_path / 'found.jsonl').rmdir()
+        assert len(Alerts(library).run(print)) == len(hook.taken) == 1
+    assert len((tmp_path / 'found.jsonl').read_text().splitlines()) == 1
 
 
 def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path: Path) -> None:
@@ -477,11 +492,11 @@ def test_a_folder_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
 
 
 def test_a_glob_forgets_only_what_it_names(tmp_path: Path) -> None:
-    for name in ('a.mp4', 'b.mov'):
+    for name in ('a.mp4', 'b.mov', 'c.mp4'):
         write_film(tmp_path / 'films' / name, ['red'])
     library = Library(tmp_path / 'library', ColourEncoder)
     library.update([tmp_path / 'films'])
     for name in ('a.mp4', 'b.mov'):
         (tmp_path / 'films' / name).unlink()
-    assert library.update([tmp_path / 'films/*.mp4'])[:3] == (0, 0, 1)
-    assert library.update()[:3] == (0, 0, 1)
+    assert library.update([tmp_path / 'films/*.mp4'])[:3] == (0, 1, 1)
+    assert library.update()[:3] == (0, 1, 1)

@@ -2,8 +2,24 @@
 
 from pathlib import Path
 
+import pytest
+
 from demul_mm.app.catalogue import Catalogue
 from demul_mm.video.text import TimedLine
+
+
+def test_what_is_said_in_a_video_and_a_link_to_it_is_one_line(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / 'library.sqlite')
+    for name in ('a', 'b'):
+        lines = [TimedLine(start, start + 1, 'hello there', f'{name}.srt') for start in (1.0, 5.0)]
+        catalogue.put(f'{name}.mp4', 'one key', '', 9.0, lines)
+    assert [line.start for line in catalogue.find_lines('hello')] == [1.0, 5.0]
+
+
+def test_a_library_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / 'film.mp4').touch()
+    with pytest.raises(ValueError, match=r'film\.mp4 is a file; a library is a folder'):
+        Catalogue(tmp_path / 'film.mp4/library.sqlite')
 
 
 def test_frequent_words_count_only_where_no_rarer_is(tmp_path: Path) -> None:

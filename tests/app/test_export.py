@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from demul_mm.app.export import FORMS, as_cut, as_timecode, export, frames_of, read_moments
+from demul_mm.video.decoding import open_video
+from demul_mm.video.text import read_lines
 from tests.app.films import write_film
+from tests.video.films import write_at
 
 
 @pytest.fixture(scope='module')
@@ -35,6 +38,31 @@ def test_moments_in_frames(moments: list[dict]) -> None:
         as_cut(dict(video='none.mp4', start=0, end=1), '')
 
 
+@pytest.mark.parametrize('form', ['edl', 'fcpxml', 'otio'])
+def test_a_file_without_pictures_is_named(tmp_path: Path, form: str) -> None:
+    (tmp_path / 'one.srt').write_text('1\n00:00:01,000 --> 00:00:02,000\nhello\n')
+    (tmp_path / 'text.py').write_text('print(1)\n')
+    for name in ('one.srt', 'text.py'):
+        with pytest.raises(ValueError, match=name):
+            export('x', [dict(video=str(tmp_path / name), start=1, end=2)], form)
+
+
+def test_a_header_that_is_short_moves_no_moment(tmp_path: Path) -> None:
+    film = write_at(tmp_path / 'slides.mp4', [0, 60, 70, 75, 300, 301])
+    cut = as_cut(dict(video=str(film), start=200.0, end=290.0), '')
+    assert (cut.first / cut.rate, cut.frames / cut.rate) == (200, 90)
+
+
+def test_each_file_is_read_once(moments: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = open_video
+    monkeypatch.setattr(
+        'demul_mm.app.export.open_video', lambda path: read.append(path) or real(path)
+    )
+    export('x', moments, 'edl')
+    assert sorted(read) == sorted({moment['video'] for moment in moments})
+
+
 def test_tables(moments: list[dict]) -> None:
     query, back = read_moments(export('a "red" one', moments, 'json'))
     assert (query, back) == ('a "red" one', moments)
@@ -50,6 +78,12 @@ def test_tables(moments: list[dict]) -> None:
         export('red', moments, 'avi')
     with pytest.raises(ValueError, match='no moments'):
         read_moments('[]')
+
+
+def test_a_cue_is_the_sentence_again(moments: list[dict], tmp_path: Path) -> None:
+    sentence = 'I <3 dogs & cats, a < b > c -->'
+    (tmp_path / 'film.vtt').write_text(export(sentence, moments[:1], 'vtt'))
+    assert [line.text for line in read_lines(tmp_path / 'film.vtt')] == [sentence]
 
 
 @pytest.mark.parametrize('form', FORMS)

@@ -115,6 +115,24 @@ def test_what_a_library_is_made_with_counts_until_something_is_encoded(
             lib.search('red')
 
 
+@pytest.mark.parametrize('seconds', [0.0, -1.0, float('nan'), float('inf'), 1e9])
+def test_seconds_between_frames_that_no_video_has(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(ValueError, match='give seconds above 0, 3600 at most'):
+        Library(tmp_path / 'library', ColourEncoder, seconds)
+
+
+def test_as_many_moments_as_are_asked_for(tmp_path: Path) -> None:
+    write_film(tmp_path / 'films/0.mp4', ['red'], seconds=1)
+    for number in range(1, 110):
+        shutil.copy(tmp_path / 'films/0.mp4', tmp_path / f'films/{number}.mp4')
+    write_subtitles(tmp_path / 'films/0.srt', [(i / 200, 1, f'red {i}') for i in range(110)])
+    lib = library(tmp_path)
+    lib.update(tmp_path / 'films')
+    for kind in ('picture', 'text'):
+        assert len(lib.search('red', 500, [kind])) == 110
+        assert len(lib.search('red', 10, [kind])) == 10
+
+
 def test_ask_does_not_need_the_library(tmp_path: Path, folder: Path) -> None:
     best = library(tmp_path).ask(folder / 'one.mp4', 'red')[0]
     assert 3 <= best.start < best.end <= 6
@@ -157,6 +175,133 @@ def test_what_is_elsewhere_is_not_forgotten(tmp_path: Path, folder: Path) -> Non
     (tmp_path / 'films2').rename(folder)
     write_film(folder / 'one.mp4', ['red'])
     assert lib.update()[0] == 1
+
+
+def kept(lib: Library) -> int:
+    return len(list((lib.path / 'frames').glob('*/*')))
+
+
+@pytest.mark.parametrize('kind', ['link', 'unreadable', 'unmounted', 'emptied'])
+def test_what_is_out_of_reach_is_kept_and_told(
+    kind: str, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = folder / 'below'
+    if kind == 'link':
+        disk.rename(tmp_path / 'disk')
+        disk.symlink_to(tmp_path / 'disk')
+    mounted = [str(disk)] if kind == 'unmounted' else []
+    monkeypatch.setattr(os.path, 'ismount', lambda path: str(path) in mounted)
+    lib = library(tmp_path)
+    roots = [disk, folder] if kind == 'emptied' else [folder]
+    lib.update(roots)
+    two = (disk / 'two.mp4').read_bytes()
+    listed = os.scandir
+    if kind == 'unreadable':
+
+        def scandir(path: str) -> Any:
+            if str(path) == str(disk):
+                raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, 'scandir', scandir)
+    elif kind == 'link':
+        (tmp_path / 'disk').rename(tmp_path / 'away')
+    else:
+        (disk / 'two.mp4').unlink()
+        mounted.clear()
+    for _ in range(2):
+        report = lib.update()
+        assert report[:3] == (0, 1, 0)
+        ((path, error),) = report.broken
+        assert path == str(disk)
+        assert error.endswith(f'is kept (1; if it is gone for good: demul index --forget {disk})')
+        assert kept(lib) == 2
+        assert names(library(tmp_path)) == {'one.mp4', 'two.mp4'}
+    monkeypatch.setattr(os, 'scandir', listed)
+    if kind == 'link':
+        (tmp_path / 'away').rename(tmp_path / 'disk')
+    elif kind != 'unreadable':
+        mounted += [str(disk)]
+        (disk / 'two.mp4').write_bytes(two)
+    assert lib.update()[2:] == (0, [])
+    assert kept(lib) == 2
+
+
+def test_an_empty_folder_that_cannot_be_read_is_told(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(path: str, listed: Any = os.scandir) -> Any:
+        if os.path.basename(str(path)) in ('new', 'lost+found'):
+            raise OSError(errno.EIO, 'Input/output error', str(path))
+        return listed(path)
+
+    for name in ('new', 'lost+found'):  # every disk has one of these
+        (folder / name).mkdir()
+    monkeypatch.setattr(os, 'scandir', scandir)
+    report = library(tmp_path).update(folder)
+    assert report.broken == [(str(folder / 'new'), 'it cannot be read (Input/output error)')]
+
+
+def test_a_file_in_a_folder_that_cannot_be_entered_is_kept(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(path: str) -> str:
+        if Path(path).name == 'two.mp4':
+            raise PermissionError(errno.EACCES, 'Permission denied', path)
+        return state_key(path)
+
+    lib = library(tmp_path)
+    lib.update(folder)
+    monkeypatch.setattr('demul_mm.app.sources.state_key', look)
+    monkeypatch.setattr(os.path, 'lexists', lambda path: False)  # so it says where it may not look
+    why = 'it cannot be looked at (Permission denied)'
+    assert lib.update() == (0, 1, 0, [(str(folder / 'below/two.mp4'), why)])
+
+
+def test_a_file_that_was_given_and_is_deleted_is_forgotten(tmp_path: Path, folder: Path) -> None:
+    lib, two = library(tmp_path), folder / 'below/two.mp4'
+    lib.update([folder / 'one.mp4', two])
+    os.remove(folder / 'one.mp4')
+    with pytest.raises(FileNotFoundError, match=r'one\.mp4 is missing'):
+        lib.update([folder / 'one.mp4'])
+    assert lib.update() == (0, 1, 1, [])
+    assert names(lib) == {'two.mp4'}
+    assert lib.catalogue.setting('roots') == [str(two)]
+    folder.rename(tmp_path / 'moved')  # its folder is not there, either: a disk may be away
+    with pytest.raises(FileNotFoundError, match='nothing was changed'):
+        lib.update()
+    (tmp_path / 'moved').rename(folder)
+    os.remove(two)
+    assert lib.update() == (0, 0, 1, [])
+    assert kept(lib) == 0
+
+
+def test_what_is_forgotten_is_looked_for_no_more(tmp_path: Path, folder: Path) -> None:
+    lib = library(tmp_path)
+    lib.update([folder, folder / 'below'])
+    with pytest.raises(ValueError, match=f'no source .*nowhere.*given: {folder}'):
+        lib.forget(tmp_path / 'nowhere')
+    assert lib.forget(folder / 'below') == (0, 2, 0, [])  # it lies in the other one
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError):
+        lib.update()
+    assert lib.forget([folder]) == (0, 0, 2, [])
+    assert (names(lib), kept(lib), lib.search('red')) == (set(), 0, [])
+    with pytest.raises(ValueError, match='no folder was given'):
+        lib.update()
+
+
+def test_a_library_takes_over_what_another_process_has_fixed(tmp_path: Path, folder: Path) -> None:
+    before, other = library(tmp_path), Library(tmp_path / 'library', ColourEncoder, seconds=2.0)
+    stays = Library(tmp_path / 'library', ColourEncoder, seconds=0.5)
+    fast = Library(tmp_path / 'library', ColourEncoder, seconds=0.5)
+    fast.update([folder / 'one.mp4'])
+    with pytest.raises(ValueError, match=r'has frames every 0\.5 s, not every 2 s'):
+        other.update([folder])
+    for lib in (stays, before):
+        lib.update([folder])
+        assert lib.seconds == 0.5
+    assert [len(before.frames(row.key)[0]) for row in before.catalogue.videos()] == [18, 18]
 
 
 def test_broken_files_stop_nothing(tmp_path: Path, folder: Path) -> None:
@@ -307,7 +452,7 @@ def test_there_is_no_recall_of_nothing(tmp_path: Path, folder: Path) -> None:
     lib.update([folder])
     for name in ('one.mp4', 'below/two.mp4'):
         os.remove(folder / name)
-    lib.update()
+    lib.forget(folder)
     assert lib.recall() is None
 
 

@@ -188,6 +188,33 @@ def test_mistakes_are_one_line(home: Path, tmp_path: Path) -> None:
     assert demul('search', cwd=tmp_path).returncode == 2
 
 
+def test_a_source_is_forgotten_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_film(tmp_path / 'films/one.mp4', ['red'])
+    write_film(tmp_path / 'more/two.mp4', ['blue'])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('demul_mm.app.models.load_encoder', lambda *_: ColourEncoder())
+    monkeypatch.setattr('demul_mm.app.show.set_logging', lambda *_: None)  # it outlives the runner
+
+    def index(*arguments: str) -> dict:
+        return json.loads(CliRunner().invoke(app, ['index', '--json', *arguments]).stdout)
+
+    assert index('films', 'more')['added'] == 2
+    (tmp_path / 'more/two.mp4').unlink()
+    (told,) = index()['broken']
+    assert told['path'] == str(tmp_path / 'more')
+    assert told['error'].endswith(f'demul index --forget {tmp_path / "more"})')
+    assert index('--forget', 'more') == dict(added=0, kept=1, forgotten=1, broken=[], alerts=[])
+    assert index() == dict(added=0, kept=1, forgotten=0, broken=[], alerts=[])
+    for arguments, error in (
+        (['--forget', 'more'], 'no source more was given'),
+        (['films', '--forget', 'films'], '--forget goes alone'),
+    ):
+        with pytest.raises(ValueError, match=error):
+            CliRunner().invoke(app, ['index', *arguments], catch_exceptions=False)
+
+
 def test_watching_tells_a_line_of_each_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,14 @@ def test_scores_are_close(name: str, error: float) -> None:
     assert np.abs(scores - vectors @ queries.T).max() < error
 
 
+@pytest.mark.parametrize('dim', [1, 3, 6, 8])
+@pytest.mark.parametrize('rows', [0, 1, 2])
+def test_bytes_of_any_number_of_dimensions(dim: int, rows: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((rows, dim)).astype(np.float32)
+    codec = Int8Codec(dim)
+    np.testing.assert_allclose(codec.decode(codec.encode(vectors)), vectors, atol=0.02)
+
+
 def test_a_zero_vector_survives_int8() -> None:
     codec = Int8Codec(8)
     assert codec.decode(codec.encode(np.zeros((1, 8), np.float32))).abs().max() == 0

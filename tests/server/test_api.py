@@ -342,6 +342,7 @@ def test_a_folder_is_added(tmp_path: Path) -> None:
             ('/', 403),
             (home / 'more/../films', 403),
             (home / 'more/none', 404),
+            (home / 'more' / ('a' * 4000), 404),
             ('~nobody-of-this-name/films', 403),
             (home / 'more/loop', 404),
         ):

@@ -110,6 +110,8 @@ def test_what_cannot_be_cut(film: Path, tmp_path: Path) -> None:
         cut(film, target, 2, 1)
     with pytest.raises(ValueError, match=r'ends at 10\.00 s'):
         cut(film, target, 11, 12)
+    with pytest.raises(ValueError, match=r'shows nothing from 2 to 2\.00001 s$'):
+        cut(film, target, 2, 2.00001)
     with pytest.raises(FileNotFoundError):
         cut(tmp_path / 'none.mp4', target, 0, 1)
     assert not target.exists()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from demul_mm.video.frames import encode_jpeg, even_times, read_key_frames, sprite_sheet
+from tests.video.films import write_at
 from tests.visualization.helpers import write_video
 
 
@@ -20,6 +21,14 @@ def test_key_frames_are_those_of_their_times(tmp_path):
     assert all(frame.image.shape == (24, 32, 3) for frame in frames)
     brightness = [float(frame.image.mean()) for frame in frames]
     np.testing.assert_allclose(brightness, [4 * 36, 0, 4 * 18, 4 * 47, 4 * 47], atol=5)
+
+
+@pytest.mark.parametrize('kind', ['mp4', 'mkv', 'ts'])
+def test_a_picture_that_stays_is_shown_until_the_next(kind, tmp_path):
+    film = write_at(tmp_path / f'v.{kind}', [0, 10, 20, 30, 40], [20, 60, 100, 140, 180])
+    frames = read_key_frames(film, [0.0, 9.9, 10.0, 16.0, 27.0, 39.99, 40.0])
+    brightness = [float(frame.image.mean()) for frame in frames]
+    np.testing.assert_allclose(brightness, [20, 20, 60, 60, 100, 140, 180], atol=5)
 
 
 def test_a_file_that_is_no_video_is_named(tmp_path):

@@ -73,6 +73,16 @@ def test_other_forms(tmp_path: Path) -> None:
         read_lines(tmp_path / 'absent.srt')
 
 
+def test_tags_are_left_out_and_comparisons_are_not(tmp_path: Path) -> None:
+    said = {
+        'if 5 < 6 then 7 > 3 ok': 'if 5 < 6 then 7 > 3 ok',
+        '<I>one</I> <c.yellow>two</c> <00:01.500>three {\\an8}four': 'one two three four',
+        '<font color="#ff0000">I</font> <3 it, x <y': 'I <3 it, x <y',
+    }
+    file = write_subtitles(tmp_path / 'film.srt', [(i, i + 1, t) for i, t in enumerate(said)])
+    assert [' '.join(line.text.split()) for line in read_lines(file)] == list(said.values())
+
+
 @pytest.mark.parametrize('content', [b'', b' \n', b'\xef\xbb\xbf', b'\xff\xfe'])
 def test_an_empty_file_has_no_lines(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / 'film.srt'

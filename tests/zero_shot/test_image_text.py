@@ -1,5 +1,6 @@
 """Image-text models see pictures and sentences as their own processors prepare them."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,6 +97,22 @@ def test_what_cannot_be_had_is_said(tmp_path: Path) -> None:
         fetch('google/no-such-model', offline=True)
     with pytest.raises(FileNotFoundError, match='OWNER/MODEL'):
         fetch('no_such_folder')
+
+
+def test_what_is_no_model_is_named(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / 'broken'
+    shutil.copytree(folder, broken)
+    (broken / 'model.safetensors').write_bytes(b'x' * 100)
+    (tmp_path / 'films').mkdir()
+    for path in (broken, tmp_path / 'films'):
+        with pytest.raises(ValueError, match=f'{path} cannot be loaded as an image-text model'):
+            ImageTextEncoder(str(path), device='cpu')
+
+
+@pytest.mark.parametrize('device', ['foo', 'cuda:99', 'cpu:x'])
+def test_a_device_that_is_not_there_is_named(folder: Path, device: str) -> None:
+    with pytest.raises(ValueError, match=f'there is no device {device}; allowed: cpu'):
+        ImageTextEncoder(str(folder), device)
 
 
 def test_a_download_is_announced() -> None:

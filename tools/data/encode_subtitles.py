@@ -93,12 +93,14 @@ class SentenceEncoder:
     """Unit vectors of sentences: the mean of a language model's token features."""
 
     def __init__(self, name: str, lm: str, max_length: int, device: str) -> None:
+        from demul_mm.device import choose_device
+
+        self.device = choose_device(device)
         self.tokenizer = TASK_UTILS.build(
             dict(type='TransformersTokenizer', name=name, max_length=max_length)
         )
         options = dict(tune='none') if lm == 'TransformersLM' else {}
-        self.lm = MODELS.build(dict(type=lm, name=name, **options)).to(device)
-        self.device = device
+        self.lm = MODELS.build(dict(type=lm, name=name, **options)).to(self.device)
         self.dim: int = self.lm.out_dim
         self.num_cut = 0
 

@@ -47,6 +47,7 @@ def index(
         float | None,
         typer.Option(
             min=0.02,
+            max=3600,
             help='Between the frames that are seen, of a new library.',
             show_default='1.0',
         ),
@@ -73,6 +74,12 @@ def index(
     retry: Annotated[
         bool, typer.Option('--retry', help='Try files again that were broken before.')
     ] = False,
+    forget: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help='Take a folder, file or glob out of the library, with its videos; repeat.'
+        ),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(help="Address of a Ray cluster whose machines encode; 'auto': this one's."),
@@ -98,6 +105,16 @@ def index(
 
     show.set_logging(quiet or json, verbose)
     make = make_encoder(encoder, device, offline, verbose, weights)
+    if forget:
+        if sources or watch:
+            raise ValueError('--forget goes alone: without folders to add, and without --watch')
+        library = Library.open(index, make)
+        report = library.forget(forget)
+        if json:
+            show.report_as_json(report, [], one_line=False)
+        else:
+            show.report(report, library, quiet)
+        return
     if ray is not None and watch:
         raise ValueError('--ray encodes what is there now; leave --watch out')
     if shots:

@@ -7,6 +7,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from demul_mm.hub import loading
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.registry import MODELS
 
@@ -61,7 +62,9 @@ def word_pieces(name: str) -> list[str]:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve_language_model(name), trust_remote_code=False)
+    folder = resolve_language_model(name)
+    with loading(folder, 'a tokenizer'):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     if not any(piece.startswith(INSIDE) for piece in pieces):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from demul_mm.hub import loading
 from demul_mm.registry import MODELS
 
 
@@ -20,7 +21,8 @@ class TransformersImageEncoder(nn.Module):
         from transformers import AutoModel
 
         super().__init__()
-        model = AutoModel.from_pretrained(name, trust_remote_code=False)
+        with loading(name, 'an image-text model'):
+            model = AutoModel.from_pretrained(name, trust_remote_code=False)
         if not hasattr(model, 'get_image_features'):
             raise ValueError(
                 f'{name} is a {type(model).__name__}, which has no get_image_features; '

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from demul_mm.device import on_host, to_device
+from demul_mm.hub import loading
 from demul_mm.models.backbones.frozen import PACKABLE, put_together, read_frozen
 from demul_mm.models.task_modules.tokenizer import resolve_language_model
 from demul_mm.packed_linear import pack_linear
@@ -34,7 +35,8 @@ def load_quietly(folder: str) -> 'PreTrainedModel':
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
-        lm = AutoModel.from_pretrained(folder, trust_remote_code=False)
+        with loading(folder, 'a language model'):
+            lm = AutoModel.from_pretrained(folder, trust_remote_code=False)
     finally:
         hf_logging.set_verbosity(verbosity)
         if shows_bars:

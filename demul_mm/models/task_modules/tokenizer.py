@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from demul_mm.hub import loading
 from demul_mm.registry import TASK_UTILS
 from demul_mm.truncation import longer_than
 
@@ -46,7 +47,8 @@ class TransformersTokenizer:
         from transformers import AutoTokenizer
 
         folder = resolve_language_model(name)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with loading(folder, 'a tokenizer'):
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.max_length = max_length
 
     def __call__(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
