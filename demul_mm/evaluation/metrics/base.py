@@ -20,13 +20,20 @@ class EntryMetric(BaseMetric):
     named ``<data set> <split>/<metric>``.
 
     Args:
+        collect_device: 'cpu' or 'gpu', where results of several ranks are gathered.
         prefix: put before each key, for configs in which two metrics report the same key.
+        collect_dir: directory for gathering on the CPU; a temporary one by default.
     """
 
     default_prefix = ''
 
-    def __init__(self, prefix: str | None = None) -> None:
-        super().__init__(prefix=prefix)
+    def __init__(
+        self,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         self.simulated = False  # of the last results: were their features simulated?
         self.part: str | None = None  # which data set they are of, where there are several
 

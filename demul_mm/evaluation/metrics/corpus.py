@@ -42,7 +42,7 @@ class CorpusMomentMetric(EntryMetric):
             DiDeMo: 2 where a query has at least 4 of them, else 1.
         floors: report answers that do not read the sentence: the videos with the most queries in
             the place of a search, and the best constant window in them.
-        prefix: see :class:`EntryMetric`.
+        collect_device, prefix, collect_dir: see :class:`EntryMetric`.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class CorpusMomentMetric(EntryMetric):
         max_pred: int = 100,
         min_agree: int | None = None,
         floors: bool = True,
+        collect_device: str = 'cpu',
         prefix: str | None = None,
+        collect_dir: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         check_options(topk, ious, iou_op)
         self.options: dict[str, Any] = dict(
             topk=tuple(topk),

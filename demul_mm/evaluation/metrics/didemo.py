@@ -88,16 +88,18 @@ class DiDeMoMetric(EntryMetric):
         floors: report language-blind floors: True, False, or ``dict(fit_on=<data set config>)``.
             The floor ranks the candidates by how often they are annotated, in these queries or in
             ``fit_on``. ``oracle`` is the best that any of the 21 could score for each query.
-        prefix: see :class:`EntryMetric`.
+        collect_device, prefix, collect_dir: see :class:`EntryMetric`.
     """
 
     def __init__(
         self,
         topk: Sequence[int] = (1, 5),
         floors: bool | Mapping[str, Any] = True,
+        collect_device: str = 'cpu',
         prefix: str | None = None,
+        collect_dir: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         check_options(topk)
         if isinstance(floors, Mapping) and set(floors) != {'fit_on'}:
             raise ValueError(f'floors has the keys {sorted(floors)}; it takes only fit_on')

@@ -21,10 +21,17 @@ class DumpPredictions(EntryMetric):
         out_path: file to write; must end with ``.json``.
         meta: kept in the file, for instance the checkpoint. The data set's name, split and whether
             its features are simulated are added.
+        collect_device, collect_dir: see :class:`EntryMetric`.
     """
 
-    def __init__(self, out_path: str, meta: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        out_path: str,
+        meta: Mapping[str, Any] | None = None,
+        collect_device: str = 'cpu',
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         if not str(out_path).endswith('.json'):
             raise ValueError(f'out_path is {str(out_path)!r}; it must end with .json')
         self.out_path = str(out_path)

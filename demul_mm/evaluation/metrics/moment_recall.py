@@ -55,7 +55,7 @@ class MomentRecall(EntryMetric):
         float32: compare in single precision, as the TVR script does.
         floors: report what answers without reading the sentence score: True, False, or the options
             of :class:`~demul_mm.evaluation.floors.MomentFloors`, among them ``fit_on``.
-        prefix: see :class:`EntryMetric`.
+        collect_device, prefix, collect_dir: see :class:`EntryMetric`.
 
     Example:
         >>> truth = [[[0., 10.]], [[5., 10.]]]
@@ -72,9 +72,11 @@ class MomentRecall(EntryMetric):
         tolerance: float = TIE,
         float32: bool = False,
         floors: bool | Mapping[str, Any] = True,
+        collect_device: str = 'cpu',
         prefix: str | None = None,
+        collect_dir: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         check_options(topk, ious, iou_op)
         self.ious = tuple(ious)
         self.options: dict[str, Any] = dict(

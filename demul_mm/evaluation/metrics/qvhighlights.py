@@ -40,15 +40,17 @@ class QVHighlightsMetric(EntryMetric):
     Args:
         floors: report what answers without reading the sentence score: True, False, or the options
             of :class:`~demul_mm.evaluation.floors.MomentFloors`, among them ``fit_on``.
-        prefix: see :class:`EntryMetric`.
+        collect_device, prefix, collect_dir: see :class:`EntryMetric`.
     """
 
     def __init__(
         self,
         floors: bool | Mapping[str, Any] = True,
+        collect_device: str = 'cpu',
         prefix: str | None = None,
+        collect_dir: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         options = dict(floors) if isinstance(floors, Mapping) else {}
         self.floors = MomentFloors(**options) if floors is not False else None
 
