@@ -32,7 +32,6 @@ import itertools
 import json
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations import ABLATIONS
+from measuring import commit
 from suites import BASELINES, ROOT, SUITES, Length, Suite, Variant, ablations_of
 from tqdm import tqdm
 
@@ -117,15 +117,6 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
             options={**suite.options, **(args.cfg_options or {})},
         )
     return found
-
-
-def commit() -> str:
-    """The short hash of the code, with a mark if files differ from it."""
-    git = ['git', '-C', str(ROOT)]
-    done = subprocess.run([*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True)
-    status = [*git, 'status', '--porcelain', '--untracked-files=no', ':!docs']  # written here
-    changed = subprocess.run(status, capture_output=True, text=True).stdout.strip()
-    return (done.stdout.strip() or 'unknown') + (' with changes' if changed else '')
 
 
 def prepare(

@@ -17,7 +17,6 @@ Vectors and query vectors of a trained model are written by tools/index/export.p
 
 import argparse
 import json
-import resource
 from pathlib import Path
 
 from demul_mm.cli import add_config_options, run_tool, tool_parser
@@ -69,6 +68,7 @@ def main() -> None:
     from corpus_measures import measure, probe
     from corpus_table import table
     from fusion import measure_fusion
+    from measuring import peak_mb
 
     if args.probe:
         probe(args.probe)
@@ -86,7 +86,7 @@ def main() -> None:
         print(table(results), flush=True)
         if args.out:
             args.out.write_text(json.dumps(results, indent=1))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_mb() / 1024
     print(f'\n{torch.get_num_threads()} threads; this process took {peak:.1f} GiB at most')
 
 

@@ -5,8 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,16 @@ import numpy as np
 import torch
 from corpus_data import Corpus, EnlargedCorpus, Truth, unit
 from exhaustive import ExhaustiveClips, reference_moments
+from measuring import percentiles, timed
 from tqdm import tqdm
 
 from demul_mm.index import MomentHits, MomentIndex
 from demul_mm.registry import INDEXES
+from demul_mm.structures import span_iou
 
 COMMAND = Path(__file__).with_name('corpus.py')
 BATCH = 64
 SMALLEST = dict(level2='pq4', kind='ivf_pq', num_prototypes=12)
-
-
-def timed(action: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what the action returned."""
-    start = time.perf_counter()
-    value = action()
-    return time.perf_counter() - start, value
-
-
-def percentiles(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds."""
-    return {f'p{p}': 1000 * float(np.percentile(seconds, p)) for p in (50, 95)}
 
 
 def anonymous_bytes() -> int:
@@ -47,7 +35,7 @@ def anonymous_bytes() -> int:
 def probe(path: str) -> None:
     """In a process of its own: what having the index open costs."""
     before = anonymous_bytes()
-    seconds, index = timed(lambda: MomentIndex.open(path, verify=False))
+    seconds, _, index = timed(lambda: MomentIndex.open(path, verify=False))
     queries = torch.nn.functional.normalize(torch.randn(50, index.stats()['dim']), dim=1)
     for query in queries:
         index.search(query[None])
@@ -73,9 +61,7 @@ def step_times(
     warm = min(3, count)
     for i in range(count + warm):
         part = np.take(vectors, range(i * size, (i + 1) * size), axis=0, mode='wrap')
-        cpu = time.process_time()
-        total, result = timed(lambda part=part: index.search(part, **search))
-        cpu = time.process_time() - cpu
+        total, cpu, result = timed(lambda part=part: index.search(part, **search))
         if i >= warm:
             for step, seconds in dict(
                 result.timings,
@@ -90,15 +76,18 @@ def step_times(
 def hit_rates(hits: list[MomentHits], truth: Truth) -> dict[str, float]:
     """VCMR R@K at IoU >= .7, and VR R@K, in percent."""
     ranks, video_ranks = [], []
-    for found, video, (start, end) in zip(hits, truth.video_ids, truth.spans):
-        inter = np.minimum(found.spans[:, 1], end) - np.maximum(found.spans[:, 0], start)
-        hull = np.maximum(found.spans[:, 1], end) - np.minimum(found.spans[:, 0], start)
-        right = (np.array(found.video_ids) == video) & (inter >= 0.7 * hull)
+    for found, video, span in zip(hits, truth.video_ids, truth.spans):
+        right = (np.array(found.video_ids) == video) & (overlap(found.spans, span) >= 0.7)
         ranks.append(int(right.argmax()) if right.any() else 10**9)
         video_ranks.append(found.videos.index(video) if video in found.videos else 10**9)
     rates = {f'VCMR/R@{k}': 100 * float(np.mean(np.array(ranks) < k)) for k in (1, 10, 100)}
     rates['VR/R@200'] = 100 * float(np.mean(np.array(video_ranks) < 200))
     return rates
+
+
+def overlap(spans: np.ndarray, span: np.ndarray) -> np.ndarray:
+    """IoU of ``spans (N, 2)`` with one span."""
+    return span_iou(torch.from_numpy(spans), torch.from_numpy(span)).numpy()
 
 
 def search_all(index: MomentIndex, vectors: np.ndarray, what: str, **options: Any) -> list:
@@ -142,7 +131,7 @@ def milvus(corpus: Corpus, reference: MomentIndex, truth: Truth, root: Path) -> 
     """Milvus Lite on the same corpus: speed, and whether its moments are the same."""
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type='MilvusIndex', path=root))
-    seconds, _ = timed(lambda: index.build(corpus))
+    seconds = timed(lambda: index.build(corpus))[0]
     vectors = truth.vectors[:100]
     pairs = zip(index.search(vectors).hits, reference.search(vectors).hits)
     same = [a.video_ids == b.video_ids and np.array_equal(a.spans, b.spans) for a, b in pairs]
@@ -191,7 +180,7 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
         result['float32'] = hit_rates(reference_moments(corpus, truth.vectors, clips), truth)
     else:
         clips.add_all(corpus)
-    result['exhaustive'] = clips.measure(vectors, BATCH, timed, percentiles)
+    result['exhaustive'] = clips.measure(vectors, BATCH)
     del clips
 
     new = [type(e)(f'new{e.video_id}', e.moments, e.spans, e.duration) for e in corpus.block(10**6)]
@@ -206,7 +195,7 @@ def build(corpus: Corpus, root: Path, args: argparse.Namespace) -> tuple[MomentI
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type=args.backend, path=root, **args.options))
     with tqdm(total=corpus.size, desc=f'building {corpus.size:,}', leave=False) as bar:
-        seconds, _ = timed(lambda: index.build(corpus, progress=bar.update))
+        seconds = timed(lambda: index.build(corpus, progress=bar.update))[0]
     return index, seconds - corpus.seconds
 
 
@@ -217,11 +206,9 @@ def drawn(corpus: Corpus, truth: Truth) -> Truth:
     """
     entries = {e.video_id: e for e in corpus.load(sorted(set(truth.video_ids)))}
     moments = []
-    for video_id, (start, end) in zip(truth.video_ids, truth.spans):
+    for video_id, span in zip(truth.video_ids, truth.spans):
         entry = entries[video_id]
-        inter = np.minimum(entry.spans[:, 1], end) - np.maximum(entry.spans[:, 0], start)
-        hull = np.maximum(entry.spans[:, 1], end) - np.minimum(entry.spans[:, 0], start)
-        moments.append(entry.moments[np.argmax(inter / hull)])
+        moments.append(entry.moments[overlap(entry.spans, span).argmax()])
     return Truth(unit(unit(truth.vectors) + np.stack(moments)), truth.video_ids, truth.spans)
 
 

@@ -19,7 +19,6 @@ Examples:
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from measuring import peak_mb
 from tqdm import tqdm
 
 from demul_mm.cli import run_tool, tool_parser
@@ -48,11 +48,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.md', help='write the table')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='for all configs')
     return parser.parse_args()
-
-
-def peak() -> float:
-    """The most resident memory so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def read_config(path: str, options: dict | None, work_dir: str) -> Any:
@@ -96,7 +91,7 @@ class Worker:
         self.optim = self.runner.build_optim_wrapper(settings.optim_wrapper)
         self.runner.model.train(self.training)
         self.batches = iter(self.loader)
-        self.before = peak()
+        self.before = peak_mb()
 
     def step(self) -> tuple[float, float, int]:
         """CPU and wall seconds of a step, and how many queries it was about."""
@@ -141,7 +136,7 @@ def serve(pipe: Connection, config: str, args: argparse.Namespace) -> None:
         pipe.send(sum(p.numel() for p in trained))
         while pipe.recv() == 'step':
             pipe.send(worker.step())
-        pipe.send((peak(), peak() - worker.before))
+        pipe.send((peak_mb(), peak_mb() - worker.before))
 
 
 def row_names(configs: Sequence[str]) -> list[str]:

@@ -1,11 +1,11 @@
 """Exhaustive clip scoring in the manner of XML, and exact search on the original vectors."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from corpus_data import Corpus
+from measuring import percentiles, timed
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -72,13 +72,7 @@ class ExhaustiveClips:
             *top.shape, 2, -1
         )
 
-    def measure(
-        self,
-        vectors: np.ndarray,
-        batch: int,
-        timed: Callable[[Callable[[], Any]], tuple[float, Any]],
-        percentiles: Callable[[list[float]], dict[str, float]],
-    ) -> dict[str, Any]:
+    def measure(self, vectors: np.ndarray, batch: int) -> dict[str, Any]:
         """Latencies for one query and for a batch, and bytes of the clips."""
         measured: dict[str, Any] = dict(bytes=self.clips.nbytes, clips=self.width)
         for name, size, count in (('one', 1, 15), ('batch', batch, 4)):

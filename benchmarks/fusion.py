@@ -1,10 +1,11 @@
 """How long fusing the best videos of a query takes, with a trained model."""
 
 import tempfile
-import time
+from functools import partial
 from typing import Any
 
 import numpy as np
+from measuring import percentiles, timed
 
 from demul_mm.apis import CorpusInferencer
 from demul_mm.cli import load_config
@@ -46,13 +47,9 @@ def _search_all(search: CorpusInferencer, repeats: int, num_fused: int) -> dict[
     sentences = [sentence for info in infos for sentence in info['queries']]
     steps: dict[str, list[float]] = {}
     for i in range(repeats + 3):
-        start = time.perf_counter()
-        search(sentences[i % len(sentences)], num_fused=num_fused)
-        total = time.perf_counter() - start
+        sentence = sentences[i % len(sentences)]
+        total, *_ = timed(partial(search, sentence, num_fused=num_fused))
         if i >= 3:  # warm by now
             for step, seconds in dict(search.timings, total=total).items():
-                steps.setdefault(step, []).append(1000 * seconds)
-    return {
-        step: {f'p{p}': float(np.percentile(values, p)) for p in (50, 95)}
-        for step, values in steps.items()
-    }
+                steps.setdefault(step, []).append(seconds)
+    return {step: percentiles(values) for step, values in steps.items()}

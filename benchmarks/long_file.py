@@ -11,12 +11,13 @@ Examples:
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from measuring import peak_mb
 
 from demul_mm.cli import run_tool, tool_parser
 
@@ -70,8 +71,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
             report = Library(folder, lambda name: encoder).update([file])
             assert report.added == 1, report.broken
     seconds = time.process_time() - clock
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {'CPU seconds': seconds, 'peak MB': peak}
+    return {'CPU seconds': seconds, 'peak MB': peak_mb()}
 
 
 def main() -> None:

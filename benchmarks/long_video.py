@@ -13,13 +13,12 @@ Examples:
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from measuring import peak_mb, timed
 from tqdm import tqdm
 
 from demul_mm.cli import load_config, run_tool, tool_parser
@@ -51,11 +50,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def peak() -> float:
-    """The most resident memory so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def predict(model: 'DeMUL', clips: int, queries: int) -> None:
     """Localise made-up queries in a made-up video, as testing does."""
     import torch
@@ -82,13 +76,9 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     clips, queries = map(int, args.only.split())
     model = MODELS.build(load_config(args.config, args.cfg_options).model).eval()
     predict(model, 64, 2)
-    before, wall, cpu = peak(), time.perf_counter(), time.process_time()
-    predict(model, clips, queries)
-    return {
-        'peak MB': peak() - before,
-        'seconds': time.perf_counter() - wall,
-        'CPU seconds': time.process_time() - cpu,
-    }
+    before = peak_mb()
+    wall, cpu, _ = timed(lambda: predict(model, clips, queries))
+    return {'peak MB': peak_mb() - before, 'seconds': wall, 'CPU seconds': cpu}
 
 
 def run_case(clips: int, queries: int) -> dict[str, float]:

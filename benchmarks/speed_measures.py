@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 from corpus_data import SyntheticCorpus
-from gpu_check.lab import FULL, WORDS, Lab, commit
+from gpu_check.lab import FULL, WORDS, Lab
+from measuring import commit
 from torch.nn.functional import conv2d
 
 from demul_mm.models.backbones import ClipCNN, TransformersLM

@@ -12,6 +12,7 @@ Examples:
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from lab import Lab
     from sections import Rows
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where measuring.py is
+
 
 def environment(lab: 'Lab') -> dict[str, str]:
     """What the figures belong to."""
     import torch
-    from lab import commit
+    from measuring import commit
 
     from demul_mm.precision import choose_precision
 

@@ -1,7 +1,6 @@
 """What the check for GPUs works with: made-up videos, and models, batches and steps on a device."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -256,12 +255,3 @@ def losses_and_gradient(
     sum(losses.values()).backward()
     gradients = [p.grad.flatten().double().cpu() for p in model.parameters() if p.grad is not None]
     return {name: float(loss.detach()) for name, loss in losses.items()}, torch.cat(gradients)
-
-
-def commit() -> str:
-    """The commit that is measured, as git tells."""
-    try:
-        git = ['git', '-C', str(ROOT), 'describe', '--always', '--dirty']
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return 'unknown'
