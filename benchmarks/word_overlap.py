@@ -107,15 +107,14 @@ def rate_windows(likeness: np.ndarray) -> Windows:
 
 def best_windows(windows: Windows) -> Windows:
     """The best that overlap by no more than half, best first."""
-    order = np.argsort(-windows.scores, kind='stable')
-    kept: list[int] = []
-    while len(order) and len(kept) < MAX_WINDOWS:
-        kept.append(int(order[0]))
-        best, others = windows.spans[order[0]], windows.spans[order]
-        inter = np.minimum(best[1], others[:, 1]) - np.maximum(best[0], others[:, 0])
-        hull = np.maximum(best[1], others[:, 1]) - np.minimum(best[0], others[:, 0])
-        order = order[inter.clip(min=0) / hull <= 0.5]
-    return Windows(windows.spans[kept], windows.scores[kept])
+    import torch
+
+    from demul_mm.structures.nms import MomentNMS
+
+    spans, scores = (torch.from_numpy(part).double()[None] for part in windows)
+    suppress = MomentNMS(iou_thr=0.5, max_keep=MAX_WINDOWS)
+    spans, scores, valid, _ = suppress(spans, scores, torch.ones_like(scores, dtype=torch.bool))
+    return Windows(spans[valid].numpy(), scores[valid].numpy())
 
 
 def clip_texts(told: Sequence['Subtitle'], duration: float, seconds: float) -> list[str]:
