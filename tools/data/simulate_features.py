@@ -30,21 +30,6 @@ from demul_mm.registry import DATASETS
 
 PATH = 'features/simulated/{split}'  # in the data set's folder, as the features config has it
 CHUNK = 256  # videos whose sentences are embedded together
-# What `SimulationConfig` can be given, and its defaults.
-OPTIONS = dict(
-    dim=256,
-    seed=0,
-    clip_seconds=1.0,
-    max_rows=768,
-    parts=4,
-    scene=0.7,
-    noise=2.5,
-    noise_memory=0.9,
-    gain_spread=0.6,
-    distractors=1.2,
-    jitter=0.16,
-    ramp=0.5,
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,9 +43,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='folder to write, with --dataset or --part')
     parser.add_argument('--max-videos', type=int, help='only so many videos, chosen by hash')
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
-    for name, default in OPTIONS.items():
-        option = f'--{name.replace("_", "-")}'
-        parser.add_argument(option, type=type(default), default=default, help=f'default {default}')
+    parser.add_argument('--dim', type=int, default=256, help='width (default: 256)')
+    parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    parser.add_argument(
+        '--clip-seconds', type=float, default=1.0, help='seconds a row covers (default: 1)'
+    )
     args = parser.parse_args()
     if (args.config is None) == (args.dataset is None):
         parser.error('give either a config or --dataset with --ann-file, --split and --out')
@@ -106,7 +93,7 @@ def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
     from demul_mm.datasets.folds import hash_subset
     from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
 
-    options = SimulationConfig(**{name: getattr(args, name) for name in OPTIONS})
+    options = SimulationConfig(dim=args.dim, seed=args.seed, clip_seconds=args.clip_seconds)
     dataset = DATASETS.build({**dataset_config, 'test_mode': True})
     items = [dataset.get_data_info(index) for index in range(len(dataset))]
     simulator = FeatureSimulator(items, options, PhraseEncoder(options.parts))
