@@ -107,10 +107,9 @@ def main() -> int:
     provenance = {
         'made_by': 'tools/data/pack_features.py',
         'sources': [os.path.basename(os.path.normpath(path)) for path in args.sources],
+        'key': args.key,
+        'id': args.id,
     }
-    # What earlier packs do not say was left at its default in them.
-    provenance |= {'key': args.key} if args.key is not None else {}
-    provenance |= {'id': args.id} if args.id != '{name}' else {}
     with PackedWriter(
         args.out,
         dim=sum(store.dim for store in stores),
