@@ -114,6 +114,8 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     """The report of a config, and what it costs."""
     import torch
 
+    from demul_mm.evaluation.pooling import fold_runs
+
     name, work_dir = Path(config).stem, Path(args.work_dir)
     options = dict(args.cfg_options or {})
     options |= {} if torch.cuda.is_available() else PROCESS_COST
@@ -133,9 +135,9 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     found = cross_validate(config, work_dir / name, args, options)
     loaded = load_config(str(work_dir / name / f'{name}.py'))
     runs = [
-        work_dir / name / f'seed_{seed}_fold_{fold}'
-        for seed in found['seeds']
-        for fold in found['folds']
+        run.path
+        for run in fold_runs(work_dir / name)
+        if run.seed in found['seeds'] and run.fold in found['folds']
     ]
     cost = {'params M': parameters(loaded), 'epochs': epochs} | training_cost(runs)
     seen = epochs * found['train_queries']

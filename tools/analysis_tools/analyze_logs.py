@@ -38,9 +38,10 @@ def parse_args() -> argparse.Namespace:
 
 def read_runs(work_dir: Path) -> list[list[dict[str, Any]]]:
     """What each run of a work dir logged."""
+    from demul_mm.evaluation.pooling import fold_runs
     from demul_mm.logs import read_scalars
 
-    folders = sorted(work_dir.glob('seed_*_fold_*')) or [work_dir]
+    folders = [run.path for run in fold_runs(work_dir)] or [work_dir]
     runs = [rows for folder in folders if (rows := read_scalars(folder))]
     if not runs:
         raise ValueError(

@@ -98,20 +98,18 @@ def checkpoints(path: str, tuning: 'Tuning | None') -> Iterator[tuple[Path, dict
         tuning: how the sentence encoder of each run was tuned, if it was.
     """
     from demul_mm.engine.checkpoint import chosen_checkpoint
+    from demul_mm.evaluation.pooling import fold_runs
 
     if not Path(path).is_dir():
         yield Path(path), {}
         return
-    found = {run: chosen_checkpoint(run) for run in sorted(Path(path).glob('seed_*_fold_*'))}
+    found = {run: chosen_checkpoint(run.path) for run in fold_runs(Path(path))}
     if not any(found.values()):
         raise FileNotFoundError(f'{path} has no checkpoint in a seed_*_fold_*, and is no file')
     for run, checkpoint in found.items():
         if checkpoint is not None:
-            fold = int(run.name.rpartition('_')[2])
-            # A second training reads what was tuned for the first.
-            first = run.parent.parent / run.name if run.parent.name == 'refit' else run
-            tuned = tuning.options(first) if tuning else {}
-            yield checkpoint, {'test_dataloader.dataset.folds.test': fold, **tuned}
+            tuned = tuning.options(run.first_path) if tuning else {}
+            yield checkpoint, {'test_dataloader.dataset.folds.test': run.fold, **tuned}
 
 
 def measure(config: Any, checkpoint: Path, args: argparse.Namespace) -> Measured:

@@ -11,7 +11,6 @@ Examples:
 """
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
     from demul_mm.evaluation.metrics import EntryMetric
+    from demul_mm.evaluation.pooling import FoldRun
     from demul_mm.evaluation.predictions import PredictionEntry
 
 
@@ -38,23 +38,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def parts(path: Path) -> Iterator[tuple[int | None, Path]]:
-    """Predictions files and the fold that each was tested on, those of the first seed."""
+def parts(path: Path) -> Iterator[tuple['FoldRun | None', Path]]:
+    """Predictions files, each with its run: those of the first seed of a cross-validation."""
+    from demul_mm.evaluation.pooling import fold_runs
+
     if path.is_file():
         yield None, path
         return
-    found = sorted(path.glob('seed_*_fold_*/predictions.json'))
+    found = [(run, run.path / 'predictions.json') for run in fold_runs(path)]
+    found = [(run, file) for run, file in found if file.is_file()]
     if not found:
         raise FileNotFoundError(f'{path} has no seed_*_fold_*/predictions.json, and is no file')
-    runs = [(*map(int, re.findall(r'\d+', file.parent.name)), file) for file in found]
-    yield from ((fold, file) for seed, fold, file in runs if seed == runs[0][0])
+    yield from ((run, file) for run, file in found if run.seed == found[0][0].seed)
 
 
-def training_sentences(config: 'Config', fold: int | None, refit: bool) -> list[str]:
-    """What the model was trained to find; a second training, in the held-out videos too.
+def training_sentences(config: 'Config', run: 'FoldRun | None') -> list[str]:
+    """The queries that a run was trained on, those of held-out videos too if it is a refit.
 
     Raises:
-        ValueError: there is a fold, but the training set has none.
+        ValueError: it is a run of a cross-validation, but the training set has no folds.
     """
     from demul_mm.datasets.base import each_of
     from demul_mm.evaluation.floors import annotation_entries
@@ -63,15 +65,15 @@ def training_sentences(config: 'Config', fold: int | None, refit: bool) -> list[
     dataset = config.train_dataloader.dataset.to_dict()
     for part in each_of(dataset):
         part['pipeline'] = []
-        if fold is not None:
+        if run is not None:
             if not part.get('folds'):
                 raise ValueError(
                     f'the training set of {config.filename} has no folds, but these are '
                     'predictions of a cross-validation: give its config, or one predictions file'
                 )
-            part['folds'] = dict(part['folds'], test=fold)
-        if refit:
-            part['subset'] = 'all'
+            part['folds'] = dict(part['folds'], test=run.fold)
+            if run.refit:
+                part['subset'] = 'all'
     return [entry['query'] for entry in annotation_entries(DATASETS.build(dataset))]
 
 
@@ -100,10 +102,9 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     metric, key = own_video_metric(config)
     MMLogger.get_current_instance().setLevel('WARNING')  # the table is printed below
-    refit = args.predictions.is_dir() and args.predictions.resolve().name == 'refit'
     groups: dict[str, list[PredictionEntry]] = {name: [] for name in GROUPS}
-    for fold, file in parts(args.predictions):
-        known = KnownSentences(training_sentences(config, fold, refit))
+    for run, file in parts(args.predictions):
+        known = KnownSentences(training_sentences(config, run))
         scored = [entry for entry in load_predictions(file)[1] if entry['gt']]
         for name, entries in known.divide(scored).items():
             groups[name] += entries
