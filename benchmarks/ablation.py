@@ -2,15 +2,14 @@
 
 A suite (``benchmarks/suites.py``) names a full model, its variants, their seeds and how long each
 trains; configs can be given instead. The first config is the full model, of which --variants are
-ablations (``benchmarks/ablations.py``); the others are named after their files. Each run is kept
-with its result: the same command goes on where it was stopped, and a run whose settings changed is
-done anew (after a change of the code, take another --work-dir; the page names the commit of every
-run).
+ablations (``benchmarks/ablations.py``); the others are named after their files. Results are kept:
+the same command resumes where it was stopped, and repeats only runs whose settings changed (after a
+change of the code, give another --work-dir; the page names the commit of every run).
 
-With --seconds every variant trains for the same time: the steps of all variants are timed by turns,
-and each gets as many as fit; the last epoch may end early. Time is that of the processor, with one
-thread a run; a frozen language model does not count, which reads each sentence once for all
-variants. The warm-up is a tenth of the steps.
+With --seconds every variant trains for the same time: the steps of all variants are timed in turns,
+and each gets as many as fit; the last epoch may end early. Time is processor time, with one thread
+a run, without that of a frozen language model, which encodes each sentence only once. The warm-up
+is a tenth of the steps.
 
 Examples:
     python benchmarks/ablation.py --suite rendered activitynet tacos --jobs 2
@@ -73,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
     parser.add_argument(
-        '--only-kept', action='store_true', help='run nothing: a page of the runs that are there'
+        '--only-kept', action='store_true', help='run nothing, write the page of finished runs'
     )
     parser.add_argument('--out', type=Path, help='page to write; default: docs/ablation/<suite>.md')
     parser.add_argument('--cfg-options', nargs='+', action=Options, help='for all configs')
@@ -122,7 +121,7 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
 def prepare(
     variant: Variant, options: Mapping, length: Length, seed: int, folder: Path
 ) -> 'Runner':
-    """A runner that tests the last weights; without validation there is nothing to choose."""
+    """A runner without validation, which tests the last weights."""
     import ablation_loop  # noqa: F401  registers TrainSteps
     from mmengine.runner import Runner
 
@@ -164,10 +163,9 @@ def read_sentences(runner: 'Runner') -> None:
 
 
 def time_steps(suite: Suite, work_dir: Path) -> None:
-    """Time the training steps of all variants by turns, and keep how many fit into the seconds.
+    """Time the training steps of all variants in turns, and keep how many fit into the seconds.
 
-    By turns, since what else the machine does would else count for some variants and not for
-    others.
+    In turns, so that other load on the machine affects all variants alike.
     """
     waiting = {}
     for name, variant in suite.variants().items():
@@ -192,7 +190,7 @@ def time_steps(suite: Suite, work_dir: Path) -> None:
             if step:  # the first one finds the caches full of another model
                 seconds[name].append(time.process_time() - start)
     for name, kept in waiting.items():
-        # After a round to warm up. Whatever else the machine does only ever adds to a step.
+        # Without the first round. The first quartile: other load only ever slows a step down.
         usual = statistics.quantiles(seconds[name][TURN:], n=4)[0]
         steps = max(1, round(suite.length.seconds / usual))
         write_atomically(kept, json.dumps(dict(steps=steps, step_seconds=usual), indent=1))
@@ -206,7 +204,7 @@ def length_of(suite: Suite, folder: Path) -> Length:
 
 
 def result_of(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> Path:
-    """Where the result of a run is kept: elsewhere, if its settings change."""
+    """The file of a run's result; its folder is named by a hash of the settings."""
     settings = variant.load(suite.options, '.').pretty_text
     digest = hashlib.sha1(f'{tuple(suite.length)}\n{settings}'.encode()).hexdigest()[:8]
     return work_dir / f'{variant.name}_{digest}' / f'seed_{seed}' / 'result.json'
@@ -274,7 +272,7 @@ def table(results: Mapping[str, Sequence[Mapping]]) -> list[str]:
 
 
 def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
-    """The page: how it was made, what it is no measure of, and the table."""
+    """The page: how it was made, what its figures mean, and the table."""
     runs = [one for of_name in results.values() for one in of_name]
     commits = ', '.join(f'`{name}`' for name in sorted({one['commit'] for one in runs}))
     lines = ['# Ablations', '', f'Made by `{command}` at commit {commits}.']

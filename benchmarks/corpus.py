@@ -1,8 +1,9 @@
-"""Measure the corpus index: speed, size and what it loses, against exact and exhaustive search.
+"""Measure the corpus index against exact and exhaustive search: speed, size and recall.
 
 For each corpus size: building, adding, removing, bytes, latencies of the steps for one query and
-for batches of 64, what level 1 and the whole search lose against exact search, and the same
-queries by exhaustive clip scoring. Everything is one run; take ratios, not seconds, elsewhere.
+for batches of 64, what level 1 and the whole search lose compared with exact search, and the same
+queries by exhaustive clip scoring. All is measured in one run: compare ratios with those of other
+machines, not seconds.
 
 Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/corpus.py --sizes 10000
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--vectors', help='folder of trained vectors, enlarged by distractors')
     parser.add_argument('--query-vectors', help='safetensors of trained queries with their truth')
     parser.add_argument(
-        '--shift', type=float, default=0.25, help='how far distractors are moved (default 0.25)'
+        '--shift', type=float, default=0.25, help='by how much distractors are moved (default 0.25)'
     )
     parser.add_argument(
         '--fusion',

@@ -33,7 +33,7 @@ def anonymous_bytes() -> int:
 
 
 def probe(path: str) -> None:
-    """In a process of its own: what having the index open costs."""
+    """Print as JSON what it costs to have an index open; run in a process of its own."""
     before = anonymous_bytes()
     seconds, _, index = timed(lambda: MomentIndex.open(path, verify=False))
     queries = torch.nn.functional.normalize(torch.randn(50, index.stats()['dim']), dim=1)
@@ -45,7 +45,7 @@ def probe(path: str) -> None:
 
 
 def latencies(index: MomentIndex, vectors: np.ndarray, repeats: int, search: dict) -> dict:
-    """Of each step, for one query and for a batch."""
+    """Percentiles of the time of each step, for one query and for a batch."""
     batches = max(5, repeats // 16)
     return dict(
         one=step_times(index, vectors, 1, repeats, search),
@@ -56,7 +56,7 @@ def latencies(index: MomentIndex, vectors: np.ndarray, repeats: int, search: dic
 def step_times(
     index: MomentIndex, vectors: np.ndarray, size: int, count: int, search: dict
 ) -> dict[str, dict[str, float]]:
-    """Of ``count`` searches for ``size`` queries each."""
+    """Percentiles of the time of each step of ``count`` searches for ``size`` queries each."""
     steps: dict[str, list[float]] = {}
     warm = min(3, count)
     for i in range(count + warm):
@@ -91,7 +91,7 @@ def overlap(spans: np.ndarray, span: np.ndarray) -> np.ndarray:
 
 
 def search_all(index: MomentIndex, vectors: np.ndarray, what: str, **options: Any) -> list:
-    """All queries in batches, with a bar."""
+    """Search all queries in batches."""
     hits: list[MomentHits] = []
     step = 500 if options.get('mode') == 'exact' else BATCH
     for start in tqdm(range(0, len(vectors), step), desc=what, leave=False):
@@ -100,11 +100,11 @@ def search_all(index: MomentIndex, vectors: np.ndarray, what: str, **options: An
 
 
 def losses(index: MomentIndex, truth: Truth, search: dict) -> dict[str, Any]:
-    """What each level loses against the exact mode."""
+    """What each level of the index loses compared with the exact mode."""
     exact = search_all(index, truth.vectors, 'exact mode', mode='exact')
     fast = search_all(index, truth.vectors, 'fast mode', keep_candidates=True, **search)
     recall: dict[str, float] = {}
-    # None of the queries may be reachable: then there is nothing to lose.
+    # If no query is reachable, nothing can be lost.
     reachable = [v in e.videos for v, e in zip(truth.video_ids, exact)]
     kept = {
         'level 1, 200 deep': [f.candidate_ids[:200] for f in fast],
@@ -147,7 +147,7 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
     root = args.work_dir / f'{args.backend}_{corpus.size}'
     result: dict[str, Any] = dict(videos=corpus.size, dim=corpus.dim)
     if isinstance(corpus, EnlargedCorpus):
-        result['likeness'] = corpus.likeness(args.queries)
+        result['score_quantiles'] = corpus.score_quantiles(args.queries)
 
     if args.reuse and root.exists():
         index = MomentIndex.open(root, verify=False)
@@ -191,7 +191,7 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def build(corpus: Corpus, root: Path, args: argparse.Namespace) -> tuple[MomentIndex, float]:
-    """The index, and the seconds without those of making its videos."""
+    """Build the index; the seconds leave out those of making the videos."""
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type=args.backend, path=root, **args.options))
     with tqdm(total=corpus.size, desc=f'building {corpus.size:,}', leave=False) as bar:
@@ -200,9 +200,9 @@ def build(corpus: Corpus, root: Path, args: argparse.Namespace) -> tuple[MomentI
 
 
 def drawn(corpus: Corpus, truth: Truth) -> Truth:
-    """Queries of a model that is better than ours: each drawn towards its moment.
+    """Queries as of a better model: each moved towards the moment that it is about.
 
-    What an index loses shows only on moments that can be found at all.
+    What an index loses shows only on moments that exact search finds.
     """
     entries = {e.video_id: e for e in corpus.load(sorted(set(truth.video_ids)))}
     moments = []
@@ -213,7 +213,7 @@ def drawn(corpus: Corpus, truth: Truth) -> Truth:
 
 
 def product_quantised(corpus: Corpus, truth: Truth, args: argparse.Namespace) -> dict[str, Any]:
-    """The same corpus in the smallest form."""
+    """Measure the same corpus in its smallest form, product-quantised."""
     root = args.work_dir / 'product'
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type='FaissIndex', path=root, **SMALLEST))

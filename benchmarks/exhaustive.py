@@ -1,4 +1,4 @@
-"""Exhaustive clip scoring in the manner of XML, and exact search on the original vectors."""
+"""Exhaustive clip scoring as in XML, and exact search on the original vectors."""
 
 from typing import Any
 
@@ -86,12 +86,12 @@ class ExhaustiveClips:
 
 
 class _Best:
-    """The best so far of each query, and what is known about each.
+    """The best results of each query so far, and numbers that describe each.
 
     Args:
         queries: Q.
-        number: how many to keep.
-        columns: numbers known about each.
+        number: results to keep.
+        columns: numbers for each.
     """
 
     def __init__(self, queries: int, number: int, columns: int) -> None:
@@ -99,7 +99,7 @@ class _Best:
         self.known = torch.zeros(queries, number, columns, dtype=torch.float64)
 
     def offer(self, scores: Tensor, known: Tensor) -> None:
-        """Take what is better than the worst kept: ``scores (Q, N)``, ``known (N, columns)``."""
+        """Keep the best of these, too: ``scores (Q, N)``, ``known (N, columns)``."""
         useful = (scores > self.scores[:, -1:]).any(0)
         scores, known = scores[:, useful], known[useful]
         number = self.scores.shape[1]
@@ -112,7 +112,7 @@ class _Best:
 def reference_moments(
     corpus: Corpus, vectors: np.ndarray, clips: ExhaustiveClips
 ) -> list[MomentHits]:
-    """The 100 best moments of each query on the vectors as they were made, not as they are stored.
+    """The 100 best moments of each query by the original vectors, not by the stored ones.
 
     Passes the corpus once and fills ``clips`` on the way.
     """

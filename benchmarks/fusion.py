@@ -16,7 +16,7 @@ INDEX = dict(type='ExactIndex', level2='fp16')
 def measure_fusion(
     config: str, checkpoint: str, options: dict | None, repeats: int, num_fused: int = 20
 ) -> dict[str, Any]:
-    """Searches one query at a time among the videos of the config's test data set.
+    """Search one query at a time among the videos of the config's test data set.
 
     Args:
         config: file.
@@ -26,8 +26,8 @@ def measure_fusion(
         num_fused: videos fused for each.
 
     Returns:
-        Milliseconds, p50 and p95, of each step and in all, with the encodings of all videos in
-        memory and with all of them on the disk; and the clips of a video.
+        Milliseconds, p50 and p95, of each step and of the whole, with the encodings of all videos
+        in memory and with all of them on the disk; and the mean number of clips of a video.
     """
     loaded = load_config(config, options)
     measured: dict[str, Any] = {}
