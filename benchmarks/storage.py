@@ -1,8 +1,8 @@
 """Compare how two checkouts keep an index: speed, size and recall, in turns on one machine.
 
-Each checkout runs in processes of its own, one after the other, so that both meet the same
-neighbours; the table shows medians over the rounds and their ratio. Corpora are synthetic, those
-of corpus_data.py, with 29 moments a video.
+Checkouts run in processes of their own, in turns, so that other load on the machine affects all
+alike; the table shows medians over the rounds and the ratio of the last to the first. Corpora are
+synthetic (corpus_data.py), with 29 moments a video.
 
 Examples:
     git worktree add ../before COMMIT
@@ -71,7 +71,7 @@ def searches(
 
 
 def measure(size: int, repeats: int, root: Path) -> dict[str, float]:
-    """One round of the checkout that this process runs."""
+    """Measure the checkout whose code this process runs."""
     from corpus_data import SyntheticCorpus
 
     from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
@@ -108,7 +108,7 @@ def measure(size: int, repeats: int, root: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = tool_parser(__doc__)
-    parser.add_argument('checkouts', type=Path, nargs='+', help='folders, the first for reference')
+    parser.add_argument('checkouts', type=Path, nargs='+', help='folders; first: the reference')
     parser.add_argument('--size', type=int, default=10_000, help='videos (default 10,000)')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument(
