@@ -1,8 +1,8 @@
-"""Score apart the queries whose words, or pairs of words, training has not seen.
+"""Score queries by whether their words, and pairs of words, occur in training.
 
-Takes the predictions of one test, or the work dir of tools/cross_validate.py, whose folds have
-each their own training sentences (those of refit/ in it: of the held-out videos, too). Beside each
-group its floor: groups differ in how easy they are.
+Takes the predictions of one test, or the work dir of tools/cross_validate.py, where each fold has
+its own training sentences (in its folder refit/ those of held-out videos, too). Each group is shown
+with its best floor, since groups differ in difficulty.
 
 Examples:
     python tools/analysis_tools/generalization.py configs/demul_charades_clip_cv.py \\
@@ -78,7 +78,7 @@ def training_sentences(config: 'Config', run: 'FoldRun | None') -> list[str]:
 
 
 def row(metric: 'EntryMetric', key: str, entries: list['PredictionEntry']) -> dict[str, float]:
-    """The metric of a group, the interval of its ``key`` value, and what the best floor has."""
+    """The metric of a group, the interval of its ``key`` value, and that of the best floor."""
     from demul_mm.evaluation.intervals import bootstrap, query_values
     from demul_mm.evaluation.rescore import score_entries
     from demul_mm.evaluation.tables import split_floors
