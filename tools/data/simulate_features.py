@@ -1,15 +1,15 @@
 """Make stand-in clip features from annotations alone.
 
-The features are a fixed, seeded, non-linear function of what the sentences say at each second and
-of how far the event has got, plus scene, foreign events and correlated noise. They let full-size
-data sets be trained and tested without any download. They are no measure of accuracy on the real
-videos: their manifest says ``simulated``, and so does every table made from them.
+The features are a fixed, seeded, non-linear function of the sentences about each second and of the
+progress of the event, plus the video's scene, foreign events and correlated noise. With them
+full-size data sets can be trained and tested without any download. They say nothing about accuracy
+on real videos: their manifest says ``simulated``, and so does every table made from them.
 
-Features are made for an annotation file: a video that is in two splits (ActivityNet's val_1 and
-val_2) gets features for each, from the sentences of each.
+Features belong to an annotation file: a video in two splits (ActivityNet's val_1 and val_2) gets
+features for each, from its sentences there.
 
 Examples:
-    # all data sets of a config, to where configs/_base_/features/simulated.py looks for them
+    # all data sets of a config, where configs/_base_/features/simulated.py looks for them
     python tools/data/simulate_features.py configs/demul_anet.py
     # a part of one split
     python tools/data/simulate_features.py configs/demul_anet.py --part train --max-videos 3000
@@ -35,10 +35,10 @@ CHUNK = 256  # videos whose sentences are embedded together
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config whose data sets need features')
-    parser.add_argument('--part', choices=['train', 'val', 'test'], help='only this one of them')
+    parser.add_argument('--part', choices=['train', 'val', 'test'], help='only this part of it')
     parser.add_argument('--dataset', help='instead of a config: class of the data set')
     parser.add_argument('--ann-file', help='annotation file, with --dataset')
-    parser.add_argument('--info-file', nargs='+', help='its further files (see the class)')
+    parser.add_argument('--info-file', nargs='+', help='further files that the class reads')
     parser.add_argument('--split', help='name of the split, with --dataset')
     parser.add_argument('--out', help='folder to write, with --dataset or --part')
     parser.add_argument('--max-videos', type=int, help='only so many videos, chosen by hash')
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def jobs_of(args: argparse.Namespace) -> dict[str, dict]:
-    """Output folder to data set config."""
+    """The config of the data set for each output folder."""
     if args.dataset:
         return {
             args.out: dict(
@@ -119,7 +119,7 @@ def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    # Before torch is loaded: threads that wait actively slow each other down on a busy machine.
+    # Before torch is loaded: busy-waiting threads slow each other down on a loaded machine.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     for out, dataset_config in jobs_of(args).items():
         simulate(dataset_config, out, args)
