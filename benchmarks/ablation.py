@@ -168,8 +168,8 @@ def time_steps(suite: Suite, work_dir: Path) -> None:
     In turns, so that other load on the machine affects all variants alike.
     """
     waiting = {}
-    for name, variant in suite.variants().items():
-        kept = result_of(variant, 0, suite, work_dir).parents[1] / 'steps.json'
+    for name in suite.variants():
+        kept = result_of(suite, name, 0, work_dir).parents[1] / 'steps.json'
         if not kept.is_file():
             waiting[name] = kept
     trainers = {}
@@ -203,21 +203,22 @@ def length_of(suite: Suite, folder: Path) -> Length:
     return Length(steps=json.loads((folder / 'steps.json').read_text())['steps'])
 
 
-def result_of(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> Path:
+def result_of(suite: Suite, name: str, seed: int, work_dir: Path) -> Path:
     """The file of a run's result; its folder is named by a hash of the settings."""
+    variant = suite.variants()[name]
     settings = variant.load(suite.options, '.').pretty_text
     digest = hashlib.sha1(f'{tuple(suite.length)}\n{settings}'.encode()).hexdigest()[:8]
     return work_dir / f'{variant.name}_{digest}' / f'seed_{seed}' / 'result.json'
 
 
-def run(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> dict:
+def run(suite: Suite, name: str, seed: int, work_dir: Path) -> dict:
     """Train and test one variant with one seed, or read its result."""
-    result = result_of(variant, seed, suite, work_dir)
+    result = result_of(suite, name, seed, work_dir)
     if not result.is_file():
         import ablation_loop
 
         length = length_of(suite, result.parents[1])
-        runner = prepare(variant, suite.options, length, seed, result.parent)
+        runner = prepare(suite.variants()[name], suite.options, length, seed, result.parent)
         clock = ablation_loop.TrainingClock()
         runner.register_hook(clock)
         runner.train()
@@ -300,20 +301,18 @@ def main() -> None:
     # something of each.
     jobs = sorted(
         (
-            (seed, name, variant)
+            (name, variant, seed)
             for name, suite in suites.items()
             for variant in suite.variants()
             for seed in suite.seeds_of(variant)
         ),
-        key=lambda job: (job[2] not in BASELINES, job[2] not in BASELINES and job[0]),
+        key=lambda job: (job[1] not in BASELINES, job[1] not in BASELINES and job[2]),
     )
     if args.only_kept:
         jobs = [
-            (seed, name, variant)
-            for seed, name, variant in jobs
-            if result_of(
-                suites[name].variants()[variant], seed, suites[name], args.work_dir
-            ).is_file()
+            (name, variant, seed)
+            for name, variant, seed in jobs
+            if result_of(suites[name], variant, seed, args.work_dir).is_file()
         ]
     else:
         for suite in suites.values():
@@ -323,17 +322,13 @@ def main() -> None:
     command = shlex.join(['python', 'benchmarks/ablation.py', *words])
     # Each worker is a process of its own, so that a run's time is its own.
     with ProcessPoolExecutor(args.jobs, get_context('spawn')) as pool:
-        waiting: dict[Future, tuple[int, str, str]] = {
-            pool.submit(run, suites[name].variants()[variant], seed, suites[name], args.work_dir): (
-                seed,
-                name,
-                variant,
-            )
-            for seed, name, variant in jobs
+        waiting: dict[Future, tuple[str, str, int]] = {
+            pool.submit(run, suites[name], variant, seed, args.work_dir): (name, variant, seed)
+            for name, variant, seed in jobs
         }
         try:
             for done in tqdm(as_completed(waiting), total=len(jobs), unit='run'):
-                seed, name, variant = waiting[done]
+                name, variant, seed = waiting[done]
                 results[name][variant][seed] = done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
