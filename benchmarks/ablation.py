@@ -2,15 +2,14 @@
 
 A suite (``benchmarks/suites.py``) names a full model, its variants, their seeds and how long each
 trains; configs can be given instead. The first config is the full model, of which --variants are
-ablations (``benchmarks/ablations.py``); the others are named after their files. Each run is kept
-with its result: the same command goes on where it was stopped, and a run whose settings changed is
-done anew (after a change of the code, take another --work-dir; the page names the commit of every
-run).
+ablations (``benchmarks/ablations.py``); the others are named after their files. Results are kept:
+the same command resumes where it was stopped, and repeats only runs whose settings changed (after a
+change of the code, give another --work-dir; the page names the commit of every run).
 
-With --seconds every variant trains for the same time: the steps of all variants are timed by turns,
-and each gets as many as fit; the last epoch may end early. Time is that of the processor, with one
-thread a run; a frozen language model does not count, which reads each sentence once for all
-variants. The warm-up is a tenth of the steps.
+With --seconds every variant trains for the same time: the steps of all variants are timed in turns,
+and each gets as many as fit; the last epoch may end early. Time is processor time, with one thread
+a run, without that of a frozen language model, which encodes each sentence only once. The warm-up
+is a tenth of the steps.
 
 Examples:
     python benchmarks/ablation.py --suite rendered activitynet tacos --jobs 2
@@ -32,7 +31,6 @@ import itertools
 import json
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations import ABLATIONS
+from measuring import commit
 from suites import BASELINES, ROOT, SUITES, Length, Suite, Variant, ablations_of
 from tqdm import tqdm
 
@@ -73,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
     parser.add_argument(
-        '--only-kept', action='store_true', help='run nothing: a page of the runs that are there'
+        '--only-kept', action='store_true', help='run nothing, write the page of finished runs'
     )
     parser.add_argument('--out', type=Path, help='page to write; default: docs/ablation/<suite>.md')
     parser.add_argument('--cfg-options', nargs='+', action=Options, help='for all configs')
@@ -119,19 +118,10 @@ def suites_of(args: argparse.Namespace) -> dict[str, Suite]:
     return found
 
 
-def commit() -> str:
-    """The short hash of the code, with a mark if files differ from it."""
-    git = ['git', '-C', str(ROOT)]
-    done = subprocess.run([*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True)
-    status = [*git, 'status', '--porcelain', '--untracked-files=no', ':!docs']  # written here
-    changed = subprocess.run(status, capture_output=True, text=True).stdout.strip()
-    return (done.stdout.strip() or 'unknown') + (' with changes' if changed else '')
-
-
 def prepare(
     variant: Variant, options: Mapping, length: Length, seed: int, folder: Path
 ) -> 'Runner':
-    """A runner that tests the last weights; without validation there is nothing to choose."""
+    """A runner without validation, which tests the last weights."""
     import ablation_loop  # noqa: F401  registers TrainSteps
     from mmengine.runner import Runner
 
@@ -169,14 +159,13 @@ def read_sentences(runner: 'Runner') -> None:
 
 
 def time_steps(suite: Suite, work_dir: Path) -> None:
-    """Time the training steps of all variants by turns, and keep how many fit into the seconds.
+    """Time the training steps of all variants in turns, and keep how many fit into the seconds.
 
-    By turns, since what else the machine does would else count for some variants and not for
-    others.
+    In turns, so that other load on the machine affects all variants alike.
     """
     waiting = {}
-    for name, variant in suite.variants().items():
-        kept = result_of(variant, 0, suite, work_dir).parents[1] / 'steps.json'
+    for name in suite.variants():
+        kept = result_of(suite, name, 0, work_dir).parents[1] / 'steps.json'
         if not kept.is_file():
             waiting[name] = kept
     trainers = {}
@@ -197,7 +186,7 @@ def time_steps(suite: Suite, work_dir: Path) -> None:
             if step:  # the first one finds the caches full of another model
                 seconds[name].append(time.process_time() - start)
     for name, kept in waiting.items():
-        # After a round to warm up. Whatever else the machine does only ever adds to a step.
+        # Without the first round. The first quartile: other load only ever slows a step down.
         usual = statistics.quantiles(seconds[name][TURN:], n=4)[0]
         steps = max(1, round(suite.length.seconds / usual))
         write_atomically(kept, json.dumps(dict(steps=steps, step_seconds=usual), indent=1))
@@ -210,21 +199,22 @@ def length_of(suite: Suite, folder: Path) -> Length:
     return Length(steps=json.loads((folder / 'steps.json').read_text())['steps'])
 
 
-def result_of(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> Path:
-    """Where the result of a run is kept: elsewhere, if its settings change."""
+def result_of(suite: Suite, name: str, seed: int, work_dir: Path) -> Path:
+    """The file of a run's result; its folder is named by a hash of the settings."""
+    variant = suite.variants()[name]
     settings = variant.load(suite.options, '.').pretty_text
     digest = hashlib.sha1(f'{tuple(suite.length)}\n{settings}'.encode()).hexdigest()[:8]
     return work_dir / f'{variant.name}_{digest}' / f'seed_{seed}' / 'result.json'
 
 
-def run(variant: Variant, seed: int, suite: Suite, work_dir: Path) -> dict:
+def run(suite: Suite, name: str, seed: int, work_dir: Path) -> dict:
     """Train and test one variant with one seed, or read its result."""
-    result = result_of(variant, seed, suite, work_dir)
+    result = result_of(suite, name, seed, work_dir)
     if not result.is_file():
         import ablation_loop
 
         length = length_of(suite, result.parents[1])
-        runner = prepare(variant, suite.options, length, seed, result.parent)
+        runner = prepare(suite.variants()[name], suite.options, length, seed, result.parent)
         clock = ablation_loop.TrainingClock()
         runner.register_hook(clock)
         runner.train()
@@ -279,7 +269,7 @@ def table(results: Mapping[str, Sequence[Mapping]]) -> list[str]:
 
 
 def document(results: Mapping[str, Sequence[Mapping]], command: str) -> str:
-    """The page: how it was made, what it is no measure of, and the table."""
+    """The page: how it was made, what its figures mean, and the table."""
     runs = [one for of_name in results.values() for one in of_name]
     commits = ', '.join(f'`{name}`' for name in sorted({one['commit'] for one in runs}))
     lines = ['# Ablations', '', f'Made by `{command}` at commit {commits}.']
@@ -307,20 +297,18 @@ def main() -> None:
     # something of each.
     jobs = sorted(
         (
-            (seed, name, variant)
+            (name, variant, seed)
             for name, suite in suites.items()
             for variant in suite.variants()
             for seed in suite.seeds_of(variant)
         ),
-        key=lambda job: (job[2] not in BASELINES, job[2] not in BASELINES and job[0]),
+        key=lambda job: (job[1] not in BASELINES, job[1] not in BASELINES and job[2]),
     )
     if args.only_kept:
         jobs = [
-            (seed, name, variant)
-            for seed, name, variant in jobs
-            if result_of(
-                suites[name].variants()[variant], seed, suites[name], args.work_dir
-            ).is_file()
+            (name, variant, seed)
+            for name, variant, seed in jobs
+            if result_of(suites[name], variant, seed, args.work_dir).is_file()
         ]
     else:
         for suite in suites.values():
@@ -330,17 +318,13 @@ def main() -> None:
     command = shlex.join(['python', 'benchmarks/ablation.py', *words])
     # Each worker is a process of its own, so that a run's time is its own.
     with ProcessPoolExecutor(args.jobs, get_context('spawn')) as pool:
-        waiting: dict[Future, tuple[int, str, str]] = {
-            pool.submit(run, suites[name].variants()[variant], seed, suites[name], args.work_dir): (
-                seed,
-                name,
-                variant,
-            )
-            for seed, name, variant in jobs
+        waiting: dict[Future, tuple[str, str, int]] = {
+            pool.submit(run, suites[name], variant, seed, args.work_dir): (name, variant, seed)
+            for name, variant, seed in jobs
         }
         try:
             for done in tqdm(as_completed(waiting), total=len(jobs), unit='run'):
-                seed, name, variant = waiting[done]
+                name, variant, seed = waiting[done]
                 results[name][variant][seed] = done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)

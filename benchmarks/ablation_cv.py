@@ -2,9 +2,9 @@
 
 Each config, as it is, without each part, and with each part of the method that it has off
 (benchmarks/ablations.py), goes through tools/cross_validate.py and trains as long as the recipe
-says. What a change brings or costs is the mean over the same queries and seeds, with its 95 %
-interval over videos. The same command goes on where it was stopped, and writes the page anew after
-each variant. A change that a recipe cannot make has no row.
+says. The gain or loss of a change is a mean over the same queries and seeds, with its 95 % interval
+over videos. The same command resumes where it was stopped, and rewrites the page after each
+variant. A change that does not apply to a recipe has no row.
 
 Examples:
     python benchmarks/ablation_cv.py configs/demul_charades_clip_cv.py \\
@@ -62,7 +62,7 @@ def changed(path: str, variant: str, args: argparse.Namespace) -> 'Config | None
 
 
 def train_and_test(config: 'Config', folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Train and test its folds, or go on with them; the report."""
+    """Train and test the folds of a config, or resume that; return the report."""
     config.work_dir = None
     path = folder.with_suffix('.py')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def difference(
     Args:
         config: its test metrics count.
         whole, other: work dirs of tools/cross_validate.py.
-        seeds: these only; an earlier call may have left others.
+        seeds: that count; the work dirs may hold others.
     """
     from demul_mm.evaluation.intervals import paired_bootstrap
     from demul_mm.evaluation.pooling import read_values
@@ -109,14 +109,14 @@ def page(tables: dict[str, dict[str, dict]], reports: dict[str, dict], command: 
         'long as the recipe; checkpoint and calibration are chosen on held-out training videos.',
     ]
     for name, rows in tables.items():
-        told = reports[name]
+        about = reports[name]
         lines += [
             '',
             f'## {name}',
             '',
-            f'{told["queries"]:,} queries of {told["videos"]:,} videos, folds {told["folds"]}, '
-            f'seeds {told["seeds"]}, trained on {told["train_queries"]:,.0f} queries, commit '
-            f'`{told["commit"]}`.',
+            f'{about["queries"]:,} queries of {about["videos"]:,} videos, folds {about["folds"]}, '
+            f'seeds {about["seeds"]}, trained on {about["train_queries"]:,.0f} queries, commit '
+            f'`{about["commit"]}`.',
             '',
             format_markdown(rows),
         ]

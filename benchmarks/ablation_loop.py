@@ -1,4 +1,4 @@
-"""Training for a number of steps, by the clock of the processor."""
+"""Training for a number of steps, and its processor time."""
 
 import itertools
 import math
@@ -29,7 +29,7 @@ class TrainSteps(EpochBasedTrainLoop):
 
 
 class TrainingClock(Hook):
-    """Counts the processor's seconds of training."""
+    """Measures the processor time of training, in seconds."""
 
     seconds = 0.0
 

@@ -91,30 +91,30 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         'train_dataloader.dataset.pipeline': without('TemporalCrop', 'SpeedChange', 'ClipDrop')
     },
     'no_actions': {'train_dataloader.dataset.pipeline': without('ActionQueries')},
-    # The shared space as it is learned, with what tells modalities and levels apart in it.
+    # The shared space as it is learned, without subtracting the mean of each modality and level.
     'not_centred': {'model.decoupler.momentum': 0.0},
-    # No curve is read before fusion, neither of likeness nor of words.
+    # No curves before fusion, neither of similarity nor of words.
     'no_reader': {'model.reader': None, 'model.word_match': None},
-    # How long such moments last elsewhere is not asked.
+    # Without the lengths of moments of similar training queries.
     'no_lengths': {'model.length_memory': None},
-    # Only the model's own candidates are answers.
+    # Without spans of the training set as further candidates.
     'no_prior': {'model.prior': None},
-    # Moments are left by their overlap alone.
+    # Moments are chosen by suppression of overlaps (NMS), not by expected recall.
     'suppression': {
         'model.test_cfg.nms': lambda nms: dict(
             type='MomentNMS', iou_thr=0.5, max_keep=nms['max_keep']
         )
     },
-    # Captions and speech meet the query in what is learned alone.
+    # Captions and speech are compared with the query in learned features alone.
     'not_aligned': {'model.aligned': [], 'model.reader.learned': True},
-    # Which words are said where is not told, only what the texts mean.
+    # Captions and speech without word matching: only what the texts mean.
     'no_word_match': {'model.word_match': None},
     # The sentence encoder is tuned to what is said first (of captions and speech).
     'tuned': {'language_tuning': dict(stream='text')},
     # Classification alone: fixed windows around the points, without regression, quality, borders,
     # coherence and the video's own score.
     'cls_only': {'model.head.regress': False, 'model.head.joint': SEMANTIC},
-    # An estimate of how well borders fit, beside a score that is already trained towards it.
+    # An estimate of how well borders fit, although the score is already trained towards that.
     'quality': {
         'model.criterion.weights.quality': 1.0,
         'model.head.joint.terms': ('semantic', 'quality', 'boundary', 'coherence', 'video'),
@@ -154,8 +154,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-# What only the short form lacks, and what only the whole method or the text benchmarks have:
-# elsewhere they change nothing that they are named for.
+# Ablations that apply only to the short form, the whole method, or the text benchmarks.
 SHORT_ONLY = ('three_stages', 'decoupling', 'quality', 'augmented')
 WHOLE_ONLY = (
     'words_only',
@@ -171,7 +170,7 @@ WHOLE_ONLY = (
 )
 TEXT_ONLY = ('not_aligned', 'no_word_match')  # of captions and speech
 LEFT_OUT = ('no_fusion', *WHOLE_ONLY, 'suppression', *TEXT_ONLY)
-# Parts of the method that few recipes or none have on.
+# Parts of the method that few or no recipes use.
 PUT_IN = ('hard_negatives', 'hard_mining', 'transfer', 'distillation', 'smoothing')
 
 

@@ -1,13 +1,13 @@
 """Several methods on one data set in one run: the same folds, seeds, features and sentences.
 
-Each config goes through tools/cross_validate.py; the first one gives the floors. All train as many
-epochs as their configs say, or equally many (--epochs), or about equally long (--seconds: an
-epoch of each is timed first); then all are validated at the same shares of that. Seconds are those
-of the processor, which a busy machine does not stretch, or of the clock where a GPU computes.
---rates tries multiples of each config's learning rate, for a quarter of the epochs, on the training
-videos that the first fold holds out, and goes on with the best; one with which training diverges
-is the worst. The same command goes on where it was stopped, and shows what there is after each
-method. Left in the work dir: table.md, table.json, accuracy.png.
+Each config is trained and tested by tools/cross_validate.py; floors are those of the first one.
+All train for the epochs of their configs, or for equally many (--epochs), or for about as long
+(--seconds: an epoch of each is timed first); in the latter two cases all are validated at the same
+shares of their training. Seconds are processor time, which does not depend on other load, or wall
+time on a GPU. --rates tries multiples of each config's learning rate, for a quarter of the epochs,
+validates them on held-out training videos of the first fold, and takes the best; a rate with which
+training diverges counts as the worst. The same command resumes where it was stopped; table.md,
+table.json and accuracy.png in the work dir are rewritten after each method.
 
 Examples:
     python benchmarks/compare.py configs/demul_charades_clip_cv.py projects/*/configs/*_clip_cv.py
@@ -47,17 +47,17 @@ def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('configs', nargs='+', help='configs with folds; the first gives the floors')
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=int, help='train so many of each')
-    length.add_argument('--seconds', type=float, help='train about so long for each fold')
+    length.add_argument('--epochs', type=int, help='train each for so many epochs')
+    length.add_argument('--seconds', type=float, help='train each fold for about so long')
     parser.add_argument('--folds', type=int, nargs='+', help='these only; default: all')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default: 0')
-    parser.add_argument('--rates', type=float, nargs='+', help='of these multiples the best')
+    parser.add_argument('--rates', type=float, nargs='+', help='multiples of the rate to try')
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side; default: 1')
     parser.add_argument(
         '--picture',
         metavar='METRIC',
-        help='to draw, and to choose the rate by; default: what chooses checkpoints of the first '
-        'config',
+        help='to draw and to choose rates by; default: that by which the first config chooses '
+        'checkpoints',
     )
     parser.add_argument('--work-dir', default='work_dirs/compare', help='default: %(default)s')
     add_config_options(parser)
@@ -77,7 +77,7 @@ def number_of_folds(config: str, options: Mapping[str, Any] | None = None) -> in
 
 
 def choosing_metric(config: str, options: Mapping[str, Any] | None = None) -> str:
-    """What the best checkpoint is best in."""
+    """The metric by which a config chooses checkpoints."""
     metric = load_config(config, options).default_hooks.checkpoint.get('save_best', 'auto')
     return 'mIoU' if metric == 'auto' else metric
 
@@ -85,9 +85,9 @@ def choosing_metric(config: str, options: Mapping[str, Any] | None = None) -> st
 def rates(
     config: str, epochs: int, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> dict[float, float | None]:
-    """What each learning rate reaches in a quarter of the epochs, on held-out training videos.
+    """The metric of each learning rate after a quarter of the epochs, on held-out training videos.
 
-    None: it makes training diverge.
+    None: training diverged.
     """
     rate = load_config(config, args.cfg_options).optim_wrapper.optimizer.lr
     found: dict[float, float | None] = {}
@@ -102,7 +102,7 @@ def rates(
 
 
 def best_rate(tried: Mapping[float, float | None]) -> float:
-    """The learning rate that reaches most, of those with which training did not diverge."""
+    """The best learning rate, of those with which training did not diverge."""
     reached = {rate: value for rate, value in tried.items() if value is not None}
     if not reached:
         listed = ', '.join(f'{rate:g}' for rate in tried)
@@ -111,8 +111,10 @@ def best_rate(tried: Mapping[float, float | None]) -> float:
 
 
 def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The report of a config, and what it costs."""
+    """Train and test a config: its report, and its cost."""
     import torch
+
+    from demul_mm.evaluation.pooling import fold_runs
 
     name, work_dir = Path(config).stem, Path(args.work_dir)
     options = dict(args.cfg_options or {})
@@ -133,9 +135,9 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     found = cross_validate(config, work_dir / name, args, options)
     loaded = load_config(str(work_dir / name / f'{name}.py'))
     runs = [
-        work_dir / name / f'seed_{seed}_fold_{fold}'
-        for seed in found['seeds']
-        for fold in found['folds']
+        run.path
+        for run in fold_runs(work_dir / name)
+        if run.seed in found['seeds'] and run.fold in found['folds']
     ]
     cost = {'params M': parameters(loaded), 'epochs': epochs} | training_cost(runs)
     seen = epochs * found['train_queries']
@@ -169,7 +171,7 @@ def rows_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, flo
 
 
 def page(results: Mapping[str, Mapping[str, Any]], command: str) -> str:
-    """The table in Markdown, with what it is a table of."""
+    """The table in Markdown, with how it was made."""
     from demul_mm.evaluation.tables import format_markdown
 
     first = next(iter(results.values()))['report']
@@ -213,7 +215,7 @@ def draw(results: Mapping[str, Mapping[str, Any]], metric: str) -> 'Figure':
 
 
 def short_names(configs: Sequence[str]) -> dict[str, str]:
-    """Config to the part of its name that the others do not share."""
+    """Each config's name without the ending that all names share."""
     stems = [Path(config).stem for config in configs]
     if len(set(stems)) < len(stems):
         raise ValueError('two configs have one name: their runs would go into one folder')

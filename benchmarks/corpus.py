@@ -1,8 +1,9 @@
-"""Measure the corpus index: speed, size and what it loses, against exact and exhaustive search.
+"""Measure the corpus index against exact and exhaustive search: speed, size and recall.
 
 For each corpus size: building, adding, removing, bytes, latencies of the steps for one query and
-for batches of 64, what level 1 and the whole search lose against exact search, and the same
-queries by exhaustive clip scoring. Everything is one run; take ratios, not seconds, elsewhere.
+for batches of 64, what level 1 and the whole search lose compared with exact search, and the same
+queries by exhaustive clip scoring. All is measured in one run: compare ratios with those of other
+machines, not seconds.
 
 Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/corpus.py --sizes 10000
@@ -17,7 +18,6 @@ Vectors and query vectors of a trained model are written by tools/index/export.p
 
 import argparse
 import json
-import resource
 from pathlib import Path
 
 from demul_mm.cli import add_config_options, run_tool, tool_parser
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--vectors', help='folder of trained vectors, enlarged by distractors')
     parser.add_argument('--query-vectors', help='safetensors of trained queries with their truth')
     parser.add_argument(
-        '--shift', type=float, default=0.25, help='how far distractors are moved (default 0.25)'
+        '--shift', type=float, default=0.25, help='by how much distractors are moved (default 0.25)'
     )
     parser.add_argument(
         '--fusion',
@@ -69,6 +69,7 @@ def main() -> None:
     from corpus_measures import measure, probe
     from corpus_table import table
     from fusion import measure_fusion
+    from measuring import peak_mb
 
     if args.probe:
         probe(args.probe)
@@ -86,7 +87,7 @@ def main() -> None:
         print(table(results), flush=True)
         if args.out:
             args.out.write_text(json.dumps(results, indent=1))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_mb() / 1024
     print(f'\n{torch.get_num_threads()} threads; this process took {peak:.1f} GiB at most')
 
 

@@ -36,7 +36,7 @@ class Truth:
 
 
 class Corpus(ABC):
-    """An :class:`demul_mm.index.EntrySource` that makes its videos when they are asked for.
+    """An :class:`demul_mm.index.EntrySource` that makes its videos on demand.
 
     Args:
         size: number of videos.
@@ -85,7 +85,7 @@ class Corpus(ABC):
     def noisy_moments(self, number: int, limit: int) -> Truth:
         """Queries that are moments of the first ``limit`` videos, blurred to cosines .7 to .3."""
         rng = np.random.default_rng((self.seed, 1))
-        # From 40 blocks, so that not all of the corpus must be made to ask about it.
+        # From 40 blocks, so that few of them need be made.
         blocks = rng.integers(0, -(-limit // BLOCK), 40)[rng.integers(0, 40, number)] * BLOCK
         positions = np.sort(blocks + rng.integers(0, np.minimum(BLOCK, limit - blocks)))
         vectors, spans = [], []
@@ -178,7 +178,7 @@ class EnlargedCorpus(Corpus):
     The real videos come first. A distractor takes the first part of one real video and the rest of
     another, and moves every moment by ``shift`` times the difference of two real moments, the same
     pair for the whole video: directions and distances are those of the trained space. How like
-    real videos they are to a query, :func:`likeness` says.
+    real videos they are to a query, :meth:`score_quantiles` says.
 
     Args:
         size: number of videos in all.
@@ -186,7 +186,7 @@ class EnlargedCorpus(Corpus):
         folder: moment vectors, see :mod:`demul_mm.index.vectors`.
         queries: safetensors with ``queries (Q, S)`` and their truth, see
             :func:`demul_mm.index.vectors.write_queries`; None: blurred moments of the real videos.
-        shift: how far distractors are moved.
+        shift: by how much distractors are moved.
     """
 
     def __init__(
@@ -274,10 +274,10 @@ class EnlargedCorpus(Corpus):
             np.array([truth[i][1:] for i in chosen], np.float32),
         )
 
-    def likeness(self, number: int) -> dict[str, float]:
-        """How a query's best score in a video is distributed over wrong videos, real and made.
+    def score_quantiles(self, number: int) -> dict[str, float]:
+        """Quantiles of a query's best score in a wrong video, for real videos and distractors.
 
-        A distractor is as hard as a real video where the quantiles are alike.
+        Where they are equal, a distractor is as hard as a real video.
         """
         truth = self.truth(number)
         entries = [e for n in range(-(-self.real // BLOCK) + 4) for e in self.block(n)]
@@ -295,7 +295,7 @@ class EnlargedCorpus(Corpus):
 
 
 def first_level(entry: VideoEntry) -> int:
-    """How many of a video's first moments are of the finest level: until the time starts again."""
+    """How many of a video's first moments are of the finest level: those before time restarts."""
     middles = entry.spans.mean(1) / entry.duration
     back = np.flatnonzero(np.diff(middles) < -0.5)
     return int(back[0]) + 1 if len(back) else len(middles)

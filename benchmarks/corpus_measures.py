@@ -5,8 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,16 @@ import numpy as np
 import torch
 from corpus_data import Corpus, EnlargedCorpus, Truth, unit
 from exhaustive import ExhaustiveClips, reference_moments
+from measuring import percentiles, timed
 from tqdm import tqdm
 
 from demul_mm.index import MomentHits, MomentIndex
 from demul_mm.registry import INDEXES
+from demul_mm.structures import span_iou
 
 COMMAND = Path(__file__).with_name('corpus.py')
 BATCH = 64
 SMALLEST = dict(level2='pq4', kind='ivf_pq', num_prototypes=12)
-
-
-def timed(action: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what the action returned."""
-    start = time.perf_counter()
-    value = action()
-    return time.perf_counter() - start, value
-
-
-def percentiles(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds."""
-    return {f'p{p}': 1000 * float(np.percentile(seconds, p)) for p in (50, 95)}
 
 
 def anonymous_bytes() -> int:
@@ -45,9 +33,9 @@ def anonymous_bytes() -> int:
 
 
 def probe(path: str) -> None:
-    """In a process of its own: what having the index open costs."""
+    """Print as JSON what it costs to have an index open; run in a process of its own."""
     before = anonymous_bytes()
-    seconds, index = timed(lambda: MomentIndex.open(path, verify=False))
+    seconds, _, index = timed(lambda: MomentIndex.open(path, verify=False))
     queries = torch.nn.functional.normalize(torch.randn(50, index.stats()['dim']), dim=1)
     for query in queries:
         index.search(query[None])
@@ -57,7 +45,7 @@ def probe(path: str) -> None:
 
 
 def latencies(index: MomentIndex, vectors: np.ndarray, repeats: int, search: dict) -> dict:
-    """Of each step, for one query and for a batch."""
+    """Percentiles of the time of each step, for one query and for a batch."""
     batches = max(5, repeats // 16)
     return dict(
         one=step_times(index, vectors, 1, repeats, search),
@@ -68,14 +56,12 @@ def latencies(index: MomentIndex, vectors: np.ndarray, repeats: int, search: dic
 def step_times(
     index: MomentIndex, vectors: np.ndarray, size: int, count: int, search: dict
 ) -> dict[str, dict[str, float]]:
-    """Of ``count`` searches for ``size`` queries each."""
+    """Percentiles of the time of each step of ``count`` searches for ``size`` queries each."""
     steps: dict[str, list[float]] = {}
     warm = min(3, count)
     for i in range(count + warm):
         part = np.take(vectors, range(i * size, (i + 1) * size), axis=0, mode='wrap')
-        cpu = time.process_time()
-        total, result = timed(lambda part=part: index.search(part, **search))
-        cpu = time.process_time() - cpu
+        total, cpu, result = timed(lambda part=part: index.search(part, **search))
         if i >= warm:
             for step, seconds in dict(
                 result.timings,
@@ -90,10 +76,8 @@ def step_times(
 def hit_rates(hits: list[MomentHits], truth: Truth) -> dict[str, float]:
     """VCMR R@K at IoU >= .7, and VR R@K, in percent."""
     ranks, video_ranks = [], []
-    for found, video, (start, end) in zip(hits, truth.video_ids, truth.spans):
-        inter = np.minimum(found.spans[:, 1], end) - np.maximum(found.spans[:, 0], start)
-        hull = np.maximum(found.spans[:, 1], end) - np.minimum(found.spans[:, 0], start)
-        right = (np.array(found.video_ids) == video) & (inter >= 0.7 * hull)
+    for found, video, span in zip(hits, truth.video_ids, truth.spans):
+        right = (np.array(found.video_ids) == video) & (overlap(found.spans, span) >= 0.7)
         ranks.append(int(right.argmax()) if right.any() else 10**9)
         video_ranks.append(found.videos.index(video) if video in found.videos else 10**9)
     rates = {f'VCMR/R@{k}': 100 * float(np.mean(np.array(ranks) < k)) for k in (1, 10, 100)}
@@ -101,8 +85,13 @@ def hit_rates(hits: list[MomentHits], truth: Truth) -> dict[str, float]:
     return rates
 
 
+def overlap(spans: np.ndarray, span: np.ndarray) -> np.ndarray:
+    """IoU of ``spans (N, 2)`` with one span."""
+    return span_iou(torch.from_numpy(spans), torch.from_numpy(span)).numpy()
+
+
 def search_all(index: MomentIndex, vectors: np.ndarray, what: str, **options: Any) -> list:
-    """All queries in batches, with a bar."""
+    """Search all queries in batches."""
     hits: list[MomentHits] = []
     step = 500 if options.get('mode') == 'exact' else BATCH
     for start in tqdm(range(0, len(vectors), step), desc=what, leave=False):
@@ -111,11 +100,11 @@ def search_all(index: MomentIndex, vectors: np.ndarray, what: str, **options: An
 
 
 def losses(index: MomentIndex, truth: Truth, search: dict) -> dict[str, Any]:
-    """What each level loses against the exact mode."""
+    """What each level of the index loses compared with the exact mode."""
     exact = search_all(index, truth.vectors, 'exact mode', mode='exact')
     fast = search_all(index, truth.vectors, 'fast mode', keep_candidates=True, **search)
     recall: dict[str, float] = {}
-    # None of the queries may be reachable: then there is nothing to lose.
+    # If no query is reachable, nothing can be lost.
     reachable = [v in e.videos for v, e in zip(truth.video_ids, exact)]
     kept = {
         'level 1, 200 deep': [f.candidate_ids[:200] for f in fast],
@@ -142,7 +131,7 @@ def milvus(corpus: Corpus, reference: MomentIndex, truth: Truth, root: Path) -> 
     """Milvus Lite on the same corpus: speed, and whether its moments are the same."""
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type='MilvusIndex', path=root))
-    seconds, _ = timed(lambda: index.build(corpus))
+    seconds = timed(lambda: index.build(corpus))[0]
     vectors = truth.vectors[:100]
     pairs = zip(index.search(vectors).hits, reference.search(vectors).hits)
     same = [a.video_ids == b.video_ids and np.array_equal(a.spans, b.spans) for a, b in pairs]
@@ -158,7 +147,7 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
     root = args.work_dir / f'{args.backend}_{corpus.size}'
     result: dict[str, Any] = dict(videos=corpus.size, dim=corpus.dim)
     if isinstance(corpus, EnlargedCorpus):
-        result['likeness'] = corpus.likeness(args.queries)
+        result['score_quantiles'] = corpus.score_quantiles(args.queries)
 
     if args.reuse and root.exists():
         index = MomentIndex.open(root, verify=False)
@@ -191,7 +180,7 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
         result['float32'] = hit_rates(reference_moments(corpus, truth.vectors, clips), truth)
     else:
         clips.add_all(corpus)
-    result['exhaustive'] = clips.measure(vectors, BATCH, timed, percentiles)
+    result['exhaustive'] = clips.measure(vectors, BATCH)
     del clips
 
     new = [type(e)(f'new{e.video_id}', e.moments, e.spans, e.duration) for e in corpus.block(10**6)]
@@ -202,31 +191,29 @@ def measure(corpus: Corpus, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def build(corpus: Corpus, root: Path, args: argparse.Namespace) -> tuple[MomentIndex, float]:
-    """The index, and the seconds without those of making its videos."""
+    """Build the index; the seconds leave out those of making the videos."""
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type=args.backend, path=root, **args.options))
     with tqdm(total=corpus.size, desc=f'building {corpus.size:,}', leave=False) as bar:
-        seconds, _ = timed(lambda: index.build(corpus, progress=bar.update))
+        seconds = timed(lambda: index.build(corpus, progress=bar.update))[0]
     return index, seconds - corpus.seconds
 
 
 def drawn(corpus: Corpus, truth: Truth) -> Truth:
-    """Queries of a model that is better than ours: each drawn towards its moment.
+    """Queries as of a better model: each moved towards the moment that it is about.
 
-    What an index loses shows only on moments that can be found at all.
+    What an index loses shows only on moments that exact search finds.
     """
     entries = {e.video_id: e for e in corpus.load(sorted(set(truth.video_ids)))}
     moments = []
-    for video_id, (start, end) in zip(truth.video_ids, truth.spans):
+    for video_id, span in zip(truth.video_ids, truth.spans):
         entry = entries[video_id]
-        inter = np.minimum(entry.spans[:, 1], end) - np.maximum(entry.spans[:, 0], start)
-        hull = np.maximum(entry.spans[:, 1], end) - np.minimum(entry.spans[:, 0], start)
-        moments.append(entry.moments[np.argmax(inter / hull)])
+        moments.append(entry.moments[overlap(entry.spans, span).argmax()])
     return Truth(unit(unit(truth.vectors) + np.stack(moments)), truth.video_ids, truth.spans)
 
 
 def product_quantised(corpus: Corpus, truth: Truth, args: argparse.Namespace) -> dict[str, Any]:
-    """The same corpus in the smallest form."""
+    """Measure the same corpus in its smallest form, product-quantised."""
     root = args.work_dir / 'product'
     shutil.rmtree(root, ignore_errors=True)
     index = INDEXES.build(dict(type='FaissIndex', path=root, **SMALLEST))

@@ -27,7 +27,7 @@ def table(results: list[Result]) -> str:
 
 
 def row(results: list[Result], name: str, cell: Callable[[Result], str]) -> str:
-    """One line; a dash where it was not measured."""
+    """One row; a dash where something was not measured."""
 
     def shown(result: Result) -> str:
         try:

@@ -1,10 +1,10 @@
 """Cost per query and peak memory of several configs, measured side by side.
 
 Every config trains or tests in a process of its own on the batches of its own pipeline; the
-processes take turns, step by step, so that what else the machine does touches all alike. The first
-config is what the others are compared with. Counted are steps (in training forward, backward and
-optimiser), not data loading. CHECKOUT:CONFIG runs a config of another checkout with its own code:
-so is a change of the code measured.
+processes take turns, step by step, so that other load on the machine affects all alike. The others
+are compared with the first config. Steps are timed (in training forward, backward and optimiser)
+without data loading. CHECKOUT:CONFIG runs a config of another checkout with that checkout's code,
+to measure a change of the code.
 
 Examples:
     python benchmarks/ablations.py configs/demul_demo.py dual_encoder work_dirs/dual_encoder.py
@@ -19,7 +19,6 @@ Examples:
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from measuring import peak_mb
 from tqdm import tqdm
 
 from demul_mm.cli import run_tool, tool_parser
@@ -40,23 +40,18 @@ def parse_args() -> argparse.Namespace:
     from mmengine.config import DictAction
 
     parser = tool_parser(__doc__)
-    parser.add_argument('configs', nargs='+', help='the plainest first; CONFIG or CHECKOUT:CONFIG')
+    parser.add_argument('configs', nargs='+', help='[CHECKOUT:]CONFIG; the first is the reference')
     parser.add_argument('--phase', choices=('train', 'test'), default='train')
-    parser.add_argument('--steps', type=int, default=20, help='timed (default: %(default)s)')
-    parser.add_argument('--warm-up', type=int, default=5, help='steps (default: %(default)s)')
+    parser.add_argument('--steps', type=int, default=20, help='timed steps (default: %(default)s)')
+    parser.add_argument('--warm-up', type=int, default=5, help='untimed steps (default: 5)')
     parser.add_argument('--threads', type=int, default=1, help='default: %(default)s')
     parser.add_argument('--out', metavar='FILE.md', help='write the table')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='for all configs')
     return parser.parse_args()
 
 
-def peak() -> float:
-    """The most resident memory so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def read_config(path: str, options: dict | None, work_dir: str) -> Any:
-    """The config with its options, which are checked where the code is of this checkout."""
+    """The config with its options, which are checked if the code is that of this checkout."""
     import demul_mm
 
     if Path(demul_mm.__file__).is_relative_to(ROOT):
@@ -96,10 +91,10 @@ class Worker:
         self.optim = self.runner.build_optim_wrapper(settings.optim_wrapper)
         self.runner.model.train(self.training)
         self.batches = iter(self.loader)
-        self.before = peak()
+        self.before = peak_mb()
 
     def step(self) -> tuple[float, float, int]:
-        """CPU and wall seconds of a step, and how many queries it was about."""
+        """CPU and wall seconds of a step, and the number of its queries."""
         import torch
 
         data = next(self.batches, None)
@@ -117,15 +112,15 @@ class Worker:
 
 
 def forget_code() -> None:
-    """Undo the imports that started this process, for it to run the code of another checkout."""
-    ours = ('demul_mm', 'mmengine')  # which knows the registries of the other
+    """Undo imports, so that this process can run the code of another checkout."""
+    ours = ('demul_mm', 'mmengine')  # mmengine holds the registries of demul_mm
     for name in [name for name in sys.modules if name.partition('.')[0] in ours]:
         del sys.modules[name]
     sys.meta_path[:] = [x for x in sys.meta_path if not type(x).__module__.startswith(ours)]
 
 
 def serve(pipe: Connection, config: str, args: argparse.Namespace) -> None:
-    """Run a step whenever asked to; tell the peak of memory at the end."""
+    """Run a step on each request, and send the peak of memory at the end."""
     checkout, _, path = config.rpartition(':')
     root = Path(checkout).resolve()
     if checkout:
@@ -141,11 +136,11 @@ def serve(pipe: Connection, config: str, args: argparse.Namespace) -> None:
         pipe.send(sum(p.numel() for p in trained))
         while pipe.recv() == 'step':
             pipe.send(worker.step())
-        pipe.send((peak(), peak() - worker.before))
+        pipe.send((peak_mb(), peak_mb() - worker.before))
 
 
 def row_names(configs: Sequence[str]) -> list[str]:
-    """What the rows are called: the config's file, and the checkout's folder before it."""
+    """The names of rows: that of the config's file, after that of the checkout's folder."""
     found: dict[str, str] = {}
     for config in configs:
         checkout, _, path = config.rpartition(':')

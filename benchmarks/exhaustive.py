@@ -1,11 +1,11 @@
-"""Exhaustive clip scoring in the manner of XML, and exact search on the original vectors."""
+"""Exhaustive clip scoring as in XML, and exact search on the original vectors."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from corpus_data import Corpus
+from measuring import percentiles, timed
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -72,13 +72,7 @@ class ExhaustiveClips:
             *top.shape, 2, -1
         )
 
-    def measure(
-        self,
-        vectors: np.ndarray,
-        batch: int,
-        timed: Callable[[Callable[[], Any]], tuple[float, Any]],
-        percentiles: Callable[[list[float]], dict[str, float]],
-    ) -> dict[str, Any]:
+    def measure(self, vectors: np.ndarray, batch: int) -> dict[str, Any]:
         """Latencies for one query and for a batch, and bytes of the clips."""
         measured: dict[str, Any] = dict(bytes=self.clips.nbytes, clips=self.width)
         for name, size, count in (('one', 1, 15), ('batch', batch, 4)):
@@ -92,12 +86,12 @@ class ExhaustiveClips:
 
 
 class _Best:
-    """The best so far of each query, and what is known about each.
+    """The best results of each query so far, and numbers that describe each.
 
     Args:
         queries: Q.
-        number: how many to keep.
-        columns: numbers known about each.
+        number: results to keep.
+        columns: numbers for each.
     """
 
     def __init__(self, queries: int, number: int, columns: int) -> None:
@@ -105,7 +99,7 @@ class _Best:
         self.known = torch.zeros(queries, number, columns, dtype=torch.float64)
 
     def offer(self, scores: Tensor, known: Tensor) -> None:
-        """Take what is better than the worst kept: ``scores (Q, N)``, ``known (N, columns)``."""
+        """Keep the best of these, too: ``scores (Q, N)``, ``known (N, columns)``."""
         useful = (scores > self.scores[:, -1:]).any(0)
         scores, known = scores[:, useful], known[useful]
         number = self.scores.shape[1]
@@ -118,7 +112,7 @@ class _Best:
 def reference_moments(
     corpus: Corpus, vectors: np.ndarray, clips: ExhaustiveClips
 ) -> list[MomentHits]:
-    """The 100 best moments of each query on the vectors as they were made, not as they are stored.
+    """The 100 best moments of each query by the original vectors, not by the stored ones.
 
     Passes the corpus once and fills ``clips`` on the way.
     """

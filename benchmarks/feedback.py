@@ -4,13 +4,13 @@ A simulated user looks at the ten moments shown. When a right one is among them 
 at least .5) the search has ended well. Otherwise all ten are called wrong and are not shown again,
 and each kind of user may say something more:
 
-* ``paging`` says nothing that the search could learn from: the next ten are shown. What feedback
-  is worth is what it adds to this.
+* ``paging`` says nothing that the search could learn from: the next ten are shown. This is the
+  baseline for feedback.
 * ``no`` says that the ten are wrong, and the query moves away from them.
 * ``alike`` also says which of them is most like what is meant: the one whose own caption (that of
   the annotated moment it overlaps most, IoU at least .3) is nearest to the query in the language
-  model's sentence vectors, from a likeness of .6 on. This user sees what is shown and knows what
-  is wanted, but not where it is.
+  model's sentence vectors, if their similarity is at least .6. This user sees what is shown and
+  knows what is wanted, but not where it is.
 * ``video`` recognises the right video and says of a wrong moment in it that it is alike. This user
   knows more than a real one would.
 
@@ -30,9 +30,9 @@ def main() -> None:
     parser.add_argument('--mode', choices=['fast', 'full'], default='fast')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--iou', type=float, default=0.5)
-    parser.add_argument('--liked', type=float, nargs='+', help='weights (default: as searched)')
-    parser.add_argument('--disliked', type=float, nargs='+', help='weights (default: as searched)')
-    parser.add_argument('--fused', type=float, help='weight (default: as searched)')
+    parser.add_argument('--liked', type=float, nargs='+', help='weights (default: as in search)')
+    parser.add_argument('--disliked', type=float, nargs='+', help='weights (default: as in search)')
+    parser.add_argument('--fused', type=float, help='weight (default: as in search)')
     args = parser.parse_args()
     from simulated_users import simulate, users_of
     from trained import load_trained

@@ -1,10 +1,11 @@
 """How long fusing the best videos of a query takes, with a trained model."""
 
 import tempfile
-import time
+from functools import partial
 from typing import Any
 
 import numpy as np
+from measuring import percentiles, timed
 
 from demul_mm.apis import CorpusInferencer
 from demul_mm.cli import load_config
@@ -15,7 +16,7 @@ INDEX = dict(type='ExactIndex', level2='fp16')
 def measure_fusion(
     config: str, checkpoint: str, options: dict | None, repeats: int, num_fused: int = 20
 ) -> dict[str, Any]:
-    """Searches one query at a time among the videos of the config's test data set.
+    """Search one query at a time among the videos of the config's test data set.
 
     Args:
         config: file.
@@ -25,8 +26,8 @@ def measure_fusion(
         num_fused: videos fused for each.
 
     Returns:
-        Milliseconds, p50 and p95, of each step and in all, with the encodings of all videos in
-        memory and with all of them on the disk; and the clips of a video.
+        Milliseconds, p50 and p95, of each step and of the whole, with the encodings of all videos
+        in memory and with all of them on the disk; and the mean number of clips of a video.
     """
     loaded = load_config(config, options)
     measured: dict[str, Any] = {}
@@ -46,13 +47,9 @@ def _search_all(search: CorpusInferencer, repeats: int, num_fused: int) -> dict[
     sentences = [sentence for info in infos for sentence in info['queries']]
     steps: dict[str, list[float]] = {}
     for i in range(repeats + 3):
-        start = time.perf_counter()
-        search(sentences[i % len(sentences)], num_fused=num_fused)
-        total = time.perf_counter() - start
+        sentence = sentences[i % len(sentences)]
+        total, *_ = timed(partial(search, sentence, num_fused=num_fused))
         if i >= 3:  # warm by now
             for step, seconds in dict(search.timings, total=total).items():
-                steps.setdefault(step, []).append(1000 * seconds)
-    return {
-        step: {f'p{p}': float(np.percentile(values, p)) for p in (50, 95)}
-        for step, values in steps.items()
-    }
+                steps.setdefault(step, []).append(seconds)
+    return {step: percentiles(values) for step, values in steps.items()}

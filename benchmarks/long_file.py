@@ -1,8 +1,8 @@
-"""An hour in one file: peak memory of indexing it, and its time beside that of bare decoding.
+"""Memory and time of indexing a long video file, beside those of decoding it alone.
 
-Films of several lengths are made, of moving noise in small frames; each is decoded and thrown
-away, and indexed by `demul_mm`'s library, each in a process of its own. Memory is the peak of
-resident memory; time is that of the processor, over all threads.
+Films of moving noise in small frames are made in several lengths. Each is decoded only, and indexed
+by the library of `demul_mm`, in processes of their own. Memory is the peak of resident memory; time
+is processor time of all threads.
 
 Examples:
     python benchmarks/long_file.py published/demo --minutes 6 60
@@ -11,12 +11,13 @@ Examples:
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from measuring import peak_mb
 
 from demul_mm.cli import run_tool, tool_parser
 
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def write_film(path: Path, minutes: int, size: list[int], fps: int) -> None:
-    """Noise that moves, different every second."""
+    """Write a film of moving noise, with a new picture every second."""
     import av
     import numpy as np
 
@@ -70,8 +71,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
             report = Library(folder, lambda name: encoder).update([file])
             assert report.added == 1, report.broken
     seconds = time.process_time() - clock
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {'CPU seconds': seconds, 'peak MB': peak}
+    return {'CPU seconds': seconds, 'peak MB': peak_mb()}
 
 
 def main() -> None:

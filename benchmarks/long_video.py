@@ -1,9 +1,9 @@
 """Peak memory and time of localising queries in long videos, and how they grow with the length.
 
-Each case runs in a process of its own: a model of the config with fresh weights, random features of
-as many clips, one second each; what is counted is the peak of resident memory over that after a
-short video, which loads all code. Weights and resampling play no part, so what the config's
-pipeline would shorten is not shortened here.
+Each case runs in a process of its own, with a model of the config with fresh weights and random
+features of that many clips of one second. Memory is how far the peak of resident memory exceeds
+that after a short video, which loads all code. The config's pipeline is not used: videos are not
+resampled to fewer clips.
 
 Examples:
     python benchmarks/long_video.py configs/demul_tacos.py
@@ -13,13 +13,12 @@ Examples:
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from measuring import peak_mb, timed
 from tqdm import tqdm
 
 from demul_mm.cli import load_config, run_tool, tool_parser
@@ -51,11 +50,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def peak() -> float:
-    """The most resident memory so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def predict(model: 'DeMUL', clips: int, queries: int) -> None:
     """Localise made-up queries in a made-up video, as testing does."""
     import torch
@@ -82,29 +76,25 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     clips, queries = map(int, args.only.split())
     model = MODELS.build(load_config(args.config, args.cfg_options).model).eval()
     predict(model, 64, 2)
-    before, wall, cpu = peak(), time.perf_counter(), time.process_time()
-    predict(model, clips, queries)
-    return {
-        'peak MB': peak() - before,
-        'seconds': time.perf_counter() - wall,
-        'CPU seconds': time.process_time() - cpu,
-    }
+    before = peak_mb()
+    wall, cpu, _ = timed(lambda: predict(model, clips, queries))
+    return {'peak MB': peak_mb() - before, 'seconds': wall, 'CPU seconds': cpu}
 
 
 def run_case(clips: int, queries: int) -> dict[str, float]:
-    """The same in a process of its own."""
+    """Measure a case in a process of its own."""
     command = [sys.executable, __file__, *sys.argv[1:], '--only', f'{clips} {queries}']
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def growth(rows: dict[tuple[int, int], dict[str, float]]) -> list[str]:
-    """How much more the longest video takes than the shortest, for each number of queries."""
+    """How much more the longest video costs than the shortest, for each number of queries."""
     lines = []
     for queries in dict.fromkeys(q for _, q in rows):
         lengths = sorted(clips for clips, q in rows if q == queries)
         first, last = rows[lengths[0], queries], rows[lengths[-1], queries]
-        # A short video may stay below the peak that loading the code left: memory has no ratio.
+        # A short video may not exceed the earlier peak, so memory has no ratio.
         parts = [f'{last["peak MB"] - first["peak MB"]:+.0f} MB']
         parts += [f'{last[k] / first[k]:.2f} x the {k}' for k in last if k != 'peak MB']
         lines.append(

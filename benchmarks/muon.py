@@ -1,4 +1,4 @@
-"""Compare a step of our optimiser with one of torch's Muon beside its AdamW, by processor time.
+"""Compare a step of our optimiser with torch's Muon and AdamW together, by processor time.
 
 Parameters have the shapes of a config's model, gradients are random. Takes no data.
 

@@ -1,4 +1,4 @@
-"""Ways to choose prototypes, and what level 1 finds by them."""
+"""Ways to choose prototypes, and what level 1 finds with them."""
 
 import argparse
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SCALES = ((1, 1), (2, 1), (4, 2), (8, 4), (16, 8))
 
 
 def uniform(moments: Tensor, k: int) -> Tensor:
-    """Means of k equal stretches: what averages a short event away."""
+    """Means of k equal stretches, in which a short event is averaged away."""
     parts = moments[:, :24].tensor_split(k, dim=1)
     return F.normalize(torch.stack([p.mean(1) for p in parts], 1), dim=-1)
 
@@ -44,7 +44,7 @@ def k_means(moments: Tensor, prototypes: Tensor, steps: int) -> Tensor:
 
 
 def ours(steps: int) -> Callable[[Tensor, int], Tensor]:
-    """k-centre seeds and so many steps of k-means: what the index does, with 2."""
+    """k-centre seeds, then ``steps`` of k-means: the way of the index, which takes 2."""
     return lambda moments, k: torch.from_numpy(
         np.stack(select_prototypes(list(moments.numpy()), k, refine_steps=steps))
     )
@@ -67,7 +67,7 @@ def best_scores(queries: Tensor, vectors: Tensor) -> Tensor:
 
 
 def compare_numbers(args: argparse.Namespace) -> None:
-    """How many prototypes trained vectors need."""
+    """Print what level 1 finds of trained vectors by several numbers of prototypes."""
     corpus = EnlargedCorpus(args.videos, 0, args.vectors, args.query_vectors, 0.25)
     queries = torch.from_numpy(corpus.truth(args.queries).vectors)
     scores: dict[int | None, list[Tensor]] = {k: [] for k in (None, *args.num_prototypes)}
@@ -87,7 +87,7 @@ def compare_numbers(args: argparse.Namespace) -> None:
 
 
 def compare_ways(args: argparse.Namespace) -> None:
-    """What each way to choose them finds of synthetic videos."""
+    """Print what level 1 finds of synthetic videos by each way to choose prototypes."""
     corpus = SyntheticCorpus(args.videos, 0, 128, clips=24, scales=SCALES)
     blocks = [corpus.arrays(i) for i in range(args.videos // BLOCK)]
     moments = torch.from_numpy(np.concatenate([b[0] for b in blocks]))

@@ -1,12 +1,11 @@
-"""Compare ways to choose the event prototypes by which level 1 finds a video.
+"""Compare ways to choose the prototypes by which level 1 finds a video.
 
-Videos of 24 clips and 65 moments with 2 to 5 long events and one of a single clip; queries are
-blurred moments, of any scale or of the short event. Counted is how many of 200 candidates, found
-by the prototypes alone, are right.
+Synthetic videos have 24 clips and 65 moments, with 2 to 5 long events and one of a single clip;
+queries are blurred moments, of any scale or of the short event. The tables show how often the right
+video, and the best ten of exact search, are among the 200 that prototypes alone find.
 
-With trained vectors, for numbers of prototypes instead of ways to choose them: how many of exact
-search's best 200 videos are among the 200, 800 and 3,200 that prototypes find, in a corpus enlarged
-by distractors.
+With --vectors numbers of prototypes are compared instead: how many of the best 200 videos of exact
+search are among the 200, 800 and 3,200 that prototypes find, in a corpus enlarged by distractors.
 
 Examples:
     python benchmarks/prototypes.py

@@ -1,8 +1,8 @@
 """Measure searches through the server: alone, and several at once.
 
-The library has made-up videos with a vector every second and subtitles; sentences are encoded by
-the packaged MiniLM, each a new one. What is timed is a whole request of REST, from a process of
-its own, over the loopback.
+The library has made-up videos with subtitles and a vector every second; each sentence is a new one,
+encoded by the packaged MiniLM. Whole REST requests over the loopback are timed, with the server in
+a process of its own.
 
 Examples:
     python benchmarks/serving.py
@@ -31,10 +31,10 @@ river street dances laughs cuts bread bicycle window tree climbs throws ball gui
 def main() -> None:
     parser = tool_parser(__doc__)
     parser.add_argument('--videos', type=int, default=10_000)
-    parser.add_argument('--frames', type=int, default=20, help='of each video')
-    parser.add_argument('--together', type=int, nargs='+', default=[1, 10], help='at once')
-    parser.add_argument('--searches', type=int, default=200, help='of each number at once')
-    parser.add_argument('--library', help='made there, or used as it is (default: temporary)')
+    parser.add_argument('--frames', type=int, default=20, help='frames of each video')
+    parser.add_argument('--together', type=int, nargs='+', default=[1, 10], help='searches at once')
+    parser.add_argument('--searches', type=int, default=200, help='timed for each number at once')
+    parser.add_argument('--library', help='its folder, made if missing (default: temporary)')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(args.library or folder).resolve()
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(port: int, together: int, searches: int, server: Any) -> str:
-    """A row of the table; ``server`` tells its processor time."""
+    """A row of the table; ``server`` sends its processor time on request."""
     import numpy as np
 
     draw = random.Random(together)
@@ -93,7 +93,7 @@ def measure(port: int, together: int, searches: int, server: Any) -> str:
 
 
 class Sentences:
-    """An encoder that sees nothing: pictures are made up."""
+    """A sentence encoder; the vectors of pictures are made up."""
 
     name = fingerprint = 'minilm'
 
@@ -120,7 +120,7 @@ class Sentences:
 
 
 def make_library(home: Path, videos: int, frames: int) -> None:
-    """Files without content, of which a library is told what is to be seen in them."""
+    """Make a library of empty files with made-up vectors and subtitles."""
     import numpy as np
 
     from demul_mm.app import library, video_model
@@ -148,19 +148,19 @@ def make_library(home: Path, videos: int, frames: int) -> None:
         raise ValueError(f'no library could be made: {report.broken[0]}')
 
 
-def serve(home: Path, tell: Any) -> None:
-    """In a process of its own; tells its port, then its processor time whenever it is asked."""
+def serve(home: Path, pipe: Any) -> None:
+    """Serve the library; send the port, and then the processor time on each request."""
     from demul_mm.server import run
     from demul_mm.server.service import Service
 
     def answer() -> None:
         while True:
-            tell.recv()
-            tell.send(time.process_time())
+            pipe.recv()
+            pipe.send(time.process_time())
 
     threading.Thread(target=answer, daemon=True).start()
     service = Service(home / 'library', Sentences)
-    run.serve(service, '127.0.0.1', 0, None, lambda url: tell.send(url.rsplit(':')[2].strip('/')))
+    run.serve(service, '127.0.0.1', 0, None, lambda url: pipe.send(url.rsplit(':')[2].strip('/')))
 
 
 if __name__ == '__main__':

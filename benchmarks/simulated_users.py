@@ -1,4 +1,4 @@
-"""Users who say which of the moments they are shown is like the one they want."""
+"""Simulated users who give feedback on the moments that they are shown."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ from demul_mm.structures import Moment, pairwise_iou
 Similar = Callable[[Asked, list[Moment]], list[Moment]]
 
 
-class Likeness:
-    """How like what is wanted the captions of shown moments are.
+class NearestCaption:
+    """A user who likes the shown moment whose caption is nearest to the query, if any is near.
 
     Args:
         trained: with the captions.
-        minimum: least likeness of a caption to the query.
+        minimum: least similarity of a caption and the query.
     """
 
     def __init__(self, trained: Trained, minimum: float = 0.6) -> None:
@@ -43,7 +43,7 @@ class Likeness:
         self._meaning = torch.cat(parts)
 
     def caption(self, moment: Moment) -> str | None:
-        """Of the annotated moment that this one overlaps most."""
+        """The caption of the annotated moment that this one overlaps most, if by enough."""
         rows = self.captions[moment.video_id]
         spans = torch.tensor([span for _, span in rows])
         iou = pairwise_iou(torch.tensor([[moment.start, moment.end]]), spans)[0]
@@ -54,7 +54,6 @@ class Likeness:
         return self._meaning[self._place[text]]
 
     def __call__(self, asked: Asked, shown: list[Moment]) -> list[Moment]:
-        """The shown moment whose caption is nearest, if any is near."""
         wanted = self.meaning(asked.text)
         found = []
         for moment in shown:
@@ -104,11 +103,11 @@ def users_of(
     disliked: Sequence[float] | None,
     fused: float | None,
 ) -> list[tuple[str, Similar, FeedbackWeights]]:
-    """Each kind of user, with what the search makes of what is said; None: as it is searched."""
+    """Each kind of user with the weights of its feedback; None: those that searches use."""
     liked = [FeedbackWeights.liked] if liked is None else liked
     disliked = [FeedbackWeights.disliked] if disliked is None else disliked
     fused = FeedbackWeights.fused if fused is None else fused
-    nearest = Likeness(trained)
+    nearest = NearestCaption(trained)
     return [
         ('paging', nothing, FeedbackWeights(0, 0, 0)),
         *((f'no, {no:g}', nothing, FeedbackWeights(0, no, fused)) for no in disliked),

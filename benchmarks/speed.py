@@ -1,8 +1,8 @@
 """How fast one machine is: products, the demo's backbone, training, testing, searching.
 
-A row for the precision that 'auto' chooses, and one for the other of float32 and bfloat16. Rows of
-other processors stay in the file, and all text below the table; those of this one are replaced.
-Takes no data.
+Writes a row for the precision that 'auto' chooses and one for the other of float32 and bfloat16.
+Earlier rows of this processor are replaced; those of others, and all text below the table, stay.
+Needs no data.
 
 Examples:
     OMP_WAIT_POLICY=PASSIVE python benchmarks/speed.py
@@ -18,11 +18,11 @@ from demul_mm.files import write_atomically
 
 ABOUT = """# Speed by kind of processor
 
-`OMP_WAIT_POLICY=PASSIVE python benchmarks/speed.py` measures the machine that it runs on, and puts
-its rows in the place of those that it had. `auto` is what the configs say: bfloat16 where the
-hardware multiplies it, float32 elsewhere (`demul_mm/precision.py`). A precision that the hardware
-has to imitate is measured on products alone. On CPUs one thread works and the processor's seconds
-count, so that what else runs does not; `testing` leaves out reading features from the disk.
+`OMP_WAIT_POLICY=PASSIVE python benchmarks/speed.py` measures the machine that it runs on, and
+replaces the rows of that machine. `auto` is what the configs use: bfloat16 where the hardware
+multiplies it, float32 elsewhere (`demul_mm/precision.py`). A precision that the hardware has to
+imitate is measured on products alone. On CPUs one thread is used and processor time is measured,
+which does not depend on other load; `testing` leaves out reading features from the disk.
 
 - product, convolution: of 512 x 512 matrices; 3 x 3, 64 to 64 channels, 56 x 56, 8 pictures
 - backbone: a step forward and back of `ClipCNN`, 96 clips of 4 frames of 64 x 64

@@ -1,4 +1,4 @@
-"""What the table of speeds measures of one machine."""
+"""Measures one machine for the table of speeds."""
 
 import argparse
 import platform
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 from corpus_data import SyntheticCorpus
-from gpu_check.lab import FULL, WORDS, Lab, commit
+from gpu_check.lab import FULL, WORDS, Lab
+from measuring import commit
 from torch.nn.functional import conv2d
 
 from demul_mm.models.backbones import ClipCNN, TransformersLM
@@ -19,7 +20,7 @@ SIZES = FULL._replace(videos=24, clips=64, batch=8)
 
 
 def processor(device: torch.device) -> str:
-    """The name of the processor, and what it is capable of."""
+    """The name of the processor, and its instruction set or capability."""
     if device.type == 'cuda':
         major, minor = torch.cuda.get_device_capability()
         return f'{torch.cuda.get_device_name()}, capability {major}.{minor}'
@@ -31,7 +32,7 @@ def processor(device: torch.device) -> str:
 
 
 def products(lab: Lab, dtype: torch.dtype, repeats: int) -> dict[str, float]:
-    """Billions of operations a second."""
+    """Billions of operations a second of matrix product and convolution."""
     a = torch.randn(512, 512, device=lab.device, dtype=dtype)
     x = torch.randn(8, 64, 56, 56, device=lab.device, dtype=dtype)
     weight = torch.randn(64, 64, 3, 3, device=lab.device, dtype=dtype)
@@ -46,7 +47,7 @@ def products(lab: Lab, dtype: torch.dtype, repeats: int) -> dict[str, float]:
 
 
 def model_speeds(lab: Lab, precision: str, repeats: int) -> dict[str, float]:
-    """Of the backbone, training, the language model and testing."""
+    """Speeds of the backbone, training, the language model and testing."""
     backbone = ClipCNN().to(lab.device)
     clips = torch.randint(0, 256, (96, 3, 4, 64, 64), dtype=torch.uint8, device=lab.device)
 
@@ -77,7 +78,7 @@ def model_speeds(lab: Lab, precision: str, repeats: int) -> dict[str, float]:
 
 
 def search_ms(lab: Lab, folder: Path, repeats: int) -> float:
-    """One query in an exact index, which is searched on the CPU."""
+    """Milliseconds of a query in an exact index, which is searched on the CPU."""
     corpus = SyntheticCorpus(2000, seed=0, dim=128)
     index = INDEXES.build(dict(type='ExactIndex', path=folder))
     index.build(corpus)

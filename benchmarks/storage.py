@@ -1,8 +1,8 @@
 """Compare how two checkouts keep an index: speed, size and recall, in turns on one machine.
 
-Each checkout runs in processes of its own, one after the other, so that both meet the same
-neighbours; the table shows medians over the rounds and their ratio. Corpora are synthetic, those
-of corpus_data.py, with 29 moments a video.
+Checkouts run in processes of their own, in turns, so that other load on the machine affects all
+alike; the table shows medians over the rounds and the ratio of the last to the first. Corpora are
+synthetic (corpus_data.py), with 29 moments a video.
 
 Examples:
     git worktree add ../before COMMIT
@@ -14,17 +14,15 @@ Examples:
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import peak_mb, percentiles, timed
 
 from demul_mm.cli import run_tool, tool_parser
 
@@ -55,13 +53,6 @@ NAMES = {
 }
 
 
-def timed(action: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Seconds, seconds of processor time, and what the action returned."""
-    start, cpu = time.perf_counter(), time.process_time()
-    value = action()
-    return time.perf_counter() - start, time.process_time() - cpu, value
-
-
 def searches(
     index: Any, vectors: np.ndarray, size: int, count: int, name: str, mode: str = 'fast'
 ) -> dict[str, float]:
@@ -71,16 +62,16 @@ def searches(
         np.take(vectors, range(i, i + size), 0, mode='wrap') for i in range(0, count * size, size)
     ]
     runs = [timed(lambda part=part: index.search(part, mode=mode)) for part in parts]
-    wall, cpu = (1000 * np.array(column) for column in list(zip(*runs))[:2])
+    wall, cpu = (percentiles(column) for column in list(zip(*runs))[:2])
     return {
-        f'{name}_p50_ms': float(np.percentile(wall, 50)),
-        f'{name}_p95_ms': float(np.percentile(wall, 95)),
-        f'{name}_cpu_ms': float(np.percentile(cpu, 50)),
+        f'{name}_p50_ms': wall['p50'],
+        f'{name}_p95_ms': wall['p95'],
+        f'{name}_cpu_ms': cpu['p50'],
     }
 
 
 def measure(size: int, repeats: int, root: Path) -> dict[str, float]:
-    """One round of the checkout that this process runs."""
+    """Measure the checkout whose code this process runs."""
     from corpus_data import SyntheticCorpus
 
     from demul_mm.index import FaissIndex, MomentIndex, VideoEntry
@@ -111,13 +102,13 @@ def measure(size: int, repeats: int, root: Path) -> dict[str, float]:
     gone = [e.video_id for e in new]
     result['remove_s'], result['remove_cpu_s'], _ = timed(lambda: index.remove(gone))
     result['compact_s'], result['compact_cpu_s'], _ = timed(index.compact)
-    result['memory_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    result['memory_mb'] = peak_mb()
     return result
 
 
 def main() -> None:
     parser = tool_parser(__doc__)
-    parser.add_argument('checkouts', type=Path, nargs='+', help='folders, the first for reference')
+    parser.add_argument('checkouts', type=Path, nargs='+', help='folders; first: the reference')
     parser.add_argument('--size', type=int, default=10_000, help='videos (default 10,000)')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument(

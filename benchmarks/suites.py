@@ -11,11 +11,11 @@ from demul_mm.cli import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINES = ('full', 'dual_encoder', 'plain_detector')
-# What changes no ranking is in no suite.
+# Without what changes no ranking, and what applies to other recipes only.
 RANKING = tuple(
     name for name in ABLATIONS if name not in ('no_calibration', *WHOLE_ONLY, *TEXT_ONLY)
 )
-# Beside what the method claims: on the films alone.
+# Not about what the method claims: on the rendered films alone.
 FURTHER = ('adamw', 'hard_mining', 'sparse_map', 'two_stage')
 MAIN = (*BASELINES[1:], 'no_fusion', 'words_only', 'no_private', 'cls_only', 'no_quality')
 SIMULATED = {'features': str(ROOT / 'configs' / '_base_' / 'features' / 'simulated.py')}
@@ -42,11 +42,11 @@ class Variant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What its results are called on the disk."""
+        """The name of its folder of results."""
         return '_'.join(filter(None, (self.config.stem, self.ablation)))
 
     def load(self, options: Mapping[str, Any], work_dir: str) -> Config:
-        """Read the config, with options and then with what the ablation changes."""
+        """Read the config, and apply the options and then the ablation."""
         config = load_config(str(self.config), options, work_dir)
         ablate(config, ABLATIONS[self.ablation] if self.ablation else {})
         return config

@@ -1,4 +1,4 @@
-"""A trained model with an index of its videos, for the benchmarks that ask it things."""
+"""A trained model with an index of its videos, for the benchmarks that search with it."""
 
 import argparse
 import copy
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
 
 class JoinedVideos:
-    """The videos of several sources, in turn.
+    """The videos of several sources, one source after another.
 
     Args:
         sources: without a video in common.

@@ -1,7 +1,7 @@
-"""Show what the semantic memory of the train split does at search, at several weights.
+"""Measure search with the semantic memory of the train split, at several weights.
 
-The corpus is encoded once; every query is then drawn towards the moments of the train split whose
-captions resemble it, as strongly as each weight says (0: not at all), and searched.
+The corpus is encoded once. For each weight, every query is moved towards the moments of the train
+split whose captions resemble it (0: not at all), and searched.
 
 Examples:
     python benchmarks/ablations.py configs/demul_demo.py transfer work_dirs/transfer.py
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def neighbours(trained: 'Trained') -> str:
-    """How many queries the memory has something to say about."""
+    """How many queries have a similar caption in the memory."""
     from demul_mm.retrieval import encode_queries
 
     memory = trained.model.memory

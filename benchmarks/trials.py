@@ -1,4 +1,4 @@
-"""Trainings of the benchmarks: of all folds, or short ones that tell cost and learning rate."""
+"""Trainings for the benchmarks: cross-validations, and short ones for cost and learning rate."""
 
 import argparse
 import json
@@ -16,8 +16,8 @@ from demul_mm.cli.parser import Listed
 from demul_mm.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where no GPU computes, a busy machine does not count: one process does all, and its own time is
-# logged beside that of the clock.
+# For CPUs: one process does everything and logs its processor time, which other programs on the
+# machine do not change.
 PROCESS_COST = {
     'default_hooks.timer.type': 'ProcessCostHook',
     'train_dataloader.num_workers': 0,
@@ -36,7 +36,7 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
 def cross_validate(
     config: str, folder: Path, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Train and test the folds of a config, or go on with it; its report.
+    """Train and test the folds of a config, or resume that; return the report.
 
     Raises:
         ChildProcessError: it failed.
@@ -57,11 +57,11 @@ class Block(NamedTuple):
     """Iterations that were logged together."""
 
     iterations: int
-    seconds: float  # of each, with loading: of the processor where that was logged
+    seconds: float  # an iteration, with loading; of the processor where that was logged
 
 
 def blocks(run: Path) -> list[Block]:
-    """Of a training, without validation."""
+    """The logged blocks of a training, without validation."""
     rows = {row['iter']: row for row in read_scalars(run) if 'loss' in row}
     found, before = [], 0
     for iteration, row in sorted(rows.items()):
@@ -84,29 +84,29 @@ def training_cost(runs: Sequence[Path]) -> dict[str, float]:
 def train(
     config: str, folder: Path, epochs: int, fold: int, seed: int, options: Mapping[str, Any]
 ) -> bool:
-    """Train on a fold's training videos and validate once at the end, on those it holds out.
+    """Train on a fold's training videos and validate once at the end, on its held-out videos.
 
-    The test videos are not read. A training that is finished is not repeated, unless its settings
-    or its seed were others; one that is not, begins anew.
+    The test videos are not read. A finished training with the same settings and seed is not
+    repeated; an unfinished one starts again.
 
     Returns:
-        Whether it came to its end. False: it has diverged.
+        True if it finished, False if it diverged.
 
     Raises:
-        ChildProcessError: it ended otherwise.
+        ChildProcessError: it failed for another reason.
     """
     changes = {**options, 'train_cfg.max_epochs': epochs, 'train_cfg.val_begin': epochs}
     changes |= {f'{part}_dataloader.dataset.folds.test': fold for part in ('train', 'val', 'test')}
     settings = load_config(config, changes)
     settings.work_dir = None
-    told = {'seed': seed, 'settings': settings.pretty_text}
+    wanted = {'seed': seed, 'settings': settings.pretty_text}
     finished = folder / 'finished.json'
     if finished.is_file():
         found = json.loads(finished.read_text())
-        if found == {**told, 'diverged': found['diverged']}:
+        if found == {**wanted, 'diverged': found['diverged']}:
             return not found['diverged']
     if folder.exists():
-        shutil.rmtree(folder)  # what was logged there is of another one
+        shutil.rmtree(folder)  # its logs are of another training
     folder.mkdir(parents=True)
     command = [sys.executable, str(ROOT / 'tools/train.py'), config, '--work-dir', str(folder)]
     command += ['--seed', str(seed), *command_options(changes)]
@@ -120,17 +120,18 @@ def train(
         raise ChildProcessError(f'{shlex.join(command)} ended with {code}; {path} ends:\n{end}')
     for checkpoint in folder.glob('*.pth'):
         checkpoint.unlink()
-    write_atomically(finished, json.dumps({'diverged': diverged, **told}, indent=1) + '\n')
+    write_atomically(finished, json.dumps({'diverged': diverged, **wanted}, indent=1) + '\n')
     return not diverged
 
 
 def epochs_for(seconds: float, folder: Path, config: str, *settings: Any) -> int:
-    """How many epochs take about so long.
+    """How many epochs take about so many seconds.
 
-    One is trained; its first iterations, which also read the sentences, count once.
+    One epoch is trained. Its first iterations are slower, since they also encode the sentences;
+    they are counted once.
 
     Raises:
-        ValueError: it has diverged.
+        ValueError: training has diverged.
     """
     if not train(config, folder, 1, *settings):
         raise ValueError(f'{config} has diverged in its first epoch: see {folder / "train.log"}')
@@ -141,7 +142,7 @@ def epochs_for(seconds: float, folder: Path, config: str, *settings: Any) -> int
 
 
 def validated(folder: Path, metric: str) -> float:
-    """The metric on the videos that were held out."""
+    """The metric at the last validation, on the held-out videos."""
     rows = [row for row in read_scalars(folder) if metric in row]
     if not rows:
         raise ValueError(f'validation in {folder} does not measure {metric}')

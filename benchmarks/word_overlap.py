@@ -1,10 +1,11 @@
 """Find moments and videos by shared words alone: the bar for videos that are read as text.
 
 Clips and queries are compared by TF-IDF, whose document frequencies are those of the clips. The
-likeness of clips to a query is smoothed, and a window is as good as the sum of what its clips stand
-above the video's mean, divided by the square root of its length; of windows that overlap by more
-than half, the best is kept. A video is as good as its best clip, or as its whole text, by TF-IDF or
-by the BM25 that an index adds to vectors. Nothing is learned from any query: there are no folds.
+similarity of clips and a query is smoothed; the score of a window is the sum of what its clips have
+above the video's mean, divided by the square root of its length, and of windows that overlap by
+more than half the best is kept. The score of a video is that of its best clip, or that of its whole
+text, by TF-IDF or by the BM25 that an index adds to vectors. Nothing is learned from any query:
+there are no folds.
 
 Examples:
     python benchmarks/word_overlap.py configs/demul_qvhighlights_captions_cv.py \\
@@ -67,13 +68,13 @@ class WordOverlap:
         self.bm25 = WordIndex.of(whole)
 
     def in_video(self, query: str, video_id: str) -> np.ndarray:
-        """Likeness of a query and each clip of a video: ``(T,)``."""
+        """Similarity of a query and each clip of a video: ``(T,)``."""
         place = self.videos[video_id]
         own = self.clips[self.first[place] : self.first[place + 1]]
         return (own @ self.of_clips.transform([query]).T).toarray()[:, 0]
 
     def of_all(self, query: str) -> dict[str, np.ndarray]:
-        """Likeness of a query and each video ``(V,)``, by the way of telling it."""
+        """Similarity of a query and each video ``(V,)``, by each way to compare them."""
         clips = (self.clips @ self.of_clips.transform([query]).T).toarray()[:, 0]
         whole = (self.whole @ self.of_videos.transform([query]).T).toarray()[:, 0]
         return {
@@ -84,22 +85,22 @@ class WordOverlap:
 
 
 class Windows(NamedTuple):
-    """Windows over clips, and how good each is."""
+    """Windows over clips, and their scores."""
 
     spans: np.ndarray  # (N, 2) clips
     scores: np.ndarray  # (N,)
 
 
-def rate_windows(likeness: np.ndarray) -> Windows:
-    """All windows over the clips of a video whose likeness to a query is ``(T,)``."""
+def rate_windows(similarity: np.ndarray) -> Windows:
+    """All windows over the clips of a video, from their similarity to a query ``(T,)``."""
     reach = int(3 * SIGMA)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)
-    padded = np.pad(likeness, reach, mode='edge')
+    padded = np.pad(similarity, reach, mode='edge')
     smoothed = np.convolve(padded, kernel / kernel.sum(), mode='valid')  # (T,)
     above = np.r_[0, np.cumsum(smoothed - smoothed.mean())]
     spans, scores = [], []
-    for length in (length for length in LENGTHS if length <= len(likeness)):
-        start = np.arange(len(likeness) - length + 1)
+    for length in (length for length in LENGTHS if length <= len(similarity)):
+        start = np.arange(len(similarity) - length + 1)
         spans.append(np.stack([start, start + length], 1))
         scores.append((above[length:] - above[:-length]) / math.sqrt(length))
     return Windows(np.concatenate(spans), np.concatenate(scores))
@@ -107,21 +108,20 @@ def rate_windows(likeness: np.ndarray) -> Windows:
 
 def best_windows(windows: Windows) -> Windows:
     """The best that overlap by no more than half, best first."""
-    order = np.argsort(-windows.scores, kind='stable')
-    kept: list[int] = []
-    while len(order) and len(kept) < MAX_WINDOWS:
-        kept.append(int(order[0]))
-        best, others = windows.spans[order[0]], windows.spans[order]
-        inter = np.minimum(best[1], others[:, 1]) - np.maximum(best[0], others[:, 0])
-        hull = np.maximum(best[1], others[:, 1]) - np.minimum(best[0], others[:, 0])
-        order = order[inter.clip(min=0) / hull <= 0.5]
-    return Windows(windows.spans[kept], windows.scores[kept])
+    import torch
+
+    from demul_mm.structures.nms import MomentNMS
+
+    spans, scores = (torch.from_numpy(part).double()[None] for part in windows)
+    suppress = MomentNMS(iou_thr=0.5, max_keep=MAX_WINDOWS)
+    spans, scores, valid, _ = suppress(spans, scores, torch.ones_like(scores, dtype=torch.bool))
+    return Windows(spans[valid].numpy(), scores[valid].numpy())
 
 
-def clip_texts(told: Sequence['Subtitle'], duration: float, seconds: float) -> list[str]:
+def clip_texts(subtitles: Sequence['Subtitle'], duration: float, seconds: float) -> list[str]:
     """What is said in each clip of a video; a text is in all clips that it touches."""
     clips: list[list[str]] = [[] for _ in range(max(1, math.ceil(duration / seconds)))]
-    for one in told:
+    for one in subtitles:
         for clip in clips[int(one.start / seconds) : math.ceil(one.end / seconds)]:
             clip.append(one.text)
     return [' '.join(clip) for clip in clips]
@@ -147,9 +147,9 @@ def video_recall(
     ranks: dict[str, list[float]] = {}
     for entry in entries:
         own = words.videos[entry['video_id']]
-        for how, likeness in words.of_all(entry['query']).items():
-            order = np.argsort(-likeness, kind='stable')
-            rank = int(np.flatnonzero(order == own)[0]) if likeness[own] > 0 else math.inf
+        for how, similarity in words.of_all(entry['query']).items():
+            order = np.argsort(-similarity, kind='stable')
+            rank = int(np.flatnonzero(order == own)[0]) if similarity[own] > 0 else math.inf
             ranks.setdefault(how, []).append(rank)
     return {
         how: {f'VR/R@{k}': 100 * float(np.mean(np.array(rank) < k)) for k in TOPK}
@@ -167,9 +167,11 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     entries = read_entries(config)
     durations = {entry['video_id']: entry['duration'] for entry in entries}
-    told = {one.video_id: one.subtitles for one in read_timed_text(args.texts, args.clip_seconds)}
+    subtitles = {
+        one.video_id: one.subtitles for one in read_timed_text(args.texts, args.clip_seconds)
+    }
     clips = {
-        video_id: clip_texts(told.get(video_id, ()), duration, args.clip_seconds)
+        video_id: clip_texts(subtitles.get(video_id, ()), duration, args.clip_seconds)
         for video_id, duration in durations.items()
     }
     words = WordOverlap(clips)

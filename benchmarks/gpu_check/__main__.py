@@ -1,7 +1,7 @@
-"""Whether DeMUL trains and finds on a GPU what it does on a CPU, how fast, and where it waits.
+"""Check that DeMUL trains and predicts on a GPU as on a CPU, how fast, and where it waits.
 
-Needs no network and no data. Every section is tried by itself: one that fails is reported, and the
-others go on; the exit code is then 1. With ``--device cpu --quick`` it is a test of itself.
+Needs no network and no data. A section that fails is reported and the others go on; the exit code
+is then 1. ``--device cpu --quick`` tests the check itself.
 
 Examples:
     python benchmarks/gpu_check --out work_dirs/gpu
@@ -12,6 +12,7 @@ Examples:
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from lab import Lab
     from sections import Rows
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where measuring.py is
+
 
 def environment(lab: 'Lab') -> dict[str, str]:
-    """What the figures belong to."""
+    """The device, versions and commit of the figures."""
     import torch
-    from lab import commit
+    from measuring import commit
 
     from demul_mm.precision import choose_precision
 
@@ -40,7 +43,7 @@ def environment(lab: 'Lab') -> dict[str, str]:
 
 
 def attempt(check: Callable[['Lab', 'Rows'], None], lab: 'Lab') -> dict:
-    """What a section found, and how it ended: 'ok', 'skipped: ...' or 'FAILED: ...'."""
+    """The rows of a section, and how it ended: 'ok', 'skipped: ...' or 'FAILED: ...'."""
     import torch
     from sections import Skipped
 
@@ -86,7 +89,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def sections_of(args: argparse.Namespace) -> dict[str, Callable[['Lab', 'Rows'], None]]:
-    """What is asked for, and can be done here."""
+    """The sections of ``--only``, or all.
+
+    Raises:
+        ValueError: there is no GPU, or no section of that name.
+    """
     import agreement  # noqa: F401  each of the three lists its sections
     import learning  # noqa: F401
     import throughput  # noqa: F401

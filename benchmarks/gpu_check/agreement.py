@@ -1,4 +1,4 @@
-"""What a GPU computes is what a CPU computes."""
+"""A GPU computes the same as a CPU."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -45,7 +45,7 @@ def encodings(lab: Lab, rows: Rows) -> None:
 @section
 @exact_products()
 def losses(lab: Lab, rows: Rows) -> None:
-    """Losses and gradients of a batch, CPU in float32 against device, in the precisions it has."""
+    """Losses and gradients of a batch: CPU in float32 against device in float32 and 'auto'."""
     for method in METHODS:
         batch = lab.batch(lab.sizes.batch, method)
         expected, gradient = losses_and_gradient(

@@ -1,7 +1,6 @@
-"""What the check for GPUs works with: made-up videos, and models, batches and steps on a device."""
+"""Made-up videos, and models, batches and timing on a device, for the check of GPUs."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -64,7 +63,7 @@ log_level = 'ERROR'
 model = dict(streams=dict(visual=dict(in_dim={dim})))
 del dataset, load, augment, resample, some, pack
 """
-# What the recipe leaves out of the method. The memory takes part for its ring of moments.
+# The parts of the method that the default recipe leaves out.
 WHOLE = dict(
     decoupler=dict(private_dim=64),
     neck=dict(stages=('sentence', 'phrases', 'words'), cells_talk=False),
@@ -78,7 +77,7 @@ WIDTH = 128  # of the recipe
 
 
 class Sizes(NamedTuple):
-    """How much is measured."""
+    """The sizes of what is measured."""
 
     videos: int
     clips: int
@@ -100,7 +99,7 @@ QUICK = Sizes(8, 32, 32, 2, 4, (4,), (), 256, 4, 32, 2000)
 
 
 def make_videos(folder: Path, count: int, rows: int, dim: int, seed: int = 0) -> None:
-    """Videos whose features hold the words of their sentences under noise; a fourth for ``val``."""
+    """Write videos whose features encode their sentences' words in noise; a fourth is ``val``."""
     rng = np.random.default_rng(seed)
     code = {word: rng.standard_normal(dim) for words in WORDS for word in words}
     (folder / 'features').mkdir(parents=True)
@@ -125,7 +124,7 @@ def make_videos(folder: Path, count: int, rows: int, dim: int, seed: int = 0) ->
 
 
 def widen(node: Any, width: int) -> None:
-    """Set every width of a model's config that is the recipe's."""
+    """Replace the recipe's width everywhere in a model's config."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ('dim', 'shared_dim') and value == WIDTH:
@@ -141,8 +140,8 @@ class Lab:
 
     Args:
         folder: an empty one.
-        device: to check.
-        sizes: how much is measured.
+        device: that is checked.
+        sizes: of what is measured.
     """
 
     dim = 256  # of the features
@@ -151,14 +150,14 @@ class Lab:
         self.folder, self.sizes = folder, sizes
         self.device = torch.device(device)
         self.on_gpu = self.device.type == 'cuda'
-        # What else runs on a CPU does not count.
+        # On a CPU other load must not count.
         self.clock = time.perf_counter if self.on_gpu else time.process_time
         make_videos(folder / 'data', sizes.videos, sizes.clips, self.dim)
         self._datasets: dict[str, Any] = {}
         init_default_scope('demul_mm')
 
     def config(self, method: str, width: int | None = None, epochs: int = 1) -> Config:
-        """The config of a method; training in it reads the made-up videos."""
+        """The config of a method, with the made-up videos as its data."""
         name = method.split()[0]
         path = self.folder / f'{name}_{epochs}.py'
         workers = 2 if self.on_gpu else 0
@@ -198,12 +197,12 @@ class Lab:
         return AutocastOptimWrapper(optimizer, dtype=precision, clip_grad=dict(max_norm=1.0))
 
     def wait(self) -> None:
-        """Until the device has done all that it was asked for."""
+        """Wait until the device has finished."""
         if self.on_gpu:
             torch.cuda.synchronize()
 
     def seconds(self, action: Callable[[], Any], repeats: int = 1, warm: int = 1) -> float:
-        """Of one call, on average; on a CPU those of the processor."""
+        """Mean seconds of a call; on a CPU processor time."""
         for _ in range(warm):
             action()
         self.wait()
@@ -256,12 +255,3 @@ def losses_and_gradient(
     sum(losses.values()).backward()
     gradients = [p.grad.flatten().double().cpu() for p in model.parameters() if p.grad is not None]
     return {name: float(loss.detach()) for name, loss in losses.items()}, torch.cat(gradients)
-
-
-def commit() -> str:
-    """The commit that is measured, as git tells."""
-    try:
-        git = ['git', '-C', str(ROOT), 'describe', '--always', '--dirty']
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return 'unknown'

@@ -1,4 +1,4 @@
-"""Training: it learns, waits for nothing, and is repeatable."""
+"""Training: it learns, never waits for the GPU, and is repeatable."""
 
 import time
 import traceback
@@ -39,7 +39,7 @@ def training(lab: Lab, rows: Rows) -> None:
 
 
 class Watch(Hook):
-    """What a run waits for: seconds of each step, and from one to the next."""
+    """Notes when each step of a run begins and ends."""
 
     priority = 'LOWEST'
 

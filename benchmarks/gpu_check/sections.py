@@ -1,4 +1,4 @@
-"""What the sections of the check share: how they are listed, and how they say what is off."""
+"""What the sections of the check share: the list of them, and how they report differences."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ class Skipped(Exception):
 
 
 def section(function: Callable[[Lab, Rows], None]) -> Callable[[Lab, Rows], None]:
-    """A part of the check: fills rows, and raises AssertionError where a law does not hold."""
+    """Register a part of the check: it fills rows, and raises AssertionError on a failure."""
     SECTIONS[function.__name__] = function
     return function
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """float32 without TF32, which has a mantissa of 10 bits."""
+    """Compute float32 products without TF32, whose mantissa has 10 bits."""
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
@@ -36,7 +36,7 @@ def exact_products() -> Iterator[None]:
 
 
 def bound(rows: Rows, name: str, value: float, limit: float) -> None:
-    """Note how far something is off, and refuse more than ``limit``."""
+    """Note a difference; raise AssertionError if it exceeds ``limit``."""
     rows[name] = {'off by': f'{value:.1e}', 'at most': f'{limit:.0e}'}
     assert value <= limit, f'{name} is off by {value:.2e}, which is more than {limit:.0e}'
 

@@ -1,4 +1,4 @@
-"""How fast a GPU is, and how much memory it takes."""
+"""How fast computations on a GPU are, and how much memory they take."""
 
 from collections.abc import Callable
 from functools import partial
@@ -120,7 +120,7 @@ def index(lab: Lab, rows: Rows) -> None:
 
 @section
 def compiling(lab: Lab, rows: Rows) -> None:
-    """Whether ``torch.compile`` of the towers and the pyramid pays."""
+    """Whether ``torch.compile`` of the towers and the pyramid makes training faster."""
     if not lab.on_gpu:
         raise Skipped('needs a GPU')
     model, batch = lab.model(), lab.batch(64)

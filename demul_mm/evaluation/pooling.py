@@ -1,8 +1,9 @@
 """One report of a cross-validation: the queries of all folds together."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,33 @@ from demul_mm.evaluation.rescore import score_entries
 from demul_mm.evaluation.tables import split_floors
 
 Fold = Sequence[PredictionEntry]
+
+
+class FoldRun(NamedTuple):
+    """A run in a work dir of tools/cross_validate.py: its seed, the fold it tests, its folder."""
+
+    seed: int
+    fold: int
+    path: Path
+
+    @property
+    def refit(self) -> bool:
+        """Whether it is a second training, on the held-out videos too."""
+        return self.path.parent.resolve().name == 'refit'
+
+    @property
+    def first_path(self) -> Path:
+        """The folder of the first training, where what was tuned for both lies."""
+        return self.path.parent.resolve().parent / self.path.name if self.refit else self.path
+
+
+def fold_runs(work_dir: Path) -> list[FoldRun]:
+    """The runs in a work dir, by seed and fold; none where there are none."""
+    found = [
+        (re.fullmatch(r'seed_(\d+)_fold_(\d+)', path.name), path)
+        for path in work_dir.glob('seed_*_fold_*')
+    ]
+    return sorted(FoldRun(int(name[1]), int(name[2]), path) for name, path in found if name)
 
 
 def pool(folds: Sequence[Fold]) -> list[PredictionEntry]:

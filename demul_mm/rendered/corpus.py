@@ -1,6 +1,4 @@
-"""Makes the corpus: annotations of its splits, the truth behind them, and the videos."""
-
-from __future__ import annotations
+"""Writes the corpus: annotations of its splits, the truth behind them, and the videos."""
 
 import json
 import multiprocessing
@@ -36,7 +34,7 @@ class CorpusConfig:
         seed: Seed of everything random.
         min_seconds: Shortest video, at least 8 s.
         max_seconds: Longest video.
-        test: Number of test videos, which are of the kind of validation's.
+        test: Number of test videos, drawn as those of validation are.
     """
 
     train: int = 800
@@ -65,7 +63,7 @@ class CorpusConfig:
 
 
 def compose(config: CorpusConfig, split: str, index: int) -> tuple[Script, list[Question]]:
-    """The script and the questions of one video; depends on nothing but the arguments."""
+    """The script and the questions of one video, which follow from the arguments alone."""
     rng = _rng(config, split, index, 0)
     while True:
         script = write_script(
@@ -113,7 +111,7 @@ def annotate(config: CorpusConfig, split: str, index: int) -> tuple[dict, dict]:
 
 
 def _truth(video_id: str, script: Script, questions: list[Question]) -> dict:
-    """What the annotations are derived from, with every actor's place once a second."""
+    """What the annotations are derived from, and where each actor is at every full second."""
     tracks = []
     for pose, here, lit in zip(script.pose, script.here, script.lit):
         tracks.append(
@@ -179,8 +177,9 @@ def render_corpus(
         out_dir: Folder to write: ``train.jsonl``, ``val.jsonl``, ``test.jsonl``,
             ``truth/*.jsonl``, ``videos/`` and ``manifest.json``.
         workers: Processes that render. The result does not depend on it.
-        videos: Whether to render; without it only the annotations are written, in seconds.
-        content: Of :class:`CorpusConfig`.
+        videos: Whether to render the videos, or write the annotations alone.
+        progress: Whether to show progress bars.
+        content: Fields of :class:`CorpusConfig`.
 
     Returns:
         ``out_dir``.
@@ -237,15 +236,9 @@ def _counts(annotations: list[dict]) -> dict:
 
 
 def arguments_of(folder: str | Path) -> dict[str, Any]:
-    """What the corpus in a folder was made with, by the names of :class:`CorpusConfig`.
-
-    It is empty where there is no corpus.
-    """
+    """The :class:`CorpusConfig` of the corpus in a folder as a dict; empty if there is none."""
     path = Path(folder, 'manifest.json')
-    if not path.exists():
-        return {}
-    found = json.loads(read_text(path)).get('arguments', {})
-    return {name: found.get(name, value) for name, value in asdict(CorpusConfig()).items()}
+    return json.loads(read_text(path)).get('arguments', {}) if path.exists() else {}
 
 
 def _check_manifest(out: Path, config: CorpusConfig) -> None:
@@ -253,17 +246,16 @@ def _check_manifest(out: Path, config: CorpusConfig) -> None:
     if not path.exists():
         return
     found = json.loads(read_text(path))
-    version, arguments = found.get('version'), found.get('arguments', {})
-    differing = []
-    for key, now in asdict(config).items():
-        before = arguments.get(key, 0 if key in SPLITS else None)
-        if before != now and (key not in SPLITS or before > now):
-            differing.append(f'{key}={before} (now {now})')
-    if version == FORMAT_VERSION and not differing:
-        return
-    if version != FORMAT_VERSION:
-        differing.insert(0, f'version={version} (now {FORMAT_VERSION})')
-    raise ValueError(
-        f'{out} holds a corpus made with {", ".join(differing)}: '
-        f'give the same arguments to finish it (counts may grow), or another folder'
-    )
+    if found.get('version') != FORMAT_VERSION:
+        differing = [f'version={found.get("version")} (now {FORMAT_VERSION})']
+    else:
+        differing = [
+            f'{key}={before} (now {now})'
+            for key, now in asdict(config).items()
+            if (before := found['arguments'][key]) != now and (key not in SPLITS or before > now)
+        ]
+    if differing:
+        raise ValueError(
+            f'{out} holds a corpus made with {", ".join(differing)}: '
+            f'give the same arguments to finish it (counts may grow), or another folder'
+        )

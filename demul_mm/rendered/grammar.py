@@ -1,7 +1,5 @@
 """Turns questions into English: synonyms, active and passive, and several word orders."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +23,7 @@ SHAPE_WORDS = {
 
 
 class Verb(NamedTuple):
-    """One way to say an action: 'it ...', 'it is ...', 'it has ...'."""
+    """A verb for an action in the forms that follow 'it', 'it is' and 'it has'."""
 
     present: str
     participle: str
@@ -33,7 +31,7 @@ class Verb(NamedTuple):
 
 
 def _verbs(*ways: str) -> tuple[Verb, ...]:
-    """Of 'spins, spinning, spun', each."""
+    """Verbs from texts such as 'spins, spinning, spun'."""
     return tuple(Verb(*way.split(', ')) for way in ways)
 
 
@@ -97,7 +95,7 @@ ORDINALS = {
 
 
 class Grammar:
-    """Realises questions; every choice of words comes from ``rng``."""
+    """Writes questions as sentences; ``rng`` makes every choice of words."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng

@@ -1,6 +1,4 @@
-"""Chooses what to ask about a video, so that each question has exactly one answer in it."""
-
-from __future__ import annotations
+"""Draws the questions about a video, each with exactly one answer in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +9,14 @@ from demul_mm.rendered.script import Script
 from demul_mm.rendered.world import ACTIONS, FPS, Actor, Event, is_held_out
 
 SLACK = 1 * FPS
-"""Frames by which a rival event must miss a temporal relation clearly."""
+"""Frames by which an event must miss a temporal relation so that it clearly does."""
 OVERLAP = 0.7
-"""Share of an event that what happens "while" it does must cover."""
+"""Share of an event that must lie within the anchor for it to happen "while" the anchor does."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a clause says of an event; None where it says nothing.
+    """What a clause says of an event; None for what it leaves out.
 
     ``colour`` and ``shape`` describe the actor, ``other`` the second one of a touch. A touch is
     symmetric: it does not matter which of the two is named first.
@@ -92,7 +90,7 @@ def related(script: Script, found: list[int], relation: str, anchor: Event) -> l
     return clear if clear == near else None
 
 
-def _forms(event: Event, script: Script, rng: np.random.Generator) -> Form:
+def _draw_form(event: Event, script: Script, rng: np.random.Generator) -> Form:
     """A clause about an event, sometimes without its colour or shape."""
     actor = script.actors[event.actor]
     other = None
@@ -115,7 +113,7 @@ def _question(
     kind: str, target: int, script: Script, rng: np.random.Generator, anchors: dict[int, Form]
 ) -> Question | None:
     """A question of a kind about an event, or None where it would not be unambiguous."""
-    form = _forms(script.events[target], script, rng)
+    form = _draw_form(script.events[target], script, rng)
     found = matches(form, script)
     if kind == 'plain':
         return Question(target, form) if found == [target] else None
@@ -125,7 +123,7 @@ def _question(
         rank = found.index(target)
         last = rank == len(found) - 1 and rng.random() < 0.4
         return Question(target, form, ordinal=-1 if last else rank) if rank < 3 or last else None
-    # A relation that decides between several events says more than one that could be dropped.
+    # Rarely a relation that is not needed to tell the event from others.
     if len(found) == 1 and rng.random() < 0.4:
         return None
     for anchor in rng.permutation([a for a in anchors if a not in found]):
@@ -149,7 +147,7 @@ def is_novel(question: Question, script: Script) -> bool:
 
 
 def draw_questions(script: Script, rng: np.random.Generator, novel: bool) -> list[Question]:
-    """Eight to twelve unambiguous questions about different events (fewer if the video has fewer).
+    """Eight to twelve unambiguous questions about different events, or fewer if there are fewer.
 
     ``novel`` prefers events whose combination is held out of training.
     """
@@ -184,7 +182,7 @@ def draw_questions(script: Script, rng: np.random.Generator, novel: bool) -> lis
 
 
 def _weight(event: Event, script: Script, novel: bool) -> float:
-    """Long events are rarer than short ones and are therefore asked about more often."""
+    """How often an event is asked about: long ones more often, since they are rarer."""
     actor = script.actors[event.actor]
     weight = (event.end - event.start) ** 0.5
     return weight * (3.0 if novel and is_held_out(actor.colour, actor.shape, event.action) else 1)

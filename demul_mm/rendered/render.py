@@ -1,7 +1,5 @@
 """Draws a script as frames and writes them as an h264 mp4 file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ PAD = 20
 NOISE_FRAMES = 24
 CHUNK = 64
 MAX_JITTER = 1
-"""The camera is off by at most so many pixels."""
+"""Pixels by which the camera moves at most."""
 
 
 def shape_mask(shape: str, u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:

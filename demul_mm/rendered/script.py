@@ -1,6 +1,4 @@
-"""Writes the script of one video: its cast, and who does what when."""
-
-from __future__ import annotations
+"""Draws the script of one video: its actors, and who does what when."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,4 @@
-"""Lets actors act: draws who does what and when, without collisions, as poses per frame."""
-
-from __future__ import annotations
+"""Draws the actions of actors without collisions, as poses per frame."""
 
 from dataclasses import dataclass, field
 
@@ -241,7 +239,7 @@ class Stage:
 
 
 def _directions(vector: np.ndarray) -> tuple[str, ...]:
-    """The named directions a diagonal way may pass for."""
+    """The named directions that a diagonal movement could be described as."""
     length = float(np.hypot(*vector))
     return tuple(
         name

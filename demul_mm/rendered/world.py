@@ -1,7 +1,5 @@
 """What exists in the rendered world: colours, shapes, actions, actors and events."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 FPS = 8

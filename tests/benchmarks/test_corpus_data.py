@@ -86,9 +86,9 @@ def test_truth_names_the_videos_of_the_corpus(corpus: EnlargedCorpus) -> None:
         entry = entries[video_id]
         best = int(np.argmax(entry.moments @ vector))
         np.testing.assert_allclose(entry.spans[best], span)
-    likeness = corpus.likeness(5)
-    assert {key.split()[0] for key in likeness} == {'real', 'made'}
-    assert all(-1 <= value <= 1.001 for value in likeness.values())
+    quantiles = corpus.score_quantiles(5)
+    assert {key.split()[0] for key in quantiles} == {'real', 'made'}
+    assert all(-1 <= value <= 1.001 for value in quantiles.values())
 
 
 def test_the_finest_level_ends_where_time_starts_again() -> None:

@@ -1,6 +1,5 @@
 """The benchmarks of memory and cost run on a small model, and count what they say."""
 
-import runpy
 import sys
 from pathlib import Path
 
@@ -9,6 +8,10 @@ import pytest
 from tests.engine.tiny import write_tiny_demul
 from tests.tools.running import ROOT, call
 from tests.warm import run_warm
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+import cost
+import long_video
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +37,12 @@ def test_long_videos(tmp_path: Path) -> None:
 
 
 def test_growth_is_that_of_the_longest_over_the_shortest() -> None:
-    growth = runpy.run_path(str(ROOT / 'benchmarks/long_video.py'))['growth']
     rows = {
         (600, 4): {'peak MB': 0.0, 'seconds': 2.0},
         (3600, 4): {'peak MB': 55.0, 'seconds': 11.0},
         (1800, 4): {'peak MB': 30.0, 'seconds': 5.0},
     }
-    assert growth(rows) == ['4 queries, 6 x the clips: +55 MB, 5.50 x the seconds']
+    assert long_video.growth(rows) == ['4 queries, 6 x the clips: +55 MB, 5.50 x the seconds']
 
 
 @pytest.mark.usefixtures('warm')
@@ -65,5 +67,4 @@ def test_rows_of_one_name_are_refused(tmp_path: Path) -> None:
         done = call('benchmarks/cost.py', first, second, '--steps', 1, '--warm-up', 0)
         assert done.code == 2
         assert f'{first} and {second} would both be' in done.err
-    names = runpy.run_path(str(ROOT / 'benchmarks/cost.py'))['row_names']
-    assert names(['a/x.py', '../before:a/x.py', 'y.py']) == ['x', 'before: x', 'y']
+    assert cost.row_names(['a/x.py', '../before:a/x.py', 'y.py']) == ['x', 'before: x', 'y']

@@ -1,5 +1,7 @@
 """Bootstrap intervals over videos, and the pooling of folds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from demul_mm.evaluation.metrics import (
     MomentRecall,
     QVHighlightsMetric,
 )
-from demul_mm.evaluation.pooling import mean_over_queries, pool, pooled_report
+from demul_mm.evaluation.pooling import fold_runs, mean_over_queries, pool, pooled_report
 
 RECALL = MomentRecall(topk=(1,), ious=(0.5,))
 
@@ -177,3 +179,14 @@ def test_a_query_is_tested_in_one_fold() -> None:
 
 def test_figures_of_folds_count_by_their_queries() -> None:
     assert mean_over_queries([{'a': 10.0}, {'a': 40.0}], [2, 1]) == {'a': 20.0}
+
+
+def test_runs_of_a_cross_validation_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for seed, fold in ((10, 0), (2, 1), (2, 0)):
+        (tmp_path / f'refit/seed_{seed}_fold_{fold}').mkdir(parents=True)
+    (tmp_path / 'seed_2_fold_0_old').mkdir()
+    assert fold_runs(tmp_path) == fold_runs(tmp_path / 'missing') == []
+    runs = fold_runs(tmp_path / 'refit')
+    assert [(run.seed, run.fold) for run in runs] == [(2, 0), (2, 1), (10, 0)]
+    assert all(run.refit for run in runs)
+    assert runs[0].first_path == tmp_path / 'seed_2_fold_0'

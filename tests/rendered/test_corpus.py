@@ -329,31 +329,6 @@ def test_other_arguments_are_refused(corpus: Path) -> None:
         render_corpus(corpus, **{**SHORT, 'seed': 4})
 
 
-def test_a_corpus_made_before_the_test_split_is_completed(tmp_path: Path) -> None:
-    small = dict(train=2, val=1, seed=6, min_seconds=8, max_seconds=9)
-    folder = render_corpus(tmp_path, workers=1, **small)
-    manifest = json.loads((folder / 'manifest.json').read_text())
-    del manifest['arguments']['test'], manifest['counts']['test']
-    (folder / 'manifest.json').write_text(json.dumps(manifest))
-    for name in ('test.jsonl', 'truth/test.jsonl'):
-        (folder / name).unlink()
-    files = {p: p.read_bytes() for p in folder.rglob('*') if p.suffix in ('.jsonl', '.mp4')}
-    assert len(files) == 4 + 3
-    render_corpus(tmp_path, test=2, workers=1, **small)
-    assert {p: p.read_bytes() for p in files} == files
-    ids = {split: {a['video_id'] for a in read(folder, split)[0]} for split in ('train', 'test')}
-    assert ids == {
-        'train': {'train_00000', 'train_00001'},
-        'test': {'test_00000', 'test_00001'},
-    }
-    films = [p.read_bytes() for p in (folder / 'videos').iterdir()]
-    assert len(set(films)) == len(films) == 5
-    found = json.loads((folder / 'manifest.json').read_text())
-    assert (found['complete'], found['counts']['test']['videos']) == (True, 2)
-    with pytest.raises(ValueError, match=r'seed=6 \(now 7\)'):
-        render_corpus(tmp_path, test=2, **{**small, 'seed': 7})
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

@@ -1,16 +1,12 @@
 """The data tools, run as a user runs them, on tiny data."""
 
-import dataclasses
-import runpy
-
 import numpy as np
 import pytest
 
 from demul_mm.datasets import JsonlMomentDataset, PackedStore, PackedWriter
-from demul_mm.datasets.simulation import SimulationConfig
 from tests.datasets.helpers import video, write_jsonl
 from tests.datasets.test_stores import write_lmdb
-from tests.tools.running import ROOT, call
+from tests.tools.running import call
 
 
 def run(tool: str, *args: object) -> tuple[int, str]:
@@ -338,8 +334,3 @@ def test_wrong_arguments(tool, args, message):
     code, output = run(tool, *args)
     assert code == 2
     assert message in output
-
-
-def test_the_options_of_the_simulator_are_its_own():
-    options = runpy.run_path(str(ROOT / 'tools/data/simulate_features.py'))['OPTIONS']
-    assert options == dataclasses.asdict(SimulationConfig())

@@ -1,8 +1,8 @@
-"""Training curves of runs, what the runs took, and the best that their validation reached.
+"""Draw training curves of runs, and print their cost and the best values of validation.
 
-A run is the work dir of tools/train.py; one of tools/cross_validate.py holds several, whose mean is
-drawn with the range of all. What is logged in training (a loss, ``lr``) is the mean of an epoch; a
-metric of validation stands at the end of its epoch.
+A run is a work dir of tools/train.py; one of tools/cross_validate.py holds several runs, whose mean
+is drawn with their range. Values logged in training (a loss, ``lr``) are means over an epoch;
+metrics of validation belong to the epoch before it.
 
 Examples:
     python tools/analysis_tools/analyze_logs.py work_dirs/demul_charades --keys loss mIoU
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument('work_dirs', nargs='+', type=Path, help='a line for each')
+    parser.add_argument('work_dirs', nargs='+', type=Path, help='folders, with a line for each')
     parser.add_argument('--keys', nargs='+', default=['loss', 'mIoU'], help='default: loss mIoU')
     parser.add_argument(
         '--out',
@@ -37,10 +37,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_runs(work_dir: Path) -> list[list[dict[str, Any]]]:
-    """What each run of a work dir logged."""
+    """The logged rows of each run of a work dir."""
     from demul_mm.analysis.logs import read_scalars
+    from demul_mm.evaluation.pooling import fold_runs
 
-    folders = sorted(work_dir.glob('seed_*_fold_*')) or [work_dir]
+    folders = [run.path for run in fold_runs(work_dir)] or [work_dir]
     runs = [rows for folder in folders if (rows := read_scalars(folder))]
     if not runs:
         raise ValueError(
@@ -51,7 +52,7 @@ def read_runs(work_dir: Path) -> list[list[dict[str, Any]]]:
 
 
 def curve(rows: Sequence[dict[str, Any]], key: str) -> dict[int, float]:
-    """Epochs and the values of a key, in training the mean of what was logged in the epoch."""
+    """The value of a key at each epoch, in training the mean of those logged in the epoch."""
     values = defaultdict(list)
     for row in rows:
         if key in row:
@@ -60,7 +61,7 @@ def curve(rows: Sequence[dict[str, Any]], key: str) -> dict[int, float]:
 
 
 def draw(names: Sequence[str], curves: dict[str, dict[str, list[dict[int, float]]]]) -> 'Figure':
-    """A panel for each key, in which each work dir that has it has a line."""
+    """A panel for each key, with a line for each work dir that logged it."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -89,8 +90,8 @@ def draw(names: Sequence[str], curves: dict[str, dict[str, list[dict[int, float]
     return figure
 
 
-def told(runs: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> dict[str, float]:
-    """Row of the table: what a run took, and the best of each metric; the mean of all runs."""
+def summary(runs: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> dict[str, float]:
+    """Row of the table: the cost of a run and the best of each metric, means over runs."""
     steps = [row for rows in runs for row in rows if 'loss' in row]
     ends = [max(row['iter'] for row in rows if 'loss' in row) for rows in runs]
     row = {
@@ -120,7 +121,7 @@ def main() -> None:
 
     logs = {folder.name: read_runs(folder) for folder in args.work_dirs}
     if len(logs) < len(args.work_dirs):
-        raise ValueError('two work dirs have one name, and a line is told by it: rename one')
+        raise ValueError('two work dirs have one name, by which lines are labelled: rename one')
     curves = {
         key: {
             name: found
@@ -137,7 +138,7 @@ def main() -> None:
             raise ValueError(
                 f'--keys {key}: nothing of that name was logged; there is {", ".join(logged)}'
             )
-    print(format_table({name: told(runs, args.keys) for name, runs in logs.items()}))
+    print(format_table({name: summary(runs, args.keys) for name, runs in logs.items()}))
     save_figure(draw(list(logs), curves), args.out)
     print(f'curves: {args.out}')
 

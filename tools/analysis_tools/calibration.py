@@ -1,4 +1,4 @@
-"""Draw how well scores are probabilities: a reliability diagram and the calibration error.
+"""Draw a reliability diagram of predicted probabilities, and print the calibration error.
 
 Examples:
     python tools/analysis_tools/calibration.py work_dirs/anet/val_2.json
@@ -14,8 +14,8 @@ from demul_mm.cli import run_tool, tool_parser
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('predictions', help='file written by tools/test.py --dump')
-    parser.add_argument('--iou', type=float, default=0.5, help='a prediction is right from here on')
-    parser.add_argument('--top', type=int, default=1, help='predictions of each query that count')
+    parser.add_argument('--iou', type=float, default=0.5, help='least IoU of a right prediction')
+    parser.add_argument('--top', type=int, default=1, help='predictions that count of each query')
     parser.add_argument('--bins', type=int, default=15)
     parser.add_argument('--out', help='picture; default: beside the predictions')
     return parser.parse_args()

@@ -17,13 +17,13 @@ def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     what = 'predictions file, or work dir of tools/cross_validate.py (the mean of its seeds)'
     parser.add_argument('first', type=Path, help=f'{what} to compare with')
-    parser.add_argument('second', type=Path, help='the same, whose gain is reported')
+    parser.add_argument('second', type=Path, help='another, whose gain over the first is reported')
     parser.add_argument('--config', help='take the metrics of the test_evaluator of this config')
     parser.add_argument('--topk', type=int, nargs='+', default=[1, 5])
     parser.add_argument('--ious', type=float, nargs='+', default=[0.3, 0.5, 0.7])
     parser.add_argument('--iou-op', choices=('ge', 'gt'), default='ge')
     parser.add_argument('--rounds', type=int, default=2000, help='bootstrap rounds')
-    parser.add_argument('--seed', type=int, default=0, help='of the draws')
+    parser.add_argument('--seed', type=int, default=0, help='of the bootstrap')
     return parser.parse_args()
 
 

@@ -1,12 +1,12 @@
-"""Measure how far the shared part is free of its modality, and what the private part adds.
+"""Measure how far the shared part hides its modality, and what the private part adds.
 
 A linear classifier tells moments of videos from queries, by the shared and by the private part
-(50 %: it cannot). Moments are then searched as the model is, with the private parts replaced by
-their mean or by others drawn by chance, and by the shared parts alone, as the index does. With
-decoupler.bypass the features that fusion reads also hold what the towers made of the video, which
-stays: replacing the private part then removes what the decoupler adds, not all that only one
-modality says. In the work dir of a cross-validation each run is measured on its own fold: moments
-are those of all queries, the rest is the mean over runs.
+(50 %: it cannot). Queries are then localised by the model as it is, with the private parts replaced
+by their mean or by random others, and by the shared parts alone, as in the index. With
+decoupler.bypass fusion also reads the output of the towers, which stays: replacing the private part
+then removes what the decoupler adds, not all that is specific to a modality. In the work dir of a
+cross-validation each run is measured on its own fold; localization is that of all queries together,
+the rest is a mean over runs.
 
 Examples:
     python tools/analysis_tools/decoupling_probe.py configs/demul_anet.py best.pth
@@ -39,14 +39,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file; its test data set is measured')
     parser.add_argument('checkpoint', help='its weights, or work dir of tools/cross_validate.py')
     parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON, or as .md')
-    parser.add_argument('--seed', type=int, default=0, help='of the drawn private parts')
+    parser.add_argument('--seed', type=int, default=0, help='of the random private parts')
     parser.add_argument('--device', help='where the model runs; default: a GPU if there is one')
     add_config_options(parser)
     return parser.parse_args()
 
 
 def probe_rows(found: 'Outcome') -> dict[str, dict[str, float]]:
-    """What a linear classifier sees in each part."""
+    """How well a linear classifier tells the modality by each part."""
     from demul_mm.analysis.decoupling import modality_probe
 
     v = found.vectors
@@ -63,7 +63,7 @@ def probe_rows(found: 'Outcome') -> dict[str, dict[str, float]]:
 def localization_rows(
     answers: dict[str, list['PredictionEntry']],
 ) -> dict[str, dict[str, float]]:
-    """Recall of each way to answer, and how sure it is that it differs from the first."""
+    """Recall of each variant, and the interval of its difference from the first."""
     from demul_mm.evaluation.intervals import paired_bootstrap, query_values
     from demul_mm.evaluation.metrics import MomentRecall
     from demul_mm.evaluation.tables import split_floors
@@ -84,7 +84,7 @@ def localization_rows(
 
 
 class Measured(NamedTuple):
-    """What is found of one run."""
+    """The measurements of one run."""
 
     modality: dict[str, dict[str, float]]
     answers: dict[str, list['PredictionEntry']]
@@ -92,26 +92,24 @@ class Measured(NamedTuple):
 
 
 def checkpoints(path: str, tuning: 'Tuning | None') -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Weights, and the settings that say what they are tested on.
+    """Checkpoints, each with the settings of the fold that it is tested on.
 
     Args:
         tuning: how the sentence encoder of each run was tuned, if it was.
     """
     from demul_mm.engine.checkpoint import chosen_checkpoint
+    from demul_mm.evaluation.pooling import fold_runs
 
     if not Path(path).is_dir():
         yield Path(path), {}
         return
-    found = {run: chosen_checkpoint(run) for run in sorted(Path(path).glob('seed_*_fold_*'))}
+    found = {run: chosen_checkpoint(run.path) for run in fold_runs(Path(path))}
     if not any(found.values()):
         raise FileNotFoundError(f'{path} has no checkpoint in a seed_*_fold_*, and is no file')
     for run, checkpoint in found.items():
         if checkpoint is not None:
-            fold = int(run.name.rpartition('_')[2])
-            # A second training reads what was tuned for the first.
-            first = run.parent.parent / run.name if run.parent.name == 'refit' else run
-            tuned = tuning.options(first) if tuning else {}
-            yield checkpoint, {'test_dataloader.dataset.folds.test': fold, **tuned}
+            tuned = tuning.options(run.first_path) if tuning else {}
+            yield checkpoint, {'test_dataloader.dataset.folds.test': run.fold, **tuned}
 
 
 def measure(config: Any, checkpoint: Path, args: argparse.Namespace) -> Measured:
@@ -142,7 +140,7 @@ def measure(config: Any, checkpoint: Path, args: argparse.Namespace) -> Measured
 
 
 def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Of each number, over runs."""
+    """The mean of each number over runs."""
     return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 

@@ -1,8 +1,8 @@
-"""Draw what early exit of progressive fusion saves and what it costs, threshold by threshold.
+"""Draw the time that early exit of fusion saves against the accuracy that it costs.
 
-With `neck.early_exit` a pair skips the following fusion stages once its best probability reaches
-the threshold. Times are of fusion and head (videos and queries are encoded before), and the
-thresholds take turns on each batch, so their ratios hold on a busy machine too.
+With `neck.early_exit` a pair skips the remaining fusion stages once its best probability reaches
+the threshold. Times are those of fusion and head, without encoding videos and queries; thresholds
+take turns on each batch, so that ratios do not depend on other load.
 
 Examples:
     python benchmarks/ablations.py configs/demul_anet.py three_stages work_dirs/three_stages.py
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
         '--thresholds',
         type=float,
         nargs='+',
-        help='probabilities; 0: after the first stage; "never" is always there '
+        help='probabilities; 0: exit after the first stage; "never" is always measured '
         '(default: 0, .1 ... .9)',
     )
     parser.add_argument('--repeats', type=int, default=3, help='timed passes of each batch')

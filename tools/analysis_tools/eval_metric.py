@@ -1,4 +1,4 @@
-"""Score a predictions file again, with any metric and by groups.
+"""Score a predictions file with any metric, for all queries and for groups of them.
 
 Examples:
     python tools/analysis_tools/eval_metric.py work_dirs/anet/val_2.json
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         choices=('length', 'duration', 'tags'),
         nargs='+',
         default=[],
-        help='also score groups of queries apart, each beside its own floors',
+        help='also score groups of queries, each with its own floors',
     )
     parser.add_argument('--out', help='write the numbers with all digits to this JSON file')
     return parser.parse_args()
@@ -85,7 +85,7 @@ def score(metrics: Sequence['BaseMetric'], entries: list['PredictionEntry']) -> 
 
 
 def group_rows(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Table rows: the model in each group, and under it what the floors score there."""
+    """Table rows: the model in each group, and below it the floors there."""
     from demul_mm.evaluation.tables import split_floors
 
     rows = {}

@@ -1,8 +1,8 @@
-"""Score apart the queries whose words, or pairs of words, training has not seen.
+"""Score queries by whether their words, and pairs of words, occur in training.
 
-Takes the predictions of one test, or the work dir of tools/cross_validate.py, whose folds have
-each their own training sentences (those of refit/ in it: of the held-out videos, too). Beside each
-group its floor: groups differ in how easy they are.
+Takes the predictions of one test, or the work dir of tools/cross_validate.py, where each fold has
+its own training sentences (in its folder refit/ those of held-out videos, too). Each group is shown
+with its best floor, since groups differ in difficulty.
 
 Examples:
     python tools/analysis_tools/generalization.py configs/demul_charades_clip_cv.py \\
@@ -11,7 +11,6 @@ Examples:
 """
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
     from demul_mm.evaluation.metrics import EntryMetric
+    from demul_mm.evaluation.pooling import FoldRun
     from demul_mm.evaluation.predictions import PredictionEntry
 
 
@@ -38,23 +38,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def parts(path: Path) -> Iterator[tuple[int | None, Path]]:
-    """Predictions files and the fold that each was tested on, those of the first seed."""
+def parts(path: Path) -> Iterator[tuple['FoldRun | None', Path]]:
+    """Predictions files, each with its run: those of the first seed of a cross-validation."""
+    from demul_mm.evaluation.pooling import fold_runs
+
     if path.is_file():
         yield None, path
         return
-    found = sorted(path.glob('seed_*_fold_*/predictions.json'))
+    found = [(run, run.path / 'predictions.json') for run in fold_runs(path)]
+    found = [(run, file) for run, file in found if file.is_file()]
     if not found:
         raise FileNotFoundError(f'{path} has no seed_*_fold_*/predictions.json, and is no file')
-    runs = [(*map(int, re.findall(r'\d+', file.parent.name)), file) for file in found]
-    yield from ((fold, file) for seed, fold, file in runs if seed == runs[0][0])
+    yield from ((run, file) for run, file in found if run.seed == found[0][0].seed)
 
 
-def training_sentences(config: 'Config', fold: int | None, refit: bool) -> list[str]:
-    """What the model was trained to find; a second training, in the held-out videos too.
+def training_sentences(config: 'Config', run: 'FoldRun | None') -> list[str]:
+    """The queries that a run was trained on, those of held-out videos too if it is a refit.
 
     Raises:
-        ValueError: there is a fold, but the training set has none.
+        ValueError: it is a run of a cross-validation, but the training set has no folds.
     """
     from demul_mm.datasets.base import each_of
     from demul_mm.evaluation.floors import annotation_entries
@@ -63,20 +65,20 @@ def training_sentences(config: 'Config', fold: int | None, refit: bool) -> list[
     dataset = config.train_dataloader.dataset.to_dict()
     for part in each_of(dataset):
         part['pipeline'] = []
-        if fold is not None:
+        if run is not None:
             if not part.get('folds'):
                 raise ValueError(
                     f'the training set of {config.filename} has no folds, but these are '
                     'predictions of a cross-validation: give its config, or one predictions file'
                 )
-            part['folds'] = dict(part['folds'], test=fold)
-        if refit:
-            part['subset'] = 'all'
+            part['folds'] = dict(part['folds'], test=run.fold)
+            if run.refit:
+                part['subset'] = 'all'
     return [entry['query'] for entry in annotation_entries(DATASETS.build(dataset))]
 
 
 def row(metric: 'EntryMetric', key: str, entries: list['PredictionEntry']) -> dict[str, float]:
-    """The metric of a group, the interval of its ``key`` value, and what the best floor has."""
+    """The metric of a group, the interval of its ``key`` value, and that of the best floor."""
     from demul_mm.evaluation.intervals import bootstrap, query_values
     from demul_mm.evaluation.rescore import score_entries
     from demul_mm.evaluation.tables import split_floors
@@ -100,10 +102,9 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     metric, key = own_video_metric(config)
     MMLogger.get_current_instance().setLevel('WARNING')  # the table is printed below
-    refit = args.predictions.is_dir() and args.predictions.resolve().name == 'refit'
     groups: dict[str, list[PredictionEntry]] = {name: [] for name in GROUPS}
-    for fold, file in parts(args.predictions):
-        known = KnownSentences(training_sentences(config, fold, refit))
+    for run, file in parts(args.predictions):
+        known = KnownSentences(training_sentences(config, run))
         scored = [entry for entry in load_predictions(file)[1] if entry['gt']]
         for name, entries in known.divide(scored).items():
             groups[name] += entries

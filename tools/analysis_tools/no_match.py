@@ -1,11 +1,10 @@
 """Measure the answer "no such moment": queries asked of videos that do not hold their moment.
 
-Each query of the test split is asked of its own video, and of another one none of whose captions
-is like it. Where a score stays below a threshold, the answer is that there is no such moment:
-detected where that is right, a false alarm where it is not. Two scores are compared: the best
-moment's calibrated probability, which takes for granted that the video holds the moment, and
-`match`, how usual so low a likeness of query and video is where it does (--no-match-threshold of
-tools/localize.py).
+Each query of the test split is asked of its own video and of another one, none of whose captions is
+similar to it. The answer is "no such moment" where a score is below a threshold: a detection in the
+other video, a false alarm in its own. Two scores are compared: the calibrated probability of the
+best moment, which presupposes that the video holds the moment, and `match`, how usual so low a
+likeness of query and video is where it does (--no-match-threshold of tools/localize.py).
 
 Examples:
     python tools/analysis_tools/no_match.py configs/demul_anet.py best.pth
@@ -47,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         help='a video with a caption whose cosine with the query exceeds this may hold its moment '
         'and is not asked (default: %(default)s)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the choice of the other videos')
+    parser.add_argument('--seed', type=int, default=0, help='of the choice of other videos')
     parser.add_argument('--out', metavar='FILE.png', help='draw both distributions')
     parser.add_argument('--json', metavar='FILE', help='write the numbers as JSON')
     parser.add_argument('--device', help='where the model runs; default: a GPU if there is one')
@@ -56,7 +55,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def rows_of(scores: 'NoMatchScores', thresholds: list[float]) -> dict[str, dict[str, float]]:
-    """A row for each score and threshold; last, what thresholds chosen on these queries give."""
+    """A row for each score and threshold; last, for thresholds chosen on these queries."""
     from demul_mm.analysis.no_match import detection, threshold_for
 
     rows = {}

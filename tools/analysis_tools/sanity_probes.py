@@ -1,9 +1,9 @@
 """Measure whether a model looks at the video and reads the sentence.
 
-Its test data set is answered as it is, and then with the clips of each video in another order,
-with those of another video, with noise, with nothing but their number, and with the sentence of
-another video. What is lost each time is what the model had from there; the floors never read the
-sentence. Any method of this project can be asked, not DeMUL alone.
+It answers its test data set as it is, and then with the clips of each video shuffled, replaced by
+those of another video, by noise, or by the mean clip of the split, and with the sentence of another
+video. The loss shows how much the model relies on that input; floors never read the sentence. This
+works for every method of this project, not for DeMUL alone.
 
 Examples:
     python tools/analysis_tools/sanity_probes.py configs/demul_anet.py best.pth
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 def table(
     answers: dict[str, list['PredictionEntry']], metric: 'EntryMetric', main_key: str
 ) -> dict[str, dict[str, float]]:
-    """What each way of answering scores, and how sure the loss in the ``main_key`` value is."""
+    """The scores of each variant, and the interval of its loss in the ``main_key`` value."""
     from demul_mm.evaluation.intervals import paired_bootstrap, query_values
     from demul_mm.evaluation.rescore import score_entries
     from demul_mm.evaluation.tables import split_floors

@@ -7,12 +7,11 @@ for each video, in our form (a subtitle may also be [start, end, text]) or as TV
 or a ZIP file with a JSONL file for each video, a line for each clip:
     {"moment": 0, "description": "a beach with a clear blue ocean"}
 
-A row is the mean of the sentences said in a clip, as a language model sees them, or, with
---bare-words, of their words, each for itself (BareWords), or, with --hashed-words, which words are
-said in it (HashedWords), one after another in the time of their text: for further streams. Clips
-without text are rows of zeros, and a video without any text is not in the store: load the stream
-with optional=True. It goes on where it stopped when it is run again. Files and lines that are
-broken are left out and listed; the exit code is then 1.
+A row is the mean vector of the texts in a clip by a language model, with --bare-words that of their
+single words (BareWords), or with --hashed-words the words themselves, hashed and spread over the
+time of their text (HashedWords). Clips without text are rows of zeros; a video without any text is
+not in the store: load the stream with optional=True. Run it again to resume. Broken files and lines
+are left out and listed; the exit code is then 1.
 
 Examples:
     python tools/data/encode_subtitles.py tvqa_preprocessed_subtitles.jsonl \\
@@ -45,8 +44,10 @@ if TYPE_CHECKING:
 
 VIDEOS = 64  # whose texts are encoded together
 BATCH = 64  # of texts
-# What a store says of each token model before the language model's name.
-TOLD = dict(TransformersLM='', BareWords='bare words of ', HashedWords='hashed words, in turn, of ')
+# What stands before the language model's name in the manifest.
+KINDS = dict(
+    TransformersLM='', BareWords='bare words of ', HashedWords='hashed words, in turn, of '
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,14 +69,14 @@ def parse_args() -> argparse.Namespace:
         action='store_const',
         const='BareWords',
         default='TransformersLM',
-        help='its words, each for itself (needs wordllama)',
+        help='mean vectors of single words, read without context (needs wordllama)',
     )
     kind.add_argument(
         '--hashed-words',
         dest='token_model',
         action='store_const',
         const='HashedWords',
-        help='which words there are, for WordMatch',
+        help='hashes of the words, for WordMatch',
     )
     parser.add_argument('--max-length', type=int, default=64, help='tokens kept of a text')
     parser.add_argument('--encoding', help='of the files of a folder, if not UTF-8 or UTF-16')
@@ -138,7 +139,7 @@ def main() -> int:
     provenance = {
         'made_by': 'tools/data/encode_subtitles.py',
         'source': os.path.basename(os.path.normpath(args.source)),
-        'lm': TOLD[args.token_model] + args.lm,
+        'lm': KINDS[args.token_model] + args.lm,
         'max_length': args.max_length,
     }
     with PackedWriter(

@@ -1,13 +1,12 @@
-"""Turn features as they are published into the packed form, one memory-mapped file.
+"""Convert published features to the packed form, one memory-mapped file.
 
 The source is a folder with a file for each video (.npy, .npz, .safetensors, .pt), an HDF5 file or
 an LMDB environment of .npz or .npy.
 Several sources are joined side by side, as CLIP and SlowFast are: a video must then be in all of
 them, and its rows are cut to those of the shortest.
 
-It goes on where it stopped when it is run again with the same sources and options. Videos whose
-features are empty, hold NaN or have another width than the first are left out and listed; the
-exit code is then 1.
+Run it again with the same sources and options to resume. Videos whose features are empty, contain
+NaN or have another width than the first are left out and listed; the exit code is then 1.
 
 Examples:
     # ActivityNet C3D: one group a video, the array in it is called c3d_features
@@ -48,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         "path of a video's array in HDF5 (default: '{video_id}')",
     )
     parser.add_argument(
-        '--id', default='{name}', help="video id made of the name in the source, as '{name}.avi'"
+        '--id', default='{name}', help="video id from the name in the source, as '{name}.avi'"
     )
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
     parser.add_argument(
@@ -85,7 +84,7 @@ def load(stores: list['FeatureStore'], name: str) -> np.ndarray:
 
 
 def ids_of(names: Sequence[str], form: str) -> dict[str, str]:
-    """The names in the source, by video id."""
+    """Video ids, each with its name in the source."""
     ids: dict[str, str] = {}
     for name in names:
         first = ids.setdefault(form.format(name=name), name)
@@ -107,10 +106,9 @@ def main() -> int:
     provenance = {
         'made_by': 'tools/data/pack_features.py',
         'sources': [os.path.basename(os.path.normpath(path)) for path in args.sources],
+        'key': args.key,
+        'id': args.id,
     }
-    # What earlier packs do not say was left at its default in them.
-    provenance |= {'key': args.key} if args.key is not None else {}
-    provenance |= {'id': args.id} if args.id != '{name}' else {}
     with PackedWriter(
         args.out,
         dim=sum(store.dim for store in stores),

@@ -1,4 +1,4 @@
-"""Turn word vectors in text, as GloVe is published, into a small file that loads at once.
+"""Convert word vectors from text, as GloVe is published, to a small file that loads fast.
 
 Examples:
     # glove.6B.300d.txt is in https://nlp.stanford.edu/data/glove.6B.zip

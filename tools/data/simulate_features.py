@@ -1,15 +1,15 @@
 """Make stand-in clip features from annotations alone.
 
-The features are a fixed, seeded, non-linear function of what the sentences say at each second and
-of how far the event has got, plus scene, foreign events and correlated noise. They let full-size
-data sets be trained and tested without any download. They are no measure of accuracy on the real
-videos: their manifest says ``simulated``, and so does every table made from them.
+The features are a fixed, seeded, non-linear function of the sentences about each second and of the
+progress of the event, plus the video's scene, foreign events and correlated noise. With them
+full-size data sets can be trained and tested without any download. They say nothing about accuracy
+on real videos: their manifest says ``simulated``, and so does every table made from them.
 
-Features are made for an annotation file: a video that is in two splits (ActivityNet's val_1 and
-val_2) gets features for each, from the sentences of each.
+Features belong to an annotation file: a video in two splits (ActivityNet's val_1 and val_2) gets
+features for each, from its sentences there.
 
 Examples:
-    # all data sets of a config, to where configs/_base_/features/simulated.py looks for them
+    # all data sets of a config, where configs/_base_/features/simulated.py looks for them
     python tools/data/simulate_features.py configs/demul_anet.py
     # a part of one split
     python tools/data/simulate_features.py configs/demul_anet.py --part train --max-videos 3000
@@ -30,37 +30,24 @@ from demul_mm.registry import DATASETS
 
 PATH = 'features/simulated/{split}'  # in the data set's folder, as the features config has it
 CHUNK = 256  # videos whose sentences are embedded together
-# What `SimulationConfig` can be given, and its defaults.
-OPTIONS = dict(
-    dim=256,
-    seed=0,
-    clip_seconds=1.0,
-    max_rows=768,
-    parts=4,
-    scene=0.7,
-    noise=2.5,
-    noise_memory=0.9,
-    gain_spread=0.6,
-    distractors=1.2,
-    jitter=0.16,
-    ramp=0.5,
-)
 
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config whose data sets need features')
-    parser.add_argument('--part', choices=['train', 'val', 'test'], help='only this one of them')
+    parser.add_argument('--part', choices=['train', 'val', 'test'], help='only this part of it')
     parser.add_argument('--dataset', help='instead of a config: class of the data set')
     parser.add_argument('--ann-file', help='annotation file, with --dataset')
-    parser.add_argument('--info-file', nargs='+', help='its further files (see the class)')
+    parser.add_argument('--info-file', nargs='+', help='further files that the class reads')
     parser.add_argument('--split', help='name of the split, with --dataset')
     parser.add_argument('--out', help='folder to write, with --dataset or --part')
     parser.add_argument('--max-videos', type=int, help='only so many videos, chosen by hash')
     parser.add_argument('--dtype', choices=['float16', 'float32'], default='float16')
-    for name, default in OPTIONS.items():
-        option = f'--{name.replace("_", "-")}'
-        parser.add_argument(option, type=type(default), default=default, help=f'default {default}')
+    parser.add_argument('--dim', type=int, default=256, help='width (default: 256)')
+    parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    parser.add_argument(
+        '--clip-seconds', type=float, default=1.0, help='seconds a row covers (default: 1)'
+    )
     args = parser.parse_args()
     if (args.config is None) == (args.dataset is None):
         parser.error('give either a config or --dataset with --ann-file, --split and --out')
@@ -72,7 +59,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def jobs_of(args: argparse.Namespace) -> dict[str, dict]:
-    """Output folder to data set config."""
+    """The config of the data set for each output folder."""
     if args.dataset:
         return {
             args.out: dict(
@@ -106,7 +93,7 @@ def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
     from demul_mm.datasets.folds import hash_subset
     from demul_mm.datasets.simulation import FeatureSimulator, PhraseEncoder, SimulationConfig
 
-    options = SimulationConfig(**{name: getattr(args, name) for name in OPTIONS})
+    options = SimulationConfig(dim=args.dim, seed=args.seed, clip_seconds=args.clip_seconds)
     dataset = DATASETS.build({**dataset_config, 'test_mode': True})
     items = [dataset.get_data_info(index) for index in range(len(dataset))]
     simulator = FeatureSimulator(items, options, PhraseEncoder(options.parts))
@@ -132,7 +119,7 @@ def simulate(dataset_config: dict, out: str, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    # Before torch is loaded: threads that wait actively slow each other down on a busy machine.
+    # Before torch is loaded: busy-waiting threads slow each other down on a loaded machine.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     for out, dataset_config in jobs_of(args).items():
         simulate(dataset_config, out, args)

@@ -1,4 +1,4 @@
-"""Stand-in clip features: a fixed function of what the sentences say at each second."""
+"""Stand-in clip features: a fixed function of the sentences about each second."""
 
 import hashlib
 import math
@@ -65,7 +65,7 @@ class Event:
 
     Attributes:
         spans: ``(G, 2)`` seconds; several are votes or occurrences.
-        sentences: what is said about it.
+        sentences: that describe it.
     """
 
     spans: np.ndarray
@@ -75,13 +75,13 @@ class Event:
 class FeatureSimulator:
     """Makes features ``(T, dim)`` for the videos of a data set from their sentences.
 
-    A row is the sum over the events at its time, of a random two-layer network applied to the
-    meaning of the event's sentence, the part of it that the event has got to, and how far it has
-    got; plus a scene that fits the sentences of the video, events of other videos, and noise that
-    is correlated in time and between channels. Sentences about the same span describe one event.
+    A row sums, over the events at its time, a random two-layer network of the embedding of the
+    event's sentence, of the part of the sentence that the event has reached, and of its progress;
+    plus a scene that fits the sentences of the video, events of other videos, and noise that is
+    correlated in time and between channels. Sentences about the same span describe one event.
 
     The features of a video depend on the options, the video, and the sentences of the whole
-    annotation file (where the distractors come from), not on the order or number of videos made.
+    annotation file (from which distractors are drawn), not on which videos are made in what order.
 
     Args:
         items: all items of the data set (``video_id``, ``duration``, ``queries``, ``gt_spans``).
@@ -170,7 +170,7 @@ class FeatureSimulator:
     def _envelope(
         self, spans: np.ndarray, times: np.ndarray, cell: float, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """How strongly an event shows at each time, and how far it has got, both in [0, 1]."""
+        """The strength of an event and its progress at each time, both in [0, 1]."""
         weight = np.zeros(len(times))
         progress = np.zeros(len(times))
         for start, end in spans:
@@ -186,7 +186,7 @@ class FeatureSimulator:
         return weight / max(weight.max(), 1.0), progress
 
     def _content(self, event: Event, progress: np.ndarray) -> np.ndarray:
-        """What an event looks like at each progress, ``(rows, dim)``."""
+        """The features of an event at each progress, ``(rows, dim)``."""
         parts = np.mean([self.encoder[text] for text in event.sentences], axis=0, dtype=np.float32)
         read = _unit(parts) @ self._read  # (1 + parts, hidden)
         place = np.clip(progress * self.config.parts - 0.5, 0, self.config.parts - 1)

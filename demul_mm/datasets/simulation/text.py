@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-# Sentences are padded to the first of these lengths that they fit in.
+# Sentences are padded to the first of these lengths that they fit into.
 LENGTHS = (12, 16, 20, 24, 32, 48, 64, 128)
 
 
 class PhraseEncoder:
     """Embeds sentences with the packaged MiniLM: the whole, and ``parts`` windows over its words.
 
-    Every batch has the same number of rows and a length that depends on the sentence only, so
-    that the embedding of a sentence is the same to the bit whatever it is batched with.
+    Every batch has the same number of rows and a length that depends on the sentence alone, so
+    that an embedding is bit-identical whatever the sentence is batched with.
 
     Args:
         parts: number of windows.
