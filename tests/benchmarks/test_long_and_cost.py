@@ -1,8 +1,10 @@
 """The benchmarks of memory and cost run on a small model, and count what they say."""
 
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.engine.tiny import write_tiny_demul
@@ -12,6 +14,7 @@ from tests.warm import run_warm
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import cost
 import long_video
+import measuring
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +37,14 @@ def test_long_videos(tmp_path: Path) -> None:
     short, long = rows.values()
     assert 0 <= short[0] < long[0]  # megabytes
     assert all(value > 0 for row in (short, long) for value in row[1:])
+
+
+def test_peak_memory_is_of_the_process_alone() -> None:
+    own = np.ones(2**24)  # 128 MB, which a process that this one starts does not have
+    code = 'import measuring; print(measuring.peak_mb())'
+    command = [sys.executable, '-c', code]
+    child = subprocess.run(command, cwd=ROOT / 'benchmarks', stdout=subprocess.PIPE, check=True)
+    assert 1 < float(child.stdout) < own.nbytes / 2**20 < measuring.peak_mb()
 
 
 def test_growth_is_that_of_the_longest_over_the_shortest() -> None:
