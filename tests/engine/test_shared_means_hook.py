@@ -45,6 +45,20 @@ def test_true_moments_and_queries_lie_around_one_centre() -> None:
         assert rows.mean(0).norm() < 1e-5
 
 
+def test_the_first_moment_that_the_clips_show_counts() -> None:
+    model, data = centred_model(), tiny_data((13, 8), (2, 1))
+    first, second = data['data_samples']
+    first.set_metainfo(dict(extent=20.0))
+    first.gt_spans = [[[21.0, 26.0], [3.0, 6.0]], [[20.0, 26.0]]]
+    second.gt_spans = [[[3.0, 6.0], [10.0, 12.0]]]
+    (batch,) = encode_batches(model, [data])
+    query, cell = best_cells(model, batch)
+    assert query.tolist() == [0, 2]
+    first.gt_spans = [[[3.0, 6.0]], []]
+    (batch,) = encode_batches(model, [data])
+    assert cell.tolist() == best_cells(model, batch)[1].tolist()
+
+
 def test_levels_differ_by_the_means_of_their_cells() -> None:
     model, data = centred_model(), tiny_data((16,), (2,))  # as long as it is padded
     cells, _ = SharedMeansHook().means(model, [data])
