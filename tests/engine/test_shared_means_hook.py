@@ -15,7 +15,7 @@ from demul_mm.engine.hooks import SharedMeansHook
 from demul_mm.engine.hooks.shared_means import inputs_of
 from demul_mm.models.localizers import DeMUL
 from tests.engine.tiny import write_tiny_demul
-from tests.models.tiny import only, tiny_data, tiny_model
+from tests.models.tiny import WORD_MATCH, only, tiny_data, tiny_model, with_words
 
 LENGTHS, QUERIES = (13, 8, 20, 17), (2, 1, 3, 0)  # the last video is asked nothing
 
@@ -76,6 +76,22 @@ def test_how_videos_are_put_into_batches_does_not_matter() -> None:
     more = SharedMeansHook().means(model, [only(data, 2, 0), only(data, 1, 3)])
     for a, b in zip(one, more):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_video_without_the_towers_streams_tells_nothing() -> None:
+    """Neither the hook nor the running means of the training, though it has words."""
+    model = tiny_model(decoupler=dict(momentum=0.1, dropout=0.0), **WORD_MATCH)
+    data = with_words(tiny_data(LENGTHS, QUERIES))
+    data['inputs']['visual'][2] = None
+    without = only(data, 0, 1, 3)
+    cells = [SharedMeansHook().means(model, [batch])[0] for batch in (data, without)]
+    torch.testing.assert_close(*cells, atol=1e-5, rtol=1e-4)
+    found = []
+    for batch in (data, without):
+        model.decoupler.video_means.zero_()
+        model.train().encode_video(model.data_preprocessor(batch)['inputs'])
+        found.append(model.decoupler.video_means.clone())
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
 
 
 def test_what_no_video_tells_stays_as_it_was() -> None:
