@@ -1,7 +1,6 @@
 """A trained model with an index of its videos, for the benchmarks that search with it."""
 
 import argparse
-import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from demul_mm.apis.corpus_inferencer import dataset_videos
 from demul_mm.apis.loading import load_model
 from demul_mm.cli import load_config
 from demul_mm.datasets import MomentDataset
+from demul_mm.datasets.base import in_test_mode
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import DATASETS, INDEXES
 from demul_mm.retrieval import (
@@ -67,13 +67,13 @@ def load_trained(args: argparse.Namespace) -> Trained:
     """Load the model of :mod:`trained_arguments`, encode every video once and index them."""
     config = load_config(args.config, args.cfg_options)
     loaded = load_model(config, args.checkpoint, args.device)
-    test = DATASETS.build(config.test_dataloader.dataset)
+    given = in_test_mode(config.test_dataloader.dataset)
+    test = DATASETS.build(given)
     datasets = [test]
     if args.with_train:
-        other = copy.deepcopy(config.test_dataloader.dataset)
-        given = config.train_dataloader.dataset
-        other.update(ann_file=given.ann_file, split=given.split, data_root=given.data_root)
-        datasets.append(DATASETS.build(other))
+        train = config.train_dataloader.dataset
+        given.update(ann_file=train.ann_file, split=train.split, data_root=train.data_root)
+        datasets.append(DATASETS.build(given))
     source = JoinedVideos([dataset_videos(config, dataset) for dataset in datasets])
     cache = EncodingCache(loaded.fingerprint, max_videos=len(source.ids()))
     bank = VideoBank(loaded.model, source, cache)

@@ -69,14 +69,14 @@ def loading(name: str, kind: str) -> Iterator[None]:
         kind: what it should be.
 
     Raises:
-        ValueError: it is none, or damaged.
+        ValueError: it cannot be loaded, and why: it is none, or damaged, or the memory is full.
     """
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        why = str(error).strip().split('\n')[0]
+        why = str(error).strip().split('\n')[0] or type(error).__name__
         raise ValueError(f'{name} cannot be loaded as {kind} ({why})') from error
 
 

@@ -22,6 +22,7 @@ from demul_mm.apis.loading import load_model, recipe_fingerprint
 from demul_mm.apis.published import Pretrained
 from demul_mm.apis.videos import Extractor, ListedVideos, VideoReader, describe_all, disk_cache
 from demul_mm.datasets import MomentDataset
+from demul_mm.datasets.base import in_test_mode
 from demul_mm.index import MomentIndex
 from demul_mm.registry import DATASETS, INDEXES, INFERENCERS
 from demul_mm.retrieval import (
@@ -229,9 +230,9 @@ class CorpusInferencer(Pretrained):
 
 
 def dataset_videos(config: Config, dataset: MomentDataset | None = None) -> DatasetVideos:
-    """The videos of a data set; of the config's test data set unless one is given."""
+    """The videos of a data set; unless one is given, all of the config's test data set."""
     if dataset is None:
-        dataset = DATASETS.build(config.test_dataloader.dataset)
+        dataset = DATASETS.build(in_test_mode(config.test_dataloader.dataset))
     return DatasetVideos(dataset)
 
 

@@ -1,5 +1,6 @@
 """The base of all data sets: one item is one video with all of its queries."""
 
+import copy
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -278,6 +279,14 @@ def each_of(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
     for one in dataset['datasets']:
         yield from each_of(one)
+
+
+def in_test_mode(dataset: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a data set's config that keeps all queries, and videos without any."""
+    copied = copy.deepcopy(dataset)
+    for one in each_of(copied):
+        one['test_mode'] = True
+    return copied
 
 
 def _build_step(step: object, features: dict, data_root: str, split: str) -> object:

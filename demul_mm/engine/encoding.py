@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from demul_mm.models.localizers import DeMUL
-from demul_mm.models.localizers.pairs import own_pairs
+from demul_mm.models.localizers.pairs import own_pairs, true_spans
 from demul_mm.structures import MomentDataSample, QueryEncoding, VideoEncoding
 
 
@@ -39,19 +39,16 @@ def encode_batches(model: DeMUL, batches: Iterable[dict]) -> Iterator[EncodedBat
 def best_cells(model: DeMUL, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
     """The cell whose own borders fit a true moment best: queries ``(n,)`` and cells ``(n,)``.
 
-    Queries without a known moment are left out; of several moments the first counts.
+    Queries without a known moment are left out; of several moments that the clips show the first
+    counts.
     """
     device = batch.owner.device
-    rows = [
-        (q, spans[0] / sample.metainfo.get('extent', sample.duration))
-        for q, (sample, spans) in enumerate((s, g) for s in batch.samples for g in s.gt_spans)
-        if len(spans)
-    ]
-    query = torch.tensor([q for q, _ in rows], dtype=torch.int64, device=device)
-    if not rows:
+    spans, mask = true_spans(batch.samples, device)
+    query = mask.any(1).nonzero()[:, 0]
+    if not len(query):
         return query, query
     video = batch.owner[query]
     clips = batch.videos.num_clips[video][:, None]
-    truth = torch.stack([span for _, span in rows]).to(device) * clips  # (n, 2)
+    truth = spans[query, 0] * clips  # (n, 2)
     points = model.points(model.padded_clips(batch.videos), device)
     return query, points.best_cells(truth, batch.videos.mask[video])

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from demul_mm.apis import CorpusInferencer, load_model
+from demul_mm.apis.corpus_inferencer import dataset_videos
 from demul_mm.index import IndexMismatchError, MomentIndex, SearchFilter, VideoEntry
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import DATASETS, INDEXES
@@ -284,6 +285,18 @@ def test_encodings_on_disk_are_of_the_same_data_set(tmp_path: Path, change: str)
     count = len(list((tmp_path / 'cache').iterdir()))
     entries(tmp_path / 'cache')
     assert len(list((tmp_path / 'cache').iterdir())) == count
+
+
+@pytest.mark.parametrize('joined', [False, True])
+def test_a_corpus_has_the_videos_of_which_nobody_asked(corpus: SmallCorpus, joined: bool) -> None:
+    """Whether or not the config says that the data set is one to test on."""
+    config = Config.fromfile(corpus.config)
+    given = config.test_dataloader.dataset
+    del given['test_mode']
+    if joined:
+        config.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[given])
+    assert len(dataset_videos(config).ids()) == len(LENGTHS)
+    assert 'test_mode' not in given
 
 
 def test_a_video_whose_features_are_gone_is_left_out(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from itertools import pairwise
 
+import mmengine.dataset
 import pytest
 from mmengine.dataset import BaseDataset, RepeatDataset
 
+from demul_mm.datasets import ConcatDataset
 from demul_mm.datasets.samplers import HardVideoSampler, SeededIndex, SeededSampler
 from demul_mm.datasets.samplers.grouped import group_by_rivals
 
@@ -91,11 +93,20 @@ def test_without_rivals_it_is_the_plain_sampler() -> None:
     assert list(found) == list(plain)
 
 
+class Named(BaseDataset):
+    def load_data_list(self) -> list[dict]:
+        return [{}, {}]
+
+
 @pytest.mark.parametrize('kind', [SeededSampler, HardVideoSampler])
 def test_a_data_set_that_forgets_the_seed_is_refused(kind: type[SeededSampler]) -> None:
     repeated = RepeatDataset(BaseDataset(lazy_init=True), times=2, lazy_init=True)
     with pytest.raises(TypeError, match='RepeatDataset asks for its items without their seed'):
         kind(repeated)
+    named = [Named(metainfo=dict(dataset_name='a', split=split)) for split in 'xy']
+    assert len(kind(ConcatDataset(named))) == 4  # ours hands the seed on
+    with pytest.raises(TypeError, match=r"ConcatDataset asks .*: join data sets with demul_mm's"):
+        kind(mmengine.dataset.ConcatDataset(named[:1]))
 
 
 def test_a_group_has_a_video() -> None:

@@ -15,7 +15,7 @@ from demul_mm.engine.hooks import SharedMeansHook
 from demul_mm.engine.hooks.shared_means import inputs_of
 from demul_mm.models.localizers import DeMUL
 from tests.engine.tiny import write_tiny_demul
-from tests.models.tiny import only, tiny_data, tiny_model
+from tests.models.tiny import WORD_MATCH, only, tiny_data, tiny_model, with_words
 
 LENGTHS, QUERIES = (13, 8, 20, 17), (2, 1, 3, 0)  # the last video is asked nothing
 
@@ -45,6 +45,20 @@ def test_true_moments_and_queries_lie_around_one_centre() -> None:
         assert rows.mean(0).norm() < 1e-5
 
 
+def test_the_first_moment_that_the_clips_show_counts() -> None:
+    model, data = centred_model(), tiny_data((13, 8), (2, 1))
+    first, second = data['data_samples']
+    first.set_metainfo(dict(extent=20.0))
+    first.gt_spans = [[[21.0, 26.0], [3.0, 6.0]], [[20.0, 26.0]]]
+    second.gt_spans = [[[3.0, 6.0], [10.0, 12.0]]]
+    (batch,) = encode_batches(model, [data])
+    query, cell = best_cells(model, batch)
+    assert query.tolist() == [0, 2]
+    first.gt_spans = [[[3.0, 6.0]], []]
+    (batch,) = encode_batches(model, [data])
+    assert cell.tolist() == best_cells(model, batch)[1].tolist()
+
+
 def test_levels_differ_by_the_means_of_their_cells() -> None:
     model, data = centred_model(), tiny_data((16,), (2,))  # as long as it is padded
     cells, _ = SharedMeansHook().means(model, [data])
@@ -62,6 +76,22 @@ def test_how_videos_are_put_into_batches_does_not_matter() -> None:
     more = SharedMeansHook().means(model, [only(data, 2, 0), only(data, 1, 3)])
     for a, b in zip(one, more):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_video_without_the_towers_streams_tells_nothing() -> None:
+    """Neither the hook nor the running means of the training, though it has words."""
+    model = tiny_model(decoupler=dict(momentum=0.1, dropout=0.0), **WORD_MATCH)
+    data = with_words(tiny_data(LENGTHS, QUERIES))
+    data['inputs']['visual'][2] = None
+    without = only(data, 0, 1, 3)
+    cells = [SharedMeansHook().means(model, [batch])[0] for batch in (data, without)]
+    torch.testing.assert_close(*cells, atol=1e-5, rtol=1e-4)
+    found = []
+    for batch in (data, without):
+        model.decoupler.video_means.zero_()
+        model.train().encode_video(model.data_preprocessor(batch)['inputs'])
+        found.append(model.decoupler.video_means.clone())
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
 
 
 def test_what_no_video_tells_stays_as_it_was() -> None:

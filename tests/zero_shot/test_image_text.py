@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import MMLogger
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from demul_mm.hub import download_notice, fetch
+from demul_mm.hub import download_notice, fetch, loading
 from demul_mm.zero_shot.image_text import ImageTextEncoder
 from tests.app.encoders import KINDS, save_encoder
 
@@ -107,6 +107,12 @@ def test_what_is_no_model_is_named(folder: Path, tmp_path: Path) -> None:
     for path in (broken, tmp_path / 'films'):
         with pytest.raises(ValueError, match=f'{path} cannot be loaded as an image-text model'):
             ImageTextEncoder(str(path), device='cpu')
+
+
+def test_an_error_without_a_text_is_named() -> None:
+    named = pytest.raises(ValueError, match=r'x cannot be loaded as a tokenizer \(RuntimeError\)')
+    with named, loading('x', 'a tokenizer'):
+        raise RuntimeError
 
 
 @pytest.mark.parametrize('device', ['foo', 'cuda:99', 'cpu:x'])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sized
 
-from mmengine.dataset import ClassBalancedDataset, DefaultSampler, RepeatDataset
+from mmengine.dataset import ClassBalancedDataset, ConcatDataset, DefaultSampler, RepeatDataset
 
 from demul_mm.registry import DATA_SAMPLERS
 
@@ -37,16 +37,21 @@ class SeededSampler(DefaultSampler):
         round_up: repeat items so that each process gets equally many.
 
     Raises:
-        TypeError: the data set is one of mmengine's around another, which would lose the seed.
+        TypeError: the data set is one of mmengine's around others, which would lose the seed.
     """
 
     def __init__(
         self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True
     ) -> None:
+        remedy = ''
         if isinstance(dataset, RepeatDataset | ClassBalancedDataset):
+            remedy = 'give the data set itself, and more epochs'
+        elif getattr(type(dataset), '__getitem__', None) is ConcatDataset.__getitem__:  # not ours
+            remedy = "join data sets with demul_mm's"
+        if remedy:
             raise TypeError(
-                f'{type(dataset).__name__} asks for its items without their seed: give the data '
-                'set itself, and more epochs'
+                f"mmengine's {type(dataset).__name__} asks for its items without their seed: "
+                f'{remedy}'
             )
         super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
 

@@ -120,11 +120,14 @@ class SharedMeansHook(Hook):
         with inputs_of(decoupler.centring) as seen:
             for batch in encode_batches(model, videos):
                 shared, sentences = seen.pop(0), seen.pop(0)[:, 0]  # (V, M, S), (Q, S)
-                mask = batch.videos.mask
+                seen_at_all = batch.videos.stream_mask.any(1)  # (V,)
+                mask = batch.videos.mask & seen_at_all[:, None]
                 device = mask.device
                 levels = model.points(model.padded_clips(batch.videos), device).levels
                 cells.add(shared[mask], levels.expand_as(mask)[mask])
                 query, cell = best_cells(model, batch)
+                known = seen_at_all[batch.owner[query]]
+                query, cell = query[known], cell[known]
                 moments.add(shared[batch.owner[query], cell], levels[cell])
                 queries.add(sentences, levels.new_zeros(len(sentences)))
         for sums in (cells, moments, queries):

@@ -54,7 +54,8 @@ class TemporalTower(nn.Module):
         if x.shape[-1] != self.in_dim:
             raise ValueError(
                 f'the features have {x.shape[-1]} dimensions, the model was built for '
-                f'{self.in_dim}: set feature_dim={x.shape[-1]} in the config'
+                f'{self.in_dim}: set in_dim={x.shape[-1]} of its stream '
+                '(model.streams.NAME.in_dim, or the feature_dim in the file that it is taken from)'
             )
         x = self.project(self.dropout(self.norm(x)))  # (V, T, D)
         if self.position is not None:

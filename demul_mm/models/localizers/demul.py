@@ -174,10 +174,11 @@ class DeMUL(MomentLocalizer):
         num_clips = valid.sum(1)
         points = self.points(valid.shape[1], valid.device)
         mask = points.valid(num_clips)
-        # Without any tower's stream, what the towers make of nothing: an index takes unit vectors.
-        present = stream_mask | ~stream_mask.any(1, keepdim=True)
+        # Without any tower's stream, what the towers make of nothing: an index takes unit vectors,
+        # but they tell nothing of the means.
+        has_any = stream_mask.any(1, keepdim=True)  # (V, 1)
         features, private, shared = self.decoupler.encode_streams(
-            pyramids, present, mask, points.level_sizes
+            pyramids, stream_mask | ~has_any, mask & has_any, points.level_sizes
         )
         for space in self.aligned:
             x, has_clip = streams[space.stream]

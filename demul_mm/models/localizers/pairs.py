@@ -36,18 +36,18 @@ def own_pairs(num_queries: Sequence[int], device: torch.device) -> Tensor:
 def true_spans(samples: Sequence[MomentDataSample], device: torch.device) -> tuple[Tensor, Tensor]:
     """True moments of all queries: ``(Q, G, 2)`` in [0, 1] of the clip axis, mask ``(Q, G)``.
 
-    A moment that begins where the clips have ended is none: no clip shows it.
+    A moment that begins where the clips have ended is left out: no clip shows it.
     """
-    rows = [(span, sample) for sample in samples for span in sample.gt_spans]
-    counts = np.array([len(span) for span, _ in rows], dtype=np.int64)
+    rows = [(span.numpy(), sample) for sample in samples for span in sample.gt_spans]
+    extents = [sample.metainfo.get('extent', sample.duration) for _, sample in rows]
+    query = np.repeat(np.arange(len(rows)), np.array([len(span) for span, _ in rows], np.int64))
+    flat = np.concatenate([np.zeros((0, 2), np.float32), *(span for span, _ in rows)])
+    flat = (flat / np.array(extents, np.float32)[query, None]).clip(0, 1)
+    shown = flat[:, 0] < flat[:, 1]
+    counts = np.bincount(query[shown], minlength=len(rows))
     mask = np.arange(counts.max(initial=0)) < counts[:, None]  # (Q, G)
     spans = np.zeros((*mask.shape, 2), np.float32)
-    if mask.any():
-        extents = [sample.metainfo.get('extent', sample.duration) for _, sample in rows]
-        flat = np.concatenate([span.numpy() for span, _ in rows])  # in the order of the mask
-        flat = flat / np.repeat(np.array(extents, np.float32), counts)[:, None]
-        spans[mask] = flat = flat.clip(0, 1)
-        mask[mask] = flat[:, 0] < flat[:, 1]
+    spans[mask] = flat[shown]  # in the order of the mask
     return to_device(torch.from_numpy(spans), device), to_device(torch.from_numpy(mask), device)
 
 

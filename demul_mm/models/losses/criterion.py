@@ -156,6 +156,7 @@ class MomentCriterion(nn.Module):
         of_all = weight[:, None] * mine[..., None]  # (Q, V, M)
         moment = torch.einsum('qvm,vms->qs', of_all, videos.shared)  # (Q, S)
         unit = F.normalize(moment, dim=-1)
+        shown = positive.any(1)  # (Q,) False where no clip shows a moment of the query
         if self.contrasts:
             touches = touching(batch.points, targets.spans, targets.mask)
             terms |= self.retrieval(
@@ -168,7 +169,7 @@ class MomentCriterion(nn.Module):
                 meaning=queries.meaning,
                 query=queries.shared,
                 moment=unit,
-                same=same_moment(targets.spans, targets.mask, owner),
+                same=same_moment(targets.spans, targets.mask, owner) & shown[:, None],
                 false=batch.false,
                 memory=memory,
             )
@@ -182,7 +183,7 @@ class MomentCriterion(nn.Module):
         if self.confusion is not None:
             terms['confusion'] = self.confusion(moment[:, : self.dim], learned)
         if memory is not None and self.training:
-            memory.push(queries.meaning, unit.detach())
+            memory.push(queries.meaning, unit.detach(), shown)
         return terms
 
     def pair_terms(self, out: 'HeadOutput', scores: Tensor, targets: Targets) -> dict[str, Tensor]:

@@ -54,15 +54,21 @@ class SemanticMemory(nn.Module):
         return ((a @ b.T - self.low) / (self.high - self.low)).clamp(0, 1)
 
     @torch.no_grad()
-    def push(self, captions: Tensor, moments: Tensor) -> None:
+    def push(self, captions: Tensor, moments: Tensor, valid: Tensor | None = None) -> None:
         """Add ``(N, E)`` captions with their ``(N, S)`` moments, those of all ranks together.
 
         Under DDP every rank keeps the same pairs, the ranks' one after the other; ``N`` may differ.
+
+        Args:
+            captions: unit vectors.
+            moments: unit vectors.
+            valid: ``(N,)`` bool, which of them are added; None: all.
         """
+        if valid is None:
+            valid = captions.new_ones(len(captions))
         ranks = get_world_size()
         most = self.size // ranks
-        captions, moments = captions[-most:], moments[-most:]
-        valid = captions.new_ones(len(captions))
+        captions, moments, valid = captions[-most:], moments[-most:], valid.float()[-most:]
         if ranks > 1:
             padding = most - len(valid)
             captions, moments = (F.pad(t, (0, 0, 0, padding)) for t in (captions, moments))

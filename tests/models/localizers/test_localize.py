@@ -82,7 +82,7 @@ def test_own_pairs():
     assert own_pairs([0], cpu).tolist() == []
 
 
-def test_pad_spans_scales_by_the_extent_and_clips():
+def test_true_moments_are_scaled_by_the_extent_and_clipped():
     one, two = tiny_sample(20.0, SENTENCES[:2]), tiny_sample(10.0, SENTENCES[:1])
     one.gt_spans = [torch.tensor([[2.0, 5.0], [18.0, 30.0]]), torch.zeros(0, 2)]
     two.gt_spans = [torch.tensor([[1.0, 2.0]])]

@@ -40,8 +40,8 @@ def test_a_moment_behind_the_last_clip_is_none() -> None:
     sample.set_metainfo(dict(extent=12.0))
     sample.gt_spans = [[[13.0, 16.0], [3.0, 6.0]], [[12.0, 16.0]]]
     spans, mask = true_spans([sample], CPU)
-    assert mask.tolist() == [[False, True], [False, False]]
-    assert spans[mask].tolist() == [[0.25, 0.5]]
+    assert mask.tolist() == [[True], [False]]  # those that are left come first
+    assert spans.tolist() == [[[0.25, 0.5]], [[0.0, 0.0]]]
 
 
 def test_no_moment_at_all() -> None:

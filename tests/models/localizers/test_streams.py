@@ -147,7 +147,7 @@ def test_a_stream_the_batch_has_not_is_named(model):
 def test_features_of_another_width_are_refused(model):
     data = tiny_data((5,), (1,), streams=STREAMS)
     data['inputs']['visual'] = [torch.randn(5, 99)]
-    message = f'have 99 dimensions, the model was built for {FEATURES}: set feature_dim=99'
+    message = f'have 99 dimensions, the model was built for {FEATURES}: set in_dim=99 of its stream'
     with pytest.raises(ValueError, match=message):
         predictions_of(model, data)
 

@@ -80,6 +80,22 @@ def test_a_pair_without_truth_is_a_negative_alone():
     assert {k: v.item() for k, v in no_slot.items()} == {k: v.item() for k, v in found.items()}
 
 
+def test_a_moment_behind_the_clips_is_neither_contrasted_nor_remembered():
+    model, data = tiny_model(), tiny_data(num_queries=(1, 1, 1))
+    gone = data['data_samples'][1]
+    gone.set_metainfo(dict(extent=8.0))
+    gone.gt_spans = [[[10.0, 15.0]]]
+    contrast = model.criterion.retrieval.contrast
+    seen = []
+    contrast.register_forward_hook(lambda _, args, __: seen.append(args))
+    losses_of(model.train(), data)
+    _, same, mask, _ = seen[2]  # after videos both ways: moments and queries
+    assert torch.equal(same, torch.tensor([1.0, 0.0, 1.0]).diag().bool())
+    assert mask.all()  # the query itself is a negative of the other moments
+    assert model.memory.count == 2
+    torch.testing.assert_close(model.memory.moments[:2].norm(dim=1), torch.ones(2))
+
+
 @pytest.mark.parametrize('truth', [(2.0, 5.0), (2.0, 2.4), (2.3, 2.9), (2.8, 3.3)])
 def test_a_moment_shorter_than_a_clip_is_inside_somewhere(truth: tuple[float, float]):
     """The inside curve wants to be where the moment is, as far as it fills a clip."""

@@ -37,12 +37,21 @@ def test_the_newest_are_kept():
     assert held(memory) == [14, 15, 16, 17]
 
 
+def test_pairs_that_are_none_are_left_out():
+    memory = SemanticMemory(3, 2, size=4)
+    memory.push(*numbered(1, 2, 3), torch.tensor([True, False, True]))
+    assert held(memory) == [1, 3]
+    memory.push(*numbered(4, 5, 6, 7), torch.tensor([True, True, False, True]))
+    assert held(memory) == [3, 4, 5, 7]
+
+
 def _rank_main(rank: int, folder: str) -> None:
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
     )
     memory = SemanticMemory(3, 2, size=6)
-    memory.push(*numbered(*((1, 2), (3,))[rank]))
+    valid = torch.tensor([True, rank == 0])
+    memory.push(*numbered(*((1, 2), (3, 0))[rank]), valid)
     first = held(memory)
     memory.push(*numbered(*((4, 5, 6, 7), ())[rank]))  # of one rank, the newest half of the size
     torch.save((first, held(memory)), f'{folder}/{rank}.pt')
