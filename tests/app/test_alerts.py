@@ -407,7 +407,10 @@ def test_watching_outlives_what_goes_wrong(
     told = [[Path(path).name for path, _ in next(looks).broken] for _ in range(4)]
     assert told == [['broken.mp4'], [], ['broken.mp4'], []]
     missing, other = said
-    assert missing == f'will look again: {films} is missing; nothing was changed'
+    assert missing == (
+        f'will look again: {films} is missing; nothing was changed; if it is gone for good: demul '
+        f'index --forget {films}'
+    )
     assert other.startswith('will look again: another process is updating')
     assert len(puts) == 1
     again = watch(library, [films], 0.1, retry=True, wait=lambda seconds: None)

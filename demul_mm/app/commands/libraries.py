@@ -77,7 +77,8 @@ def index(
     forget: Annotated[
         list[Path] | None,
         typer.Option(
-            help='Take a folder, file or glob out of the library, with its videos; repeat.'
+            help='Take a folder, file or glob out of the library, with its videos: below a folder '
+            'that stays, those that are gone; repeat.'
         ),
     ] = None,
     ray: Annotated[
