@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from demul_mm.video.decoding import open_video
-from demul_mm.video.timeline import read_timeline
+from demul_mm.video.timeline import SOON, read_timeline
 
 # Seconds into a video, at most: four months, as in demul_mm.structures.spans, which takes torch.
 LATEST = 1e7
@@ -139,8 +139,8 @@ def as_cut(moment: Mapping[str, Any], label: str, look: Callable[[str], _Film] =
     """
     path = str(moment['video'])
     rate, timecode, drop, total, size = look(path)
-    first = min(math.floor(moment['start'] * rate + 1e-6), total - 1)
-    end = min(max(math.ceil(moment['end'] * rate - 1e-6), first + 1), total)
+    first = min(math.floor((moment['start'] + SOON) * rate), total - 1)
+    end = min(max(math.ceil((moment['end'] - SOON) * rate), first + 1), total)
     return Cut(path, label, rate, first, end - first, timecode, drop, total, size)
 
 

@@ -38,6 +38,12 @@ def test_moments_in_frames(moments: list[dict]) -> None:
         as_cut(dict(video='none.mp4', start=0, end=1), '')
 
 
+def test_a_printed_time_is_that_of_its_frame(tmp_path: Path) -> None:
+    film = write_film(tmp_path / 'one.mp4', ['red'], 4, fps=30)
+    clip = as_cut(dict(video=str(film), start=1.033, end=2.067), '')  # of 31 / 30 and 62 / 30
+    assert (clip.first, clip.frames) == (31, 31)
+
+
 @pytest.mark.parametrize('form', ['edl', 'fcpxml', 'otio'])
 def test_a_file_without_pictures_is_named(tmp_path: Path, form: str) -> None:
     (tmp_path / 'one.srt').write_text('1\n00:00:01,000 --> 00:00:02,000\nhello\n')
