@@ -14,6 +14,7 @@ import pytest
 from demul_mm.app.export import FORMS, as_cut, as_timecode, export, frames_of, read_moments
 from demul_mm.video.decoding import open_video
 from demul_mm.video.text import read_lines
+from demul_mm.video.timeline import read_timeline
 from tests.app.films import write_film
 from tests.video.films import write_at
 
@@ -65,8 +66,13 @@ def test_each_file_is_read_once(moments: list[dict], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         'demul_mm.app.export.open_video', lambda path: read.append(path) or real(path)
     )
+    ends: list[str] = []
+    monkeypatch.setattr(
+        'demul_mm.app.export.read_timeline', lambda *a: ends.append(a[0].name) or read_timeline(*a)
+    )
     export('x', moments, 'edl')
     assert sorted(read) == sorted({moment['video'] for moment in moments})
+    assert ends == [moments[2]['video']]  # only its header does not reach so far
 
 
 def test_tables(moments: list[dict]) -> None:
