@@ -64,9 +64,7 @@ def _frame_at(container, seconds: float, height: int) -> KeyFrame:
                 break
     except import_av().error.FFmpegError:
         length = 1 / (stream.average_rate or 25)
-        if (
-            frame is None or frame.time + length <= seconds + SOON
-        ):  # it is a later one that is damaged
+        if frame is None or frame.time + length <= seconds + SOON:  # another is shown then
             raise
     if frame is None:
         raise StopIteration(f'no frame at {asked:.2f} s')
