@@ -99,9 +99,10 @@ class Catalogue:
     @property
     def _db(self) -> Database:
         """The connection of the thread that asks: a statement in one is not safe from another's."""
-        if not hasattr(self._local, 'db'):
-            self._local.db = connect(self._path)
-        return self._local.db
+        db = getattr(self._local, 'db', None)
+        if db is None or db.is_outdated():
+            db = self._local.db = connect(self._path)
+        return db
 
     def close(self) -> None:
         """Let go of the file, as far as this thread holds it."""
