@@ -57,7 +57,7 @@ def test_a_reader_of_a_folder_that_is_only_to_be_read_sees_changes(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it found no log beside the file, whose absence it can only take for good."""
-    path, reader, can_write = library.path / 'library.sqlite', None, os.access
+    path, reader = library.path / 'library.sqlite', None
 
     def read() -> tuple[int, int]:
         nonlocal reader
