@@ -301,7 +301,7 @@ class Alerts:
         with self._db:
             self._mark(alert.id, [delivery.key])
         if delivery.events:
-            for one in (*_places(alert), (alert, delivery.key)):
+            for one in _which(alert, delivery.key):
                 self._backoff.pop(one, None)
         return delivery.events
 
@@ -337,8 +337,7 @@ class Alerts:
 
     def _is_pending(self, alert: Alert, key: str) -> bool:
         """Whether it waits for another try, or is being sent."""
-        which = (*_places(alert), (alert, key))
-        untils = [self._backoff[one][1] for one in which if one in self._backoff]
+        untils = [self._backoff[one][1] for one in _which(alert, key) if one in self._backoff]
         sent = alert.webhook in self._senders
         return sent or self._clock() < max(untils, default=float('-inf'))
 
@@ -350,6 +349,7 @@ class Alerts:
         )
 
 
-def _places(alert: Alert) -> list[str]:
-    """What may fail: its address and its file; ``''`` where it is told in a line."""
-    return [place for place in (alert.webhook, alert.file) if place is not None] or ['']
+def _which(alert: Alert, key: str) -> list[str | tuple[Alert, str]]:
+    """What may rest: its address, its file (``''`` without both), what it found in a video."""
+    places = [place for place in (alert.webhook, alert.file) if place is not None]
+    return [*(places or ['']), (alert, key)]
