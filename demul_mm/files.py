@@ -43,13 +43,12 @@ def find_files(
 
     Args:
         suffixes: how names of the files end, in lower case; case does not matter.
-        unseen: to which folders that cannot be read and links to what is missing are added, with
-            why; None: they are left out.
+        unseen: to which folders that cannot be read, and links to folders or files that are
+            missing, are added with why; None: nothing is told of them.
     """
-    unseen = {} if unseen is None else unseen
 
     def note(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # that one has gone meanwhile
+        if unseen is not None and not isinstance(error, FileNotFoundError):  # gone meanwhile
             unseen[str(error.filename)] = f'it cannot be read ({error.strerror})'
 
     entered: set[str] = set()
@@ -64,7 +63,7 @@ def find_files(
         ]
         for name in sorted(names):
             path = os.path.join(root, name)
-            if os.path.islink(path) and not os.path.exists(path):
+            if unseen is not None and os.path.islink(path) and not os.path.exists(path):
                 unseen[path] = f'it is a link to {os.readlink(path)}, which is missing'
             stem, suffix = os.path.splitext(name)
             if suffix.lower() in suffixes and name[0] != '.' and not stem.endswith('.tmp'):

@@ -32,8 +32,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--extractor',
-        metavar='CHECKPOINT',
-        help='backbone that made the features (of tools/pretrain_backbone.py), to read video files',
+        metavar='FILE',
+        help='backbone that made the features, to read video files: of tools/pretrain_backbone.py, '
+        'or a config of it',
     )
     parser.add_argument('--top', type=int, default=5, help='moments (default: %(default)s)')
     parser.add_argument(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from demul_mm.device import choose_device
@@ -107,7 +108,8 @@ class FeatureExtractor:
 
     Args:
         checkpoint: weights of the backbone; one of ``tools/pretrain_backbone.py`` also says what
-            the backbone and the clips are.
+            the backbone and the clips are. Or a config file, ``.py``, that says these two, of a
+            backbone that finds its weights itself.
         backbone: config of the backbone, if the checkpoint does not say.
         clips: how clips are cut, arguments of :func:`iter_clips`, if the checkpoint does not say.
         device: where it runs; None: a GPU where there is one.
@@ -126,8 +128,11 @@ class FeatureExtractor:
         clips: Mapping[str, Any] | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        content = read_checkpoint(checkpoint)
-        meta = content.get('meta') or {}
+        if Path(checkpoint).suffix == '.py':
+            content, meta = None, Config.fromfile(checkpoint).to_dict()
+        else:
+            content = read_checkpoint(checkpoint)
+            meta = content.get('meta') or {}
         backbone, clips = backbone or meta.get('backbone'), clips or meta.get('clips')
         if not backbone or not clips:
             raise ValueError(

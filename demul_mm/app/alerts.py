@@ -296,13 +296,13 @@ class Alerts:
                 elif alert.webhook is None:
                     tell(event)
         except OSError as error:
-            self._back_off([_place(alert)], [delivery], error)
+            self._back_off([alert.file or ''], [delivery], error)
             return []
         with self._db:
             self._mark(alert.id, [delivery.key])
         if delivery.events:
-            self._backoff.pop(_place(alert), None)
-            self._backoff.pop((alert, delivery.key), None)
+            for one in _which(alert, delivery.key):
+                self._backoff.pop(one, None)
         return delivery.events
 
     def _can_write(self, delivery: Delivery) -> bool:
@@ -314,7 +314,7 @@ class Alerts:
             elif file is not None and not os.access(Path(file).parent, os.W_OK):
                 raise OSError(f'{Path(file).parent} cannot be written to')
         except OSError as error:
-            self._back_off([(delivery.alert, delivery.key)], [delivery], error)
+            self._back_off([file or ''], [delivery], error)
             return False
         return True
 
@@ -337,9 +337,9 @@ class Alerts:
 
     def _is_pending(self, alert: Alert, key: str) -> bool:
         """Whether it waits for another try, or is being sent."""
-        place = _place(alert)
-        untils = [self._backoff[one][1] for one in (place, (alert, key)) if one in self._backoff]
-        return place in self._senders or self._clock() < max(untils, default=float('-inf'))
+        untils = [self._backoff[one][1] for one in _which(alert, key) if one in self._backoff]
+        sent = alert.webhook in self._senders
+        return sent or self._clock() < max(untils, default=float('-inf'))
 
     def _mark(self, number: int, keys: list[str]) -> None:
         """Of an alert that may have been removed meanwhile."""
@@ -349,6 +349,7 @@ class Alerts:
         )
 
 
-def _place(alert: Alert) -> str:
-    """What may fail: its address or file; nothing where it is told in a line."""
-    return alert.webhook or alert.file or ''
+def _which(alert: Alert, key: str) -> list[str | tuple[Alert, str]]:
+    """What may rest: its address, its file (``''`` without both), what it found in a video."""
+    places = [place for place in (alert.webhook, alert.file) if place is not None]
+    return [*(places or ['']), (alert, key)]

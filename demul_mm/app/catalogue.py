@@ -99,9 +99,10 @@ class Catalogue:
     @property
     def _db(self) -> Database:
         """The connection of the thread that asks: a statement in one is not safe from another's."""
-        if not hasattr(self._local, 'db'):
-            self._local.db = connect(self._path)
-        return self._local.db
+        db = getattr(self._local, 'db', None)
+        if db is None or db.is_outdated():
+            db = self._local.db = connect(self._path)
+        return db
 
     def close(self) -> None:
         """Let go of the file, as far as this thread holds it."""
@@ -225,19 +226,14 @@ class Catalogue:
         if not words:
             return []
         rows = self._db.execute(
-            'WITH best AS (SELECT rowid AS line, rank FROM words WHERE words MATCH ? '
-            'ORDER BY rank, rowid LIMIT ?) '
-            'SELECT videos.key, start, "end", source, text, rank FROM best '
+            'WITH best AS (SELECT rowid AS line, rank FROM words WHERE words MATCH ?) '
+            # A video and a link to it have one key, and may have the same subtitles.
+            'SELECT key, start, "end", source, lines.text, rank FROM best '
             'JOIN lines ON lines.id = best.line JOIN videos ON videos.id = lines.video '
-            'ORDER BY rank, line',
+            'GROUP BY key, start, "end", lines.text ORDER BY rank, min(line) LIMIT ?',
             (' OR '.join(f'"{word}"' for word in self._rarer(words, limit)), limit),
         )
-        # A video and a link to it have one key, and may have the same subtitles.
-        found: dict[tuple, LineHit] = {}
-        for row in rows:
-            hit = LineHit(*row)
-            found.setdefault((hit.key, hit.start, hit.end, hit.text), hit)
-        return list(found.values())
+        return [LineHit(*row) for row in rows]
 
     def _rarer(self, words: list[str], few: int) -> list[str]:
         """The words that are not frequent, or all if all are; ``few`` lines are never many."""

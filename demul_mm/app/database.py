@@ -9,8 +9,12 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-# Kinds of these errors, by what SQLite says.
+from demul_mm.files import file_state
+
+# Kinds of these errors, by what SQLite says; what it says else is a mistake of whoever asked.
 KINDS = {'is full': errno.ENOSPC, 'readonly': errno.EROFS, 'is locked': errno.EBUSY}
+_DAMAGE = ('I/O error', 'malformed', 'not a database', 'unable to open', 'not decode')
+KINDS |= dict.fromkeys((*_DAMAGE, 'permission denied', 'locking protocol'), errno.EIO)
 
 
 def _of_the_disk(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,8 +25,8 @@ def _of_the_disk(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(self, *arguments)
         except sqlite3.DatabaseError as error:
-            if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
-                raise  # a mistake of whoever asked
+            if not any(text in str(error) for text in KINDS):
+                raise
             path = self.path if isinstance(self, Database) else self.connection.path
             raise _os_error(path, str(error)) from error
 
@@ -52,6 +56,12 @@ class Database(sqlite3.Connection):
     """
 
     path: Path
+    # How the file was, of a connection that takes it never to change.
+    frozen: str | None = None
+
+    def is_outdated(self) -> bool:
+        """Whether the file has changed in a way that this connection does not see."""
+        return self.frozen is not None and self.frozen != _state(self.path)
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         """Run a statement."""
@@ -81,8 +91,15 @@ def connect(path: Path) -> Database:
         db = _open(path, uri)
         db.execute('SELECT 1 FROM sqlite_master').fetchone()
     except OSError:  # reading it beside who writes takes files of its log, and there are none
+        state = _state(path)
         db = _open(path, f'{uri}&immutable=1')
+        db.frozen = state
     return db
+
+
+def _state(path: Path) -> str:
+    """Changes when a file does, or a log of what is written to it comes beside it."""
+    return f'{file_state(path)} {path.with_name(f"{path.name}-wal").exists()}'
 
 
 def _open(path: Path, uri: str) -> Database:

@@ -9,13 +9,12 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from demul_mm.video.decoding import open_video
-from demul_mm.video.timeline import read_timeline
+from demul_mm.video.timeline import SOON, read_timeline
 
 # Seconds into a video, at most: four months, as in demul_mm.structures.spans, which takes torch.
 LATEST = 1e7
@@ -107,7 +106,8 @@ class _Film(NamedTuple):
     size: tuple[int, int]
 
 
-def _film(path: str) -> _Film:
+def _film(path: str, until: float) -> _Film:
+    """Of a file, which is read to its end only where its header does not reach ``until``."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no video file {path}')
     with open_video(path) as container:
@@ -115,32 +115,33 @@ def _film(path: str) -> _Film:
         rate = Fraction(stream.guessed_rate or stream.average_rate or 25)
         written = stream.metadata.get('timecode') or container.metadata.get('timecode')
         size = stream.width, stream.height
-        try:
-            timeline = read_timeline(container, stream)
-        except ValueError as error:
-            raise ValueError(f'{path} {error}') from None
         # A file may lack frames: editors then count by its clock. That may be short, too.
-        seconds = max((container.duration or 0) / 1e6, timeline.duration)
+        seconds = (container.duration or 0) / 1e6
+        if until > seconds:
+            try:
+                seconds = max(seconds, read_timeline(container, stream).duration)
+            except ValueError as error:
+                raise ValueError(f'{path} {error}') from None
     timecode, drop = (frames_of(written, rate), ';' in written) if written else (0, False)
     return _Film(rate, timecode, drop, max(1, round(seconds * rate)), size)
 
 
-def as_cut(moment: Mapping[str, Any], label: str, look: Callable[[str], _Film] = _film) -> Cut:
+def as_cut(moment: Mapping[str, Any], label: str, film: _Film | None = None) -> Cut:
     """A moment in frames: those that are shown in any part of it.
 
     Args:
         moment: its ``video`` (a path), ``start`` and ``end``.
         label: what it is called.
-        look: reads what is to be known of a file.
+        film: what is to be known of its file; None: that is read.
 
     Raises:
         FileNotFoundError: the file is missing.
         ValueError: it is no video, or has no pictures.
     """
     path = str(moment['video'])
-    rate, timecode, drop, total, size = look(path)
-    first = min(math.floor(moment['start'] * rate + 1e-6), total - 1)
-    end = min(max(math.ceil(moment['end'] * rate - 1e-6), first + 1), total)
+    rate, timecode, drop, total, size = film or _film(path, moment['end'])
+    first = min(math.floor((moment['start'] + SOON) * rate), total - 1)
+    end = min(max(math.ceil((moment['end'] - SOON) * rate), first + 1), total)
     return Cut(path, label, rate, first, end - first, timecode, drop, total, size)
 
 
@@ -150,8 +151,15 @@ def _line(text: str) -> str:
 
 
 def _cuts(query: str, moments: Sequence[Mapping[str, Any]]) -> list[Cut]:
-    look = cache(_film)  # each is read once, to its end
-    return [as_cut(moment, f'{query} {number}', look) for number, moment in enumerate(moments, 1)]
+    ends: dict[str, float] = {}
+    for moment in moments:
+        path = str(moment['video'])
+        ends[path] = max(moment['end'], ends.get(path, 0.0))
+    films = {path: _film(path, end) for path, end in ends.items()}  # each is read once
+    return [
+        as_cut(moment, f'{query} {number}', films[str(moment['video'])])
+        for number, moment in enumerate(moments, 1)
+    ]
 
 
 def _json(query: str, moments: Sequence[Mapping[str, Any]]) -> str:

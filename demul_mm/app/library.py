@@ -193,18 +193,17 @@ class Library(Indexed):
         """Take sources out of the library, with their videos.
 
         Args:
-            sources: as they were given to :meth:`update`, or folders and files in them that are
-                gone for good. Videos that are there and lie in another source too are kept.
+            sources: folders, files and globs. What was given to :meth:`update` and is one of
+                these, or lies in it, is no source any more. Of the videos in them, those that are
+                there and lie in another source are kept.
 
         Raises:
-            ValueError: the library has no such source, and no video in it.
+            ValueError: one of them is no source, and none of its videos is missing.
             BusyError: another process updates the library.
         """
         with self._alone():
             known = [row.path for row in self.catalogue.videos()]
             gone = drop_roots(sources, self.catalogue, known)
-            for path in gone:
-                self.catalogue.forget(path)
             self._bring_up_to_date()
             return Report(0, len(known) - len(gone), len(gone), [])
 
@@ -226,17 +225,15 @@ class Library(Indexed):
     ) -> Report:
         self._settle()
         known = {row.path: row for row in self.catalogue.videos()}
-        roots, deleted = settle_roots(sources, self.catalogue, known)
+        roots = settle_roots(sources, self.catalogue)
         states, unseen, away, mounts = survey(roots, known, self.catalogue.setting('mounts', []))
         self.catalogue.set('mounts', mounts)
         new = [path for path in states if is_new(known.get(path), states[path], retry)]
         todo = [path for path in new if ready is None or ready(path, ' '.join(states[path]))]
         lost = [path for path in known.keys() - away if path not in states and path not in unseen]
-        gone = [p for p in lost if p in deleted or any(covers(root, p) for root in roots)]
+        gone = [path for path in lost if any(covers(root, path) for root in roots)]
         for path in gone:
             self.catalogue.forget(path)
-        for path in deleted:
-            MMLogger.get_current_instance().info(f'{path} is gone, and is no source any more')
         tell = progress or (lambda *_: None)
         seen = self._seen(todo, states, cluster) if todo and cluster else todo
         unread: dict[str, str] = {}

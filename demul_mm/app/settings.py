@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from demul_mm.app.catalogue import Catalogue
-from demul_mm.app.sources import base, covers, is_deleted, resolve, unmounted
+from demul_mm.app.sources import covers, needs, resolve
 
 # Seconds between the frames that are seen, at most.
 LONGEST = 3600.0
@@ -71,66 +71,61 @@ def keep(catalogue: Catalogue, encoder: dict[str, str], settings: Settings) -> N
         catalogue.set(name, value)
 
 
-def settle_roots(
-    sources: str | Path | Sequence[str | Path], catalogue: Catalogue, known: Collection[str]
-) -> tuple[list[Path], list[str]]:
-    """Where an update looks, which later ones do, too; see :func:`resolve`.
-
-    A file that was given before and is deleted is no source any more.
-
-    Args:
-        catalogue: of the library.
-        known: paths of its videos.
-
-    Returns:
-        The sources, and the files that are none any more.
-    """
+def settle_roots(sources: str | Path | Sequence[str | Path], catalogue: Catalogue) -> list[Path]:
+    """Where an update looks, which later ones do, too; see :func:`resolve`."""
     before, bases = catalogue.setting('roots', []), catalogue.setting('bases', {})
-    lost = unmounted(catalogue.setting('mounts', []))
-    deleted = [] if sources else [r for r in before if r in known and is_deleted(r, lost)]
-    before = [root for root in before if root not in deleted]
-    roots = resolve(sources, before, bases) if sources or before or not deleted else []
+    roots = resolve(sources, before, bases)
     catalogue.set('roots', list(dict.fromkeys([*before, *map(str, roots)])))
     # What was missing when it was given, and is there now, is missed from now on.
-    now = {str(root): max(str(base(root)), bases.get(str(root), ''), key=len) for root in roots}
-    catalogue.set('bases', bases | now)
-    return roots, deleted
+    now = {str(root): needs(root) for root in roots}
+    there = {root: needed for root, needed in now.items() if os.path.exists(needed)}
+    catalogue.set('bases', bases | there)
+    return roots
 
 
 def drop_roots(
     sources: str | Path | Sequence[str | Path], catalogue: Catalogue, known: Collection[str]
 ) -> list[str]:
-    """Look no longer for some sources.
+    """Look no longer for some sources, and forget their videos.
 
     Args:
-        sources: those that were given before, or folders and files below them.
+        sources: names, each of which drops the sources that it covers (see :func:`covers`).
         catalogue: of the library.
         known: paths of its videos.
 
     Returns:
-        The videos that lie in them, but for those that are there and lie in another source, too.
+        What was forgotten: the videos that a name covers, but for those that are there and lie in
+        a source that is left.
 
     Raises:
-        ValueError: the library has neither such a source nor videos in it.
+        ValueError: a name drops and forgets nothing.
     """
     listed = [sources] if isinstance(sources, (str, Path)) else sources
     before, bases = catalogue.setting('roots', []), catalogue.setting('bases', {})
     # What lies behind a link below a source is called after the link.
-    dropped = [{Path(source).resolve(), Path(os.path.abspath(source))} for source in listed]
-    rest = [Path(root) for root in before if not any(Path(root) in names for names in dropped)]
+    names = [{Path(source).resolve(), Path(os.path.abspath(source))} for source in listed]
+    dropped = [_covered(one, before) for one in names]
+    rest = [root for root in before if not any(root in roots for roots in dropped)]
     gone = set[str]()
-    for source, names in zip(listed, dropped):
-        below = [path for path in known if any(covers(name, path) for name in names)]
-        if not below and names.isdisjoint(map(Path, before)):
+    for source, one, roots in zip(listed, names, dropped):
+        lost = [
+            path
+            for path in _covered(one, known)
+            if not os.path.exists(path) or not any(covers(Path(root), path) for root in rest)
+        ]
+        if not lost and not roots:
             looked = ', '.join(before) or 'nowhere'
             raise ValueError(
-                f'no source {source} was given, and no video is in it; given: {looked}'
+                f'no source {source} was given, and no video in it is missing; given: {looked}'
             )
-        gone.update(
-            path
-            for path in below
-            if not os.path.exists(path) or not any(covers(root, path) for root in rest)
-        )
-    catalogue.set('roots', list(map(str, rest)))
-    catalogue.set('bases', {root: start for root, start in bases.items() if Path(root) in rest})
+        gone.update(lost)
+    for path in sorted(gone):
+        catalogue.forget(path)
+    # Last, so that the same can be asked again after a kill.
+    catalogue.set('roots', rest)
+    catalogue.set('bases', {root: needed for root, needed in bases.items() if root in rest})
     return sorted(gone)
+
+
+def _covered(names: Collection[Path], paths: Collection[str]) -> list[str]:
+    return [path for path in paths if any(covers(name, path) for name in names)]

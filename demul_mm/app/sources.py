@@ -3,8 +3,8 @@
 import hashlib
 import os
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -26,11 +26,11 @@ def resolve(
 
     Args:
         sources: folders, files, and globs whose ``**`` stands for any folders; one or several.
-        bases: the :func:`base` that sources had before; without it a missing ``Films [HD]`` is
-            taken for a glob.
+        bases: what each source :func:`needs`, of those given before; without it a missing
+            ``Films [HD]`` is taken for a glob.
 
     Raises:
-        FileNotFoundError: one is missing.
+        FileNotFoundError: what one needs is missing.
         ValueError: there is none.
     """
     listed = [sources] if isinstance(sources, (str, Path)) else sources
@@ -40,8 +40,15 @@ def resolve(
     for root in given:
         needed = Path(bases.get(str(root), base(root)))
         if not needed.exists():
-            raise FileNotFoundError(f'{needed} is missing; nothing was changed')
+            known = str(root) in bases or str(root) in before
+            hint = f'; if it is gone for good: demul index --forget {root}' if known else ''
+            raise FileNotFoundError(f'{needed} is missing; nothing was changed{hint}')
     return given
+
+
+def needs(root: Path) -> str:
+    """What must be there for a source to be looked through: of a file its folder."""
+    return str(root.parent if os.path.isfile(root) else base(root))
 
 
 def find_videos(roots: Sequence[Path], unseen: dict[str, str] | None = None) -> list[str]:
@@ -51,7 +58,7 @@ def find_videos(roots: Sequence[Path], unseen: dict[str, str] | None = None) -> 
     """
     found: dict[str, None] = {}
     for root in roots:
-        if root.is_file():
+        if os.path.isfile(root):
             found[str(root)] = None
             continue
         files = map(str, find_files(base(root), VIDEO_SUFFIXES, unseen))
@@ -140,7 +147,7 @@ class Survey(NamedTuple):
         states: of each file that is there.
         unseen: files and folders that cannot be looked at for now, and why.
         kept: known videos that may still be there, out of reach.
-        mounts: where disks with videos are mounted, or were when they were last there.
+        mounts: where disks with videos are mounted, or were when these were last all there.
     """
 
     states: dict[str, State]
@@ -153,7 +160,7 @@ def survey(roots: Sequence[Path], known: Collection[str], mounts: Sequence[str])
     """Look for videos, and tell those that are gone from those that are out of reach for now.
 
     Out of reach is what lies in a folder that cannot be read, behind a link to what is missing, or
-    on a disk that is not mounted; and all of a source in which there is no video any more.
+    on a disk that is not mounted; and all of a folder or glob in which there is no video any more.
 
     Args:
         roots: see :func:`resolve`.
@@ -161,58 +168,48 @@ def survey(roots: Sequence[Path], known: Collection[str], mounts: Sequence[str])
         mounts: those of the last survey.
     """
     away: dict[str, str] = {}
-    found = {root: find_videos([root], away) for root in roots}
+    found = {
+        root: [str(root)]  # looked at by its name: gone, it is no folder without videos
+        if str(root) in known and not os.path.isdir(root)
+        else find_videos([root], away)
+        for root in roots
+    }
     states, errors = look_at(list(dict.fromkeys(chain.from_iterable(found.values()))))
     unread = [folder for folder in away if not os.path.islink(folder)]
-    lost = unmounted(mounts)
+    lost = (mount for mount in mounts if not os.path.ismount(mount))
     away.update(dict.fromkeys(lost, 'no disk is mounted there'))
     missing = [path for path in known if path not in states and path not in errors]
-    kept = {path: place for path in missing for place in _above(path) if place in away}
+    above = cache(_above)
+    kept = {
+        path: place for path in missing for place in above(os.path.dirname(path)) if place in away
+    }
     for root, files in found.items():
         if not files and str(root) not in away:
             away[str(root)] = 'it holds no video any more, as where a disk is away'
             rest = (path for path in missing if path not in kept)
             kept |= dict.fromkeys((path for path in rest if covers(root, path)), str(root))
-    counts = Counter(kept.values())
-    unseen = {
-        place: f'{why}; what is known of it is kept ({counts[place]}; if it is gone for good: '
-        f'demul index --forget {place})'
-        if counts[place]
-        else why
-        for place, why in away.items()
-        if counts[place] or place in unread
-    }
-    mounted = _mounts({os.path.realpath(Path(path).parent) for path in states})
-    still = sorted(mounted.union(place for place in counts if place in lost))
-    return Survey(states, unseen | errors, set(kept), still)
+
+    def around(paths: Iterable[str]) -> set[str]:
+        return {place for folder in set(map(os.path.dirname, paths)) for place in above(folder)}
+
+    there, held = around(states), dict[str, list[str]]()
+    for path, place in kept.items():
+        held.setdefault(place, []).append(path)
+    unseen = {place: why for place, why in away.items() if place in unread or place in held}
+    for place, files in held.items():
+        # What is there stays: a place with videos may be a source.
+        gone = min(files) if place in there else place
+        unseen[place] += f'; what is known of it is kept ({len(files)}; if it is gone for good: '
+        unseen[place] += f'demul index --forget {gone})'
+    partly = around(set(known).difference(states))
+    still = {*filter(os.path.ismount, there), *partly.intersection(mounts)}
+    return Survey(states, unseen | errors, set(kept), sorted(still))
 
 
-def unmounted(mounts: Sequence[str]) -> list[str]:
-    """Those of some places at which no disk is mounted."""
-    return [mount for mount in mounts if not os.path.ismount(mount)]
-
-
-def is_deleted(file: str, lost: Collection[str]) -> bool:
-    """Whether a file is gone from a folder that is there; ``lost``: see :func:`unmounted`."""
-    try:
-        os.lstat(file)
-    except FileNotFoundError:
-        return Path(file).parent.is_dir() and not any(place in lost for place in _above(file))
-    except OSError:
-        pass
-    return False
-
-
-def _above(path: str) -> Iterator[str]:
-    """The folders that a file lies in, as it is named and without links."""
-    for place in (Path(path), Path(os.path.realpath(path))):
-        yield from map(str, place.parents)
-
-
-def _mounts(folders: Collection[str]) -> set[str]:
-    """Where the disks of some folders are mounted."""
-    places = {place for folder in folders for place in (folder, *map(str, Path(folder).parents))}
-    return set(filter(os.path.ismount, places))
+def _above(folder: str) -> list[str]:
+    """A folder and those that it lies in, as it is named and without links."""
+    places = Path(folder), Path(os.path.realpath(folder))
+    return [str(above) for place in places for above in (place, *place.parents)]
 
 
 def key_of(files: Sequence[str | Path]) -> str:

@@ -79,7 +79,10 @@ class VectorFolder:
                 header = opened.metadata() or {}
             self._take_fingerprints(file, header, number == 0)
             if 'video_ids' not in header:
-                raise ValueError(f'{file} does not say its video_ids in its header')
+                raise ValueError(
+                    f'{file} does not say its video_ids in its header; write it with '
+                    'demul_mm.index.vectors.write_vectors'
+                )
             for row, video_id in enumerate(json.loads(header['video_ids'])):
                 if video_id in self._places:
                     raise ValueError(

@@ -66,7 +66,9 @@ def cut(
             first = write(container, out, origin + start, origin + end)
         return first - origin, end
     except _NothingShown:
-        raise ValueError(f'{source} shows nothing from {start:g} to {end:g} s') from None
+        nothing = f'shows nothing from {start:g} to {end:g} s'
+        late = f'has no key frame up to {start:g} s to copy from; cut it without fast'
+        raise ValueError(f'{source} {late if fast else nothing}') from None
     except av.error.FFmpegError as error:
         raise ValueError(f'{source} cannot be cut into {target} ({error.strerror})') from error
 

@@ -54,11 +54,18 @@ def _frame_at(container, seconds: float, height: int) -> KeyFrame:
     seconds += float((stream.start_time or 0) * stream.time_base)  # on the clock of the file
     seek(container, stream, seconds)
     frame = None
-    for following in container.decode(stream):
-        if following.time is not None:
-            if frame is not None and following.time > seconds + SOON:
+    try:
+        for following in container.decode(stream):
+            if following.time is None:
+                continue
+            if frame is None or following.time <= seconds + SOON:
+                frame = following
+            if following.time >= seconds - SOON:
                 break
-            frame = following
+    except import_av().error.FFmpegError:
+        length = 1 / (stream.average_rate or 25)
+        if frame is None or frame.time + length <= seconds + SOON:  # another is shown then
+            raise
     if frame is None:
         raise StopIteration(f'no frame at {asked:.2f} s')
     picture = upright(frame.to_ndarray(format='rgb24'), frame)

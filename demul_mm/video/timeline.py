@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Share of a video, and at least so many seconds, that may be missing at its end.
 TRUNCATED, TRUNCATED_SECONDS = 0.05, 1.0
-# Seconds by which two timestamps may differ that mean the same.
-SOON = 1e-4
+# Seconds by which two times may differ that mean the same: they are printed to the millisecond.
+SOON = 1e-3
 
 
 class Timeline(NamedTuple):

@@ -204,6 +204,33 @@ def test_an_address_is_not_told_while_the_file_cannot_be(library: Library, tmp_p
     assert len((tmp_path / 'found.jsonl').read_text().splitlines()) == 1
 
 
+def test_a_file_that_cannot_be_written_is_tried_once(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each video, with or without an address; then it rests."""
+    write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
+    library.update()
+    asked, said, now = list[str](), list[str](), [0.0]
+    ask = library.ask_kept
+    monkeypatch.setattr(library, 'ask_kept', lambda key, *a: (asked.append(key), ask(key, *a))[1])
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    alerts = Alerts(library, clock=lambda: now[0])
+    with receiver(200) as hook:
+        for address in (None, hook.address):
+            file = tmp_path / f'{address is None}.jsonl'
+            alerts.add('red', 0.9, file, address, old=True)
+            file.mkdir()
+        for now[0], tries in ((0, 1), (59, 1), (60, 2)):
+            assert alerts.run(print) == []
+            assert len(asked) == len(said) == 2 * tries
+        assert hook.taken == []
+        for file in tmp_path.glob('*.jsonl'):
+            file.rmdir()
+        now[0] = 1e6
+        assert len(alerts.run(print)) == 4
+        assert len(hook.taken) == 2
+
+
 def test_an_address_that_fails_holds_up_nothing_else(library: Library, tmp_path: Path) -> None:
     """It gets few tries, then rests, longer each time; what it did not take is kept for it."""
     write_film(tmp_path / 'films/new.mp4', ['red', 'blue'])
@@ -407,7 +434,10 @@ def test_watching_outlives_what_goes_wrong(
     told = [[Path(path).name for path, _ in next(looks).broken] for _ in range(4)]
     assert told == [['broken.mp4'], [], ['broken.mp4'], []]
     missing, other = said
-    assert missing == f'will look again: {films} is missing; nothing was changed'
+    assert missing == (
+        f'will look again: {films} is missing; nothing was changed; if it is gone for good: demul '
+        f'index --forget {films}'
+    )
     assert other.startswith('will look again: another process is updating')
     assert len(puts) == 1
     again = watch(library, [films], 0.1, retry=True, wait=lambda seconds: None)

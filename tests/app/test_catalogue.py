@@ -16,6 +16,15 @@ def test_what_is_said_in_a_video_and_a_link_to_it_is_one_line(tmp_path: Path) ->
     assert [line.start for line in catalogue.find_lines('hello')] == [1.0, 5.0]
 
 
+def test_links_push_out_no_other_video(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / 'library.sqlite')
+    lines = [TimedLine(i, i + 1, 'hello there', 'x.srt') for i in range(3)]
+    for name, key in (*((f'link{i}', 'one') for i in range(5)), ('z', 'other')):
+        catalogue.put(f'{name}.mp4', key, '', 9.0, lines)
+    assert {line.key for line in catalogue.find_lines('hello', 6)} == {'one', 'other'}
+    assert len(catalogue.find_lines('hello', 5)) == 5
+
+
 def test_a_library_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / 'film.mp4').touch()
     with pytest.raises(ValueError, match=r'film\.mp4 is a file; a library is a folder'):

@@ -10,11 +10,13 @@ import pytest
 
 from demul_mm.app.alerts import Alerts
 from demul_mm.app.catalogue import Catalogue
+from demul_mm.app.database import _open, connect
 from demul_mm.app.library import Library
 from demul_mm.app.watch import watch
 from demul_mm.video.text import TimedLine
 from tests.app.films import ColourEncoder, write_film
 
+LOG = 'library.sqlite-wal'
 LINES = [TimedLine(i, i + 1, f'line {i} of many, each of its own words', 'x') for i in range(500)]
 
 
@@ -49,6 +51,38 @@ def test_what_is_only_to_be_read_is_searched(
             write()
         assert caught.value.errno == errno.EROFS
     assert content() == before
+
+
+def test_a_reader_of_a_folder_that_is_only_to_be_read_sees_changes(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it found no log beside the file, whose absence it can only take for good."""
+    path, reader = library.path / 'library.sqlite', None
+
+    def read() -> tuple[int, int]:
+        nonlocal reader
+        with monkeypatch.context() as patch:  # who writes has closed it: there is no log
+            patch.setattr(os, 'access', lambda *_: False)
+            patch.setattr('demul_mm.app.database._open', only_as_it_is)
+            reader = reader or Catalogue(path)
+            return reader.setting('state'), len(reader.videos())
+
+    def only_as_it_is(path: Path, uri: str, opened=_open):
+        if 'mode=ro' in uri and 'immutable' not in uri and not path.with_name(LOG).exists():
+            raise OSError('unable to open database file')
+        return opened(path, uri)
+
+    for number in range(3):
+        with closing(Catalogue(path)) as writer:
+            writer.set('state', number)
+            writer.put(f'{number}.mp4', str(number), '', 1.0)
+            assert number == 0 or read() == (number, 2 + number)
+        assert read() == (number, 2 + number)
+
+
+def test_a_mistake_in_a_statement_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match='no such table: films'):
+        connect(tmp_path / 'one.sqlite').execute('SELECT * FROM films')
 
 
 def test_opening_waits_for_nobody_who_writes(library: Library) -> None:

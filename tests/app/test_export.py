@@ -14,6 +14,7 @@ import pytest
 from demul_mm.app.export import FORMS, as_cut, as_timecode, export, frames_of, read_moments
 from demul_mm.video.decoding import open_video
 from demul_mm.video.text import read_lines
+from demul_mm.video.timeline import read_timeline
 from tests.app.films import write_film
 from tests.video.films import write_at
 
@@ -38,6 +39,12 @@ def test_moments_in_frames(moments: list[dict]) -> None:
         as_cut(dict(video='none.mp4', start=0, end=1), '')
 
 
+def test_a_printed_time_is_that_of_its_frame(tmp_path: Path) -> None:
+    film = write_film(tmp_path / 'one.mp4', ['red'], 4, fps=30)
+    clip = as_cut(dict(video=str(film), start=1.033, end=2.067), '')  # of 31 / 30 and 62 / 30
+    assert (clip.first, clip.frames) == (31, 31)
+
+
 @pytest.mark.parametrize('form', ['edl', 'fcpxml', 'otio'])
 def test_a_file_without_pictures_is_named(tmp_path: Path, form: str) -> None:
     (tmp_path / 'one.srt').write_text('1\n00:00:01,000 --> 00:00:02,000\nhello\n')
@@ -59,8 +66,13 @@ def test_each_file_is_read_once(moments: list[dict], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         'demul_mm.app.export.open_video', lambda path: read.append(path) or real(path)
     )
+    ends: list[str] = []
+    monkeypatch.setattr(
+        'demul_mm.app.export.read_timeline', lambda *a: ends.append(a[0].name) or read_timeline(*a)
+    )
     export('x', moments, 'edl')
     assert sorted(read) == sorted({moment['video'] for moment in moments})
+    assert ends == [moments[2]['video']]  # only its header does not reach so far
 
 
 def test_tables(moments: list[dict]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import pytest
 import typer
+from mmengine.logging import MMLogger
 from typer.testing import CliRunner
 
 from demul_mm.app import show
@@ -239,6 +240,40 @@ def test_watching_tells_a_line_of_each_change(
     assert [len(line['alerts']) for line in lines] == [0, 1, 0]
     assert lines[2]['broken'] == [dict(path='b.mp4', error='broken')]
     assert done.stderr.endswith('the same command goes on from here\n')
+
+
+def test_watching_outlives_alerts_that_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_film(tmp_path / 'films/one.mp4', ['red', 'black'])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('demul_mm.app.models.load_encoder', lambda *_: ColourEncoder())
+    monkeypatch.setattr('demul_mm.app.show.set_logging', lambda *_: None)  # it outlives the runner
+    said = list[str]()
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    run, room = Alerts.run, [True, False, False, True]
+
+    def watch(library: Library, sources: list[Path], *_: object) -> Iterator[Report]:
+        yield library.update(sources)
+        Alerts(library).add('red', 0.9, old=True)
+        for _ in range(3):
+            yield Report(0, 1, 0, [])
+        raise KeyboardInterrupt
+
+    def full(*arguments: object) -> list:
+        if room.pop(0):
+            return run(*arguments)
+        raise OSError('the disk is full')
+
+    monkeypatch.setattr('demul_mm.app.watch.watch', watch)
+    monkeypatch.setattr(Alerts, 'run', full)
+    done = CliRunner().invoke(app, ['index', 'films', '--watch', '--json'])
+    assert done.exit_code == 130
+    assert [len(json.loads(line)['alerts']) for line in done.stdout.splitlines()] == [0, 1]
+    assert said == ['alerts wait: the disk is full']
+    room.append(False)
+    with pytest.raises(OSError, match='the disk is full'):
+        CliRunner().invoke(app, ['index', 'films'], catch_exceptions=False)
 
 
 def test_small_tables(tmp_path: Path) -> None:

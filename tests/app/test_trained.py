@@ -18,7 +18,7 @@ from demul_mm.app.models import load_encoder
 from demul_mm.app.rank_fusion import Found
 from demul_mm.app.trained import TrainedModel, part_starts
 from demul_mm.models.heads.joint_score import TERMS
-from tests.app.colours import save_colour_model
+from tests.app.colours import CLIPS, save_colour_model
 from tests.app.films import write_film
 from tests.app.test_main import demul
 
@@ -185,7 +185,13 @@ def test_a_published_folder_is_a_model(
     assert again.fingerprint == sight.fingerprint
     assert again.longest == 20.0
     film = home / 'films/one.mp4'
-    assert ask(film, 'something red', lambda: again) == ask(film, 'something red', lambda: sight)
+    found = ask(film, 'something red', lambda: sight)
+    assert ask(film, 'something red', lambda: again) == found
+    described = tmp_path / 'backbone.py'  # in place of the checkpoint that says the same
+    described.write_text(f'backbone = dict(type="ColourEye")\nclips = {CLIPS}\n')
+    given = home / 'model/config.py', home / 'model/weights.pth', tmp_path / 'other', described
+    other = load_encoder(str(publish(*given)), 'cpu', offline=True)
+    assert ask(film, 'something red', lambda: other) == found
     (folder / 'extractor.safetensors').unlink()
     content = json.loads((folder / 'config.json').read_text())
     del content['extractor']

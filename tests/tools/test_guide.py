@@ -72,11 +72,15 @@ def test_the_commands_for_ones_own_videos(home: Path) -> None:
     assert {one['video_id'] for one in predicted} == {line['video_id'] for line in lines}
     assert f'{mine["kitchen_07"]}: she opens the oven' in printed['localize.py']
     assert printed['search.py'].strip()
-    (snippet,) = re.findall(r'```python\n(import torch\n.*?)```', GUIDE, re.DOTALL)
-    exec(snippet, {})
     film = Path('data/mine', lines[0]['video'])
     (weights,) = Path('work_dirs/demul_mine').glob('best_*.pth')
-    asked = [film, '--query', 'a disc leaves', '--extractor', 'backbone.pth', '--top', 1]
+    asked = [film, '--query', 'a disc leaves', '--extractor', 'my_backbone.py', '--top', 1]
     done = call('tools/localize.py', 'configs/demul_mine.py', weights, *asked)
     assert done.code == 0, done.err[-2000:]
     assert 'probability' in done.out
+    extractor = '--extractor', 'my_backbone.py'
+    done = call(
+        'tools/model/publish_model.py', 'configs/demul_mine.py', weights, 'mine', *extractor
+    )
+    assert done.code == 0, done.err[-2000:]
+    assert 'extractor.safetensors' in done.out

@@ -104,6 +104,19 @@ def test_sound_that_begins_late_stays_with_its_pictures(tmp_path: Path, fast: bo
     assert first.time == pytest.approx(3 - start, abs=0.06)
 
 
+def test_fast_needs_a_key_frame(tmp_path: Path) -> None:
+    whole, film = make_film(tmp_path / 'whole.mp4', [i / 10 for i in range(80)]), tmp_path / 'f.mkv'
+    with av.open(str(whole)) as source, av.open(str(film), 'w') as target:
+        video = source.streams.video[0]
+        copy = target.add_stream_from_template(video)
+        for packet in list(source.demux(video))[1:]:
+            if packet.pts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    with pytest.raises(ValueError, match=r'f\.mkv has no key frame up to 1 s to copy from; cut it'):
+        cut(film, tmp_path / 'cut.mp4', 1, 1.5, fast=True)
+
+
 def test_what_cannot_be_cut(film: Path, tmp_path: Path) -> None:
     target = tmp_path / 'cut.mp4'
     with pytest.raises(ValueError, match='0 <= start < end'):

@@ -1,5 +1,6 @@
 """Pictures of a video are those of their times."""
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -29,6 +30,29 @@ def test_a_picture_that_stays_is_shown_until_the_next(kind, tmp_path):
     frames = read_key_frames(film, [0.0, 9.9, 10.0, 16.0, 27.0, 39.99, 40.0])
     brightness = [float(frame.image.mean()) for frame in frames]
     np.testing.assert_allclose(brightness, [20, 20, 60, 60, 100, 140, 180], atol=5)
+
+
+def test_a_printed_time_shows_the_frame_that_begins_there(tmp_path):
+    """Printed times are off by half a millisecond at most."""
+    film = write_at(tmp_path / 'v.mp4', [0, 1.033, 2.033], [20, 100, 180])
+    frames = read_key_frames(film, [1.031, 1.0325, 1.034, 2.031, 2.0325])
+    brightness = [float(frame.image.mean()) for frame in frames]
+    np.testing.assert_allclose(brightness, [20, 100, 100, 100, 180], atol=5)
+
+
+def test_damage_takes_away_no_frame_before_it(tmp_path):
+    film = tmp_path / 'v.mp4'
+    write_video(film, seconds=4)
+    with av.open(str(film)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][20]
+        place, size = packet.pos, packet.size
+    content = film.read_bytes()
+    film.write_bytes(content[:place] + bytes(size) + content[place + size :])
+    images = read_key_frames(film, [18 / 8, 18.9 / 8, 19 / 8, 19.9 / 8])
+    brightness = [float(frame.image.mean()) for frame in images]
+    np.testing.assert_allclose(brightness, [72, 72, 76, 76], atol=3)
+    with pytest.raises(ValueError, match=r'v\.mp4 cannot be decoded'):
+        read_key_frames(film, [20 / 8])
 
 
 def test_a_file_that_is_no_video_is_named(tmp_path):

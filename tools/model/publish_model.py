@@ -23,8 +23,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('folder', help='where to write')
     parser.add_argument(
         '--extractor',
-        metavar='CHECKPOINT',
-        help='backbone that made the features (of tools/pretrain_backbone.py)',
+        metavar='FILE',
+        help='backbone that made the features: of tools/pretrain_backbone.py, or a config of it',
     )
     parser.add_argument('--name', help='what it is called; default: as the folder')
     parser.add_argument('--licence', help='of the weights, as huggingface.co abbreviates it')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,7 +30,7 @@ from demul_mm.app.commands.options import (
 PATIENCE = 1.0
 
 if TYPE_CHECKING:
-    from demul_mm.app.alerts import Alerts
+    from demul_mm.app.alerts import Alerts, Event
     from demul_mm.app.library import Report
 
 
@@ -77,7 +78,8 @@ def index(
     forget: Annotated[
         list[Path] | None,
         typer.Option(
-            help='Take a folder, file or glob out of the library, with its videos; repeat.'
+            help='Take a folder, file or glob out of the library, with its videos: below a folder '
+            'that stays, those that are gone; repeat.'
         ),
     ] = None,
     ray: Annotated[
@@ -130,7 +132,7 @@ def index(
     cluster = None if ray is None else _cluster(ray, make, gpus)
     library = Library.make(index, make, sources or (), seconds, shots or None, milvus)
     library.speech = recognizer
-    alerts, broken = Alerts(library), False
+    alerts, broken, said = Alerts(library), False, set[str]()
     try:
         with show.progress(hidden=quiet or json) as tell:
             if watch:
@@ -140,7 +142,7 @@ def index(
             for number, report in enumerate(looks):
                 broken = bool(report.broken)
                 changed = report.added or report.forgotten or broken or not number
-                _tell(alerts, report, bool(changed), json, quiet, watch)
+                _tell(alerts, report, bool(changed), json, quiet, watch, said)
     except KeyboardInterrupt:
         sys.stderr.write('stopped; what is encoded is kept, the same command goes on from here\n')
         raise
@@ -149,18 +151,40 @@ def index(
 
 
 def _tell(
-    alerts: Alerts, report: Report, changed: bool, json: bool, quiet: bool, watch: bool
+    alerts: Alerts,
+    report: Report,
+    changed: bool,
+    json: bool,
+    quiet: bool,
+    watch: bool,
+    said: set[str],
 ) -> None:
     """What an update did, if it changed anything, and what alerts find in what was added."""
-    patience = PATIENCE if watch else None
     if not json:
         if changed:
             show.report(report, alerts.library, quiet)
-        alerts.run(show.event, patience)
+        _run(alerts, show.event, watch, said)
         return
-    events = alerts.run(lambda event: None, patience)
+    events = _run(alerts, lambda event: None, watch, said)
     if changed or events:
         show.report_as_json(report, events, one_line=watch)
+
+
+def _run(alerts: Alerts, tell: Callable[[Event], None], watch: bool, said: set[str]) -> list[Event]:
+    """Ask alerts; a watch waits for the disk, and says so once."""
+    try:
+        events = alerts.run(tell, PATIENCE if watch else None)
+    except OSError as error:
+        if not watch:
+            raise
+        if str(error) not in said:
+            from mmengine.logging import MMLogger
+
+            MMLogger.get_current_instance().warning(f'alerts wait: {error}')
+        said.add(str(error))
+        return []
+    said.clear()
+    return events
 
 
 def _cluster(address: str, make: Any, gpus: float) -> Any:
