@@ -26,7 +26,7 @@ from tests.test_configs import shrunk, video
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs' / 'extending.md').read_text()
 BLOCKS = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
-NAMES = ('StartRecall', 'MyFusion', 'MyIndex', 'ClipMatch', 'WordTable', 'Colours')
+NAMES = ('StartRecall', 'MyFusion', 'MyIndex', 'ClipMatch', 'TokenTable', 'Colours')
 
 
 def config_with(text: str) -> str:
@@ -122,9 +122,9 @@ def test_a_method(parts: ModuleType, tmp_path: Path) -> None:
 def test_encoders(parts: ModuleType, tmp_path: Path) -> None:
     base = str(ROOT / 'configs' / 'demul_demo.py')
     path = tmp_path / 'config.py'
-    path.write_text(f'_base_ = [{base!r}]\n{config_with("WordTable")}')
+    path.write_text(f'_base_ = [{base!r}]\n{config_with("TokenTable")}')
     lm = Config.fromfile(path).model.language.lm
-    assert lm == dict(type='WordTable')
+    assert lm == dict(type='TokenTable')
     model = tiny_model(language=dict(lm=dict(lm)), memory=None)
     losses = losses_of(model, tiny_data())
     sum(losses.values()).backward()
