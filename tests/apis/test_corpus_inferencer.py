@@ -16,6 +16,7 @@ from demul_mm.index import IndexMismatchError, MomentIndex, SearchFilter, VideoE
 from demul_mm.models.localizers import DeMUL
 from demul_mm.registry import DATASETS, INDEXES
 from demul_mm.retrieval import SearchOptions, encode_queries
+from demul_mm.retrieval.bank import DatasetVideos
 from demul_mm.structures import span_iou
 from demul_mm.structures.nms import SoftNMS
 from tests.apis.small import LENGTHS, SmallCorpus, make_small_corpus
@@ -285,6 +286,21 @@ def test_encodings_on_disk_are_of_the_same_data_set(tmp_path: Path, change: str)
     count = len(list((tmp_path / 'cache').iterdir()))
     entries(tmp_path / 'cache')
     assert len(list((tmp_path / 'cache').iterdir())) == count
+
+
+def test_the_key_of_a_video_is_another_once_its_features_are_others(tmp_path: Path) -> None:
+    corpus = make_small_corpus(tmp_path)
+
+    def keys() -> list[str]:
+        dataset = DATASETS.build(Config.fromfile(corpus.config).test_dataloader.dataset)
+        videos = DatasetVideos(dataset)
+        return [videos.key(name) for name in ('v0', 'v1')]
+
+    before = keys()
+    np.save(tmp_path / 'features' / 'v0.npy', corpus.features['v0'][:9])
+    after = keys()
+    assert before[0] != after[0]
+    assert before[1] == after[1]
 
 
 @pytest.mark.parametrize('joined', [False, True])

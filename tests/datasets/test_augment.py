@@ -195,6 +195,12 @@ def test_a_part_changes_speed_and_the_rest_does_not():
         assert (steps > 0).all()
 
 
+def test_the_duration_moves_like_any_other_time():
+    item = make_item(0, extent=90.0, duration=84.0)
+    found = warp_time(item, np.array([0.0, 45.0, 90.0]), np.array([0.0, 45.0, 135.0]))
+    assert (found['extent'], found['duration']) == (135, 45 + 2 * 39)
+
+
 @pytest.mark.parametrize('mode', ['zero', 'remove'])
 def test_dropped_clips_are_as_many_as_asked_and_no_whole_moment(mode):
     left = []

@@ -175,6 +175,11 @@ def test_rows_go_on_to_the_end_of_the_video():
     assert clip_rows(said, np.ones((1, 2)), 1.0, duration=1.0).tolist() == [[1, 1], [1, 1]]
 
 
+def test_rounding_adds_no_row():
+    assert 3 * 0.1 / 0.1 > 3
+    assert len(clip_rows([Subtitle(0.0, 3 * 0.1, 'a')], np.ones((1, 2)), 0.1)) == 3
+
+
 @pytest.mark.parametrize('seed', range(20))
 def test_rows_equal_a_slow_reference(seed):
     rng = np.random.default_rng(seed)

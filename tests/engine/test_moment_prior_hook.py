@@ -74,6 +74,18 @@ def test_places_are_candidates_behind_those_that_were_found() -> None:
             torch.testing.assert_close(rest, (old.joint + math.log(0.75)).sort().values)
 
 
+def test_places_are_shares_of_the_duration_not_of_the_clips() -> None:
+    model = tiny_model(prior=dict(type='MomentPrior', size=4), test_cfg=EVERYTHING)
+    model.prior.fill(torch.tensor([[0.25, 0.75]]))
+    model.prior.weight.fill_(0.999)
+    data = tiny_data((16,), (1,))
+    (sample,) = data['data_samples']
+    sample.set_metainfo(dict(extent=1.25 * sample.duration))
+    (found,) = predictions_of(model, data)[0].pred_moments
+    wanted = torch.tensor([0.25, 0.75]) * sample.duration
+    torch.testing.assert_close(found.spans[found.joint.argmax()], wanted)
+
+
 def test_nothing_is_done_without_a_prior() -> None:
     model = tiny_model()
     MomentPriorHook().before_val_epoch(runner_of(model, tiny_data()))

@@ -102,6 +102,15 @@ def test_two_annotators_must_agree_where_there_are_four():
     assert CorpusMomentMetric.calculate(thrice, entries)[key] == 100
 
 
+@pytest.mark.parametrize(('float32', 'hit'), [(True, 100), (False, 0)])
+def test_the_precision_of_the_script_decides_a_tie(float32, hit):
+    # The IoU is .5; in float64 it comes out below, in float32 above.
+    truth = dict(query_id='q', video_id='a', gt=[[32.4, 48.9]])
+    rows = {'q': [['a', 36.2, 57.8, 1.0]]}
+    options = dict(topk=(1,), ious=(0.5,), float32=float32)
+    assert CorpusMomentMetric.calculate(rows, [truth], **options)['VCMR/R@1,IoU=0.5'] == hit
+
+
 def test_every_query_must_be_answered_and_no_other():
     entries = [dict(query_id=q, video_id='a', gt=[[0, 1]], duration=9.0, pred=[]) for q in 'xy']
     with pytest.raises(ValueError, match=r"1 of 2 queries have no corpus predictions .*'y'"):

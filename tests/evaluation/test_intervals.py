@@ -51,8 +51,10 @@ def with_corpus(entries: list[dict], seed: int) -> list[dict]:
 
 
 def test_a_bootstrap_of_a_file_with_itself_is_zero() -> None:
-    values = query_values([MomentRecall()], random_entries(80, noise=4, seed=1))
-    for row in paired_bootstrap(values, values, rounds=200).values():
+    """In whatever order its queries stand."""
+    entries = random_entries(80, noise=4, seed=1)
+    values, again = (query_values([MomentRecall()], one) for one in (entries, entries[::-1]))
+    for row in paired_bootstrap(values, again, rounds=200).values():
         assert row['difference'] == row['low'] == row['high'] == 0
 
 
@@ -135,6 +137,21 @@ def test_a_query_that_is_not_counted_changes_nothing() -> None:
     values = QueryValues(list('abcd'), list('uuvw'), {'R': np.array([0, 1, 1, 0.0])})
     more = QueryValues(list('abcde'), list('uuvww'), {'R': np.array([0, 1, 1, 0, np.nan])})
     assert bootstrap(more) == bootstrap(values)
+
+
+def test_an_interval_holds_its_mean_whatever_is_not_counted() -> None:
+    rng = np.random.default_rng(0)
+    hits = np.where(np.arange(400) % 2, np.nan, (rng.random(400) < 0.9).astype(float))
+    ids = [str(i) for i in range(400)]
+    row = bootstrap(QueryValues(ids, [str(i // 4) for i in range(400)], {'R': hits}))['R']
+    assert row['low'] <= row['mean'] <= row['high']
+
+
+def test_a_video_counts_by_its_queries() -> None:
+    ids = [str(i) for i in range(120)]
+    hits = np.repeat([1.0, 0.0], [90, 30])
+    row = bootstrap(QueryValues(ids, ['a'] * 90 + ids[90:], {'R': hits}))['R']
+    assert row['low'] <= row['mean'] == 75 <= row['high']
 
 
 def test_seeds_are_averaged_query_by_query() -> None:

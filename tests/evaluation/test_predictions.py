@@ -14,6 +14,7 @@ from demul_mm.evaluation.predictions import (
     plain_floats,
     save_predictions,
 )
+from demul_mm.structures import PhraseMap
 from tests.evaluation.helpers import make_sample
 
 
@@ -70,6 +71,17 @@ def test_terms_follow_their_predictions():
     sample['pred_moments'][0].terms = torch.tensor([[1.0, 2.0], [3.0, 4.00004]])
     (entry,) = entries_from_sample(sample)
     assert entry['terms'] == [[3.0, 4.0], [1.0, 2.0]]
+
+
+def test_phrases_follow_their_predictions():
+    """Their clips cover the extent, which may be longer than the video."""
+    sample = make_sample(0, gt=[[[0, 1]]], pred=[[[0, 2, 0.1], [2, 8, 0.9]]], duration=7.0)
+    sample['extent'] = 8.0  # that the four clips cover
+    sample['pred_phrases'] = [PhraseMap(['a'], torch.tensor([[1.0, 2.0, 3.0, 4.0]]))]
+    (entry,) = entries_from_sample(sample)
+    assert [row[0] for row in entry['pred']] == [2, 0]
+    assert entry['phrases'][0]['weights'] == [3, 1]
+    assert entry['extent'] == 8
 
 
 def test_a_sample_without_predictions_is_an_error():

@@ -88,6 +88,11 @@ def test_equals_a_slow_reference() -> None:
         torch.testing.assert_close(row, torch.tensor(expected, dtype=torch.float64))
 
 
+def test_of_moments_that_fit_equally_well_the_last_is_taken() -> None:
+    one = entry('a', [[0.0, 10.0], [2.0, 12.0]], [[1.0, 11.0, 0.9], [0.0, 10.0, 0.8]])
+    assert average_precision(pad_entries([one]), (0.8,)).tolist() == [[1.0]]
+
+
 def test_ten_predictions_count() -> None:
     wrong = [[100.0, 101.0, 0.9]] * 9
     metric = QVHighlightsMetric(floors=False)

@@ -101,6 +101,8 @@ def test_scores_and_hits_of_the_best_predictions():
     scores, hits = scores_and_hits(entries, top=2)
     assert scores.tolist() == [0.9, 0.3]
     assert hits.tolist() == [True, False]
+    just = [_entry('d', [[0, 10]], [[0, 5, 0.5]])]
+    assert scores_and_hits(just, iou=0.5)[1].tolist() == [True]
     entries[0]['pred'][0][2] = 4.2
     with pytest.raises(ValueError, match=r'1 of 2 scores are not in \[0, 1\] \(the first: 4.2\)'):
         scores_and_hits(entries, top=2)

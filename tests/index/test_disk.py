@@ -28,6 +28,7 @@ from demul_mm.index import (
     VideoEntry,
     store,
 )
+from demul_mm.index.base import MAX_SMALL_FRAGMENTS
 from demul_mm.index.store import Store
 from tests.warm import Program
 
@@ -176,6 +177,30 @@ def test_caches_are_made_once(tmp_path: Path) -> None:
     index = MomentIndex.open(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in cache_files(tmp_path)} == files
     assert index.stats()['bytes_by_part']['level1'] > 0
+
+
+def test_caches_made_after_a_removal_know_what_is_there(tmp_path: Path) -> None:
+    path, entries = tmp_path / 'a', make_entries(6)
+    index = ExactIndex(path=path)
+    index.build(entries)
+    index.remove('v0')
+    del index
+    shutil.rmtree(path / 'cache')
+    index = MomentIndex.open(path)
+    index.remove('v3')
+    hits = index.search(make_queries(1), num_moments=100).hits[0]
+    assert sorted(hits.videos) == ['v1', 'v2', 'v4', 'v5']
+    for kept, given in zip(index.get(['v1', 'v5']), (entries[1], entries[5])):
+        np.testing.assert_array_equal(kept.spans, given.spans)
+
+
+def test_there_are_never_many_small_fragments(tmp_path: Path) -> None:
+    index, entries = ExactIndex(path=tmp_path / 'a'), make_entries(14)
+    index.build(entries[:1])
+    for one in entries[1:]:
+        index.add([one])
+        assert index.stats()['fragments'] <= MAX_SMALL_FRAGMENTS
+    assert index.stats()['videos'] == 14
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from demul_mm.index import (
     VideoEntry,
     parse_condition,
 )
-from demul_mm.index.faiss_index import make_structure
+from demul_mm.index.codecs import import_faiss
+from demul_mm.index.faiss_index import make_structure, search_parameters
 from demul_mm.registry import INDEXES
 from demul_mm.structures import pairwise_iou
 from demul_mm.structures.nms import MomentNMS
@@ -224,6 +225,27 @@ def test_filter_in_the_fast_path(entries: list[VideoEntry]) -> None:
         assert [h.videos[0] for h in hits] == [h.videos[0] for h in exact]
 
 
+def test_what_few_filters_leave_out_is_no_candidate_of_level_1(entries: list[VideoEntry]) -> None:
+    index, query = FaissIndex(kind='flat'), make_queries(1)
+    index.build(entries)
+    options = dict(num_videos=10, num_candidates=20, keep_candidates=True)
+    best = index.search(query, **options).hits[0].videos
+    left = index.search(query, where=SearchFilter(excluded_ids=best[:5]), **options).hits[0]
+    assert not set(left.candidate_ids or []) & set(best[:5])
+    assert left.videos[:5] == best[5:]
+    index.remove(best[:5])
+    assert not set(index.search(query, **options).hits[0].videos) & set(best[:5])
+
+
+def test_the_fewer_videos_are_allowed_the_deeper_is_the_search() -> None:
+    faiss = import_faiss()
+    index = faiss.index_factory(8, 'IVF16,SQ8', faiss.METRIC_INNER_PRODUCT)
+    index.nprobe = 4
+    depths = [search_parameters(index, {}, 10, None, share).nprobe for share in (1.0, 0.5, 0.01)]
+    assert depths == [4, 8, 16]
+    assert search_parameters(index, dict(nprobe=3), 10, None, 0.5).nprobe == 3
+
+
 def test_nms_inside_videos(index: MomentIndex, queries: np.ndarray) -> None:
     import torch
 
@@ -251,11 +273,12 @@ def test_few_moments_are_the_first_of_many(
 ) -> None:
     options = dict(num_videos=50, mode='exact', nms=nms)
     many = index.search(queries, num_moments=20_000, **options).hits
-    few = index.search(queries, num_moments=30, **options).hits
-    for all_of_them, best in zip(many, few):
-        assert best.video_ids == all_of_them.video_ids[:30]
-        assert np.array_equal(best.spans, all_of_them.spans[:30])
-        assert np.array_equal(best.scores, all_of_them.scores[:30])
+    for number in (1, 2, 3, 30):
+        few = index.search(queries, num_moments=number, **options).hits
+        for all_of_them, best in zip(many, few):
+            assert best.video_ids == all_of_them.video_ids[:number]
+            assert np.array_equal(best.spans, all_of_them.spans[:number])
+            assert np.array_equal(best.scores, all_of_them.scores[:number])
 
 
 def test_depths_are_respected(index: MomentIndex, queries: np.ndarray) -> None:
@@ -537,6 +560,15 @@ def test_videos_come_back_as_they_are_stored(index: MomentIndex, entries: list[V
         index.get(['absent'])
 
 
+def test_what_was_removed_cannot_be_had() -> None:
+    index = ExactIndex()
+    index.build(make_entries(6))
+    index.remove('v2')
+    with pytest.raises(KeyError, match="'v2'"):
+        index.get('v2')
+    assert [entry.video_id for entry in index.get(['v3', 'v1'])] == ['v3', 'v1']
+
+
 def test_excluded_videos_are_not_found(index: MomentIndex, queries: np.ndarray) -> None:
     everything = index.search(queries[:1], mode='exact').hits[0]
     gone = everything.videos[:3]
@@ -544,3 +576,11 @@ def test_excluded_videos_are_not_found(index: MomentIndex, queries: np.ndarray) 
     left = index.search(queries[:1], mode='exact', where=where).hits[0]
     assert left.videos[:-3] == everything.videos[3:]
     assert not set(gone) & set(index.search(queries[:1], where=where).hits[0].videos)
+
+
+def test_ids_that_are_not_there_exclude_nothing() -> None:
+    index = ExactIndex()
+    index.build(make_entries(5))
+    where = SearchFilter(excluded_ids=['absent', 'v1'])
+    found = index.search(make_queries(1), where=where).hits[0].videos
+    assert sorted(found) == ['v0', 'v2', 'v3', 'v4']

@@ -9,7 +9,7 @@ from demul_mm.index.codecs import Int8Codec, ProductCodec, make_codec, train_cod
 from demul_mm.index.search import first_of_each_video
 from demul_mm.index.snapshot import expand_ranges
 
-from .corpus import unit
+from .corpus import make_entries, unit
 
 
 def test_int8_error_is_bounded() -> None:
@@ -107,6 +107,17 @@ def test_a_short_event_is_not_averaged_away() -> None:
         assert (uniform @ video[-1]).max() < 0.5  # what must not happen
 
 
+def test_seeds_are_those_of_greedy_k_centre() -> None:
+    """Each is the moment that is least like the nearest of those before it."""
+    moments = np.concatenate([entry.moments for entry in make_entries(4)])
+    near = moments @ moments.T
+    seeds = [int((moments @ moments.sum(0)).argmax())]
+    while len(seeds) < 5:
+        seeds.append(int(near[:, seeds].max(1).argmin()))
+    (found,) = select_prototypes([moments], 5, refine_steps=0)
+    np.testing.assert_array_equal(found, moments[seeds])
+
+
 def test_prototypes_do_not_depend_on_the_company() -> None:
     rng = np.random.default_rng(0)
     videos = [unit(rng.standard_normal((m, 16))) for m in (3, 9, 9, 12, 1, 9)]
@@ -133,10 +144,10 @@ def test_identical_moments_need_no_special_care() -> None:
 
 
 def test_first_of_each_video() -> None:
-    owners = np.array([7, 3, 7, -1, 3, 9, 1])
+    owners = np.array([7, 3, 7, -1, 3, 9, 0])
     scores = np.array([0.5, 0.9, 0.8, 9.0, 0.1, 0.8, 0.8])
     videos, best = first_of_each_video(owners, scores, 3)
-    assert videos.tolist() == [3, 1, 7]  # 1, 7 and 9 tie: by ordinal
+    assert videos.tolist() == [3, 0, 7]  # 0, 7 and 9 tie: by ordinal
     assert best.tolist() == [0.9, 0.8, 0.8]
 
 

@@ -111,6 +111,17 @@ def test_words_are_added_to_what_vectors_say(
     assert not found[2].word_scores.any()
 
 
+def test_each_query_has_its_own_words_however_many_are_asked(entries: list[VideoEntry]) -> None:
+    index = ExactIndex()
+    index.build(entries[:60])
+    sentences = [*THINGS[:6], 'the rice']
+    queries = make_queries(len(sentences))
+    together = index.search(queries, words=sentences, words_weight=0.3)
+    for row, one, hits in zip(queries, sentences, together.hits):
+        alone = index.search(row[None], words=[one], words_weight=0.3)
+        assert_same_hits([hits], alone.hits)
+
+
 def test_both_modes_of_the_reference_are_the_same_with_words() -> None:
     """Also where a video is the best by neither alone, of more than are scored anyway."""
     many = [

@@ -109,7 +109,9 @@ def test_windows_and_relations_keep_what_lies_inside() -> None:
     assert not passes(after, 'a', 11, 13)
     assert not passes(after, 'b', 12, 14)
     assert passes(before, 'a', 8, 10)
+    assert passes(before, 'a', 8.1, 10.1)
     assert not passes(before, 'a', 9, 11)
+    assert not passes(before, 'a', 8.3, 10.3)
 
 
 # Start, end, strength; 1-3 and 2-4 are one occurrence.
@@ -133,6 +135,11 @@ MOMENTS = [(20, 22, 0.8), (1, 3, 0.9), (2, 4, 0.85), (10, 12, 0.95), (30, 32, 0.
 def test_occurrences_are_counted_in_time(number: int, tolerance: float, expected: object) -> None:
     found = occurrence(MOMENTS, lambda m: m[:2], lambda m: m[2], number, tolerance)
     assert found == expected
+
+
+def test_moments_side_by_side_are_two_occurrences() -> None:
+    moments = [(0, 5, 0.9), (5, 10, 0.8)]
+    assert occurrence(moments, lambda m: m[:2], lambda m: m[2], 2, 1.0) == moments[1]
 
 
 def test_json_and_back() -> None:

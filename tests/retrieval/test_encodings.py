@@ -17,11 +17,13 @@ from demul_mm.retrieval import (
     stack_encodings,
 )
 from demul_mm.retrieval.encodings import cell_indices
+from demul_mm.retrieval.entries import make_entry
 from tests.models.tiny import (
     LEVELS,
     SENTENCES,
     WORD_MATCH,
     only,
+    predictions_of,
     tiny_data,
     tiny_model,
     with_words,
@@ -43,6 +45,15 @@ def model() -> DeMUL:
 @pytest.fixture(scope='module')
 def videos(model: DeMUL) -> list[EncodedVideo]:
     return encode_batch(model, DATA)
+
+
+def longer_clips() -> tuple[dict, list[EncodedVideo], DeMUL]:
+    """Videos with clips that cover more than the video lasts."""
+    model = tiny_model(test_cfg=dict(nms=dict(type='SoftNMS')))
+    data = tiny_data((13, 8, 20), (1, 1, 1))
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(extent=1.25 * sample.duration, meta=dict(text=sample.queries[0])))
+    return data, encode_batch(model, data), model
 
 
 def test_cells_keep_their_place_when_a_video_is_padded() -> None:
@@ -105,6 +116,19 @@ def test_localizing_does_not_depend_on_the_company(
         ((found,),) = localize_pairs(model, alone, queries.select(row + q), [[0]])
         torch.testing.assert_close(found.spans, together[q][0].spans, **CLOSE)
         torch.testing.assert_close(found.scores, together[q][0].scores, **CLOSE)
+
+
+def test_seconds_are_of_the_clips_and_end_with_the_video() -> None:
+    data, videos, model = longer_clips()
+    queries = model.encode_query([sample.queries[0] for sample in data['data_samples']])
+    found = localize_pairs(model, videos, queries, [[0], [1], [2]])
+    for video, (one,), sample in zip(videos, found, predictions_of(model, data)):
+        torch.testing.assert_close(one.spans, sample.pred_moments[0].spans, **CLOSE)
+        keep = video.encoding.mask[0]
+        given = video.encoding.spans[0][keep] * 1.25 * video.duration
+        assert bool((given > video.duration).any())
+        spans = torch.from_numpy(make_entry(video, LEVELS).spans)
+        torch.testing.assert_close(spans, given.clamp(max=video.duration))
 
 
 def test_cache_forgets_the_least_used(videos: list[EncodedVideo]) -> None:

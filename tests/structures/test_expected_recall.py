@@ -47,11 +47,12 @@ def test_each_moment_is_the_one_that_adds_most(seed, ious):
             before += gained
 
 
-def test_moments_apart_keep_order_and_scores():
+@pytest.mark.parametrize('temperature', [1.0, 2.0])
+def test_moments_apart_keep_order_and_scores(temperature):
     spans = torch.tensor([[[0.0, 1.0], [2.0, 3.0], [4.0, 6.0]]])
     scores = torch.tensor([[-3.0, 2.0, -500.0]])
     mask = torch.ones(1, 3, dtype=torch.bool)
-    _, worth, valid, index = ExpectedRecall()(spans, scores, mask)
+    _, worth, valid, index = ExpectedRecall(temperature=temperature)(spans, scores, mask)
     assert index[0, :2].tolist() == [1, 0]
     assert worth[0, :2].tolist() == pytest.approx([2.0, -3.0])
     assert valid.tolist() == [[True, True, False]]  # beyond float32: adds nothing

@@ -157,6 +157,12 @@ def test_without_a_voter_a_span_stays():
     assert torch.equal(moved, kept)
 
 
+def test_what_is_masked_has_no_vote():
+    kept, spans = torch.tensor([[[0.0, 10.0]]]), torch.tensor([[[0.0, 10.0], [2.0, 10.0]]])
+    mask = torch.tensor([[True, False]])
+    assert torch.equal(vote_boundaries(kept, spans, torch.ones(1, 2), mask, iou_thr=0.5), kept)
+
+
 @pytest.mark.parametrize(
     ('kind', 'options', 'message'),
     [

@@ -141,6 +141,18 @@ def test_borders_never_read_the_padding():
     assert one.min() > -100
 
 
+def test_borders_shorter_than_a_clip_do_not_read_the_padding():
+    spans = torch.tensor([[[4.6, 5.0], [4.9, 5.0]]])
+    start = torch.randn(1, 8)
+    found = head()
+    one, two = (
+        found.score(output(spans, 5, start=curve), spans)[1]
+        for curve in (start, torch.where(torch.arange(8) < 5, start, 50.0))
+    )
+    torch.testing.assert_close(one, two)
+    assert one.min() > -100
+
+
 def test_coherence_is_best_at_what_the_inside_curve_says():
     inside = torch.full((1, 8), -9.0)
     inside[0, 2:6] = 9

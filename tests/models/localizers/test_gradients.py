@@ -49,6 +49,15 @@ def test_every_parameter_gets_a_finite_gradient(model: DeMUL, bfloat16: bool):
     assert not still
 
 
+def test_scores_do_not_move_borders(model: DeMUL) -> None:
+    weight, moved = model.head.place.weight, []
+    for name, loss in losses_of(model, tiny_data(streams=tuple(model.towers))).items():
+        if loss.requires_grad:
+            (grad,) = torch.autograd.grad(loss, weight, retain_graph=True, allow_unused=True)
+            moved += [name] if grad is not None and grad.any() else []
+    assert moved == ['loss_span']
+
+
 @pytest.mark.parametrize('reader', [None, dict(type='SimilarityReader', dim=DIM, learned=True)])
 def test_a_single_clip_and_a_still_picture_have_finite_gradients(reader: dict | None) -> None:
     model = tiny_model(reader=reader).train()

@@ -7,6 +7,7 @@ from torch import Tensor
 from demul_mm.models.heads.candidates import HeadOutput
 from demul_mm.models.losses import MomentCriterion
 from demul_mm.models.losses.criterion import WEIGHTS
+from demul_mm.models.losses.targets import touching
 from demul_mm.models.task_modules import ScaleAssigner
 from demul_mm.registry import MODELS
 from tests.models.heads.test_unified import CELLS, POINTS, all_spans, head, output
@@ -68,6 +69,40 @@ def test_of_several_true_moments_the_nearest_counts():
     assert losses(out, (0.0, 2.0))['quality'].item() > 1
 
 
+def test_only_the_loss_of_borders_moves_borders():
+    spans = all_spans()[:, :CELLS].clone().requires_grad_()
+    moved = []
+    for name, loss in losses(output(spans), (2.0, 5.0)).items():
+        spans.grad = None
+        if loss.requires_grad:
+            loss.backward(retain_graph=True)
+        if spans.grad is not None:
+            moved.append(name)
+    assert moved == ['span']
+
+
+def test_a_masked_candidate_has_no_borders_to_learn():
+    more = dict(
+        cell=torch.zeros(1, 1, dtype=torch.long),
+        anchors=torch.tensor([[[2.0, 5.0]]]),
+        mask=torch.tensor([[True, False]]),
+    )
+    one, two = (
+        losses(output(torch.tensor([[[2.0, 5.0], borders]]), **more), (2.0, 5.0))['span']
+        for borders in ([2.0, 5.0], [6.0, 7.0])
+    )
+    assert one.item() == two.item()
+
+
+def test_the_last_stage_is_what_the_head_corrects():
+    logits = torch.randn(1, 3, CELLS, generator=torch.Generator().manual_seed(0))
+    moved = logits.clone()
+    moved[:, -1] += 5
+    spans = all_spans()[:, :CELLS]
+    one, two = (losses(output(spans, stage_logits=x), (2.0, 5.0)) for x in (logits, moved))
+    assert one['stages'] == two['stages']
+
+
 def test_a_pair_without_truth_is_a_negative_alone():
     torch.manual_seed(0)
     spans = all_spans()[:, :CELLS]
@@ -94,6 +129,38 @@ def test_a_moment_behind_the_clips_is_neither_contrasted_nor_remembered():
     assert mask.all()  # the query itself is a negative of the other moments
     assert model.memory.count == 2
     torch.testing.assert_close(model.memory.moments[:2].norm(dim=1), torch.ones(2))
+
+
+def test_cells_that_touch_the_moment_are_no_negatives():
+    model = tiny_model(memory=None).train()
+    given: list = []
+    model.criterion.register_forward_pre_hook(lambda _, args: given.extend(args))
+    losses_of(model, tiny_data())
+    batch, targets, *_ = given
+    touches = touching(batch.points, targets.spans, targets.mask)
+    beside = touches & ~targets.positive & batch.videos.mask[batch.owner]
+    assert beside.any()
+    mine = torch.arange(len(beside)), batch.owner
+    changed = batch.similarity.clone()
+    changed[mine] = torch.where(beside, 1.0, changed[mine])
+    one, two = (
+        model.criterion.shared_terms(batch._replace(similarity=similarity), targets, None)
+        for similarity in (batch.similarity, changed)
+    )
+    assert one['moment'].equal(two['moment'])
+
+
+def test_side_by_side_is_not_touching():
+    found = touching(POINTS, torch.tensor([[[2.0, 4.0]]]), torch.ones(1, 1).bool())
+    assert found[0, :8].tolist() == [False, False, True, True, False, False, False, False]
+
+
+def test_the_memory_is_filled_in_training_alone():
+    model, counts = tiny_model(), []
+    for training in (False, True):
+        losses_of(model.train(training), tiny_data())
+        counts.append(int(model.memory.count))
+    assert counts == [0, 5]
 
 
 @pytest.mark.parametrize('truth', [(2.0, 5.0), (2.0, 2.4), (2.3, 2.9), (2.8, 3.3)])

@@ -13,6 +13,7 @@ from demul_mm.models.losses import (
     SpanDIoULoss,
     segment_logsumexp,
 )
+from demul_mm.models.losses.curves import boundary_loss
 
 
 def test_quality_focal_loss_without_focus_is_cross_entropy():
@@ -124,6 +125,14 @@ def test_listwise_is_zero_at_the_target_alone():
         assert loss(target + torch.randn(4, 4), iou, mask, query) > 1e-5
 
 
+def test_listwise_shares_its_target_among_all_videos_of_a_query():
+    scores, iou = torch.tensor([[1.0, 0.0], [0.5, -1.0]]), torch.tensor([[0.9, 0.1], [0.6, 0.0]])
+    every = torch.ones(2, 2, dtype=torch.bool)
+    together = ListwiseLoss()(scores, iou, every, torch.tensor([0, 0]))
+    row = ListwiseLoss()(scores.view(1, 4), iou.view(1, 4), every.view(1, 4), torch.tensor([0]))
+    torch.testing.assert_close(together, row)
+
+
 def test_listwise_without_any_target_is_zero():
     scores, iou, mask, query = listwise_case()
     scores.requires_grad_()
@@ -167,3 +176,13 @@ def test_distillation_teaches_the_similarity_and_not_the_score() -> None:
     agreed = (scores.detach() * 0.07).requires_grad_()
     loss = FusionDistillation()(agreed, scores, mask, query)
     assert loss.item() == pytest.approx(0, abs=1e-5)
+
+
+def test_borders_are_wanted_in_the_clips_inside_the_moment() -> None:
+    curves = torch.zeros(2, 1, 8, requires_grad=True)
+    mask, truth = torch.ones(1, 8, dtype=torch.bool), torch.tensor([[[2.0, 5.0]]])
+    boundary_loss(*curves, mask, torch.tensor([0]), truth, torch.ones(1, 1).bool()).backward()
+    wanted = 1 / 8 - curves.grad[:, 0]  # the gradient of a cross-entropy at equal logits
+    assert wanted.argmax(1).tolist() == [2, 4]
+    torch.testing.assert_close(wanted[0, 1], wanted[0, 3])
+    torch.testing.assert_close(wanted[1, 3], wanted[1, 5])

@@ -78,6 +78,14 @@ def test_cross_correlation_of_equal_and_of_independent_dimensions():
     assert loss(torch.randn(20_000, 4), torch.randn(20_000, 3)).item() < 1e-3
 
 
+def test_masked_rows_have_no_say_in_the_correlation():
+    torch.manual_seed(0)
+    shared, private, mask = torch.randn(9, 3), torch.randn(9, 2), torch.arange(9) < 6
+    shared[6:], private[6:] = 40, -70
+    loss = CrossCorrelationLoss()
+    torch.testing.assert_close(loss(shared, private, mask), loss(shared[:6], private[:6]))
+
+
 @pytest.mark.parametrize('rows', [0, 1])
 def test_cross_correlation_of_too_few_rows_is_zero(rows: int):
     shared = torch.randn(rows, 3, requires_grad=True)

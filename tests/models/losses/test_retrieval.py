@@ -68,12 +68,21 @@ def test_moments_against_all_other_cells(remember: bool):
     torch.testing.assert_close(found, slow_moment_loss(inputs), rtol=1e-5, atol=1e-5)
 
 
-def test_videos_against_queries_both_ways():
+@pytest.mark.parametrize('keep', [1.0, 0.5])
+def test_videos_against_queries_both_ways(keep: float):
+    """Of several captions of a video the likest counts, not their sum."""
     inputs = case()
+    if keep < 1:  # both captions of the first video are half like that of the second
+        near = torch.tensor([0.75, math.sqrt(1 - 0.75**2)])
+        inputs['meaning'] = torch.stack([near, near, torch.tensor([1.0, 0.0])])
+        inputs['memory'] = memory_of(torch.zeros(1, 2), torch.zeros(1, 6))
     found = RetrievalLoss(CONTRAST)(**inputs)['video']
     videos, owner = inputs['videos'], inputs['owner']
-    forward = [contrast(videos[q, o][None], videos[q, 1 - o][None]) for q, o in enumerate(owner)]
-    backward = [contrast(videos[owner == v, v], videos[owner != v, v]) for v in (0, 1)]
+    less = TEMPERATURE * math.log(keep)
+    forward = [
+        contrast(videos[q, o][None], videos[q, 1 - o][None] + less) for q, o in enumerate(owner)
+    ]
+    backward = [contrast(videos[owner == v, v], videos[owner != v, v] + less) for v in (0, 1)]
     expected = (sum(forward) / 3 + sum(backward) / 2) / 2
     torch.testing.assert_close(found, expected)
 

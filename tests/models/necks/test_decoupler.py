@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from demul_mm.models.necks import SemanticDecoupler
+from demul_mm.models.necks.decoupler import Centring
 
 
 @pytest.fixture
@@ -91,6 +93,15 @@ def test_what_tells_modalities_and_levels_apart_is_taken_away() -> None:
         assert all(centre.norm() < 0.15 for centre in after)
         again = centres()
     assert all(torch.equal(a, b) for a, b in zip(after, again))  # nothing moves in evaluation
+
+
+def test_running_means_move_by_the_momentum_and_see_what_counts() -> None:
+    centring, means = Centring(momentum=0.1).train(), torch.zeros(1, 3)
+    x = torch.randn(4, 5, 3)
+    mask = torch.rand(4, 5, generator=torch.Generator().manual_seed(0)) < 0.6
+    found = centring(torch.where(mask[..., None], x, 50.0), means, mask)
+    torch.testing.assert_close(means[0], 0.1 * x[mask].mean(0))
+    torch.testing.assert_close(found[mask], F.normalize(x[mask] - x[mask].mean(0), dim=-1))
 
 
 def test_one_alone_keeps_what_it_says() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from demul_mm.models.localizers import DeMUL
 from demul_mm.models.necks import ProgressiveFusion
-from demul_mm.models.necks.fusion import dual_encoder_pairs
+from demul_mm.models.necks.fusion import dual_encoder_pairs, mean_of_streams
 from demul_mm.models.task_modules import PyramidPoints
 from demul_mm.registry import MODELS
 from demul_mm.structures import FusedPairs, QueryEncoding, VideoEncoding
@@ -103,6 +103,15 @@ def test_the_untrained_model_ranks_cells_by_similarity(fresh: DeMUL, bfloat16: b
         valid = videos.mask[r].nonzero()[:, 0]
         best = valid[similarity[r][valid].argsort(descending=True)[:12]]
         assert torch.equal(chosen, best.sort().values)
+
+
+def test_each_stage_adds_to_the_first_alone(start: Pairs):
+    neck = ProgressiveFusion(DIM, survivors=12, num_heads=2).eval()
+    for stage, bias in zip(neck.stages, (0.0, 1.0, 0.0)):
+        torch.nn.init.constant_(stage.logit.bias, bias)
+    first, second, third = run(neck, start).stage_logits.unbind(1)
+    torch.testing.assert_close(second, first + 1)
+    torch.testing.assert_close(third, first)
 
 
 # -- survivors -----------------------------------------------------------------------------------
@@ -251,6 +260,13 @@ def test_streams_are_mixed_by_the_query_and_an_absent_one_is_left_out(pairs: Pai
         assert share.std() < 1e-2  # one number for the whole video
         shares.append(share.median().item())
     assert len({round(share, 4) for share in shares}) == 3  # another for each query
+
+
+def test_the_mean_is_over_the_streams_that_are_there():
+    features = torch.randn(2, 2, 3, 4)
+    found = mean_of_streams(features, torch.tensor([[True, False], [True, True]]))
+    torch.testing.assert_close(found[0], features[0, 0])
+    torch.testing.assert_close(found[1], features[1].mean(0))
 
 
 @pytest.mark.parametrize('stages', [(), ('sentence', 'letters')])

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from demul_mm.models.necks import AlignedStream, SimilarityReader
 from demul_mm.models.necks.similarity_reader import similarity_curves
-from demul_mm.models.task_modules import PointGenerator
+from demul_mm.models.task_modules import PointGenerator, PyramidPoints
 from demul_mm.registry import MODELS
 
 from ..tiny import DIM, TOKENS, tiny_config, tiny_data
@@ -21,11 +21,15 @@ def reader(spaces: int = 1, learned: bool = False) -> SimilarityReader:
 
 
 def read(
-    model: SimilarityReader, cosine: Tensor, num_clips: Tensor, told: Tensor | None = None
+    model: SimilarityReader,
+    cosine: Tensor,
+    num_clips: Tensor,
+    told: Tensor | None = None,
+    points: PyramidPoints = POINTS,
 ) -> Tensor:
     told = torch.ones_like(cosine, dtype=torch.bool) if told is None else told
-    cells = torch.randn(len(cosine), 2, len(POINTS.centers), D)
-    return model(cells, cosine, told, num_clips, POINTS)
+    cells = torch.randn(len(cosine), 2, len(points.centers), D)
+    return model(cells, cosine, told, num_clips, points)
 
 
 def test_features_are_let_in_by_a_gate_that_is_shut_at_first() -> None:
@@ -53,6 +57,14 @@ def test_a_pair_is_read_alone() -> None:
     whole = read(model, cosine, number)
     alone = torch.cat([read(model, c[None], n[None]) for c, n in zip(cosine, number)])
     torch.testing.assert_close(whole, alone)
+
+
+def test_how_far_a_video_is_padded_does_not_matter() -> None:
+    model, cosine, number = reader(), torch.randn(2, 1, T), torch.tensor([T, 10])
+    alone, longer = read(model, cosine, number), PointGenerator(3)(2 * T)
+    found = read(model, torch.nn.functional.pad(cosine, (0, T)), number, points=longer)
+    for one, two, own, its in zip(alone, found, POINTS.valid(number), longer.valid(number)):
+        torch.testing.assert_close(one[:, own], two[:, its])
 
 
 @pytest.mark.parametrize('number', [1, T])
@@ -102,6 +114,27 @@ def test_the_curves_are_cosines() -> None:
     torch.testing.assert_close(
         similarity_curves([space], False, *joined, video, query)[0], aligned[:, None]
     )
+
+
+def test_the_curves_of_two_spaces_are_theirs_and_have_no_gradient() -> None:
+    unit = torch.nn.functional.normalize
+    spaces = [AlignedStream('a', 5, share=0.3), AlignedStream('b', 7, share=0.8)]
+    given = [[torch.randn(3, 6, n), torch.randn(2, n)] for n in (5, 7)]
+    learned = [unit(torch.randn(3, 6, 4), dim=-1), unit(torch.randn(2, 4), dim=-1)]
+    for one in (*given[0], *given[1], *learned):
+        one.requires_grad_()
+    joined = list(learned)
+    for space, pair in zip(spaces, given):
+        joined = [space.join(one, part) for one, part in zip(joined, pair)]
+    video, query = torch.tensor([2, 1, 0]), torch.tensor([0, 0, 1])
+    curves, _ = similarity_curves(spaces, True, *joined, video, query)
+    for curve, (clips, asked) in zip(curves.unbind(1), (given[1], given[0], learned)):
+        expected = torch.cosine_similarity(clips[video], asked[query][:, None], dim=-1)
+        torch.testing.assert_close(curve, expected)
+    curves.square().sum().backward()
+    assert all(one.grad.abs().max() > 1e-3 for one in learned)
+    left = [one.grad for pair in given for one in pair if one.grad is not None]
+    assert all(grad.abs().max() < 1e-6 for grad in left)  # rounding
 
 
 @pytest.mark.parametrize('aligned', [True, False])

@@ -101,3 +101,9 @@ def test_match_gives_the_share_of_false_alarms_that_was_asked_for():
     )
     ordered = copy.match(torch.linspace(-3, 3, 50))
     assert bool((ordered.diff() >= 0).all())
+
+
+def test_a_likeness_that_all_have_is_quite_usual():
+    calibrator = ScoreCalibrator()
+    calibrator.fit_match(torch.full((10,), 0.5))
+    assert calibrator.match(torch.tensor([0.4, 0.5])).tolist() == [0, 1]
