@@ -1,5 +1,6 @@
 """How sure a metric is: bootstrap intervals, of one set of predictions and of a gain."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -110,7 +111,11 @@ def paired_bootstrap(
 
 
 def check_same_queries(first: QueryValues, second: QueryValues) -> None:
-    """Raise ValueError unless both answer the same queries."""
+    """Raise ValueError unless both answer the same queries, each once."""
+    for one in (first, second):
+        for query_id, number in Counter(one.query_ids).items():
+            if number > 1:
+                raise ValueError(f'query {query_id!r} is answered twice in a file: it has no pair')
     a, b = set(first.query_ids), set(second.query_ids)
     if a != b:
         raise ValueError(

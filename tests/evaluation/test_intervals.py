@@ -154,6 +154,14 @@ def test_a_video_counts_by_its_queries() -> None:
     assert row['low'] <= row['mean'] == 75 <= row['high']
 
 
+def test_a_query_that_is_answered_twice_cannot_be_paired() -> None:
+    once = QueryValues(list('ab'), list('uv'), {'R': np.array([0.0, 1.0])})
+    twice = QueryValues(list('aab'), list('uuv'), {'R': np.array([0.0, 0.0, 1.0])})
+    for pair in ((once, twice), (twice, twice)):
+        with pytest.raises(ValueError, match="query 'a' is answered twice"):
+            paired_bootstrap(*pair, rounds=10)
+
+
 def test_seeds_are_averaged_query_by_query() -> None:
     one = QueryValues(list('ab'), list('uv'), {'R': np.array([0.0, 1.0])})
     two = one._replace(values={'R': np.array([1.0, 1.0])})
