@@ -50,11 +50,14 @@ def test_the_dump_scores_the_same_to_the_last_digit(tmp_path):
 def test_simulated_features_are_marked_in_file_and_log(tmp_path, caplog):
     path, sample = tmp_path / 'dump.json', {**_samples()[0], 'simulated': True}
     logger = MMLogger.get_current_instance()
+    level = logger.level  # an earlier test may have run quietly
+    logger.setLevel('INFO')
     logger.addHandler(caplog.handler)
     try:
         _evaluate(path, [sample])
     finally:
         logger.removeHandler(caplog.handler)
+        logger.setLevel(level)
     assert load_predictions(path)[0]['simulated'] is True
     assert 'SIMULATED FEATURES, 2 queries' in caplog.text
 
