@@ -245,11 +245,11 @@ class Library(Indexed):
         self._listen(tell)
         now = {row.path: row for row in self.catalogue.videos() if row.path in states}
         broken = [(path, row.error or '') for path, row in now.items() if row.state == 'broken']
-        sound = set(todo) - dict(broken).keys()
-        same = sum(known.get(path) == now[path] for path in sound)  # its text is still unread
+        done = set(todo) - dict(broken).keys()
+        same = sum(known.get(path) == now[path] for path in done)  # its text is still unread
         broken += [*unread.items(), *((_shown(path), error) for path, error in unseen.items())]
         kept = len(states) - len(new) + same
-        return Report(len(sound) - same, kept, len(gone), broken)
+        return Report(len(done) - same, kept, len(gone), broken)
 
     def _seen(
         self, paths: Sequence[str], states: Mapping[str, State], cluster: Encode

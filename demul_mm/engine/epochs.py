@@ -1,4 +1,4 @@
-"""What goes by epochs."""
+"""A check of hooks that go by epochs."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
