@@ -17,7 +17,7 @@ from demul_mm.app.video_model import OVERLAP, VideoModel, video_model
 from demul_mm.index import MomentIndex
 from demul_mm.structures.counts import check_count
 from demul_mm.structures.nms import MomentNMS
-from demul_mm.zero_shot.scorers import SCORERS
+from demul_mm.zero_shot.scorers import DEFAULT_SCORER, SCORERS
 
 # A video's key, and seconds from its first frame.
 Span = tuple[str, float, float]
@@ -154,7 +154,7 @@ class Searchable(ABC):
                 hits.video_ids, hits.spans.tolist(), hits.scores.tolist()
             )
         ]
-        return self.video_model.refine(sentence, found, self._file)
+        return self.video_model.refine(sentence, vector[0], found, self._file)
 
     def _lines(self, sentence: str, depth: int) -> list[Found]:
         return [
@@ -171,7 +171,7 @@ class Searchable(ABC):
         ]
 
     def ask(
-        self, path: str | Path, sentence: str, number: int = 5, scorer: str = 'contrast'
+        self, path: str | Path, sentence: str, number: int = 5, scorer: str = DEFAULT_SCORER
     ) -> list[Hit]:
         """The best moments of one video, read from the library if it is there; see :func:`ask`."""
         return ask(path, sentence, lambda: self.encoder, self.seconds, number, scorer, self._file)
@@ -194,7 +194,7 @@ def ask(
     encoder: Callable[[], Any],
     seconds: float = 1.0,
     number: int = 5,
-    scorer: str = 'contrast',
+    scorer: str = DEFAULT_SCORER,
     known: Callable[[str], Path] | None = None,
 ) -> list[Hit]:
     """The best moments of one video.

@@ -17,7 +17,7 @@ from demul_mm.apis.loading import load_model
 from demul_mm.apis.published import read_published
 from demul_mm.apis.videos import VideoReader
 from demul_mm.app.rank_fusion import Found
-from demul_mm.app.video_model import Progress, suppress
+from demul_mm.app.video_model import REFINED, Progress, suppress
 from demul_mm.files import replacing
 from demul_mm.index import VideoEntry
 from demul_mm.models.heads.joint_score import BOUNDARY, TERMS
@@ -32,8 +32,6 @@ from demul_mm.retrieval import (
 from demul_mm.retrieval.encodings import from_file, to_file
 from demul_mm.structures import QueryEncoding
 
-# Of the videos that the index finds, so many are fused with the sentence.
-FUSED = 20
 # A sentence that is less like a video than this share of held-out ones were like theirs has no
 # moment in it.
 NO_MATCH = 0.05
@@ -149,8 +147,10 @@ class TrainedModel:
             duration=duration,
         )
 
-    def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
-        best = list(dict.fromkeys(one.key for one in found))[:FUSED]
+    def refine(
+        self, sentence: str, vector: np.ndarray, found: list[Found], file: Callable[[str], Path]
+    ) -> list[Found]:
+        best = list(dict.fromkeys(one.key for one in found))[:REFINED]
         read = {}
         for key in best:
             try:

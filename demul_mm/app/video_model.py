@@ -1,5 +1,6 @@
 """What models make of the videos of a library: what is kept of each, and what is found in it."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +14,13 @@ from demul_mm.index import VideoEntry
 from demul_mm.structures.nms import MomentNMS
 from demul_mm.video.shots import ShotDetector
 from demul_mm.zero_shot.scorers import SCORERS
+from demul_mm.zero_shot.sharpening import sharpen_found
 from demul_mm.zero_shot.windows import frame_vectors, window_spans, window_vectors
 
 # Two moments of one video whose IoU is above this are one answer.
 OVERLAP = 0.3
+# The videos that the index rates best are looked at more closely.
+REFINED = 20
 Progress = Callable[[float], None]
 
 
@@ -43,10 +47,15 @@ class VideoModel(Protocol):
         """The video as the index keeps it."""
         ...
 
-    def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
-        """Rate what the index found, best first, more exactly; ``file`` is that of a video's key.
+    def refine(
+        self, sentence: str, vector: np.ndarray, found: list[Found], file: Callable[[str], Path]
+    ) -> list[Found]:
+        """Place or rate what the index found more exactly; best first, as it is given.
 
-        A video whose file is gone may be left out.
+        Args:
+            vector: ``(S,)`` that the index was asked for: the sentence's, and what feedback made
+                of it.
+            file: that of a video's key. A video whose file is gone may be left out.
         """
         ...
 
@@ -102,8 +111,23 @@ class FrameModel:
             duration=duration,
         )
 
-    def refine(self, sentence: str, found: list[Found], file: Callable[[str], Path]) -> list[Found]:
-        return found
+    def refine(
+        self, sentence: str, vector: np.ndarray, found: list[Found], file: Callable[[str], Path]
+    ) -> list[Found]:
+        if self.shots:
+            return found  # their borders are exact
+        curves = {}
+        for key in list(dict.fromkeys(one.key for one in found))[:REFINED]:
+            with contextlib.suppress(FileNotFoundError):  # another process has just forgotten it
+                frames, duration = self.frames(file(key))
+                curves[key] = frames @ vector, duration / len(frames)
+        spans, kept = sharpen_found(
+            [one.key for one in found], [(one.start, one.end) for one in found], curves
+        )
+        return [
+            found[place]._replace(start=start, end=end)
+            for place, (start, end) in zip(kept, spans.tolist())
+        ]
 
     def ask(self, sentence: str, file: Path, number: int, scorer: str) -> list[Found]:
         frames, duration = self.frames(file)

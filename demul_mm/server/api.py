@@ -16,7 +16,7 @@ from demul_mm.app.export import FORMS
 from demul_mm.server.guard import Guard
 from demul_mm.server.service import Service
 from demul_mm.version import __version__
-from demul_mm.zero_shot.scorers import SCORERS
+from demul_mm.zero_shot.scorers import DEFAULT_SCORER, SCORERS
 
 PAGE = Path(__file__).parent / 'page'
 # A video's id stands for its file as it is: what is made from it never changes.
@@ -80,7 +80,7 @@ class AskRequest(BaseModel):
 
     query: Sentence
     number: Number = 5
-    scorer: str = Field('contrast', description=f'One of {", ".join(SCORERS)}.')
+    scorer: str = Field(DEFAULT_SCORER, description=f'One of {", ".join(SCORERS)}.')
 
 
 class ExportedMoment(Moment):

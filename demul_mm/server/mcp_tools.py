@@ -13,6 +13,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from demul_mm.app.rank_fusion import Hit
 from demul_mm.server.service import Service
 from demul_mm.version import __version__
+from demul_mm.zero_shot.scorers import DEFAULT_SCORER
 
 INSTRUCTIONS = (
     'Finds moments in the videos of one library by a sentence, by what is seen and what is said. '
@@ -42,7 +43,7 @@ def create_mcp(service: Service, clips: Path) -> MCPServer:
 
     @server.tool()
     def ask(
-        video: str, sentence: str, number: int = 5, scorer: str = 'contrast'
+        video: str, sentence: str, number: int = 5, scorer: str = DEFAULT_SCORER
     ) -> list[dict[str, Any]]:
         """Find the best moments of one video, given by its id."""
         return answers(lambda: service.ask(video, sentence, number, scorer))

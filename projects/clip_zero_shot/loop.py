@@ -12,6 +12,7 @@ from demul_mm.models.localizers.own_video import unit_clips
 from demul_mm.registry import LOOPS
 from demul_mm.structures import MomentDataSample
 from demul_mm.structures.nms import MomentNMS
+from demul_mm.zero_shot.sharpening import sharpen_found
 from demul_mm.zero_shot.windows import window_spans, window_vectors
 from projects.clip_zero_shot.model import ZeroShot
 from projects.xml.loop import CorpusLoop
@@ -21,14 +22,16 @@ from projects.xml.loop import CorpusLoop
 class IndexTestLoop(CorpusLoop):
     """Find every query of the split among windows of all of its videos.
 
-    A video's windows of 1, 2, 4, ... clips go into the index, each as the mean of its clips. The
-    index alone answers: scores of a scorer cannot be compared between videos.
+    A video's windows of 1, 2, 4, ... clips go into the index, each as the mean of its clips. Its
+    order is the answer's: scores of a scorer cannot be compared between videos. In the best videos
+    windows get the borders that the sentence's curve has, as in the search of one's own videos.
 
     Args:
         runner, dataloader, evaluator: as of mmengine's ``TestLoop``.
         index: config of the index.
         num_videos: videos of each answer.
         num_moments: moments of each answer.
+        num_sharpened: videos of each answer whose windows get their own borders; 0 for none.
     """
 
     def __init__(
@@ -39,10 +42,12 @@ class IndexTestLoop(CorpusLoop):
         index: dict[str, Any] | None = None,
         num_videos: int = 100,
         num_moments: int = 100,
+        num_sharpened: int = 20,
     ) -> None:
         super().__init__(runner, dataloader, evaluator)
         self.index_config = dict(index or dict(type='ExactIndex', level2='fp16'))
         self.num_videos, self.num_moments = num_videos, num_moments
+        self.num_sharpened = num_sharpened
 
     def _answer(
         self, model: ZeroShot
@@ -54,27 +59,42 @@ class IndexTestLoop(CorpusLoop):
                 clips.append(rows[mask].numpy())
             if batch.text is not None:
                 texts.append(batch.text.vector.cpu())
-        own = {int(s.sample_idx): entry_of(s, rows) for s, rows in zip(samples, clips)}
-        index = build_index(self.index_config, filter(None, of_all_ranks(own).values()))
+        own = {}
+        for sample, rows in zip(samples, clips):
+            entry = entry_of(sample, rows)
+            if entry is not None:
+                step = sample.metainfo.get('extent', sample.duration) / len(rows)
+                own[int(sample.sample_idx)] = entry, rows, step
+        known = {video[0].video_id: video for video in of_all_ranks(own).values()}
+        index = build_index(self.index_config, (entry for entry, _, _ in known.values()))
         if not texts:
             return samples, [], []
         exact = isinstance(index, ExactIndex)  # more candidates would change nothing
+        sentences = torch.cat(texts)
         found = index.search(
-            torch.cat(texts),
+            sentences,
             num_moments=self.num_moments,
             num_videos=self.num_videos,
             num_candidates=self.num_videos if exact else None,
             nms=MomentNMS(),
         )
-        moments = [
-            [
-                [name, *span, score]
-                for name, span, score in zip(
-                    hits.video_ids, hits.spans.tolist(), hits.scores.tolist()
-                )
-            ]
-            for hits in found.hits
-        ]
+        moments = []
+        for sentence, hits in zip(sentences.numpy(), found.hits):
+            curves = {}
+            for name in hits.videos[: self.num_sharpened]:
+                _, rows, step = known[name]
+                curves[name] = rows @ sentence, step
+            spans, kept = sharpen_found(hits.video_ids, hits.spans.tolist(), curves)
+            moments.append(
+                [
+                    [name, start, min(end, known[name][0].duration), score]
+                    for name, (start, end), score in zip(
+                        [hits.video_ids[place] for place in kept],
+                        spans.tolist(),
+                        hits.scores[kept].tolist(),
+                    )
+                ]
+            )
         return samples, moments, [hits.videos for hits in found.hits]
 
 

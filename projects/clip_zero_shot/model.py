@@ -10,7 +10,7 @@ from demul_mm.models.localizers.own_video import OwnVideoBatch, OwnVideoLocalize
 from demul_mm.models.task_modules.tokenizer import check_sentences
 from demul_mm.registry import MODELS, TASK_UTILS
 from demul_mm.zero_shot.image_text import ImageTextEncoder
-from demul_mm.zero_shot.scorers import SCORERS
+from demul_mm.zero_shot.scorers import DEFAULT_SCORER, SCORERS
 
 
 @TASK_UTILS.register_module()
@@ -70,7 +70,6 @@ class ZeroShot(OwnVideoLocalizer):
         language: config of :class:`SentenceVectors`.
         streams: see :class:`OwnVideoLocalizer`; one, of as many values as a sentence's vector.
         scorer: one of :data:`demul_mm.zero_shot.scorers.SCORERS`.
-        num_spans: how many for each query, before suppression.
         test_cfg, data_preprocessor: see :class:`OwnVideoLocalizer`.
     """
 
@@ -78,8 +77,7 @@ class ZeroShot(OwnVideoLocalizer):
         self,
         language: dict,
         streams: dict,
-        scorer: str = 'contrast',
-        num_spans: int = 1000,
+        scorer: str = DEFAULT_SCORER,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
@@ -88,7 +86,7 @@ class ZeroShot(OwnVideoLocalizer):
             raise ValueError(f'there is no scorer {scorer!r}; allowed: {", ".join(SCORERS)}')
         if len(streams) != 1:
             raise ValueError(f'streams are {sorted(streams)}; give the one that meets sentences')
-        self.scorer, self.num_spans = SCORERS[scorer], num_spans
+        self.scorer = SCORERS[scorer]
 
     def run(self, batch: OwnVideoBatch) -> Curves:
         clips = unit_clips(batch.clips, batch.mask)[batch.owner]  # (Q, T, S)
@@ -111,8 +109,8 @@ class ZeroShot(OwnVideoLocalizer):
         for curve, owner in zip(out.likeness.cpu().numpy(), batch.owner.tolist()):
             n = lengths[owner]
             found, rating = self.scorer(curve[:n], clips[owner, :n])
-            spans.append(torch.from_numpy(found[: self.num_spans] / n).float())
-            scores.append(torch.from_numpy(rating[: self.num_spans]).float())
+            spans.append(torch.from_numpy(found / n).float())
+            scores.append(torch.from_numpy(rating).float())
         padded, ratings = (nn.utils.rnn.pad_sequence(x, batch_first=True) for x in (spans, scores))
         number = torch.tensor([len(row) for row in scores])
         mask = torch.arange(padded.shape[1]) < number[:, None]

@@ -53,6 +53,16 @@ def test_a_moment_is_found_by_its_picture(tmp_path: Path, folder: Path) -> None:
         assert (own.start, own.end) == pytest.approx((start, start + 3), abs=1e-3)
 
 
+def test_borders_are_where_the_video_stops_to_fit(tmp_path: Path) -> None:
+    """No window of 1, 2, 4, ... frames has them; all windows of the moment become one answer."""
+    colours = ['black'] * 4 + ['red'] * 5 + ['black'] * 6 + ['red'] * 3 + ['blue'] * 4
+    write_film(tmp_path / 'films/one.mp4', colours, seconds=1)
+    lib = library(tmp_path)
+    lib.update([tmp_path / 'films'])
+    found = [(hit.start, hit.end) for hit in lib.search('something red', 3)]
+    assert sorted(found[:2]) == [pytest.approx((4, 9), abs=1e-3), pytest.approx((15, 18), abs=1e-3)]
+
+
 def test_moments_keep_to_shots(tmp_path: Path) -> None:
     pytest.importorskip('scenedetect')
     cuts, folder = [0, 5, 8, 9, 12, 15], tmp_path / 'films'

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from demul_mm.zero_shot.scorers import (
+    EVERY_SPAN,
     SCORERS,
+    all_spans,
     coherent_clusters,
     contrast,
     diwan,
     inside_minus_outside,
+    scan,
     shots,
+    standing_out,
     tag,
     unskew,
 )
@@ -57,6 +61,62 @@ def test_contrast_by_hand() -> None:
         for i in range(4)
     ]
     assert scores[0] == max(max(row) for row in slow)
+
+
+def test_scan_by_hand() -> None:
+    curve = np.array([0.0, 4.0, 4.0, 0.0])  # mean 2, deviation 2
+    values = standing_out(curve, np.array([[1, 2], [1, 3], [0, 3], [0, 4]]))
+    np.testing.assert_allclose(values, [1, np.sqrt(2), (8 / 3 - 2) / 2 * np.sqrt(3), 0], atol=1e-12)
+    spans, scores = scan(curve, np.eye(4))
+    assert spans[0].tolist() == [1, 3]
+    np.testing.assert_allclose(scores[0], np.sqrt(2))
+
+
+def test_the_scale_of_a_curve_is_nothing_to_scan() -> None:
+    """Cosines of one encoder lie from .1 to .2, of another from .6 to .9."""
+    curve = np.random.default_rng(0).normal(size=50)
+    plain, moved = (scan(c, np.eye(50)) for c in (curve, 0.01 * curve + 7))
+    np.testing.assert_array_equal(plain[0][:100], moved[0][:100])
+    np.testing.assert_allclose(plain[1], moved[1], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize('length', [3, 12, 30])
+def test_scan_finds_a_moment_in_noise_and_contrast_one_frame(length: int) -> None:
+    """Raised by as much as single frames vary."""
+    draw = np.random.default_rng(length)
+    overlap: dict[str, list[float]] = {'scan': [], 'contrast': []}
+    for _ in range(100):
+        start = draw.integers(75 - length)
+        curve = draw.normal(size=75)
+        curve[start : start + length] += 2
+        for name, found in overlap.items():
+            first, last = SCORERS[name](curve, np.eye(75))[0][0]
+            inter = max(0, min(last, start + length) - max(first, start))
+            found.append(inter / (last - first + length - inter))
+    assert np.mean(overlap['scan']) > 0.6
+    assert np.mean(overlap['scan']) > np.mean(overlap['contrast']) + (0.2 if length > 3 else 0.1)
+
+
+@pytest.mark.parametrize('length', [1, 7, EVERY_SPAN])
+def test_all_spans_of_a_short_video(length: int) -> None:
+    spans = {tuple(span) for span in all_spans(length).tolist()}
+    assert spans == {(a, b) for a in range(length) for b in range(a + 1, length + 1)}
+    held = {tuple(span) for span in all_spans(length, length // 2).tolist()}
+    assert held == {(a, b) for a, b in spans if a <= length // 2 < b}
+
+
+def test_spans_of_a_long_video_are_near_all_spans() -> None:
+    spans = all_spans(1000)
+    assert spans[:, 0].min() == 0
+    assert spans[:, 1].max() == 1000
+    sizes = np.unique(spans[:, 1] - spans[:, 0])
+    assert set(range(1, 10)) <= set(sizes.tolist())
+    assert (sizes[1:] / sizes[:-1]).max() <= 2
+    assert (sizes[9:] / sizes[8:-1]).max() <= 9 / 8
+    assert len(spans) < 1000 * 60
+    held = all_spans(1000, 990)
+    expected = spans[(spans[:, 0] <= 990) & (spans[:, 1] > 990)]
+    assert sorted(held.tolist()) == sorted(expected.tolist())
 
 
 def test_diwan_merges_good_neighbours() -> None:

@@ -54,8 +54,8 @@ def ask(
     index: Index = DEFAULT_INDEX,
     number: Number = 5,
     scorer: Annotated[
-        str, typer.Option(help='How moments are told: windows, contrast, diwan or tag.')
-    ] = 'contrast',
+        str, typer.Option(help='How moments are told: scan, windows, contrast, diwan or tag.')
+    ] = 'scan',
     encoder: Encoder = None,
     weights: Weights = None,
     device: Device = None,

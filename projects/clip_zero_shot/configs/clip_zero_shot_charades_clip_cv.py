@@ -9,7 +9,7 @@ model = dict(
         tokenizer=dict(
             _delete_=True, type='ImageTextSentences', name='openai/clip-vit-large-patch14')),
     language=dict(type='SentenceVectors', lm=dict(type='StoredTokens', dim={{_base_.feature_dim}})),
-    scorer='contrast')
+    scorer='scan')
 test_dataloader = dict(dataset=dict(folds=None))
 test_cfg = dict(type='IndexTestLoop')
 test_evaluator = [

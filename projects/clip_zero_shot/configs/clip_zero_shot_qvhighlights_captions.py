@@ -6,7 +6,7 @@ custom_imports = dict(imports=['projects.clip_zero_shot'])
 model = dict(
     type='ZeroShot',
     language=dict(type='SentenceVectors', lm=dict(type='TransformersLM', name='minilm')),
-    scorer='contrast')
+    scorer='scan')
 test_dataloader = dict(dataset=dict(folds=None))
 test_cfg = dict(type='IndexTestLoop')
 test_evaluator = [

@@ -53,7 +53,7 @@ def batch_of(clips: Tensor, mask: Tensor) -> OwnVideoBatch:
     )
 
 
-@pytest.mark.parametrize('scorer', ['contrast', 'diwan', 'tag'])
+@pytest.mark.parametrize('scorer', ['scan', 'contrast', 'diwan', 'tag'])
 def test_a_planted_moment_is_first(scorer: str) -> None:
     model, batch = model_of(scorer), batch_of(*planted())
     spans, scores, mask = model.predict_by_feat(model.run(batch), batch)
@@ -143,12 +143,16 @@ def test_a_video_without_content_is_no_answer(monkeypatch: pytest.MonkeyPatch) -
 
     loop = object.__new__(IndexTestLoop)
     loop.index_config = dict(type='ExactIndex')
-    loop.num_videos, loop.num_moments = 3, 5
+    loop.num_videos, loop.num_moments, loop.num_sharpened = 3, 5, 2
     monkeypatch.setattr(loop, '_batches', batches)
     samples, moments, videos = loop._answer(model_of('windows'))
     assert len(samples) == 3
     assert all(sorted(found) == ['first', 'second'] for found in videos)
     assert all(row[0] != 'empty' for rows in moments for row in rows)
+    for rows in moments:  # the moments have their own borders, not those of windows
+        best = {name: (start, end) for name, start, end, _ in reversed(rows)}
+        assert best['first'] == pytest.approx((10 * 3 / 12, 10 * 7 / 12))
+        assert best['second'] == pytest.approx((10 * 10 / 20, 10 * 16 / 20))
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
