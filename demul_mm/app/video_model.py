@@ -131,9 +131,12 @@ class FrameModel:
 
     def ask(self, sentence: str, file: Path, number: int, scorer: str) -> list[Found]:
         frames, duration = self.frames(file)
-        curve = frames @ self.encoder.encode_texts([sentence])[0]
+        curve, step = frames @ self.encoder.encode_texts([sentence])[0], duration / len(frames)
         spans, scores = SCORERS[scorer](curve, frames)
-        spans = spans * (duration / len(frames))
+        spans = spans * step
+        if scorer == 'windows' and not self.shots:  # as search has them
+            spans, kept = sharpen_found([''] * len(spans), spans.tolist(), {'': (curve, step)})
+            scores = scores[kept]
         kept = suppress(spans, scores, number)
         return [
             Found('', start, end, 'picture', f'{scorer} {score:.3f}', score, {scorer: score})

@@ -61,6 +61,9 @@ def test_borders_are_where_the_video_stops_to_fit(tmp_path: Path) -> None:
     lib.update([tmp_path / 'films'])
     found = [(hit.start, hit.end) for hit in lib.search('something red', 3)]
     assert sorted(found[:2]) == [pytest.approx((4, 9), abs=1e-3), pytest.approx((15, 18), abs=1e-3)]
+    (row,) = lib.catalogue.videos()
+    for own in (lib.ask_kept(row.key, 'something red'), lib.ask(row.path, 'something red')):
+        assert (own[0].start, own[0].end) in found[:2]
 
 
 def test_moments_keep_to_shots(tmp_path: Path) -> None:
