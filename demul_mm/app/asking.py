@@ -145,9 +145,9 @@ class Searchable(ABC):
             return []
         nms = MomentNMS(OVERLAP, depth)
         vector = self.encoder.encode_texts([sentence])
-        if liked or disliked:
-            vector = refined(index, vector[0], liked, disliked)[None]
-        hits = index.search(vector, num_moments=depth, num_videos=depth, nms=nms).hits[0]
+        asked = refined(index, vector[0], liked, disliked)[None] if liked or disliked else vector
+        # Some of them will be one moment.
+        hits = index.search(asked, num_moments=4 * depth, num_videos=depth, nms=nms).hits[0]
         found = [
             Found(key, start, end, 'picture', f'picture {score:.3f}', score, dict(picture=score))
             for key, (start, end), score in zip(

@@ -17,7 +17,7 @@ from demul_mm.apis.loading import load_model
 from demul_mm.apis.published import read_published
 from demul_mm.apis.videos import VideoReader
 from demul_mm.app.rank_fusion import Found
-from demul_mm.app.video_model import REFINED, Progress, suppress
+from demul_mm.app.video_model import REFINED, Progress, leaving_out, suppress
 from demul_mm.files import replacing
 from demul_mm.index import VideoEntry
 from demul_mm.models.heads.joint_score import BOUNDARY, TERMS
@@ -153,10 +153,8 @@ class TrainedModel:
         best = list(dict.fromkeys(one.key for one in found))[:REFINED]
         read = {}
         for key in best:
-            try:
+            with leaving_out(file(key)):
                 read[key] = self.parts(file(key))
-            except FileNotFoundError:  # another process has just forgotten it
-                continue
         fused = self._fuse(sentence, read, number=5, compete=True)
         rest = [one for one in found if one.key not in best]
         return sorted(fused, key=lambda one: -one.score) + rest

@@ -1,12 +1,15 @@
 """What models make of the videos of a library: what is kept of each, and what is found in it."""
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from mmengine.logging import MMLogger
+from safetensors import SafetensorError
 
 from demul_mm.app.rank_fusion import Found
 from demul_mm.files import replacing
@@ -53,8 +56,8 @@ class VideoModel(Protocol):
         """Place or rate what the index found more exactly; best first, as it is given.
 
         Args:
-            vector: ``(S,)`` that the index was asked for: the sentence's, and what feedback made
-                of it.
+            vector: ``(S,)`` of the sentence. Feedback moves what the index is asked for, not this:
+                it changes the order, and no borders.
             file: that of a video's key. A video whose file is gone may be left out.
         """
         ...
@@ -118,11 +121,11 @@ class FrameModel:
             return found  # their borders are exact
         curves = {}
         for key in list(dict.fromkeys(one.key for one in found))[:REFINED]:
-            with contextlib.suppress(FileNotFoundError):  # another process has just forgotten it
+            with leaving_out(file(key)):
                 frames, duration = self.frames(file(key))
                 curves[key] = frames @ vector, duration / len(frames)
         spans, kept = sharpen_found(
-            [one.key for one in found], [(one.start, one.end) for one in found], curves
+            [one.key for one in found], [(one.start, one.end) for one in found], curves, OVERLAP
         )
         return [
             found[place]._replace(start=start, end=end)
@@ -133,15 +136,32 @@ class FrameModel:
         frames, duration = self.frames(file)
         curve, step = frames @ self.encoder.encode_texts([sentence])[0], duration / len(frames)
         spans, scores = SCORERS[scorer](curve, frames)
-        spans = spans * step
-        if scorer == 'windows' and not self.shots:  # as search has them
-            spans, kept = sharpen_found([''] * len(spans), spans.tolist(), {'': (curve, step)})
-            scores = scores[kept]
-        kept = suppress(spans, scores, number)
+        best = suppress(spans, scores, number)
+        spans, scores = spans[best] * step, scores[best]
+        if scorer == 'windows':  # as search has them, where it does not keep to shots
+            spans, rows = sharpen_found(
+                [''] * len(spans), spans.tolist(), {'': (curve, step)}, OVERLAP
+            )
+            scores = scores[rows]
         return [
             Found('', start, end, 'picture', f'{scorer} {score:.3f}', score, {scorer: score})
-            for (start, end), score in zip(spans[kept].tolist(), scores[kept].tolist())
+            for (start, end), score in zip(spans.tolist(), scores.tolist())
         ]
+
+
+@contextmanager
+def leaving_out(file: Path) -> Iterator[None]:
+    """Go on without what is kept of a video, if another process has just forgotten it, or, with a
+    warning, if it is damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        pass
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
+        MMLogger.get_current_instance().warning(
+            '%s cannot be read (%s): remove it, and update the library', file, error
+        )
 
 
 def video_model(encoder: Any, seconds: float, shots: bool = False) -> VideoModel:

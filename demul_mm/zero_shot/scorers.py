@@ -14,8 +14,9 @@ import numpy as np
 from demul_mm.zero_shot.windows import window_spans
 
 Scorer = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-# Of so many frames all spans are tried; of more, those of lengths that grow by a share.
-EVERY_SPAN = 200
+# A moment has at most so many frames, and is compared with as many around it.
+NEAR = 200
+# In longer videos lengths grow by this share.
 GROWTH = 1 / 8
 
 
@@ -110,36 +111,42 @@ DEFAULT_SCORER = 'scan'
 
 
 def standing_out(curve: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """How many standard errors the mean of each span is above that of the whole curve.
+    """How many standard errors the mean of each span is above that of the frames around it.
 
-    Were the frames alike and independent, the mean of ``L`` of them would vary by ``1 / sqrt(L)``
-    of what one does, so that short and long spans compare. 0 of a flat curve.
+    Were frames alike and independent, the mean of ``L`` of them would vary by ``1 / sqrt(L)`` of
+    what one does, so that short and long spans compare. Around it are ``NEAR`` frames, which is all
+    of a short video: over a long one scenes rise and fall, and would be taken for moments.
 
     Args:
         curve: ``(T,)``.
         spans: ``(M, 2)`` int, first frame and the one after the last.
+
+    Returns:
+        ``(M,)``; 0 of a flat curve.
     """
     spread = curve.std(dtype=np.float64)
-    if spread < 1e-9:
+    if spread < 1e-6:
         return np.zeros(len(spans))
-    above = (_means(curve, spans) - curve.mean(dtype=np.float64)) / spread
+    first = (spans.sum(1) // 2 - NEAR // 2).clip(0, max(0, len(curve) - NEAR))
+    near = np.stack([first, np.minimum(first + NEAR, len(curve))], 1)
+    above = (_means(curve, spans) - _means(curve, near)) / spread
     return above * np.sqrt(spans[:, 1] - spans[:, 0])
 
 
 def all_spans(length: int, frame: int | None = None) -> np.ndarray:
     """The spans ``(M, 2)`` of a video, or of those the ones that hold a frame.
 
-    Of up to ``EVERY_SPAN`` frames these are all spans. Of more they are those of 1, 2, 3, ...
-    frames, from eight on of lengths that grow by an eighth: M grows as ``T log T``.
+    Of up to ``NEAR`` frames these are all spans. Of more they are no longer than that, and lengths
+    grow by an eighth of themselves, rounded down, if that is more than one frame.
     """
     low, high = (0, length) if frame is None else (frame, frame)
-    if length <= EVERY_SPAN:
+    if length <= NEAR:
         starts, ends = np.meshgrid(np.arange(high + 1), np.arange(low + 1, length + 1))
         inside = starts < ends
         return np.stack([starts[inside], ends[inside]], 1)
     sizes = [1]
-    while sizes[-1] < length:
-        sizes.append(min(length, sizes[-1] + max(1, int(sizes[-1] * GROWTH))))
+    while sizes[-1] < NEAR:
+        sizes.append(min(NEAR, sizes[-1] + max(1, int(sizes[-1] * GROWTH))))
     firsts = [np.arange(max(0, low - size + 1), min(high, length - size) + 1) for size in sizes]
     return np.concatenate([np.stack([at, at + size], 1) for at, size in zip(firsts, sizes)])
 

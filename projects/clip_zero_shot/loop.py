@@ -1,5 +1,6 @@
 """Search of a corpus through DeMUL's index, without a trained model."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,12 @@ class IndexTestLoop(CorpusLoop):
             if entry is not None:
                 step = sample.metainfo.get('extent', sample.duration) / len(rows)
                 own[int(sample.sample_idx)] = entry, rows, step
-        known = {video[0].video_id: video for video in of_all_ranks(own).values()}
-        index = build_index(self.index_config, (entry for entry, _, _ in known.values()))
+        videos = list(of_all_ranks(own).values())
+        known = {entry.video_id: (entry, rows, step) for entry, rows, step in videos}
+        index = build_index(self.index_config, (entry for entry, _, _ in videos))
         if not texts:
             return samples, [], []
+        nms = MomentNMS()
         exact = isinstance(index, ExactIndex)  # more candidates would change nothing
         sentences = torch.cat(texts)
         found = index.search(
@@ -76,15 +79,16 @@ class IndexTestLoop(CorpusLoop):
             num_moments=self.num_moments,
             num_videos=self.num_videos,
             num_candidates=self.num_videos if exact else None,
-            nms=MomentNMS(),
+            nms=nms,
         )
         moments = []
         for sentence, hits in zip(sentences.numpy(), found.hits):
             curves = {}
             for name in hits.videos[: self.num_sharpened]:
-                _, rows, step = known[name]
-                curves[name] = rows @ sentence, step
-            spans, kept = sharpen_found(hits.video_ids, hits.spans.tolist(), curves)
+                entry, rows, step = known[name]
+                shown = math.ceil(entry.duration / step)  # clips that begin before its end
+                curves[name] = rows[:shown] @ sentence, step
+            spans, kept = sharpen_found(hits.video_ids, hits.spans.tolist(), curves, nms.iou_thr)
             moments.append(
                 [
                     [name, start, min(end, known[name][0].duration), score]

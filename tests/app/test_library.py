@@ -62,8 +62,25 @@ def test_borders_are_where_the_video_stops_to_fit(tmp_path: Path) -> None:
     found = [(hit.start, hit.end) for hit in lib.search('something red', 3)]
     assert sorted(found[:2]) == [pytest.approx((4, 9), abs=1e-3), pytest.approx((15, 18), abs=1e-3)]
     (row,) = lib.catalogue.videos()
+    again = lib.search('something red', 3, liked=[(row.key, *found[0])])
+    assert (again[0].start, again[0].end) == found[0]  # feedback moves no borders
     for own in (lib.ask_kept(row.key, 'something red'), lib.ask(row.path, 'something red')):
         assert (own[0].start, own[0].end) in found[:2]
+
+
+@pytest.mark.parametrize('harm', ['deleted', 'emptied', 'cut', 'other'])
+def test_what_is_kept_of_a_video_may_be_damaged(tmp_path: Path, folder: Path, harm: str) -> None:
+    """The index still answers, with its windows as they are."""
+    lib = library(tmp_path)
+    lib.update([folder])
+    whole = lib.search('something red', 10, ['picture'])
+    file = lib._file(whole[0].key)
+    content = file.read_bytes()
+    harmed = {'emptied': b'', 'cut': content[:-40], 'other': b'no archive'}
+    file.unlink() if harm == 'deleted' else file.write_bytes(harmed[harm])
+    found = lib.search('something red', 10, ['picture'])
+    assert found[0].key == whole[0].key
+    assert found[0].score == whole[0].score
 
 
 def test_moments_keep_to_shots(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command: what it prints, and its exit codes."""
 
+import inspect
 import io
 import json
 import os
@@ -16,8 +17,10 @@ from typer.testing import CliRunner
 
 from demul_mm.app import show
 from demul_mm.app.alerts import Alerts
+from demul_mm.app.commands import moments
 from demul_mm.app.library import Library, Report
 from demul_mm.app.main import app
+from demul_mm.zero_shot.scorers import DEFAULT_SCORER, SCORERS
 from tests.app.encoders import save_encoder
 from tests.app.films import ColourEncoder, write_film, write_subtitles
 from tests.warm import run_warm
@@ -92,6 +95,13 @@ def test_json_is_json_on_every_console(encoding: str, monkeypatch: pytest.Monkey
         show.facts(facts, as_json=True)
         console.flush()
     assert json.loads(written.getvalue().decode(encoding)) == facts
+
+
+def test_the_scorers_of_ask_are_those_of_python() -> None:
+    """The command names them itself, so that its --help loads nothing."""
+    assert inspect.signature(moments.ask).parameters['scorer'].default == DEFAULT_SCORER
+    shown = CliRunner().invoke(app, ['ask', '--help']).stdout
+    assert all(name in shown for name in SCORERS)
 
 
 @pytest.mark.slow
