@@ -228,7 +228,11 @@ class Library(Indexed):
         roots = settle_roots(sources, self.catalogue)
         states, unseen, away, mounts = survey(roots, known, self.catalogue.setting('mounts', []))
         self.catalogue.set('mounts', mounts)
-        new = [path for path in states if is_new(known.get(path), states[path], retry)]
+        new = [
+            path
+            for path, state in states.items()
+            if is_new(known.get(path), state, retry) or self._lacks(known[path])
+        ]
         todo = [path for path in new if ready is None or ready(path, ' '.join(states[path]))]
         lost = [path for path in known.keys() - away if path not in states and path not in unseen]
         gone = [path for path in lost if any(covers(root, path) for root in roots)]
@@ -250,6 +254,10 @@ class Library(Indexed):
         broken += [*unread.items(), *((_shown(path), error) for path, error in unseen.items())]
         kept = len(states) - len(new) + same
         return Report(len(done) - same, kept, len(gone), broken)
+
+    def _lacks(self, row: VideoRow) -> bool:
+        """Whether what was kept of a video is gone."""
+        return row.state != 'broken' and not self._file(row.key).exists()
 
     def _seen(
         self, paths: Sequence[str], states: Mapping[str, State], cluster: Encode

@@ -81,6 +81,10 @@ def test_what_is_kept_of_a_video_may_be_damaged(tmp_path: Path, folder: Path, ha
     found = lib.search('something red', 10, ['picture'])
     assert found[0].key == whole[0].key
     assert found[0].score == whole[0].score
+    file.unlink(missing_ok=True)  # as the warning says
+    lib.update()
+    assert file.read_bytes()
+    assert lib.search('something red', 10, ['picture']) == whole
 
 
 def test_moments_keep_to_shots(tmp_path: Path) -> None:
