@@ -48,10 +48,14 @@ class Indexed(Searchable):
         self.catalogue.mark_indexed(keys)
         self.catalogue.drop_gone()
         known = {row.key for row in self.catalogue.videos()}
-        for file in (self.path / 'frames').glob('*/*'):
+        for file in self._files():
             # Of videos that are gone, and what one that was killed had not entered yet.
             if file.stem not in known:
                 file.unlink()
+
+    def _files(self) -> Iterator[Path]:
+        """What is kept of all videos, each named by its key; needs no encoder."""
+        return (self.path / 'frames').glob('*/*')
 
     def _file(self, key: str) -> Path:
         """What is kept of a video."""

@@ -228,10 +228,12 @@ class Library(Indexed):
         roots = settle_roots(sources, self.catalogue)
         states, unseen, away, mounts = survey(roots, known, self.catalogue.setting('mounts', []))
         self.catalogue.set('mounts', mounts)
+        stored = {file.stem for file in self._files()}
         new = [
             path
             for path, state in states.items()
-            if is_new(known.get(path), state, retry) or self._lacks(known[path])
+            if is_new(known.get(path), state, retry)
+            or (known[path].state != 'broken' and state.key not in stored)
         ]
         todo = [path for path in new if ready is None or ready(path, ' '.join(states[path]))]
         lost = [path for path in known.keys() - away if path not in states and path not in unseen]
@@ -254,10 +256,6 @@ class Library(Indexed):
         broken += [*unread.items(), *((_shown(path), error) for path, error in unseen.items())]
         kept = len(states) - len(new) + same
         return Report(len(done) - same, kept, len(gone), broken)
-
-    def _lacks(self, row: VideoRow) -> bool:
-        """Whether what was kept of a video is gone."""
-        return row.state != 'broken' and not self._file(row.key).exists()
 
     def _seen(
         self, paths: Sequence[str], states: Mapping[str, State], cluster: Encode

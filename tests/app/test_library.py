@@ -194,6 +194,12 @@ def test_only_what_changed_is_encoded(tmp_path: Path, folder: Path) -> None:
     assert len(list((lib.path / 'frames').rglob('*.npz'))) == 2
 
 
+def test_an_update_without_news_loads_no_model(tmp_path: Path, folder: Path) -> None:
+    library(tmp_path).update([folder])
+    again = Library(tmp_path / 'library', lambda name: pytest.fail(f'{name} is loaded'))
+    assert again.update() == (0, 2, 0, [])
+
+
 def test_what_is_elsewhere_is_not_forgotten(tmp_path: Path, folder: Path) -> None:
     lib = library(tmp_path)
     lib.update([folder / 'one.mp4'])
